@@ -1,0 +1,159 @@
+// The record batch: header, checksum, payload. Format: proto/millrace/v1/record.proto.
+//
+// Written by hand instead of generated so that a batch is never copied to be looked at: headers are read out of the buffer that
+// the transport delivered, payloads stay absl::Cords that share those buffers.
+//
+//     BatchBuilder builder;
+//     builder.Add({.timestamp = now, .key = "N14228", .value = json});
+//     absl::Cord bytes = builder.Finish({.codec = Codec::kLz4, .producer_id = 7, .base_sequence = 0});
+//
+//     absl::StatusOr<BatchView> batch = ParseBatch(bytes);
+//     RecordReader reader(*batch);
+//     while (reader.Next()) Use(reader.record());
+//     if (!reader.status().ok()) ...
+//
+// Not thread-safe; no global state. Errors are absl::Status: kInvalidArgument for bytes that are no batch,
+// kDataLoss for a wrong checksum or count, kUnimplemented for unknown codecs or payload formats.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/cord.h"
+
+namespace millrace {
+
+enum class Codec : int32_t { kNone = 0, kLz4 = 3, kZstd = 4 };
+
+// The fields of a RecordBatch besides its payload. Names and meaning as in record.proto.
+struct BatchHeader {
+  int64_t base_timestamp = 0;
+  int64_t max_timestamp = 0;
+  int32_t record_count = 0;
+  int32_t codec = 0;  // not an enum: what came from outside may be any number
+  int32_t payload_format = 0;
+  int64_t producer_id = 0;
+  int32_t producer_epoch = 0;
+  int32_t base_sequence = 0;
+  std::optional<uint32_t> crc32c;
+  int64_t ttl_ms = 0;
+  int64_t deliver_at = 0;
+  int64_t transaction_id = 0;
+  int32_t schema_id = 0;
+  int64_t uncompressed_bytes = 0;
+
+  // The time that offsets are found by: max_timestamp, or base_timestamp where that is unset.
+  int64_t EffectiveMaxTimestamp() const { return max_timestamp != 0 ? max_timestamp : base_timestamp; }
+};
+
+struct BatchView {
+  BatchHeader header;
+  absl::Cord payload;  // shares the parsed buffer
+};
+
+// Reads the fields of a serialized RecordBatch, in any order and with unknown fields between them, as every protobuf parser
+// does. Looks at nothing inside the payload and checks no checksum.
+absl::StatusOr<BatchView> ParseBatch(const absl::Cord& bytes);
+
+// The checksum over the fixed layout in record.proto. `header.crc32c` is ignored.
+uint32_t ComputeBatchCrc(const BatchHeader& header, const absl::Cord& payload);
+
+// Serialized RecordBatch; `payload` is shared, not copied.
+absl::Cord SerializeBatch(const BatchHeader& header, const absl::Cord& payload);
+
+// Adds a crc32c to a serialized batch that has none, keeping all its other bytes.
+absl::Cord AppendCrc(const absl::Cord& batch, uint32_t crc32c);
+
+// Walks the tags of an uncompressed payload, without looking into records: the number of records in it, or kInvalidArgument
+// when it is not a well-formed `Records`.
+absl::StatusOr<int64_t> CountRecords(const absl::Cord& payload);
+
+struct HeaderView {
+  std::string_view key;
+  std::optional<std::string_view> value;
+};
+
+// A record to be added or just read. Views point into memory of somebody else.
+struct RecordView {
+  int64_t timestamp = 0;  // absolute, milliseconds
+  std::optional<std::string_view> key;
+  std::optional<std::string_view> value;
+  std::vector<HeaderView> headers;
+};
+
+// Decompressed payload. `size_max` bounds the memory it may take: kResourceExhausted above.
+absl::StatusOr<absl::Cord> Decompress(int32_t codec, const absl::Cord& payload, int64_t uncompressed_bytes, size_t size_max);
+
+// Compressed payload; Codec::kNone returns it as it is.
+absl::Cord Compress(Codec codec, const absl::Cord& payload);
+
+// Collects records into one payload buffer. One allocation a batch when `reserve` is right; adding a record costs one
+// encoding of it in place.
+class BatchBuilder {
+ public:
+  // reserve: bytes to allocate at the first record.
+  explicit BatchBuilder(size_t reserve = 0);
+
+  // Timestamps are stored relative to the first record's.
+  void Add(const RecordView& record);
+
+  // Bytes Add(record) would add at most.
+  static size_t SizeBound(const RecordView& record);
+
+  int32_t record_count() const { return record_count_; }
+  size_t payload_bytes() const { return payload_.size(); }
+  bool empty() const { return record_count_ == 0; }
+
+  struct Options {
+    Codec codec = Codec::kNone;
+    int64_t producer_id = 0;
+    int32_t producer_epoch = 0;
+    int32_t base_sequence = 0;
+  };
+  // The serialized batch with checksum. The builder is empty afterwards.
+  absl::Cord Finish(const Options& options);
+
+ private:
+  size_t reserve_;
+  std::string payload_;
+  int32_t record_count_ = 0;
+  int64_t base_timestamp_ = 0;
+  int64_t max_timestamp_ = 0;
+};
+
+// Iterates over the records of a batch, decompressing if need be. Views returned by record() are valid until the reader is
+// destroyed. Checks the checksum first (unless told not to) and the count last: status() is kDataLoss when either is wrong.
+class RecordReader {
+ public:
+  struct Options {
+    bool check_crc = true;
+    size_t size_max = 256u << 20;  // of the decompressed payload
+  };
+  explicit RecordReader(const BatchView& batch) : RecordReader(batch, Options{}) {}
+  RecordReader(const BatchView& batch, Options options);
+
+  // False at the end or on an error: see status().
+  bool Next();
+  const RecordView& record() const { return record_; }
+  // Place of record() in the batch: its offset is base_offset + index().
+  int32_t index() const { return index_; }
+  const absl::Status& status() const { return status_; }
+
+ private:
+  void Fail(absl::Status status);
+
+  BatchHeader header_;
+  absl::Cord payload_;
+  std::string flat_;            // the payload in one piece when the Cord is not
+  std::string_view rest_;
+  RecordView record_;
+  int32_t index_ = -1;
+  absl::Status status_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,115 @@
+// The durable logs of all groups of one broker, as the broker and the Raft runtime use them. storage/ implements it on
+// RocksDB, tests in memory.
+//
+// Writing is in rounds: everything that all groups want to write is staged in one Round and goes down in one atomic write; one
+// sync then covers every round written before it.
+//
+//     std::unique_ptr<Round> round = store.NewRound();
+//     round->Append(group, std::move(entry));            // any number, any groups
+//     round->SetHardState(group, state);
+//     absl::Status s = store.Write(*round);              // in the page cache: survives a crash of the process
+//     store.Sync([](absl::Status s) { ... });            // on the disk, everything written before the call
+//
+// Threads: a group belongs to one writer thread at a time, which alone stages and writes its changes and calls the functions
+// marked [writer]. Different groups may have different writers. [any] may be called by any thread at any time.
+//
+// Errors: a failed Write or Sync leaves the store unusable (what reached the disk is unknown): every later call fails with the
+// same status and the process must stop. kDataLoss: a stored value is damaged; only that entry is affected.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "raft/types.h"
+
+namespace millrace::raft {
+
+// When a segment is sealed and a new one begun.
+struct SegmentLimits {
+  int64_t bytes_max = 256 << 20;
+  int64_t age_ms_max = 24 * 3600 * 1000;  // by append time
+};
+
+// Where a group's log stands, written rounds included.
+struct LogState {
+  LogIndex first_index{1};   // of the oldest entry kept
+  LogIndex last_index{0};
+  Term last_term;
+  Offset log_start;          // oldest offset that may be read; may lie within an entry
+  Offset log_end;            // next offset to be assigned
+  int64_t last_append_time = 0;
+  uint32_t chain = 0;        // of the last entry
+  int64_t bytes = 0;         // of all entries kept
+  HardState hard_state;
+};
+
+// Changes of any number of groups, applied atomically. In the order staged.
+class Round {
+ public:
+  virtual ~Round() = default;
+
+  // The entry must follow the group's last one (index, base_offset: CHECKed). header.chain is set by the store.
+  virtual void Append(GroupId group, Entry entry) = 0;
+  // Removes all entries from `first_removed` on (a conflicting suffix). Never at or below the committed index (CHECKed).
+  virtual void TruncateSuffix(GroupId group, LogIndex first_removed) = 0;
+  virtual void SetHardState(GroupId group, const HardState& state) = 0;
+  // Moves the log start forward; segments wholly below it are removed. Not past the log end (CHECKed); back is ignored.
+  virtual void SetLogStart(GroupId group, Offset log_start) = 0;
+  // Small values kept beside a group's log (producer table, membership) and removed with it.
+  virtual void PutValue(GroupId group, std::string_view key, std::string_view value) = 0;
+  virtual void DeleteValue(GroupId group, std::string_view key) = 0;
+
+  virtual bool empty() const = 0;
+  // Bytes of entries staged.
+  virtual size_t bytes() const = 0;
+};
+
+class LogStore {
+ public:
+  virtual ~LogStore() = default;
+
+  // Makes an empty log. Written and synced before it returns. kAlreadyExists.
+  virtual absl::Status Create(GroupId group, const SegmentLimits& limits) = 0;
+  // Removes a log with everything beside it. Readers in it get kNotFound. Written and synced before it returns.
+  virtual absl::Status Remove(GroupId group) = 0;
+  // All groups that exist. [any]
+  virtual absl::StatusOr<std::vector<GroupId>> List() = 0;
+
+  // Brings a log into memory, before any other use of it; cheap to call again. kNotFound. [writer]
+  virtual absl::StatusOr<LogState> Open(GroupId group) = 0;
+  // Of an open log, with what was written but not what is only staged. [writer]
+  virtual LogState State(GroupId group) = 0;
+  virtual void SetLimits(GroupId group, const SegmentLimits& limits) = 0;  // [writer]
+
+  virtual std::unique_ptr<Round> NewRound() = 0;  // [any]
+  // Writes a round; it is empty afterwards and can be filled again. May be called inline: it does not wait for a sync.
+  // [writer] of every group in it.
+  virtual absl::Status Write(Round& round) = 0;
+  // Calls `done` when everything written before this call is on the disk. `done` runs on a thread of the store. [any]
+  virtual void Sync(std::function<void(absl::Status)> done) = 0;
+
+  // Entries from the one that holds `from`, from memory alone: fills `entries` with at most `bytes_max` bytes (but at least
+  // one entry) that end at or before `end`. False when the position is not in memory: use Read. [writer]
+  virtual bool ReadCached(GroupId group, Offset from, Offset end, size_t bytes_max, std::vector<Entry>* entries) = 0;
+  // The same from the disk; may block. kOutOfRange below the log start, kNotFound for a removed log, kDataLoss for a damaged
+  // entry (entries before it are returned first; asked for it alone, the status). [any]
+  virtual absl::StatusOr<std::vector<Entry>> Read(GroupId group, Offset from, Offset end, size_t bytes_max) = 0;
+  // By index, for replication. [any]
+  virtual absl::StatusOr<std::vector<Entry>> ReadEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max) = 0;
+  // Term of an entry; the term of first_index - 1 is known as long as anything follows it. kOutOfRange. [any]
+  virtual absl::StatusOr<Term> TermAt(GroupId group, LogIndex index) = 0;
+  // Base offset of the first entry whose max_timestamp is >= `timestamp`; the log end if none. May block. [any]
+  virtual absl::StatusOr<Offset> OffsetForTime(GroupId group, int64_t timestamp) = 0;
+
+  // All values beside a log. [any]
+  virtual absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Values(GroupId group) = 0;
+};
+
+}  // namespace millrace::raft
