@@ -75,9 +75,9 @@ class LogStore {
  public:
   virtual ~LogStore() = default;
 
-  // Makes an empty log. Written and synced before it returns. kAlreadyExists.
+  // Makes an empty log: written, not synced (the caller's next Sync covers a thousand of them). kAlreadyExists.
   virtual absl::Status Create(GroupId group, const SegmentLimits& limits) = 0;
-  // Removes a log with everything beside it. Readers in it get kNotFound. Written and synced before it returns.
+  // Removes a log with everything beside it. Readers in it get kNotFound. Written, not synced.
   virtual absl::Status Remove(GroupId group) = 0;
   // All groups that exist. [any]
   virtual absl::StatusOr<std::vector<GroupId>> List() = 0;
