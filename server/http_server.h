@@ -1,0 +1,65 @@
+// The HTTP port: /metrics, /healthz, /readyz, and an index that names them.
+//
+//     Health health;
+//     auto http = HttpServer::Start(config.http, {.health = health, .metrics = [&] { return metrics.Text(); }});
+//     if (!http.ok()) return Fail(http.status());        // the text names the address and what to do
+//     ready.http = (*http)->Address();
+//     health.SetReady();
+//
+// It has threads of its own, none of which ever touches a completion queue, and none of which wakes up while nobody asks.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/host_port.h"
+
+namespace millrace::server {
+
+// What the two probes answer. Any thread.
+//   healthy: the process and its store are sound, whatever the peers do. From the start, until SetFailed().
+//   ready:   clients may come. From SetReady() to SetNotReady().
+class Health {
+ public:
+  void SetReady();
+  void SetNotReady(std::string reason);
+  void SetFailed(std::string reason);  // stays; also not ready
+
+  // Empty when all is well, else the reason.
+  std::string WhyNotHealthy() const;
+  std::string WhyNotReady() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::string not_ready_ = "starting";
+  std::string failed_;
+};
+
+class HttpServer {
+ public:
+  struct Options {
+    const Health& health;                   // outlives the server
+    std::function<std::string()> metrics;   // called on the server's threads
+  };
+
+  // The status says which address could not be had, and why.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HostPort& listen, Options options);
+
+  // Waits for requests under way.
+  ~HttpServer();
+
+  // The host asked for, with the port in use.
+  const HostPort& Address() const { return address_; }
+
+ private:
+  struct Impl;
+  explicit HttpServer(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+  HostPort address_;
+};
+
+}  // namespace millrace::server
