@@ -1,0 +1,185 @@
+// Topics and the cluster.
+//
+//     auto admin = millrace::Admin::Create({});  // 127.0.0.1:9470
+//     if (!admin.ok()) return admin.status();
+//     auto created = (*admin)->CreateTopic({.name = "orders", .partitions = 16, .if_not_exists = true});
+//     if (!created.ok()) return created.status();
+//     std::cout << created->replication_factor << "\n";
+//
+// Thread safety: all methods may be called by any number of threads at once.
+// Every call waits for its answer, at most request.timeout.ms, trying one bootstrap address after the other while none can be
+// connected. What changes something is durable when it returns OK.
+// Errors (error.h): as listed at each call; besides kNetworkException (no broker can be reached; nothing happened) and
+// kRequestTimedOut (may_have_happened says whether it may have taken effect: describe before repeating; CreateTopic with
+// if_not_exists and DeleteTopic are safe to repeat).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "millrace/consumer.h"
+#include "millrace/error.h"
+#include "millrace/options.h"
+
+namespace millrace {
+
+struct NewTopic {
+  std::string name = {};         // 1 to 249 of [A-Za-z0-9._-], not "." or ".."
+  int32_t partitions = 1;
+  int32_t replication_factor = 0;  // 0: 3, or 1 below three brokers
+  std::map<std::string, std::string> config = {};  // e.g. {"retention.ms", "3600000"}
+  bool if_not_exists = false;    // an existing topic is no error; it is returned as it is
+};
+
+struct CreatedTopic {
+  uint64_t topic_id = 0;
+  int32_t partitions = 0;
+  int32_t replication_factor = 0;
+  bool created = false;  // false: it was there
+};
+
+struct TopicSummary {
+  std::string name;
+  uint64_t topic_id = 0;
+  int32_t partitions = 0;
+  int32_t replication_factor = 0;
+};
+
+struct PartitionDescription {
+  int32_t partition = 0;
+  int32_t leader = -1;  // broker id; -1: none
+  std::vector<int32_t> replicas;
+  std::vector<int32_t> in_sync;
+  int32_t leader_epoch = 0;
+  int64_t log_start_offset = 0;
+  int64_t high_watermark = 0;
+  int64_t log_end_offset = 0;
+  int64_t bytes = 0;
+};
+
+struct TopicDescription {
+  std::string name;
+  uint64_t topic_id = 0;
+  std::vector<PartitionDescription> partitions;  // by number
+  std::map<std::string, std::string> config;     // every setting with its value
+  std::vector<std::string> overrides;            // names of those set on the topic
+};
+
+struct BrokerStatus {
+  int32_t broker_id = 0;
+  std::string address;
+  std::string rack;
+  bool alive = false;
+  std::string version;
+  int32_t partitions = 0;
+  int32_t leaders = 0;
+  int64_t disk_free_bytes = 0;
+  int64_t disk_total_bytes = 0;
+  int64_t start_time = 0;
+};
+
+struct ClusterDescription {
+  std::string cluster_id;
+  int32_t controller = -1;
+  std::vector<BrokerStatus> brokers;
+  int32_t under_replicated = 0;  // partitions
+  int32_t leaderless = 0;        // partitions
+};
+
+struct TopicMetadata {
+  std::string name;
+  uint64_t topic_id = 0;
+  int32_t partitioner = 1;
+  int64_t max_message_bytes = 0;
+  struct Partition {
+    int32_t partition = 0;
+    int32_t leader = -1;
+    int32_t leader_epoch = 0;
+    std::vector<int32_t> replicas;
+  };
+  std::vector<Partition> partitions;  // by number
+};
+
+struct BrokerAddress {
+  int32_t broker_id = 0;
+  std::string address;
+  std::string rack;
+};
+
+struct ClusterMetadata {
+  std::string cluster_id;
+  int32_t controller = -1;
+  std::vector<BrokerAddress> brokers;
+  std::vector<TopicMetadata> topics;
+};
+
+struct OffsetQuery {
+  std::string topic = {};
+  int32_t partition = 0;
+  Position at = Position::End();
+};
+
+struct OffsetAnswer {
+  std::string topic;
+  int32_t partition = 0;
+  absl::Status status;  // of this partition: kUnknownTopicOrPartition, ...
+  int64_t offset = -1;  // for Time and Ago exactly: the first record at or after the time, the high watermark if none
+  int32_t leader_epoch = 0;
+  int64_t log_start_offset = 0;
+  int64_t high_watermark = 0;
+};
+
+class Admin {
+ public:
+  // Does not wait for a broker. kInvalidConfig: an option is out of bounds.
+  static absl::StatusOr<std::unique_ptr<Admin>> Create(ClientOptions options);
+
+  virtual ~Admin() = default;
+  Admin(const Admin&) = delete;
+  Admin& operator=(const Admin&) = delete;
+
+  // kTopicAlreadyExists, kInvalidTopicException, kInvalidPartitions, kInvalidReplicationFactor, kInvalidConfig.
+  virtual absl::StatusOr<CreatedTopic> CreateTopic(const NewTopic& topic) = 0;
+
+  // kUnknownTopicOrPartition.
+  virtual absl::Status DeleteTopic(std::string_view name) = 0;
+
+  // By name. Internal ones begin with "__".
+  enum class InternalTopics { kLeaveOut, kInclude };
+  virtual absl::StatusOr<std::vector<TopicSummary>> ListTopics(InternalTopics internal = InternalTopics::kLeaveOut) = 0;
+
+  // kUnknownTopicOrPartition.
+  virtual absl::StatusOr<TopicDescription> DescribeTopic(std::string_view name) = 0;
+
+  // Sets and unsets (back to the default) settings, all or nothing. kUnknownTopicOrPartition, kInvalidConfig.
+  virtual absl::Status AlterTopic(std::string_view name, const std::map<std::string, std::string>& set,
+                                  const std::vector<std::string>& unset) = 0;
+
+  // Up to a total of `partitions`. Keys will then map to other partitions than before.
+  // kUnknownTopicOrPartition, kInvalidPartitions.
+  virtual absl::Status AddPartitions(std::string_view name, int32_t partitions) = 0;
+
+  // Deletes what is below `before`; std::nullopt: everything up to the high watermark. Returns the new log start offset.
+  // kUnknownTopicOrPartition, kOffsetOutOfRange (above the high watermark).
+  virtual absl::StatusOr<int64_t> TrimPartition(const TopicPartition& partition, std::optional<int64_t> before) = 0;
+
+  // One answer for each question, in order; each with its own status.
+  virtual absl::StatusOr<std::vector<OffsetAnswer>> ListOffsets(const std::vector<OffsetQuery>& queries) = 0;
+
+  virtual absl::StatusOr<ClusterDescription> DescribeCluster() = 0;
+
+  // Brokers, and the topics named (none: all). kUnknownTopicOrPartition when one of those named is missing.
+  virtual absl::StatusOr<ClusterMetadata> GetMetadata(const std::vector<std::string>& topics) = 0;
+
+ protected:
+  Admin() = default;
+};
+
+}  // namespace millrace

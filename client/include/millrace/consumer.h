@@ -1,0 +1,194 @@
+// Reads records from topics.
+//
+//     auto consumer = millrace::Consumer::Create({});  // 127.0.0.1:9470
+//     if (!consumer.ok()) return consumer.status();
+//     absl::Status assigned = (*consumer)->Assign({{.topic = "orders", .until = millrace::Position::End()}});
+//     for (const auto& record : **consumer) Process(record.key, record.value);
+//     return (*consumer)->status();  // OK: everything up to the end was read
+//
+// Batches are pushed by the brokers as they appear and wait in memory, up to fetch.max.bytes; giving them to the application
+// asks for more. Records of one partition come in offset order; partitions take turns batch by batch. The library reconnects
+// and goes on where it was when a broker restarts or a leader moves, without repeating or skipping a record.
+//
+// Thread safety: one thread at a time, but for Wakeup(), which any thread may call.
+// Ownership: records and gaps point into the consumer's memory until the next call of Poll(), step of iteration, Assign() or
+// Seek(). OwnedRecord keeps a copy.
+// Errors: what a retry mends is retried inside, for ever. The rest comes out of Poll(), or ends the iteration with status():
+//   kOffsetOutOfRange         the position is not in the log (any more); with on.gap=report a Gap comes instead
+//   kUnknownTopicOrPartition  the topic was deleted, or made anew (kUnknownTopicId)
+//   kCorruptMessage           a batch is damaged; with on.gap=report a Gap comes instead
+// They concern one partition, named in the error, which stops until Seek(); the next Poll() goes on with the others.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "millrace/error.h"
+#include "millrace/options.h"
+#include "millrace/record.h"
+
+namespace millrace {
+
+// A place in a partition, found when reading begins.
+class Position {
+ public:
+  enum class Kind { kBeginning, kEnd, kOffset, kTime, kBeforeEnd, kAgo };
+
+  // The first record there is.
+  static Position Beginning() { return Position(Kind::kBeginning, 0); }
+  // Behind the last record there is (the high watermark).
+  static Position End() { return Position(Kind::kEnd, 0); }
+  static Position Offset(int64_t offset) { return Position(Kind::kOffset, offset); }
+  // The first record, in offset order, whose time is `unix_ms` or later; the end if there is none.
+  static Position Time(int64_t unix_ms) { return Position(Kind::kTime, unix_ms); }
+  // So many records before the end, but not before the beginning.
+  static Position BeforeEnd(int64_t records) { return Position(Kind::kBeforeEnd, records); }
+  // Time(now - duration).
+  static Position Ago(std::chrono::milliseconds duration) { return Position(Kind::kAgo, duration.count()); }
+
+  Kind kind() const { return kind_; }
+  // Offset, milliseconds since 1970, record count or milliseconds, as kind() says.
+  int64_t value() const { return value_; }
+  bool operator==(const Position&) const = default;
+
+ private:
+  Position(Kind kind, int64_t value) : kind_(kind), value_(value) {}
+  Kind kind_;
+  int64_t value_;
+};
+
+// What to read.
+struct Assignment {
+  std::string topic = {};
+  // Unset: all of the topic's; partitions added later are then read from their beginning (unless `until` is set).
+  std::optional<int32_t> partition = {};
+  // Where to begin; unset: as auto.offset.reset says.
+  std::optional<Position> from = {};
+  // Where to stop, exclusive: found once, when reading begins. End() is "what is there now". Unset: never.
+  std::optional<Position> until = {};
+};
+
+struct TopicPartition {
+  std::string topic = {};
+  int32_t partition = 0;
+  bool operator==(const TopicPartition&) const = default;
+};
+
+// What Poll() found. Empty when the time-out passed.
+struct PollResult {
+  std::span<const ConsumerRecord> records;  // of one partition, in offset order
+  std::span<const Gap> gaps;                // come before `records`; only with on.gap=report
+  bool end = false;                         // every partition has reached its `until`: nothing will come any more
+
+  bool empty() const { return records.empty() && gaps.empty() && !end; }
+};
+
+// Where a partition's reader is.
+struct PartitionProgress {
+  std::string topic;
+  int32_t partition = 0;
+  int64_t position = -1;  // offset of the record that comes next; -1: not known yet
+  int64_t high_watermark = -1;
+  int64_t log_start_offset = -1;
+  std::optional<int64_t> until;  // as found when reading began
+  bool ended = false;            // at `until`, or stopped by an error
+  bool paused = false;
+};
+
+// Totals since the consumer was made.
+struct ConsumerCounters {
+  int64_t records = 0;      // given to the application
+  int64_t bytes = 0;        // their keys and values
+  int64_t batches = 0;      // received
+  int64_t batch_bytes = 0;  // as received, compressed or not
+  int64_t filtered_records = 0;
+  int64_t gap_records = 0;
+  int64_t reconnects = 0;
+};
+
+class Consumer {
+ public:
+  // Steps through records, polling for more when it has to. See begin().
+  class Iterator {
+   public:
+    using iterator_concept = std::input_iterator_tag;
+    using value_type = ConsumerRecord;
+    using difference_type = std::ptrdiff_t;
+
+    const ConsumerRecord& operator*() const { return *next_; }
+    const ConsumerRecord* operator->() const { return next_; }
+    Iterator& operator++() {
+      if (++next_ == last_) Refill();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return next_ == last_; }
+
+   private:
+    friend class Consumer;
+    explicit Iterator(Consumer* consumer) : consumer_(consumer) { Refill(); }
+    void Refill();
+
+    Consumer* consumer_;
+    const ConsumerRecord* next_ = nullptr;
+    const ConsumerRecord* last_ = nullptr;
+  };
+
+  // Does not wait for a broker. kInvalidConfig: an option is out of bounds.
+  static absl::StatusOr<std::unique_ptr<Consumer>> Create(ConsumerOptions options);
+
+  virtual ~Consumer() = default;
+  Consumer(const Consumer&) = delete;
+  Consumer& operator=(const Consumer&) = delete;
+
+  // Reads these and nothing else from now on. Finds the partitions and every `until`; waits for that, at most
+  // request.timeout.ms. Errors: kUnknownTopicOrPartition, kNetworkException, kRequestTimedOut, kInvalidRequest (a partition
+  // named twice); nothing is assigned then.
+  virtual absl::Status Assign(std::vector<Assignment> assignments) = 0;
+
+  // Goes on elsewhere in an assigned partition; also after an error there. What was received but not given out is dropped.
+  // kInvalidRequest: the partition is not assigned.
+  virtual absl::Status Seek(const TopicPartition& partition, Position position) = 0;
+
+  // Waits up to `timeout` for records of some partition, or other news. Errors: see above; kCancelled after Wakeup();
+  // kInvalidRequest when nothing is assigned.
+  virtual absl::StatusOr<PollResult> Poll(std::chrono::milliseconds timeout) = 0;
+
+  // Gives nothing of these partitions until Resume(). What was received stays in memory. None named: all.
+  virtual absl::Status Pause(std::span<const TopicPartition> partitions = {}) = 0;
+  virtual absl::Status Resume(std::span<const TopicPartition> partitions = {}) = 0;
+
+  // Makes a waiting Poll(), or else the next one, return kCancelled. Any thread may call it.
+  virtual void Wakeup() = 0;
+
+  // All assigned partitions, in the order assigned.
+  virtual std::vector<PartitionProgress> progress() const = 0;
+
+  virtual ConsumerCounters counters() const = 0;
+
+  // Iteration: waits for records without limit, and ends when every partition reached its `until`, at the first error, or
+  // after Wakeup(): status() tells which. Gap markers (on.gap=report) are passed over and counted in counters().gap_records.
+  Iterator begin() { return Iterator(this); }
+  std::default_sentinel_t end() const { return {}; }
+
+  // How the last iteration ended. OK: everything was read.
+  const absl::Status& status() const { return status_; }
+
+ protected:
+  Consumer() = default;
+
+ private:
+  absl::Status status_;
+};
+
+}  // namespace millrace
