@@ -32,9 +32,9 @@ struct Voidify {
 };
 
 template <typename T>
-concept PlainInteger = std::integral<T> && !std::same_as<T, bool> && !std::same_as<T, char> &&
-                       !std::same_as<T, wchar_t> && !std::same_as<T, char8_t> && !std::same_as<T, char16_t> &&
-                       !std::same_as<T, char32_t>;
+concept PlainInteger =
+    std::integral<T> && !std::same_as<T, bool> && !std::same_as<T, char> && !std::same_as<T, wchar_t> &&
+    !std::same_as<T, char8_t> && !std::same_as<T, char16_t> && !std::same_as<T, char32_t>;
 
 template <typename T>
 void PrintOperand(std::ostream& out, const T& value) {
@@ -61,17 +61,18 @@ template <typename A, typename B>
 }
 
 // Each returns nothing when the comparison holds, else its description. Integers compare by value whatever their signs.
-#define MILLRACE_DEFINE_CHECK_OP(name, op, integer_compare)                                                \
-  template <typename A, typename B>                                                                        \
-  inline std::optional<std::string> Check##name(const char* condition, const A& a, const B& b) {           \
-    bool holds;                                                                                            \
-    if constexpr (PlainInteger<A> && PlainInteger<B>) {                                                    \
-      holds = integer_compare(a, b);                                                                       \
-    } else {                                                                                               \
-      holds = static_cast<bool>(a op b);                                                                   \
-    }                                                                                                      \
-    if (holds) [[likely]] return std::nullopt;                                                             \
-    return DescribeOperands(condition, a, b);                                                              \
+#define MILLRACE_DEFINE_CHECK_OP(name, op, integer_compare)                                      \
+  template <typename A, typename B>                                                              \
+  inline std::optional<std::string> Check##name(const char* condition, const A& a, const B& b) { \
+    bool holds;                                                                                  \
+    if constexpr (PlainInteger<A> && PlainInteger<B>) {                                          \
+      holds = integer_compare(a, b);                                                             \
+    } else {                                                                                     \
+      holds = static_cast<bool>(a op b);                                                         \
+    }                                                                                            \
+    if (holds) [[likely]]                                                                        \
+      return std::nullopt;                                                                       \
+    return DescribeOperands(condition, a, b);                                                    \
   }
 MILLRACE_DEFINE_CHECK_OP(EQ, ==, std::cmp_equal)
 MILLRACE_DEFINE_CHECK_OP(NE, !=, std::cmp_not_equal)
@@ -83,14 +84,14 @@ MILLRACE_DEFINE_CHECK_OP(GE, >=, std::cmp_greater_equal)
 
 }  // namespace millrace::internal
 
-#define MILLRACE_CHECK(condition)                       \
-  __builtin_expect(static_cast<bool>(condition), 1)     \
-      ? static_cast<void>(0)                            \
+#define MILLRACE_CHECK(condition)                   \
+  __builtin_expect(static_cast<bool>(condition), 1) \
+      ? static_cast<void>(0)                        \
       : ::millrace::internal::Voidify() & ::millrace::internal::CheckFailure(__FILE__, __LINE__, #condition).stream()
 
 // A loop because it can declare a variable and take a << behind it; its body ends the process.
-#define MILLRACE_CHECK_OP(name, op, a, b)                                                             \
-  while (auto failed = ::millrace::internal::Check##name(#a " " #op " " #b, (a), (b)))                \
+#define MILLRACE_CHECK_OP(name, op, a, b)                                              \
+  while (auto failed = ::millrace::internal::Check##name(#a " " #op " " #b, (a), (b))) \
   ::millrace::internal::CheckFailure(__FILE__, __LINE__, *failed).stream()
 
 #define MILLRACE_CHECK_EQ(a, b) MILLRACE_CHECK_OP(EQ, ==, a, b)

@@ -23,7 +23,11 @@ namespace millrace {
 enum class Acks : int32_t { kUnspecified = 0, kNone = 1, kLeader = 2, kQuorum = 3 };
 enum class Routing : int32_t { kAny = 0, kLeaderOnly = 1 };
 enum class Durability : int32_t {
-  kUnspecified = 0, kLeaderMemory = 1, kLeaderDisk = 2, kQuorumMemory = 3, kQuorumDisk = 4,
+  kUnspecified = 0,
+  kLeaderMemory = 1,
+  kLeaderDisk = 2,
+  kQuorumMemory = 3,
+  kQuorumDisk = 4,
 };
 
 // millrace.v1.Error. `code` holds an Error.Code number; 0 is no error.

@@ -25,6 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
+#include "proto/wire/write_buffer.h"
 
 namespace millrace {
 
@@ -87,26 +88,31 @@ struct RecordView {
 };
 
 // Decompressed payload. `size_max` bounds the memory it may take: kResourceExhausted above.
-absl::StatusOr<absl::Cord> Decompress(int32_t codec, const absl::Cord& payload, int64_t uncompressed_bytes, size_t size_max);
+// `uncompressed_bytes` is the sender's word: 0 where it gave none; otherwise kDataLoss unless it is the true size.
+// kDataLoss for bytes that do not decompress.
+absl::StatusOr<absl::Cord> Decompress(int32_t codec, const absl::Cord& payload, int64_t uncompressed_bytes,
+                                      size_t size_max);
 
-// Compressed payload; Codec::kNone returns it as it is.
+// Compressed payload, in one chunk; Codec::kNone returns it as it is.
 absl::Cord Compress(Codec codec, const absl::Cord& payload);
 
 // Collects records into one payload buffer. One allocation a batch when `reserve` is right; adding a record costs one
-// encoding of it in place.
+// encoding of it in place. An uncompressed batch is handed out in that buffer, as a Cord of one chunk.
 class BatchBuilder {
  public:
   // reserve: bytes to allocate at the first record.
   explicit BatchBuilder(size_t reserve = 0);
 
-  // Timestamps are stored relative to the first record's.
+  // Timestamps are stored relative to the first record's. Header keys must be UTF-8 (see utf8.h): stock parsers refuse the
+  // whole batch otherwise.
   void Add(const RecordView& record);
 
   // Bytes Add(record) would add at most.
   static size_t SizeBound(const RecordView& record);
 
   int32_t record_count() const { return record_count_; }
-  size_t payload_bytes() const { return payload_.size(); }
+  // Before compression.
+  size_t payload_bytes() const { return empty() ? 0 : buffer_.size() - kHeaderRoomBytes; }
   bool empty() const { return record_count_ == 0; }
 
   struct Options {
@@ -115,12 +121,16 @@ class BatchBuilder {
     int32_t producer_epoch = 0;
     int32_t base_sequence = 0;
   };
-  // The serialized batch with checksum. The builder is empty afterwards.
+  // The serialized batch with checksum; at least one record must have been added. Payloads that compression would not make
+  // smaller are left uncompressed. The builder is empty afterwards and keeps its buffer when the batch filled little of it.
   absl::Cord Finish(const Options& options);
 
  private:
+  // Left free before the payload, so that the header can be put there once it is known.
+  static constexpr size_t kHeaderRoomBytes = 192;
+
   size_t reserve_;
-  std::string payload_;
+  internal::WriteBuffer buffer_;
   int32_t record_count_ = 0;
   int64_t base_timestamp_ = 0;
   int64_t max_timestamp_ = 0;
@@ -136,6 +146,8 @@ class RecordReader {
   };
   explicit RecordReader(const BatchView& batch) : RecordReader(batch, Options{}) {}
   RecordReader(const BatchView& batch, Options options);
+  RecordReader(const RecordReader&) = delete;  // views point into the members
+  RecordReader& operator=(const RecordReader&) = delete;
 
   // False at the end or on an error: see status().
   bool Next();
@@ -145,12 +157,16 @@ class RecordReader {
   const absl::Status& status() const { return status_; }
 
  private:
-  void Fail(absl::Status status);
+  absl::Status Open(const BatchView& batch, const Options& options);
+  bool ReadRecord(const char* p, const char* end);
+  bool Fail(absl::Status status);
 
-  BatchHeader header_;
-  absl::Cord payload_;
-  std::string flat_;            // the payload in one piece when the Cord is not
-  std::string_view rest_;
+  const int64_t base_timestamp_;
+  const int32_t record_count_;
+  absl::Cord payload_;          // decompressed
+  internal::WriteBuffer flat_;  // the payload in one piece when the Cord is not
+  const char* p_ = nullptr;     // p_ <= end_: what was not read yet
+  const char* end_ = nullptr;
   RecordView record_;
   int32_t index_ = -1;
   absl::Status status_;

@@ -1,0 +1,133 @@
+// Reads protobuf fields out of a Cord: across chunks, without flattening, with payloads handed out as Cords that share its
+// buffers.
+//
+//     CordReader in(message);
+//     while (uint32_t tag = in.NextTag()) {
+//       switch (tag) {
+//         case Tag(1, kVarint): gap.from = in.Int64(); break;
+//         case Tag(15, kBytes): in.AppendTo(&batch); break;
+//         default: in.Skip(tag);
+//       }
+//     }
+//     return in.status("Gap");
+//
+// Failure is sticky: after malformed bytes every read returns 0 and NextTag() ends the loop; status() tells at the end.
+// Tags are compared whole, so a known field in an unknown wire type is skipped like an unknown field. Groups, which proto3 does
+// not have, are malformed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/cord.h"
+#include "proto/wire/varint.h"
+
+namespace millrace::internal {
+
+class CordReader {
+ public:
+  // `cord` must outlive the reader.
+  explicit CordReader(const absl::Cord& cord)
+      : iterator_(cord.char_begin()), total_(cord.size()), after_chunk_(cord.size()) {
+    LoadChunk();
+  }
+
+  // Bytes left in the current message.
+  size_t remaining() const { return unread() - behind_limit_; }
+
+  // 0 at the end of the current message and after a failure.
+  uint32_t NextTag() {
+    if (unread() <= behind_limit_) return 0;
+    const uint64_t tag = Varint();
+    if (!IsTag(tag)) [[unlikely]]
+      return Fail();
+    return static_cast<uint32_t>(tag);
+  }
+
+  uint64_t Varint() {
+    // More than a varint's worth of bytes in this chunk: p_ stays before end_. Reading may have crossed the limit.
+    if (end_ - p_ > static_cast<ptrdiff_t>(kVarintBytesMax)) [[likely]] {
+      uint64_t value = 0;
+      const char* next = ReadVarint(p_, end_, value);
+      if (next == nullptr) [[unlikely]]
+        return Fail();
+      p_ = next;
+      if (unread() < behind_limit_) [[unlikely]]
+        return Fail();
+      return value;
+    }
+    return VarintNearChunkEnd();
+  }
+  int64_t Int64() { return static_cast<int64_t>(Varint()); }
+  int32_t Int32() { return static_cast<int32_t>(Varint()); }  // wider numbers are cut off, as protobuf does
+  bool Bool() { return Varint() != 0; }
+  uint32_t Fixed32();
+
+  // The length of a field's bytes, checked against what is left.
+  size_t Length() {
+    const uint64_t length = Varint();
+    if (length > remaining()) [[unlikely]]
+      return Fail();
+    return static_cast<size_t>(length);
+  }
+
+  // A string; malformed unless UTF-8.
+  void String(std::string* out);
+
+  // The next Length() bytes, shared. Appending is how protobuf merges a message that comes in several pieces.
+  void AppendTo(absl::Cord* out);
+
+  // One value of a repeated uint64, and a packed run of them.
+  void AppendTo(std::vector<uint64_t>* out) { out->push_back(Varint()); }
+  void AppendPackedTo(std::vector<uint64_t>* out);
+
+  // Reads a submessage's length, and its fields by `body()`, whose NextTag() loop ends with the submessage.
+  template <typename Body>
+  void Message(Body&& body) {
+    const size_t length = Length();
+    const size_t outer_limit = behind_limit_;
+    behind_limit_ = unread() - length;
+    body();
+    behind_limit_ = failed_ ? 0 : outer_limit;
+  }
+
+  // Skips the value of a field whose tag was read.
+  void Skip(uint32_t tag);
+  void SkipBytes(size_t n) {
+    if (n > remaining()) [[unlikely]] {
+      Fail();
+    } else if (n < static_cast<size_t>(end_ - p_)) [[likely]] {
+      p_ += n;
+    } else {
+      SkipToOtherChunk(n);
+    }
+  }
+
+  bool ok() const { return !failed_; }
+  // kInvalidArgument names `what` and the place after malformed bytes.
+  absl::Status status(const char* what) const;
+
+ private:
+  size_t unread() const { return after_chunk_ + static_cast<size_t>(end_ - p_); }
+
+  uint32_t Fail();
+  void LoadChunk();
+  // Brings the iterator to p_, which the fast paths leave behind.
+  void Sync();
+  void SkipToOtherChunk(size_t n);
+  uint64_t VarintNearChunkEnd();
+
+  absl::Cord::CharIterator iterator_;  // at chunk_
+  size_t total_;
+  size_t after_chunk_;           // bytes behind end_
+  const char* chunk_ = nullptr;  // chunk_ <= p_ <= end_; p_ == end_ only at the end of the Cord
+  const char* p_ = nullptr;
+  const char* end_ = nullptr;
+  size_t behind_limit_ = 0;  // bytes that belong to enclosing messages
+  bool failed_ = false;
+  size_t failed_at_ = 0;
+};
+
+}  // namespace millrace::internal
