@@ -59,6 +59,9 @@ absl::StatusOr<TopicConfig> ParseTopicConfig(const std::map<std::string, std::st
 // Sets one setting; the same errors.
 absl::Status SetTopicSetting(std::string_view name, std::string_view value, TopicConfig& config);
 
+// Whether SetTopicSetting has more to say about `name` than that it is unknown.
+bool IsTopicSetting(std::string_view name);
+
 // The names that can be set, sorted.
 std::span<const std::string_view> TopicSettingNames();
 

@@ -1,0 +1,23 @@
+# millrace_server_ops: configuration, log, metrics, HTTP port and process set-up; nothing of gRPC or RocksDB.
+find_package(yaml-cpp REQUIRED)
+find_package(prometheus-cpp REQUIRED COMPONENTS core)
+find_package(CLI11 REQUIRED)
+find_library(CIVETWEB_LIBRARY civetweb REQUIRED)
+
+add_library(millrace_server_ops STATIC
+  flags.cc
+  arguments.cc
+  config.cc
+  config_sources.cc
+  host_port.cc
+  http_server.cc
+  log.cc
+  memory_limit.cc
+  metrics.cc
+  setting_value.cc
+  topic_config.cc
+)
+target_link_libraries(millrace_server_ops
+  PUBLIC absl::status absl::statusor
+  PRIVATE absl::strings absl::time yaml-cpp prometheus-cpp::core CLI11::CLI11 ${CIVETWEB_LIBRARY} Threads::Threads)
+target_compile_definitions(millrace_server_ops PRIVATE MILLRACE_VERSION="${PROJECT_VERSION}")
