@@ -1,0 +1,45 @@
+// How an entry lies in the store: a fixed header, then the payload's bytes as they came.
+//
+//     char header[kStoredHeaderBytes];
+//     EncodeHeader({entry.header, log_bytes, segment_max_timestamp, payload_bytes}, header);
+//     absl::StatusOr<StoredHeader> stored = DecodeHeader(value);   // value: header and payload
+//
+// All integers are little-endian. README.md shows the layout byte by byte with an example.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "raft/types.h"
+
+namespace millrace::storage {
+
+inline constexpr size_t kStoredHeaderBytes = 80;
+inline constexpr uint8_t kHeaderVersion = 1;
+
+// Smaller than every timestamp: the maximum of no records.
+inline constexpr int64_t kNoTimestamp = std::numeric_limits<int64_t>::min();
+
+// An entry's header, with sums up to and including this entry: the last entry of a log alone tells where the log stands, so
+// opening one reads one entry. The sums are this replica's own (segments are), and not part of the chain.
+struct StoredHeader {
+  raft::EntryHeader entry;
+  int64_t log_bytes = 0;                         // payload bytes since the log began, removed ones included
+  int64_t segment_max_timestamp = kNoTimestamp;  // of the segment's entries with records; an upper bound
+  uint32_t payload_bytes = 0;
+};
+
+// `out` has room for kStoredHeaderBytes.
+void EncodeHeader(const StoredHeader& header, char* out);
+
+// Of a stored value. kDataLoss: not a header, its checksum does not match, or the payload is not as long as it says.
+absl::StatusOr<StoredHeader> DecodeHeader(std::string_view value);
+
+// The digest that goes into header.chain: of the header and of all entries before it through the previous entry's chain.
+// Replicas whose chains agree at an index hold the same entries up to there.
+uint32_t ChainDigest(uint32_t previous_chain, const raft::EntryHeader& header);
+
+}  // namespace millrace::storage

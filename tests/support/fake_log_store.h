@@ -1,0 +1,116 @@
+// A raft::LogStore in memory for simulations: deterministic, and able to forget what was not synced.
+//
+//     FakeLogStore store;                                   // syncs complete when the test says so:
+//     store.Sync(done);
+//     store.CompleteSyncs();
+//     FakeLogStore store([&](auto task) { executor.After(1ms, task); });   // or by themselves, like a disk
+//
+//     store.Crash(FakeLogStore::kLoseUnsynced);             // power cut: what no completed sync covers is gone
+//     store.Crash(FakeLogStore::kKeepUnsynced);             // the process died, the page cache did not
+//
+// After Crash the same object is the disk that the restarted broker finds: no log is open, no sync is waiting.
+// Any thread may call it; completions run on the thread that completes.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <limits>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "raft/log_store.h"
+#include "tests/support/memory_log.h"
+
+namespace millrace {
+
+class FakeLogStore : public raft::LogStore {
+ public:
+  using Task = std::function<void()>;
+  // Runs a task later.
+  using Schedule = std::function<void(Task)>;
+
+  // How many of the unsynced writes, in their order, survive a crash.
+  static constexpr size_t kLoseUnsynced = 0;
+  static constexpr size_t kKeepUnsynced = std::numeric_limits<size_t>::max();
+
+  // `schedule`: when each sync completes. Unset: at CompleteSyncs().
+  explicit FakeLogStore(Schedule schedule = nullptr);
+
+  // What tests do to it.
+  size_t CompleteSyncs();  // all that wait; returns how many
+  size_t waiting_syncs() const;
+  size_t unsynced_writes() const;
+  void Crash(size_t unsynced_writes_kept);
+  void FailNextWrite(absl::Status status);
+  void FailNextSync(absl::Status status);
+  // Reads of this entry find it damaged.
+  void Damage(raft::GroupId group, raft::LogIndex index);
+  // Sends all readers to Read: ReadCached finds nothing of what was written so far.
+  void DropCache();
+  uint64_t writes() const;
+  uint64_t syncs() const;
+
+  absl::Status Create(raft::GroupId group, const raft::SegmentLimits& limits) override;
+  absl::Status Remove(raft::GroupId group) override;
+  absl::StatusOr<std::vector<raft::GroupId>> List() override;
+  absl::StatusOr<raft::LogState> Open(raft::GroupId group) override;
+  raft::LogState State(raft::GroupId group) override;
+  void SetLimits(raft::GroupId group, const raft::SegmentLimits& limits) override;
+  std::unique_ptr<raft::Round> NewRound() override;
+  absl::Status Write(raft::Round& round) override;
+  void Sync(std::function<void(absl::Status)> done) override;
+  bool ReadCached(raft::GroupId group, raft::Offset from, raft::Offset end, size_t bytes_max,
+                  std::vector<raft::Entry>* entries) override;
+  absl::StatusOr<std::vector<raft::Entry>> Read(raft::GroupId group, raft::Offset from, raft::Offset end,
+                                                size_t bytes_max) override;
+  absl::StatusOr<std::vector<raft::Entry>> ReadEntries(raft::GroupId group, raft::LogIndex first, raft::LogIndex last,
+                                                       size_t bytes_max) override;
+  absl::StatusOr<raft::Term> TermAt(raft::GroupId group, raft::LogIndex index) override;
+  absl::StatusOr<raft::Offset> OffsetForTime(raft::GroupId group, int64_t timestamp) override;
+  absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Values(raft::GroupId group) override;
+
+ private:
+  using Disk = std::map<raft::GroupId, MemoryLog>;
+  using Change = std::function<void(Disk&)>;
+
+  struct WaitingSync {
+    uint64_t writes;  // covers so many writes since the beginning
+    std::function<void(absl::Status)> done;
+  };
+
+  // Callers hold mutex_.
+  void Apply(Change change);
+  absl::StatusOr<MemoryLog*> FindOpen(raft::GroupId group);
+  absl::StatusOr<std::vector<raft::Entry>> UpToDamage(raft::GroupId group,
+                                                      absl::StatusOr<std::vector<raft::Entry>> entries) const;
+  // Completes the oldest waiting sync, if any.
+  bool CompleteSync();
+
+  // Set at construction.
+  const Schedule schedule_;
+  const std::shared_ptr<FakeLogStore*> self_;  // scheduled tasks find out through it whether the store still exists
+
+  mutable std::mutex mutex_;
+  // Guarded by mutex_.
+  Disk written_;
+  Disk synced_;
+  std::deque<Change> unsynced_;  // synced_ with these applied is written_
+  std::set<raft::GroupId> open_;
+  std::map<raft::GroupId, raft::Offset> cached_from_;
+  std::set<std::pair<raft::GroupId, raft::LogIndex>> damaged_;
+  std::deque<WaitingSync> waiting_;
+  uint64_t writes_ = 0;   // == writes covered by synced_ + unsynced_.size()
+  uint64_t syncs_ = 0;
+  uint64_t crashes_ = 0;  // syncs scheduled before a crash complete nothing after it
+  absl::Status health_;   // of the first failure; sticky until Crash
+  absl::Status next_write_;
+  absl::Status next_sync_;
+};
+
+}  // namespace millrace
