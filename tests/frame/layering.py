@@ -35,13 +35,13 @@ INCLUDE_LAW = {
 OUR_FOLDERS = ("client/", "proto/", "raft/", "server/", "storage/", "tests/", "deploy/", "millrace/")
 
 # Generated protobuf code, by its header's name. What handles records on the hot path does without.
-GENERATED_HEADER = re.compile(r"^millrace/.*\.pb\.h$")
+GENERATED_HEADER = re.compile(r"^(millrace|grpc)/.*\.pb\.h$")
 GENERATED_ALLOWED = re.compile(r"^(server|client(?!/include/|/examples/)|proto/transport|tests)/")
 
 # Third-party headers with their own home: pattern of the header -> pattern of the files that may include it.
 HEADER_HOMES = (
     (re.compile(r"^rocksdb/"), re.compile(r"^(storage|tests/storage|tests/bench)/"), "RocksDB stays inside storage/"),
-    (re.compile(r"^(grpc|grpcpp|grpc\+\+)/"),
+    (re.compile(r"^(grpc|grpcpp|grpc\+\+)/(?!.*\.pb\.h$)"),
      re.compile(r"^(proto/transport/|server/[^/]*(grpc|rpc)[^/]*$|client/grpc_transport[^/]*$|tests/)"),
      "gRPC stays inside proto/transport/, server/*grpc*, server/*rpc* and client/grpc_transport"),
     (re.compile(r"^google/protobuf/"), re.compile(r"^(server|client|proto/transport|tests)/"),
