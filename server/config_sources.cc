@@ -3,9 +3,14 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -111,7 +116,8 @@ absl::StatusOr<Sources> ReadEnvironment(const std::map<std::string, std::string>
     } else if (it->second != "set") {
       sources.flags[std::string(it->second)] = {value, variable};
     } else {
-      for (const absl::string_view text : absl::StrSplit(value, ',', absl::SkipWhitespace())) {
+      for (absl::string_view text : absl::StrSplit(value, ',', absl::SkipWhitespace())) {
+        text = absl::StripAsciiWhitespace(text);
         if (auto status = sources.AddSetting({text.data(), text.size()}, variable); !status.ok()) return status;
       }
     }
@@ -120,13 +126,15 @@ absl::StatusOr<Sources> ReadEnvironment(const std::map<std::string, std::string>
 }
 
 absl::StatusOr<Sources> ReadFile(const std::string& file, std::span<const std::string_view> settings) {
+  std::error_code error;
+  const bool is_file = !std::filesystem::is_directory(file, error);
+  std::ifstream in(file);
+  if (!is_file || !in) return Refuse(file, absl::StrCat("cannot be read: ", std::strerror(is_file ? errno : EISDIR)));
   YAML::Node root;
   try {
-    root = YAML::LoadFile(file);
-  } catch (const YAML::BadFile&) {
-    return Refuse(file, "cannot be read; --config names the configuration file");
-  } catch (const YAML::Exception& error) {
-    return Refuse(absl::StrCat(file, " line ", error.mark.line + 1), absl::StrCat("not valid YAML: ", error.msg));
+    root = YAML::Load(in);
+  } catch (const YAML::Exception& bad) {
+    return Refuse(absl::StrCat(file, " line ", bad.mark.line + 1), absl::StrCat("not valid YAML: ", bad.msg));
   }
   FileReader reader(file, settings);
   if (root.IsNull()) return Sources();

@@ -47,6 +47,7 @@ std::string HostPort::ToString() const {
 }
 
 absl::StatusOr<HostPort> ParseHostPort(std::string_view text, uint16_t default_port) {
+  if (text.find("://") != std::string_view::npos) return Refuse(text, "is a URL, not an address");
   std::string_view host = text;
   std::optional<std::string_view> port;
   const bool brackets = text.starts_with('[');

@@ -1,19 +1,25 @@
 #include "server/http_server.h"
 
-#include <arpa/inet.h>
-#include <civetweb.h>
+#include <microhttpd.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <vector>
+#include <cerrno>
+#include <cstring>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "server/log.h"
 
 namespace millrace::server {
 namespace {
+
+// Types as the library's variable arguments want them.
+constexpr unsigned kMaxConnections = 64;
+constexpr unsigned kIdleSeconds = 10;
+constexpr size_t kConnectionBytes = 16 << 10;
+constexpr size_t kStackBytes = 512 << 10;
 
 constexpr const char* kIndex =
     "Millrace broker\n\n"
@@ -22,23 +28,10 @@ constexpr const char* kIndex =
     "/readyz   200 while clients may come; else 503 and the reason\n";
 
 struct Answer {
-  int code = 200;
+  unsigned code = 200;
   const char* type = "text/plain; charset=utf-8";
   std::string body;
 };
-
-const char* Reason(int code) {
-  switch (code) {
-    case 200:
-      return "OK";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    default:
-      return "Service Unavailable";
-  }
-}
 
 Answer ProbeAnswer(const std::string& why_not) {
   return why_not.empty() ? Answer{.body = "ok\n"} : Answer{.code = 503, .body = why_not + "\n"};
@@ -53,36 +46,57 @@ Answer Route(const HttpServer::Options& options, std::string_view method, std::s
   return {.code = 404, .body = absl::StrCat("nothing here; there are:\n\n", kIndex)};
 }
 
-int Handle(mg_connection* connection, void* context) {
-  const mg_request_info* request = mg_get_request_info(connection);
-  const std::string_view method = request->request_method;
-  const Answer answer = Route(*static_cast<const HttpServer::Options*>(context), method, request->local_uri);
-  mg_printf(connection,
-            "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
-            "Connection: close\r\n\r\n",
-            answer.code, Reason(answer.code), answer.type, answer.body.size());
-  if (method != "HEAD") mg_write(connection, answer.body.data(), answer.body.size());
-  return answer.code;
+MHD_Result Handle(void* context, MHD_Connection* connection, const char* path, const char* method, const char*, const char*,
+                  size_t* upload_bytes, void** seen_before) {
+  // The first call comes with the headers; answering it would close the connection. Uploads are read and thrown away.
+  if (*seen_before == nullptr || *upload_bytes > 0) {
+    *seen_before = context;
+    *upload_bytes = 0;
+    return MHD_YES;
+  }
+  const Answer answer = Route(*static_cast<const HttpServer::Options*>(context), method, path);
+  // The library copies the body and does not write to it.
+  MHD_Response* response = MHD_create_response_from_buffer(answer.body.size(), const_cast<char*>(answer.body.data()),
+                                                           MHD_RESPMEM_MUST_COPY);
+  MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer.type);
+  MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+  const MHD_Result queued = MHD_queue_response(connection, answer.code, response);
+  MHD_destroy_response(response);
+  return queued;
 }
 
-// Where the library's complaints go while this thread starts a server: its own error text says less.
-thread_local std::string* complaint_of_start = nullptr;
+absl::Status CannotListen(const HostPort& address, const std::string& why) {
+  return absl::UnavailableError(
+      absl::StrCat("cannot listen for HTTP on ", address.ToString(), ": ", why, "; --http chooses another address"));
+}
 
-// civetweb listens on literal addresses only.
-absl::StatusOr<std::string> ResolveLiteral(const HostPort& listen) {
+// A socket that listens on the first address of the host; `port` gets the one in use.
+absl::StatusOr<int> Listen(const HostPort& address, uint16_t& port) {
   addrinfo hints{};
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  if (const int error = getaddrinfo(listen.host.c_str(), nullptr, &hints, &found); error != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("no address for host \"", listen.host, "\": ", gai_strerror(error)));
-  }
-  std::array<char, NI_MAXHOST> literal{};
-  const int error =
-      getnameinfo(found->ai_addr, found->ai_addrlen, literal.data(), literal.size(), nullptr, 0, NI_NUMERICHOST);
+  const int error = getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+  if (error != 0) return CannotListen(address, gai_strerror(error));
+
+  const int on = 1;
+  const int off = 0;
+  const int fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, found->ai_protocol);
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (found->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  sockaddr_storage bound{};
+  socklen_t length = sizeof bound;
+  const bool listening = bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0 &&
+                         getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &length) == 0;
+  const int cause = errno;
   freeaddrinfo(found);
-  if (error != 0) return absl::InternalError(absl::StrCat("address of \"", listen.host, "\": ", gai_strerror(error)));
-  return HostPort{literal.data(), listen.port}.ToString();
+  if (!listening) {
+    close(fd);
+    return CannotListen(address, std::strerror(cause));
+  }
+  port = ntohs(bound.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&bound)->sin6_port
+                                           : reinterpret_cast<sockaddr_in*>(&bound)->sin_port);
+  return fd;
 }
 
 }  // namespace
@@ -115,51 +129,36 @@ std::string Health::WhyNotReady() const {
 struct HttpServer::Impl {
   explicit Impl(Options given) : options(std::move(given)) {}
   ~Impl() {
-    if (context != nullptr) mg_stop(context);
-    mg_exit_library();
+    if (daemon != nullptr) MHD_stop_daemon(daemon);  // closes the socket, too
   }
 
   const Options options;
-  mg_context* context = nullptr;
+  MHD_Daemon* daemon = nullptr;
 };
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 HttpServer::~HttpServer() = default;
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HostPort& listen, Options options) {
-  const auto literal = ResolveLiteral(listen);
-  if (!literal.ok()) return literal.status();
+  HostPort address = listen;
+  const auto fd = Listen(listen, address.port);
+  if (!fd.ok()) return fd.status();
 
-  mg_init_library(0);
   auto impl = std::make_unique<Impl>(std::move(options));
-  mg_callbacks callbacks{};
-  callbacks.log_message = [](const mg_connection*, const char* message) {
-    if (complaint_of_start != nullptr) *complaint_of_start = message;
-    return 1;  // nothing of it goes to the library's own log
-  };
-  // Two threads, so that one client that is slow to send its request does not hold up the probes. No keep-alive: an idle
-  // connection would keep its thread.
-  const char* settings[] = {"listening_ports", literal->c_str(), "num_threads",       "2",  "request_timeout_ms", "5000",
-                            "enable_keep_alive", "no",           nullptr};
-  std::array<char, 256> error_text{};
-  mg_init_data init{.callbacks = &callbacks, .user_data = impl.get(), .configuration_options = settings};
-  mg_error_data error{.code = nullptr, .text = error_text.data(), .text_buffer_size = error_text.size()};
-  std::string complaint;
-  complaint_of_start = &complaint;
-  mg_context* context = mg_start2(&init, &error);
-  complaint_of_start = nullptr;
-  if (context == nullptr) {
-    return absl::UnavailableError(absl::StrCat("cannot listen for HTTP on ", listen.ToString(), ": ", complaint,
-                                               complaint.empty() ? error_text.data() : "",
-                                               "; choose another address with --http"));
+  impl->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC, address.port, nullptr, nullptr,
+                                  Handle, const_cast<Options*>(&impl->options),              //
+                                  MHD_OPTION_LISTEN_SOCKET, *fd,                             //
+                                  MHD_OPTION_CONNECTION_LIMIT, kMaxConnections,              //
+                                  MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds,               //
+                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionBytes,      //
+                                  MHD_OPTION_THREAD_STACK_SIZE, kStackBytes, MHD_OPTION_END);
+  if (impl->daemon == nullptr) {
+    const int cause = errno;
+    close(*fd);
+    return CannotListen(listen, absl::StrCat("the HTTP thread does not start: ", std::strerror(cause)));
   }
-  impl->context = context;
-  mg_set_request_handler(context, "**", Handle, const_cast<Options*>(&impl->options));
-
   auto server = std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
-  mg_server_port port{};
-  mg_get_server_ports(context, 1, &port);
-  server->address_ = {listen.host, static_cast<uint16_t>(port.port)};
+  server->address_ = address;
   return server;
 }
 

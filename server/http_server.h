@@ -6,7 +6,8 @@
 //     ready.http = (*http)->Address();
 //     health.SetReady();
 //
-// It has threads of its own, none of which ever touches a completion queue, and none of which wakes up while nobody asks.
+// It has one thread, which never touches a completion queue, serves all connections, and sleeps while nobody asks. On libmicrohttpd:
+// Debian's civetweb is built without IPv6.
 #pragma once
 
 #include <functional>
@@ -42,7 +43,7 @@ class HttpServer {
  public:
   struct Options {
     const Health& health;                   // outlives the server
-    std::function<std::string()> metrics;   // called on the server's threads
+    std::function<std::string()> metrics;   // called on the server's thread
   };
 
   // The status says which address could not be had, and why.

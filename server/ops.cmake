@@ -2,7 +2,7 @@
 find_package(yaml-cpp REQUIRED)
 find_package(prometheus-cpp REQUIRED COMPONENTS core)
 find_package(CLI11 REQUIRED)
-find_library(CIVETWEB_LIBRARY civetweb REQUIRED)
+pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
 
 add_library(millrace_server_ops STATIC
   flags.cc
@@ -19,5 +19,6 @@ add_library(millrace_server_ops STATIC
 )
 target_link_libraries(millrace_server_ops
   PUBLIC absl::status absl::statusor
-  PRIVATE absl::strings absl::time yaml-cpp prometheus-cpp::core CLI11::CLI11 ${CIVETWEB_LIBRARY} Threads::Threads)
+  PRIVATE absl::strings absl::time yaml-cpp prometheus-cpp::core CLI11::CLI11
+          PkgConfig::MICROHTTPD Threads::Threads)
 target_compile_definitions(millrace_server_ops PRIVATE MILLRACE_VERSION="${PROJECT_VERSION}")
