@@ -5,6 +5,7 @@ namespace {
 
 // Events handled before posted tasks, timers and deferred work get their turn, however much is still waiting.
 constexpr int kEventsPerRoundMax = 256;
+constexpr int kDeferredPassesMax = 8;
 
 }  // namespace
 
@@ -97,12 +98,16 @@ void CompletionLoop::RunTimers() {
   }
 }
 
+// What deferred tasks defer runs at once as well (a write that completes wakes readers), but not for ever.
 bool CompletionLoop::RunDeferred() {
-  if (deferred_.empty()) return false;
-  std::vector<Task> tasks;
-  tasks.swap(deferred_);
-  for (Task& task : tasks) task();
-  return true;
+  bool worked = false;
+  for (int pass = 0; pass < kDeferredPassesMax && !deferred_.empty(); ++pass) {
+    std::vector<Task> tasks;
+    tasks.swap(deferred_);
+    for (Task& task : tasks) task();
+    worked = true;
+  }
+  return worked;
 }
 
 gpr_timespec CompletionLoop::NextDeadline() const {

@@ -1,0 +1,244 @@
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "millrace/v1/admin.pb.h"
+#include "server/reads.h"
+#include "server/services.h"
+#include "server/unary_call.h"
+
+namespace millrace::server {
+namespace {
+
+using v1::Error;
+
+// Runs a controller operation where the controller lives, and its answer back on the call's executor.
+template <typename Response>
+void OnController(Broker& broker, Executor& executor, Reply<Response> reply, std::function<void(Controller&, Controller::Done)> operation) {
+  RunOn(broker.control_executor(), [&broker, &executor, reply, operation = std::move(operation)] {
+    operation(broker.controller(), [&executor, reply](const ErrorFrame& error) {
+      RunOn(executor, [reply, error] { error.ok() ? reply.Send({}) : reply.Fail(error); });
+    });
+  });
+}
+
+ErrorFrame NoTopic(const std::string& name) {
+  ErrorFrame error = MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION,
+                               absl::StrCat("there is no topic ", name, "; create it with: millrace topic create ", name));
+  error.topic = name;
+  return error;
+}
+
+void CreateTopic(Broker& broker, const v1::CreateTopicRequest& request, Reply<v1::CreateTopicResponse> reply, Executor& executor) {
+  NewTopic topic{request.name(), request.partitions(), request.replication_factor(), {request.config().begin(), request.config().end()},
+                 request.if_not_exists()};
+  RunOn(broker.control_executor(), [&broker, &executor, reply, topic = std::move(topic)] {
+    broker.controller().CreateTopic(topic, [&executor, reply](const ErrorFrame& error, const CreatedTopic& created) {
+      RunOn(executor, [reply, error, created] {
+        if (!error.ok()) return reply.Fail(error);
+        v1::CreateTopicResponse response;
+        response.set_topic_id(created.topic->topic_id);
+        response.set_partitions(static_cast<int32_t>(created.topic->partitions.size()));
+        response.set_replication_factor(created.topic->replication_factor);
+        response.set_created(created.created);
+        reply.Send(response);
+      });
+    });
+  });
+}
+
+void ListTopics(Broker& broker, const v1::ListTopicsRequest& request, const Reply<v1::ListTopicsResponse>& reply) {
+  v1::ListTopicsResponse response;
+  const auto image = broker.image();
+  for (const auto& [name, topic] : image->topics()) {
+    if (!request.include_internal() && name.rfind("__", 0) == 0) continue;
+    v1::TopicSummary& summary = *response.add_topics();
+    summary.set_name(name);
+    summary.set_topic_id(topic->topic_id);
+    summary.set_partitions(static_cast<int32_t>(topic->partitions.size()));
+    summary.set_replication_factor(topic->replication_factor);
+  }
+  reply.Send(response);
+}
+
+// Collects what the partitions say on their executors; answers when the last did.
+struct Description {
+  v1::DescribeTopicResponse response;
+  ErrorFrame error;
+  int left = 0;
+};
+
+void DescribePartition(Partition& partition, v1::PartitionDescription* out, ErrorFrame* error) {
+  if (absl::Status status = partition.Open(); !status.ok()) {
+    *error = ErrorFromStatus(status);
+    return;
+  }
+  out->set_leader_epoch(static_cast<int32_t>(partition.leader_epoch().value()));
+  out->set_log_start_offset(partition.log_start().value());
+  out->set_high_watermark(partition.high_watermark().value());
+  out->set_log_end_offset(partition.log_end().value());
+  out->set_bytes(partition.bytes());
+}
+
+void DescribeTopic(Broker& broker, const v1::DescribeTopicRequest& request, Reply<v1::DescribeTopicResponse> reply, Executor& executor) {
+  const auto topic = broker.image()->FindTopic(request.name());
+  if (topic == nullptr) return reply.Fail(NoTopic(request.name()));
+  auto description = std::make_shared<Description>();
+  v1::DescribeTopicResponse& response = description->response;
+  response.set_name(topic->name);
+  response.set_topic_id(topic->topic_id);
+  for (const auto& [key, value] : topic->config->ToMap()) (*response.mutable_config())[key] = value;
+  for (const auto& [key, value] : topic->overrides) response.add_overrides(key);
+  description->left = static_cast<int>(topic->partitions.size());
+  for (size_t p = 0; p < topic->partitions.size(); ++p) {
+    v1::PartitionDescription& out = *response.add_partitions();
+    out.set_partition(static_cast<int32_t>(p));
+    for (int32_t replica : topic->partitions[p].replicas) {
+      out.add_replicas(replica);
+      out.add_in_sync(replica);
+    }
+    out.set_leader(broker.options().broker_id);
+  }
+  for (size_t p = 0; p < topic->partitions.size(); ++p) {
+    ErrorFrame error;
+    auto partition = broker.FindPartition(topic->name, static_cast<int32_t>(p), topic->topic_id, &error);
+    if (partition == nullptr) return reply.Fail(error);  // deleted just now
+    RunOn(partition->executor(), [description, partition, p, reply, &executor] {
+      v1::PartitionDescription found;
+      ErrorFrame error;
+      DescribePartition(*partition, &found, &error);
+      RunOn(executor, [description, p, reply, found = std::move(found), error] {
+        description->response.mutable_partitions(static_cast<int>(p))->MergeFrom(found);
+        if (!error.ok()) description->error = error;
+        if (--description->left > 0) return;
+        description->error.ok() ? reply.Send(description->response) : reply.Fail(description->error);
+      });
+    });
+  }
+}
+
+void TrimPartition(Broker& broker, const v1::TrimPartitionRequest& request, Reply<v1::TrimPartitionResponse> reply, Executor& executor) {
+  ErrorFrame error;
+  auto partition = broker.FindPartition(request.name(), request.partition(), 0, &error);
+  if (partition == nullptr) return reply.Fail(std::move(error));
+  if (request.before() < -1) return reply.Fail(MakeError(Error::INVALID_REQUEST, "`before` is an offset, or -1 for the high watermark"));
+  RunOn(partition->executor(), [partition, before = request.before(), reply, &executor] {
+    if (absl::Status status = partition->Open(); !status.ok()) {
+      return RunOn(executor, [reply, status] { reply.Fail(ErrorFromStatus(status)); });
+    }
+    const raft::Offset to = before == -1 ? partition->high_watermark() : raft::Offset(before);
+    partition->Trim(to, [reply, &executor](const ErrorFrame& error, raft::Offset log_start) {
+      RunOn(executor, [reply, error, log_start] {
+        if (!error.ok()) return reply.Fail(error);
+        v1::TrimPartitionResponse response;
+        response.set_log_start_offset(log_start.value());
+        reply.Send(response);
+      });
+    });
+  });
+}
+
+void AddTopicMetadata(const Broker& broker, const MetadataImage& image, const std::string& name, v1::GetMetadataResponse* response) {
+  v1::TopicMetadata& out = *response->add_topics();
+  out.set_name(name);
+  const auto topic = image.FindTopic(name);
+  if (topic == nullptr) {
+    out.mutable_error()->ParseFromString(SerializeError(NoTopic(name)));
+    return;
+  }
+  out.set_topic_id(topic->topic_id);
+  out.set_partitioner(1);
+  out.set_max_message_bytes(topic->config->max_message_bytes);
+  for (size_t p = 0; p < topic->partitions.size(); ++p) {
+    v1::PartitionMetadata& partition = *out.add_partitions();
+    partition.set_partition(static_cast<int32_t>(p));
+    partition.set_leader(broker.options().broker_id);
+    partition.set_leader_epoch(static_cast<int32_t>(image.leader_epoch().value()));
+    for (int32_t replica : topic->partitions[p].replicas) partition.add_replicas(replica);
+  }
+}
+
+void GetMetadata(Broker& broker, const v1::GetMetadataRequest& request, const Reply<v1::GetMetadataResponse>& reply) {
+  v1::GetMetadataResponse response;
+  const auto image = broker.image();
+  response.set_cluster_id(image->cluster_id());
+  response.set_controller(broker.options().broker_id);
+  v1::BrokerInfo& info = *response.add_brokers();
+  info.set_broker_id(broker.options().broker_id);
+  info.set_address(broker.options().address);
+  info.set_rack(broker.options().rack);
+  if (request.topics().empty()) {
+    for (const auto& [name, topic] : image->topics()) AddTopicMetadata(broker, *image, name, &response);
+  } else {
+    for (const std::string& name : request.topics()) AddTopicMetadata(broker, *image, name, &response);
+  }
+  reply.Send(response);
+}
+
+void DescribeCluster(Broker& broker, const Reply<v1::DescribeClusterResponse>& reply) {
+  v1::DescribeClusterResponse response;
+  const auto image = broker.image();
+  response.set_cluster_id(image->cluster_id());
+  response.set_controller(broker.options().broker_id);
+  v1::BrokerStatus& status = *response.add_brokers();
+  status.set_broker_id(broker.options().broker_id);
+  status.set_address(broker.options().address);
+  status.set_rack(broker.options().rack);
+  status.set_alive(true);
+  status.set_version(MILLRACE_VERSION);
+  status.set_partitions(static_cast<int32_t>(image->partitions()));
+  status.set_leaders(static_cast<int32_t>(image->partitions()));
+  status.set_start_time(broker.options().start_time);
+  const DiskSpace disk = broker.options().disk_space();
+  status.set_disk_free_bytes(disk.free_bytes);
+  status.set_disk_total_bytes(disk.total_bytes);
+  reply.Send(response);
+}
+
+}  // namespace
+
+void AddAdminService(Broker& broker, ServiceRegistry& services) {
+  const std::string prefix = "/millrace.v1.Admin/";
+  services.Add(prefix + "CreateTopic", Unary<v1::CreateTopicRequest, v1::CreateTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
+                 CreateTopic(broker, request, std::move(reply), e);
+               }));
+  services.Add(prefix + "DeleteTopic", Unary<v1::DeleteTopicRequest, v1::DeleteTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
+                 OnController<v1::DeleteTopicResponse>(broker, e, reply, [name = request.name()](Controller& c, Controller::Done done) {
+                   c.DeleteTopic(name, std::move(done));
+                 });
+               }));
+  services.Add(prefix + "AlterTopic", Unary<v1::AlterTopicRequest, v1::AlterTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
+                 OnController<v1::AlterTopicResponse>(broker, e, reply, [request](Controller& c, Controller::Done done) {
+                   c.AlterTopic(request.name(), {request.set().begin(), request.set().end()},
+                                {request.unset().begin(), request.unset().end()}, std::move(done));
+                 });
+               }));
+  services.Add(prefix + "AddPartitions",
+               Unary<v1::AddPartitionsRequest, v1::AddPartitionsResponse>([&broker](const auto& request, auto reply, Executor& e) {
+                 OnController<v1::AddPartitionsResponse>(broker, e, reply, [request](Controller& c, Controller::Done done) {
+                   c.AddPartitions(request.name(), request.partitions(), std::move(done));
+                 });
+               }));
+  services.Add(prefix + "ListTopics", Unary<v1::ListTopicsRequest, v1::ListTopicsResponse>([&broker](const auto& request, auto reply, Executor&) {
+                 ListTopics(broker, request, reply);
+               }));
+  services.Add(prefix + "DescribeTopic",
+               Unary<v1::DescribeTopicRequest, v1::DescribeTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
+                 DescribeTopic(broker, request, std::move(reply), e);
+               }));
+  services.Add(prefix + "TrimPartition",
+               Unary<v1::TrimPartitionRequest, v1::TrimPartitionResponse>([&broker](const auto& request, auto reply, Executor& e) {
+                 TrimPartition(broker, request, std::move(reply), e);
+               }));
+  services.Add(prefix + "GetMetadata", Unary<v1::GetMetadataRequest, v1::GetMetadataResponse>([&broker](const auto& request, auto reply, Executor&) {
+                 GetMetadata(broker, request, reply);
+               }));
+  services.Add(prefix + "DescribeCluster",
+               Unary<v1::DescribeClusterRequest, v1::DescribeClusterResponse>([&broker](const auto&, auto reply, Executor&) {
+                 DescribeCluster(broker, reply);
+               }));
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,24 @@
+// Whether a batch that came from outside may be stored. Nothing is changed by looking.
+#pragma once
+
+#include "absl/strings/cord.h"
+#include "proto/wire/frames.h"
+#include "proto/wire/record_batch.h"
+#include "proto/wire/runtime.h"
+#include "server/topic_config.h"
+
+namespace millrace::server {
+
+// A batch fit to be stored.
+struct ValidBatch {
+  absl::Cord bytes;  // as it came, plus a checksum if it came without
+  BatchHeader header;
+  uint32_t crc = 0;
+  bool crc_computed = false;
+};
+
+// Checks size, header, checksum, times and (uncompressed payloads) the number of records. On an error returns false and
+// fills `error` without topic and partition.
+bool ValidateBatch(absl::Cord bytes, const TopicConfig& config, UnixMillis now, ValidBatch* valid, ErrorFrame* error);
+
+}  // namespace millrace::server

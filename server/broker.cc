@@ -1,0 +1,151 @@
+#include "server/broker.h"
+
+#include <unordered_set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/check.h"
+#include "server/errors.h"
+#include "server/log.h"
+
+namespace millrace::server {
+namespace {
+
+using v1::Error;
+
+// Shares of the memory limit; the rest is the store's (memtables, cache of recent entries) and gRPC's.
+constexpr int64_t kProduceShare = 8;
+constexpr int64_t kFetchShare = 8;
+
+std::vector<std::unique_ptr<Shard>> MakeShards(const Broker::Options& options, raft::LogStore& store, Clock& clock, Metrics& metrics,
+                                               const std::vector<Executor*>& executors,
+                                               const LogWriter::FatalHandler& on_fatal) {
+  MILLRACE_CHECK(!executors.empty());
+  const int64_t share = options.memory_limit / static_cast<int64_t>(executors.size());
+  std::vector<std::unique_ptr<Shard>> shards;
+  for (Executor* executor : executors) {
+    shards.push_back(std::make_unique<Shard>(store, *executor, clock, metrics.AddLoop(), on_fatal, share / kProduceShare,
+                                             share / kFetchShare));
+  }
+  return shards;
+}
+
+}  // namespace
+
+Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& random, WorkPool& pool,
+               Metrics& metrics, const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal)
+    : options_(std::move(options)),
+      store_(store),
+      clock_(clock),
+      pool_(pool),
+      shards_(MakeShards(options_, store, clock, metrics, executors, on_fatal)),
+      directory_(std::make_shared<const Directory>()),
+      controller_(options_.broker_id, options_.topic_defaults, store, shards_.front()->writer, clock, random,
+                  [this](std::shared_ptr<const MetadataImage> image) { OnImage(std::move(image)); }) {}
+
+Broker::~Broker() = default;
+
+absl::Status Broker::Load(bool raise_epoch) {
+  if (absl::Status status = controller_.Load(raise_epoch); !status.ok()) return status;
+  return RemoveOrphans();
+}
+
+// Logs without a topic: of a creation or deletion that a crash cut short.
+absl::Status Broker::RemoveOrphans() {
+  absl::StatusOr<std::vector<raft::GroupId>> groups = store_.List();
+  if (!groups.ok()) return groups.status();
+  std::unordered_set<raft::GroupId> known{kMetadataGroup};
+  const auto image = image_.load();
+  for (const auto& [name, topic] : image->topics()) {
+    for (const PartitionInfo& partition : topic->partitions) known.insert(partition.group);
+  }
+  for (raft::GroupId group : *groups) {
+    if (known.contains(group)) continue;
+    MILLRACE_LOG(kInfo, "removing a log without a topic", {"group", group.value()});
+    if (absl::Status status = store_.Remove(group); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+std::shared_ptr<Partition> Broker::FindPartition(const std::string& topic, int32_t partition, uint64_t topic_id,
+                                                 ErrorFrame* error) const {
+  const std::shared_ptr<const Directory> directory = directory_.load();
+  auto it = directory->find(topic);
+  if (it == directory->end()) {
+    *error = MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, topic, partition,
+                       absl::StrCat("there is no topic ", topic, "; create it with: millrace topic create ", topic));
+    return nullptr;
+  }
+  const TopicEntry& entry = *it->second;
+  if (topic_id != 0 && topic_id != entry.info->topic_id) {
+    *error = MakeError(Error::UNKNOWN_TOPIC_ID, topic, partition,
+                       absl::StrCat("topic ", topic, " was deleted and made anew; ask for metadata again"));
+    return nullptr;
+  }
+  if (partition < 0 || partition >= static_cast<int32_t>(entry.partitions.size())) {
+    *error = MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, topic, partition,
+                       absl::StrCat("topic ", topic, " has no partition ", partition, "; it has 0 to ", entry.partitions.size() - 1));
+    return nullptr;
+  }
+  return entry.partitions[partition];
+}
+
+Shard& Broker::ShardOf(const Executor& executor) {
+  for (auto& shard : shards_) {
+    if (&shard->executor == &executor) return *shard;
+  }
+  MILLRACE_CHECK(false) << "not an executor of this broker";
+  return *shards_.front();
+}
+
+void Broker::OnImage(std::shared_ptr<const MetadataImage> image) {
+  const std::shared_ptr<const Directory> old = directory_.load();
+  auto next = std::make_shared<Directory>();
+  next->reserve(image->topics().size());
+  for (const auto& [name, info] : image->topics()) {
+    auto it = old->find(name);
+    const TopicEntry* before = it != old->end() && it->second->info->topic_id == info->topic_id ? it->second.get() : nullptr;
+    (*next)[name] = before != nullptr && before->info == info ? it->second : MakeEntry(info, before, image->leader_epoch());
+  }
+  image_.store(image);
+  directory_.store(next);
+  for (const auto& [name, entry] : *old) {
+    auto it = next->find(name);
+    if (it != next->end() && it->second->info->topic_id == entry->info->topic_id) continue;
+    for (const auto& partition : entry->partitions) RemovePartition(partition);
+  }
+}
+
+// Keeps the partitions there were, with the new settings, and adds those that came.
+std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old,
+                                                            raft::Term epoch) {
+  auto entry = std::make_shared<TopicEntry>();
+  entry->info = info;
+  if (old != nullptr) entry->partitions = old->partitions;
+  for (auto& partition : entry->partitions) {
+    partition->executor().Post([partition, config = info->config] { partition->SetConfig(config); });
+  }
+  for (size_t p = entry->partitions.size(); p < info->partitions.size(); ++p) {
+    const raft::GroupId group = info->partitions[p].group;
+    Shard& shard = *shards_[static_cast<size_t>(group.value()) % shards_.size()];
+    entry->partitions.push_back(std::make_shared<Partition>(
+        PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group, epoch, info->config, store_, shard.writer,
+        shard.executor, clock_));
+  }
+  return entry;
+}
+
+void Broker::RemovePartition(const std::shared_ptr<Partition>& partition) {
+  partition->executor().Post([this, partition] {
+    partition->Close();
+    // What is still staged for it must be written first: appends to a removed log would be a bug.
+    ShardOf(partition->executor()).writer.OnWritten([this, partition] {
+      if (absl::Status status = store_.Remove(partition->group()); !status.ok()) {
+        MILLRACE_LOG(kError, "could not remove a deleted partition's log; the next start tries again",
+                     {"topic", partition->name().topic}, {"partition", partition->name().partition}, {"status", status.ToString()});
+      }
+    });
+  });
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,108 @@
+// A broker's state and the way from a topic's name to its partitions. Everything below the RPC surface hangs on it; it knows
+// neither gRPC nor RocksDB, and takes clock, randomness, store and executors from outside.
+//
+// Partitions are spread over shards, one executor each. The controller lives on the first.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "proto/wire/runtime.h"
+#include "raft/log_store.h"
+#include "server/controller.h"
+#include "server/flow_budget.h"
+#include "server/log_writer.h"
+#include "server/metrics.h"
+#include "server/partition.h"
+#include "server/work_pool.h"
+
+namespace millrace::server {
+
+// What the calls and partitions of one executor share.
+struct Shard {
+  Shard(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics, LogWriter::FatalHandler on_fatal,
+        int64_t produce_bytes_max, int64_t fetch_bytes_max)
+      : executor(executor),
+        metrics(metrics),
+        writer(store, executor, clock, metrics, std::move(on_fatal)),
+        produce_budget(produce_bytes_max),
+        fetch_budget(fetch_bytes_max) {}
+
+  Executor& executor;
+  LoopMetrics& metrics;
+  LogWriter writer;
+  FlowBudget produce_budget;  // received and not yet acked
+  FlowBudget fetch_budget;    // read and not yet written to a client
+};
+
+struct DiskSpace {
+  int64_t free_bytes = 0;
+  int64_t total_bytes = 0;
+};
+
+class Broker {
+ public:
+  struct Options {
+    int32_t broker_id = 1;
+    std::string address;  // advertised HOST:PORT
+    std::string rack;
+    TopicConfig topic_defaults;
+    int64_t memory_limit = 512 << 20;
+    UnixMillis start_time = 0;
+    std::function<DiskSpace()> disk_space = [] { return DiskSpace{}; };  // of the data directory
+  };
+
+  // `executors`: at least one; all must outlive the broker. `on_fatal` stops the process.
+  Broker(Options options, raft::LogStore& store, Clock& clock, Random& random, WorkPool& pool,
+         Metrics& metrics, const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal);
+  ~Broker();
+
+  // Reads the metadata; on the first executor, before any call. See Controller::Load.
+  absl::Status Load(bool raise_epoch);
+
+  // nullptr with an error when there is no such partition. topic_id 0: any. Any thread.
+  std::shared_ptr<Partition> FindPartition(const std::string& topic, int32_t partition, uint64_t topic_id,
+                                           ErrorFrame* error) const;
+
+  // The current image. Any thread.
+  std::shared_ptr<const MetadataImage> image() const { return image_.load(); }
+
+  // First executor only.
+  Controller& controller() { return controller_; }
+  Executor& control_executor() { return shards_.front()->executor; }
+
+  Shard& ShardOf(const Executor& executor);
+  const std::vector<std::unique_ptr<Shard>>& shards() const { return shards_; }
+
+  const Options& options() const { return options_; }
+  raft::LogStore& store() { return store_; }
+  Clock& clock() { return clock_; }
+  WorkPool& pool() { return pool_; }
+
+ private:
+  struct TopicEntry {
+    std::shared_ptr<const TopicInfo> info;
+    std::vector<std::shared_ptr<Partition>> partitions;
+  };
+  using Directory = std::unordered_map<std::string, std::shared_ptr<const TopicEntry>>;
+
+  void OnImage(std::shared_ptr<const MetadataImage> image);
+  std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old, raft::Term epoch);
+  void RemovePartition(const std::shared_ptr<Partition>& partition);
+  absl::Status RemoveOrphans();
+
+  const Options options_;
+  raft::LogStore& store_;
+  Clock& clock_;
+  WorkPool& pool_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  std::atomic<std::shared_ptr<const MetadataImage>> image_;
+  std::atomic<std::shared_ptr<const Directory>> directory_;
+  Controller controller_;
+};
+
+}  // namespace millrace::server

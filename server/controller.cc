@@ -1,0 +1,285 @@
+#include "server/controller.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "millrace/internal/v1/metadata.pb.h"
+#include "proto/wire/check.h"
+#include "server/errors.h"
+
+namespace millrace::server {
+namespace {
+
+using millrace::internal::v1::MetadataRecord;
+using millrace::internal::v1::MetadataRecords;
+using v1::Error;
+
+constexpr int64_t kProducerIdBlock = 1000;
+constexpr size_t kReplayBytes = 1 << 20;
+constexpr size_t kTopicNameMax = 249;
+
+std::string HexId(uint64_t high, uint64_t low) {
+  return absl::StrCat(absl::Hex(high, absl::kZeroPad16), absl::Hex(low, absl::kZeroPad16));
+}
+
+absl::Status CheckKnown(const std::vector<std::string>& settings) {
+  const auto known = TopicSettingNames();
+  for (const std::string& name : settings) {
+    TopicConfig scratch;
+    // The parser's error names the nearest setting.
+    if (std::find(known.begin(), known.end(), name) == known.end()) return SetTopicSetting(name, "", scratch);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string TopicNameProblem(const std::string& name) {
+  if (name.empty()) return "a topic name must not be empty";
+  if (name.size() > kTopicNameMax) return absl::StrCat("a topic name has at most ", kTopicNameMax, " characters, this has ", name.size());
+  if (name == "." || name == "..") return "\".\" and \"..\" are not topic names";
+  for (char c : name) {
+    const bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    if (!good) return "a topic name consists of the characters A-Z a-z 0-9 . _ -";
+  }
+  if (name.rfind("__", 0) == 0) return "names that begin with \"__\" are the cluster's own";
+  return "";
+}
+
+// What an operation decided: records to append (none: nothing changes), what to undo if they are refused, and the answer.
+struct Controller::Decision {
+  MetadataRecords records;
+  std::function<void()> answer;
+
+  MetadataRecord& Add() { return *records.add_records(); }
+};
+
+Controller::Controller(int32_t broker_id, TopicConfig defaults, raft::LogStore& store, LogWriter& writer, const Clock& clock,
+                       Random& random, ImageListener listener)
+    : broker_id_(broker_id),
+      store_(store),
+      writer_(writer),
+      clock_(clock),
+      random_(random),
+      listener_(std::move(listener)),
+      image_(std::make_shared<MetadataImage>(defaults)),
+      defaults_(defaults) {}
+
+absl::Status Controller::Load(bool raise_epoch) {
+  absl::StatusOr<raft::LogState> state = store_.Open(kMetadataGroup);
+  if (state.status().code() == absl::StatusCode::kNotFound) {
+    if (absl::Status status = store_.Create(kMetadataGroup, {}); !status.ok()) return status;
+    state = store_.Open(kMetadataGroup);
+  }
+  if (!state.ok()) return state.status();
+  last_index_ = state->last_index;
+  log_end_ = state->log_end;
+  last_append_time_ = state->last_append_time;
+
+  auto image = std::make_shared<MetadataImage>(defaults_);
+  for (raft::LogIndex next = state->first_index; next <= state->last_index;) {
+    auto entries = store_.ReadEntries(kMetadataGroup, next, state->last_index, kReplayBytes);
+    if (!entries.ok()) return entries.status();
+    if (entries->empty()) return absl::DataLossError("the metadata log ends before its last entry");
+    for (const raft::Entry& entry : *entries) {
+      next = entry.header.index + 1;
+      MetadataRecords records;
+      if (!records.ParseFromString(std::string(entry.payload))) {
+        return absl::DataLossError(absl::StrCat("entry ", entry.header.index.value(), " of the metadata log is damaged"));
+      }
+      for (const MetadataRecord& record : records.records()) {
+        if (absl::Status status = image->Apply(record); !status.ok()) return status;
+      }
+    }
+  }
+  MetadataRecords first;
+  if (image->cluster_id().empty()) first.add_records()->mutable_cluster()->set_cluster_id(HexId(random_.Next(), random_.Next()));
+  if (raise_epoch) {
+    first.add_records()->mutable_leader_epoch()->set_leader_epoch(static_cast<int32_t>(image->leader_epoch().value() + 1));
+  }
+  if (first.records_size() > 0) {
+    for (const MetadataRecord& record : first.records()) {
+      if (absl::Status status = image->Apply(record); !status.ok()) return status;
+    }
+    StageRecords(first.SerializeAsString());
+    if (absl::Status status = store_.Write(writer_.round()); !status.ok()) return status;
+  }
+  next_producer_id_ = image->producer_ids_end();  // what was left of the last block is not used again
+  image_ = std::move(image);
+  listener_(image_);
+  return absl::OkStatus();
+}
+
+void Controller::StageRecords(const std::string& serialized) {
+  raft::Entry entry;
+  entry.header.term = raft::Term(1);
+  entry.header.index = ++last_index_;
+  entry.header.base_offset = log_end_;
+  entry.header.record_count = 1;
+  entry.header.append_time = last_append_time_ = std::max<int64_t>(clock_.Wall(), last_append_time_);
+  entry.header.max_timestamp = entry.header.append_time;
+  entry.payload = absl::Cord(serialized);
+  log_end_ = entry.header.end_offset();
+  writer_.round().Append(kMetadataGroup, std::move(entry));
+}
+
+void Controller::Enqueue(Operation decide) {
+  queue_.push_back(std::move(decide));
+  if (!busy_) RunNext();
+}
+
+void Controller::RunNext() {
+  while (!busy_ && !queue_.empty()) {
+    Operation decide = std::move(queue_.front());
+    queue_.pop_front();
+    auto decision = std::make_shared<Decision>();
+    decide(*decision);
+    if (decision->records.records_size() == 0) {
+      decision->answer();
+    } else {
+      Commit(std::move(decision));
+    }
+  }
+}
+
+void Controller::Commit(std::shared_ptr<Decision> decision) {
+  busy_ = true;
+  StageRecords(decision->records.SerializeAsString());
+  writer_.OnDurable([this, decision] {
+    auto image = std::make_shared<MetadataImage>(*image_);
+    for (const MetadataRecord& record : decision->records.records()) {
+      absl::Status status = image->Apply(record);
+      MILLRACE_CHECK(status.ok()) << "decided a record that cannot be replayed: " << status.ToString();
+    }
+    image_ = std::move(image);
+    listener_(image_);
+    busy_ = false;
+    decision->answer();
+    RunNext();
+  });
+}
+
+void Controller::CreateTopic(NewTopic topic, CreateDone done) {
+  Enqueue([this, topic = std::move(topic), done = std::move(done)](Decision& decision) { DecideCreate(topic, done, decision); });
+}
+
+void Controller::DecideCreate(const NewTopic& topic, const CreateDone& done, Decision& decision) {
+  const auto refuse = [&](ErrorCode code, std::string message) {
+    ErrorFrame error = MakeError(code, std::move(message));
+    error.topic = topic.name;
+    decision.records.Clear();
+    decision.answer = [done, error] { done(error, {}); };
+  };
+  if (auto existing = image_->FindTopic(topic.name)) {
+    if (!topic.if_not_exists) return refuse(Error::TOPIC_ALREADY_EXISTS, absl::StrCat("topic ", topic.name, " exists"));
+    decision.answer = [done, existing] { done({}, {existing, false}); };
+    return;
+  }
+  if (std::string problem = TopicNameProblem(topic.name); !problem.empty()) return refuse(Error::INVALID_TOPIC_EXCEPTION, problem);
+  const int32_t partitions = topic.partitions == 0 ? 1 : topic.partitions;
+  if (partitions < 1 || partitions > kPartitionsMax) {
+    return refuse(Error::INVALID_PARTITIONS, absl::StrCat("a topic has 1 to ", kPartitionsMax, " partitions, asked for ", partitions));
+  }
+  const int32_t replicas = topic.replication_factor == 0 ? 1 : topic.replication_factor;
+  if (replicas != 1) {
+    return refuse(Error::INVALID_REPLICATION_FACTOR,
+                  absl::StrCat("asked for ", replicas, " replicas, but the cluster has 1 broker; use --replication-factor 1"));
+  }
+  if (absl::StatusOr<TopicConfig> config = ParseTopicConfig(topic.config, defaults_); !config.ok()) {
+    return refuse(Error::INVALID_CONFIG, ToStdString(config.status().message()));
+  }
+  const uint64_t topic_id = random_.Next() | 1;  // never 0
+  auto& record = *decision.Add().mutable_topic();
+  record.set_name(topic.name);
+  record.set_topic_id(topic_id);
+  record.set_replication_factor(replicas);
+  record.mutable_config()->insert(topic.config.begin(), topic.config.end());
+  if (absl::Status status = AddPartitionRecords(decision, topic_id, 0, partitions, image_->next_group()); !status.ok()) {
+    return refuse(Error::KAFKA_STORAGE_ERROR, ToStdString(status.message()));
+  }
+  decision.answer = [this, done, name = topic.name] { done({}, {image_->FindTopic(name), true}); };
+}
+
+// Logs are made before the records that name them: a crash in between leaves logs without a topic, which the next start removes.
+absl::Status Controller::AddPartitionRecords(Decision& decision, uint64_t topic_id, int32_t first, int32_t end, raft::GroupId next) {
+  for (int32_t p = first; p < end; ++p, ++next) {
+    if (absl::Status status = store_.Create(next, {}); !status.ok() && status.code() != absl::StatusCode::kAlreadyExists) return status;
+    auto& record = *decision.Add().mutable_partition();
+    record.set_topic_id(topic_id);
+    record.set_partition(p);
+    record.set_group_id(next.value());
+    record.add_replicas(broker_id_);
+  }
+  return absl::OkStatus();
+}
+
+const TopicInfo* Controller::FindForChange(const std::string& name, ErrorFrame* error) const {
+  auto it = image_->topics().find(name);
+  if (it != image_->topics().end()) return it->second.get();
+  *error = MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, absl::StrCat("there is no topic ", name));
+  error->topic = name;
+  error->retriable = false;  // nothing changes by itself
+  return nullptr;
+}
+
+void Controller::DeleteTopic(std::string name, Done done) {
+  Enqueue([this, name = std::move(name), done = std::move(done)](Decision& decision) {
+    ErrorFrame error;
+    if (const TopicInfo* topic = FindForChange(name, &error)) decision.Add().mutable_remove_topic()->set_topic_id(topic->topic_id);
+    decision.answer = [done, error] { done(error); };
+  });
+}
+
+void Controller::AlterTopic(std::string name, std::map<std::string, std::string> set, std::vector<std::string> unset, Done done) {
+  Enqueue([this, name = std::move(name), set = std::move(set), unset = std::move(unset), done = std::move(done)](Decision& decision) {
+    ErrorFrame error;
+    if (const TopicInfo* topic = FindForChange(name, &error)) {
+      std::map<std::string, std::string> overrides = topic->overrides;
+      for (const auto& [key, value] : set) overrides[key] = value;
+      absl::Status status = CheckKnown(unset);
+      for (const std::string& key : unset) overrides.erase(key);
+      if (status.ok()) status = ParseTopicConfig(overrides, defaults_).status();
+      if (status.ok()) {
+        auto& record = *decision.Add().mutable_topic();
+        record.set_name(name);
+        record.set_topic_id(topic->topic_id);
+        record.set_replication_factor(topic->replication_factor);
+        record.mutable_config()->insert(overrides.begin(), overrides.end());
+      } else {
+        error = MakeError(Error::INVALID_CONFIG, ToStdString(status.message()));
+        error.topic = name;
+      }
+    }
+    decision.answer = [done, error] { done(error); };
+  });
+}
+
+void Controller::AddPartitions(std::string name, int32_t partitions, Done done) {
+  Enqueue([this, name = std::move(name), partitions, done = std::move(done)](Decision& decision) {
+    ErrorFrame error;
+    if (const TopicInfo* topic = FindForChange(name, &error)) {
+      const int32_t have = static_cast<int32_t>(topic->partitions.size());
+      if (partitions <= have || partitions > kPartitionsMax) {
+        error = MakeError(Error::INVALID_PARTITIONS, absl::StrCat("topic ", name, " has ", have, " partitions; the new total must be more, up to ",
+                                                                  kPartitionsMax, "; asked for ", partitions));
+        error.topic = name;
+      } else if (absl::Status status = AddPartitionRecords(decision, topic->topic_id, have, partitions, image_->next_group()); !status.ok()) {
+        decision.records.Clear();
+        error = ErrorFromStatus(status);
+      }
+    }
+    decision.answer = [done, error] { done(error); };
+  });
+}
+
+void Controller::NewProducerId(ProducerIdDone done) {
+  Enqueue([this, done = std::move(done)](Decision& decision) {
+    if (next_producer_id_ >= image_->producer_ids_end()) {
+      decision.Add().mutable_producer_ids()->set_end(next_producer_id_ + kProducerIdBlock);
+    }
+    decision.answer = [this, done] { done({}, next_producer_id_++); };
+  });
+}
+
+}  // namespace millrace::server

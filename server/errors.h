@@ -1,0 +1,29 @@
+// The one table of error codes: name, whether a retry can help, and the gRPC status of a call that fails with it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "millrace/v1/error.pb.h"
+#include "proto/wire/frames.h"
+#include "proto/wire/transport.h"
+
+namespace millrace::server {
+
+using ErrorCode = v1::Error::Code;
+
+// An error with the code's usual `retriable`. `message`: what failed, why, what to do next.
+ErrorFrame MakeError(ErrorCode code, std::string message);
+ErrorFrame MakeError(ErrorCode code, const std::string& topic, int32_t partition, std::string message);
+
+// A failure of the store or of a library, as the client is told of it. kInvalidArgument and kDataLoss from the codec mean a
+// bad message of the client's.
+ErrorFrame ErrorFromStatus(const absl::Status& status);
+
+// The end of a call that fails as a whole: status text "CODE: message", and the error itself.
+CallEnd FailedCall(ErrorFrame error);
+
+inline std::string ToStdString(absl::string_view text) { return std::string(text.data(), text.size()); }
+
+}  // namespace millrace::server

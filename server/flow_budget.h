@@ -1,0 +1,41 @@
+// A bound on bytes that are under way, shared by the calls of one executor. Past it, calls stop asking for more until some of it
+// was given back: memory stays bounded and the client feels it as back-pressure, nothing is refused.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <unordered_map>
+#include <utility>
+
+namespace millrace::server {
+
+class FlowBudget {
+ public:
+  explicit FlowBudget(int64_t bytes_max) : bytes_max_(bytes_max) {}
+
+  void Take(int64_t bytes) { bytes_ += bytes; }
+
+  // Wakes those who wait once there is room.
+  void Return(int64_t bytes) {
+    bytes_ -= bytes;
+    if (exhausted() || waiting_.empty()) return;
+    std::unordered_map<const void*, std::function<void()>> waiting;
+    waiting.swap(waiting_);
+    for (auto& [who, wake] : waiting) wake();
+  }
+
+  bool exhausted() const { return bytes_ >= bytes_max_; }
+  int64_t bytes() const { return bytes_; }
+
+  // Calls `wake` once, when there is room again. One wish per `who`.
+  void Wait(const void* who, std::function<void()> wake) { waiting_[who] = std::move(wake); }
+  void Forget(const void* who) { waiting_.erase(who); }
+
+ private:
+  const int64_t bytes_max_;
+  int64_t bytes_ = 0;
+  std::unordered_map<const void*, std::function<void()>> waiting_;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,99 @@
+#include "server/log_writer.h"
+
+#include <utility>
+
+namespace millrace::server {
+namespace {
+
+// A round above this is written before more messages are handled: bounds memory and the time of one write.
+constexpr size_t kRoundBytesMax = 4 << 20;
+constexpr std::chrono::milliseconds kSlowWrite{1};
+
+}  // namespace
+
+LogWriter::LogWriter(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics, FatalHandler on_fatal)
+    : store_(store),
+      executor_(executor),
+      clock_(clock),
+      metrics_(metrics),
+      on_fatal_(std::move(on_fatal)),
+      round_(store.NewRound()),
+      self_(std::make_shared<LogWriter*>(this)) {}
+
+LogWriter::~LogWriter() { *self_ = nullptr; }
+
+raft::Round& LogWriter::round() {
+  Schedule();
+  return *round_;
+}
+
+void LogWriter::OnWritten(Callback callback) {
+  Schedule();
+  on_written_.push_back(std::move(callback));
+}
+
+void LogWriter::OnDurable(Callback callback) {
+  Schedule();
+  staged_durable_.push_back(std::move(callback));
+}
+
+void LogWriter::FlushIfLarge() {
+  if (round_->bytes() >= kRoundBytesMax) Flush();
+}
+
+void LogWriter::Schedule() {
+  if (scheduled_) return;
+  scheduled_ = true;
+  executor_.Defer([self = self_] {
+    if (LogWriter* writer = *self) {
+      writer->scheduled_ = false;
+      writer->Flush();
+    }
+  });
+}
+
+void LogWriter::Flush() {
+  if (failed_) return;
+  if (!round_->empty()) {
+    metrics_.append_bytes.Record(round_->bytes());
+    const auto start = clock_.Monotonic();
+    if (absl::Status written = store_.Write(*round_); !written.ok()) return Fail(written);
+    const auto elapsed = clock_.Monotonic() - start;
+    metrics_.append_seconds.Record(elapsed);
+    if (elapsed > kSlowWrite) metrics_.slow_inline_writes.Add();
+  }
+  for (Callback& callback : staged_durable_) unsynced_.push_back(std::move(callback));
+  staged_durable_.clear();
+  if (!unsynced_.empty() && !syncing_) StartSync();
+  std::vector<Callback> written;
+  written.swap(on_written_);
+  for (Callback& callback : written) callback();
+}
+
+void LogWriter::StartSync() {
+  syncing_ = true;
+  sync_started_ = clock_.Monotonic();
+  synced_next_.swap(unsynced_);
+  store_.Sync([self = self_, &executor = executor_](absl::Status status) {
+    executor.Post([self, status = std::move(status)] {
+      if (LogWriter* writer = *self) writer->OnSynced(status);
+    });
+  });
+}
+
+void LogWriter::OnSynced(const absl::Status& status) {
+  syncing_ = false;
+  if (!status.ok()) return Fail(status);
+  metrics_.sync_seconds.Record(clock_.Monotonic() - sync_started_);
+  std::vector<Callback> durable;
+  durable.swap(synced_next_);
+  if (!unsynced_.empty()) StartSync();
+  for (Callback& callback : durable) callback();
+}
+
+void LogWriter::Fail(const absl::Status& status) {
+  failed_ = true;
+  on_fatal_(status);
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,65 @@
+// Writes for all partitions of one executor: whatever they stage while messages are being handled goes down in one atomic write
+// when the executor has handled everything that arrived, and one sync then covers all that was written since the last.
+//
+//     writer.round().Append(group, entry);
+//     writer.OnWritten([=] { ... });        // the round is in the page cache
+//     writer.OnDurable([=] { ... });        // ... and on the disk
+//
+// There are no timers: what arrives during a sync is written at once and synced by the next, so batches grow with load.
+// Executor's thread only. A failed write or sync is fatal: what reached the disk is unknown, so nothing waiting is answered.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "proto/wire/runtime.h"
+#include "raft/log_store.h"
+#include "server/metrics.h"
+
+namespace millrace::server {
+
+class LogWriter {
+ public:
+  using Callback = std::function<void()>;
+  // Told of a failed write or sync; stops the process.
+  using FatalHandler = std::function<void(const absl::Status&)>;
+
+  LogWriter(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics, FatalHandler on_fatal);
+  ~LogWriter();
+
+  // Where to stage changes. Schedules the write.
+  raft::Round& round();
+  void OnWritten(Callback callback);
+  void OnDurable(Callback callback);
+
+  // Writes now what is staged if it is much. Called between messages, never by a partition.
+  void FlushIfLarge();
+
+ private:
+  void Schedule();
+  void Flush();
+  void StartSync();
+  void OnSynced(const absl::Status& status);
+  void Fail(const absl::Status& status);
+
+  raft::LogStore& store_;
+  Executor& executor_;
+  Clock& clock_;
+  LoopMetrics& metrics_;
+  FatalHandler on_fatal_;
+  std::unique_ptr<raft::Round> round_;
+  bool scheduled_ = false;
+  bool syncing_ = false;
+  bool failed_ = false;
+  // In order of staging: callbacks of the round being filled, of rounds written, of rounds that the running sync covers.
+  std::vector<Callback> on_written_;
+  std::vector<Callback> staged_durable_;
+  std::vector<Callback> unsynced_;
+  std::vector<Callback> synced_next_;
+  std::chrono::nanoseconds sync_started_{};
+  // Completions of the store's sync thread find out through this whether the writer still exists.
+  std::shared_ptr<LogWriter*> self_;
+};
+
+}  // namespace millrace::server

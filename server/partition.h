@@ -1,0 +1,129 @@
+// One partition as its broker serves it: appends (validated, without duplicates), reads below the high watermark, waiting
+// readers. The log itself is a raft::LogStore group.
+//
+//     partition->Append(std::move(batch), Acks::kQuorum, [](const AppendOutcome& outcome) { ... });
+//     partition->ReadCached(from, bytes_max, &entries) || cold read through store().Read(...)
+//
+// Lives on one executor (executor()); everything is called there. Others reach it by posting to it.
+//
+// Invariants: log_start <= high_watermark <= log_end. The high watermark covers what is as durable as the topic's `flush`
+// asks; it never moves back. Offsets are dense.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/wire/frames.h"
+#include "proto/wire/runtime.h"
+#include "raft/log_store.h"
+#include "server/batch_validation.h"
+#include "server/log_writer.h"
+#include "server/producer_state.h"
+#include "server/topic_config.h"
+
+namespace millrace::server {
+
+struct PartitionName {
+  std::string topic;
+  int32_t partition = 0;
+  uint64_t topic_id = 0;
+};
+
+// What became of an append; see ProduceAck in broker.proto.
+struct AppendOutcome {
+  ErrorFrame error;
+  raft::Offset base_offset;
+  int64_t append_time = 0;
+  raft::Term leader_epoch;
+  Durability durability = Durability::kUnspecified;
+  raft::Offset log_start;
+  raft::Offset high_watermark;
+  bool duplicate = false;
+  bool crc_computed = false;
+};
+
+class Partition : public std::enable_shared_from_this<Partition> {
+ public:
+  using AppendDone = std::function<void(const AppendOutcome&)>;
+  using TrimDone = std::function<void(const ErrorFrame&, raft::Offset log_start)>;
+
+  // Told once of the next move of the high watermark or log start, or of the partition's end.
+  class Waiter {
+   public:
+    virtual void OnPartitionAdvanced() = 0;
+
+    virtual ~Waiter() = default;
+  };
+
+  Partition(PartitionName name, raft::GroupId group, raft::Term leader_epoch, std::shared_ptr<const TopicConfig> config,
+            raft::LogStore& store, LogWriter& writer, Executor& executor, const Clock& clock);
+
+  // Brings the log into memory; done by the first use. Cheap afterwards.
+  absl::Status Open();
+
+  // `done` (may be null) is called when the batch is durable as the topic says, or was refused. It may be called at once.
+  void Append(ValidBatch batch, Acks acks, AppendDone done);
+
+  // Moves the log start forward; `done` when that is durable. An offset below the log start changes nothing.
+  void Trim(raft::Offset before, TrimDone done);
+
+  // Entries from `from` up to the high watermark, from memory. False: read them with store().Read(). See LogStore.
+  bool ReadCached(raft::Offset from, size_t bytes_max, std::vector<raft::Entry>* entries);
+
+  void AddWaiter(std::shared_ptr<Waiter> waiter);
+  void RemoveWaiter(const Waiter* waiter);
+
+  void SetConfig(std::shared_ptr<const TopicConfig> config);
+
+  // The topic is gone: appends fail, waiters are told. Entries that were not yet acked fail with an unknown outcome.
+  void Close();
+  bool closed() const { return closed_; }
+
+  const PartitionName& name() const { return name_; }
+  raft::GroupId group() const { return group_; }
+  raft::LogStore& store() { return store_; }
+  Executor& executor() { return executor_; }
+  const std::shared_ptr<const TopicConfig>& config() const { return config_; }
+  raft::Term leader_epoch() const { return leader_epoch_; }
+  raft::Offset log_start() const { return log_start_; }
+  raft::Offset high_watermark() const { return high_watermark_; }
+  raft::Offset log_end() const { return log_end_; }
+  int64_t bytes() const;
+
+ private:
+  absl::Status RebuildProducers(const raft::LogState& state);
+  bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome, bool* duplicate) const;
+  raft::Entry NextEntry(raft::EntryType type);
+  void Stage(raft::Entry entry);
+  void SaveProducers();
+  void WhenCommitted(std::function<void()> then);
+  void Advance(raft::Offset committed);
+  void NotifyWaiters();
+  void Complete(AppendOutcome outcome, Acks acks, const AppendDone& done) const;
+  ErrorFrame GoneError() const;
+
+  // Set at construction.
+  const PartitionName name_;
+  const raft::GroupId group_;
+  const raft::Term leader_epoch_;
+  raft::LogStore& store_;
+  LogWriter& writer_;
+  Executor& executor_;
+  const Clock& clock_;
+
+  std::shared_ptr<const TopicConfig> config_;
+  bool open_ = false;
+  bool closed_ = false;
+  raft::LogIndex last_index_;
+  raft::Offset log_start_;
+  raft::Offset high_watermark_;  // log_start_ <= high_watermark_ <= log_end_
+  raft::Offset log_end_;         // staged entries included
+  int64_t last_append_time_ = 0;
+  ProducerTable producers_;
+  int appends_since_save_ = 0;
+  std::vector<std::shared_ptr<Waiter>> waiters_;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,190 @@
+#include "server/produce_call.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/errors.h"
+#include "server/reads.h"
+
+namespace millrace::server {
+namespace {
+
+using v1::Error;
+
+// Of one stream, received and not yet acked. Enough to keep a disk with a few milliseconds of latency busy.
+constexpr int64_t kStreamBytesMax = 32 << 20;
+// Acks that a client has not taken; a client that only writes is stopped here.
+constexpr size_t kUnsentAcksMax = 4096;
+
+}  // namespace
+
+ProduceCall::ProduceCall(Broker& broker, Executor& executor)
+    : broker_(broker), executor_(executor), shard_(broker.ShardOf(executor)), self_(std::make_shared<ProduceCall*>(this)) {}
+
+ProduceCall::~ProduceCall() {
+  *self_ = nullptr;
+  shard_.produce_budget.Forget(this);
+}
+
+void ProduceCall::Start(Stream& stream) {
+  stream_ = &stream;
+  shard_.metrics.produce_streams.Add(1);
+  ReadNext();
+}
+
+void ProduceCall::OnMessage(absl::Cord message) {
+  reading_ = false;
+  absl::StatusOr<ProduceRequestFrame> request = ParseProduceRequest(message);
+  message.Clear();
+  if (!request.ok()) {
+    stream_->Finish(FailedCall(MakeError(Error::INVALID_REQUEST, absl::StrCat("not a ProduceRequest: ", request.status().message()))));
+    return;
+  }
+  if (request->ping != 0) {
+    pongs_.push_back(request->ping);
+    ScheduleSend();
+  }
+  const bool acks_known = request->acks >= 0 && request->acks <= static_cast<int32_t>(Acks::kQuorum);
+  const Acks acks = acks_known && request->acks != 0 ? static_cast<Acks>(request->acks) : Acks::kQuorum;
+  for (PartitionBatchFrame& batch : request->batches) Handle(std::move(batch), acks, acks_known);
+  shard_.writer.FlushIfLarge();
+  ReadNext();
+}
+
+void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, bool acks_known) {
+  const int64_t bytes = static_cast<int64_t>(frame.batch.size());
+  ErrorFrame error;
+  if (!acks_known) {
+    return Refuse(frame.id, acks, MakeError(Error::INVALID_REQUEST, "acks is none of ACKS_NONE, ACKS_LEADER, ACKS_QUORUM"));
+  }
+  std::shared_ptr<Partition> partition = broker_.FindPartition(frame.topic, frame.partition, frame.topic_id, &error);
+  if (partition == nullptr) return Refuse(frame.id, acks, std::move(error));
+  if (frame.leader_epoch != 0 && frame.leader_epoch != partition->leader_epoch().value()) {
+    const bool older = frame.leader_epoch < partition->leader_epoch().value();
+    return Refuse(frame.id, acks,
+                  MakeError(older ? Error::FENCED_LEADER_EPOCH : Error::UNKNOWN_LEADER_EPOCH, frame.topic, frame.partition,
+                            absl::StrCat("leader epoch is ", partition->leader_epoch().value(), ", the request says ",
+                                         frame.leader_epoch, "; ask for metadata again")));
+  }
+  ValidBatch valid;
+  if (!ValidateBatch(std::move(frame.batch), *partition->config(), broker_.clock().Wall(), &valid, &error)) {
+    error.topic = frame.topic;
+    error.partition = frame.partition;
+    return Refuse(frame.id, acks, std::move(error));
+  }
+  AppendTo(std::move(partition), std::move(valid), frame.id, acks, bytes);
+}
+
+void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id, Acks acks, int64_t bytes) {
+  shard_.metrics.batches_in.Add();
+  shard_.metrics.records_in.Add(batch.header.record_count);
+  shard_.metrics.bytes_in.Add(bytes);
+  shard_.metrics.produce_batch_bytes.Record(bytes);
+  bytes_in_flight_ += bytes;
+  ++batches_in_flight_;
+  shard_.produce_budget.Take(bytes);
+  shard_.metrics.produce_queue_bytes.Set(shard_.produce_budget.bytes());
+  auto on_appended = [self = self_, &shard = shard_, &clock = broker_.clock(), start = broker_.clock().Monotonic(), id, acks,
+                      bytes](const AppendOutcome& outcome) {
+    shard.produce_budget.Return(bytes);
+    shard.metrics.produce_queue_bytes.Set(shard.produce_budget.bytes());
+    shard.metrics.produce_seconds.Record(clock.Monotonic() - start);
+    if (*self != nullptr) (*self)->OnAppended(id, acks, bytes, outcome);
+  };
+  if (partition->executor().OnThread()) {
+    partition->Append(std::move(batch), acks, std::move(on_appended));
+    return;
+  }
+  partition->executor().Post([partition, batch = std::move(batch), acks, &home = executor_, on_appended]() mutable {
+    partition->Append(std::move(batch), acks, [&home, on_appended](const AppendOutcome& outcome) {
+      home.Post([on_appended, outcome] { on_appended(outcome); });
+    });
+  });
+}
+
+void ProduceCall::Refuse(uint64_t id, Acks acks, ErrorFrame error) {
+  shard_.metrics.errors.Add(error.code);
+  if (acks == Acks::kNone) return;
+  ProduceAckFrame ack;
+  ack.id = id;
+  ack.error = std::move(error);
+  acks_.push_back(std::move(ack));
+  ScheduleSend();
+}
+
+void ProduceCall::OnAppended(uint64_t id, Acks acks, int64_t bytes, const AppendOutcome& outcome) {
+  bytes_in_flight_ -= bytes;
+  --batches_in_flight_;
+  if (outcome.duplicate) shard_.metrics.duplicates.Add();
+  if (!outcome.error.ok()) shard_.metrics.errors.Add(outcome.error.code);
+  if (acks != Acks::kNone) {
+    ProduceAckFrame& ack = acks_.emplace_back();
+    ack.id = id;
+    ack.error = outcome.error;
+    ack.base_offset = outcome.base_offset.value();
+    ack.append_time = outcome.append_time;
+    ack.leader_epoch = static_cast<int32_t>(outcome.leader_epoch.value());
+    ack.durability = outcome.durability;
+    ack.log_start_offset = outcome.log_start.value();
+    ack.high_watermark = outcome.high_watermark.value();
+    ack.duplicate = outcome.duplicate;
+    ack.crc_computed = outcome.crc_computed;
+  }
+  ScheduleSend();
+  ReadNext();
+}
+
+void ProduceCall::ReadNext() {
+  if (reading_ || reads_done_ || stream_ == nullptr) return;
+  if (bytes_in_flight_ >= kStreamBytesMax || acks_.size() >= kUnsentAcksMax) return;  // the next ack comes back here
+  if (shard_.produce_budget.exhausted()) {
+    shard_.produce_budget.Wait(this, [this] { ReadNext(); });
+    return;
+  }
+  reading_ = true;
+  stream_->Read();
+}
+
+void ProduceCall::ScheduleSend() {
+  if (send_scheduled_) return;
+  send_scheduled_ = true;
+  executor_.Defer([self = self_] {
+    if (*self == nullptr) return;
+    (*self)->send_scheduled_ = false;
+    (*self)->Send();
+  });
+}
+
+void ProduceCall::Send() {
+  if (writing_ || stream_ == nullptr) return;
+  if (acks_.empty() && pongs_.empty()) return FinishIfDone();
+  ProduceResponseFrame response;
+  if (!pongs_.empty()) response.ping = pongs_.back();
+  pongs_.clear();
+  response.acks.swap(acks_);
+  writing_ = true;
+  stream_->Write(SerializeProduceResponse(response));
+}
+
+void ProduceCall::OnWritten() {
+  writing_ = false;
+  Send();
+  ReadNext();
+}
+
+void ProduceCall::OnReadsDone() {
+  reading_ = false;
+  reads_done_ = true;
+  FinishIfDone();
+}
+
+void ProduceCall::FinishIfDone() {
+  if (reads_done_ && batches_in_flight_ == 0 && acks_.empty() && pongs_.empty() && !writing_) stream_->Finish({});
+}
+
+void ProduceCall::OnClosed(CallEnd) {
+  stream_ = nullptr;
+  shard_.metrics.produce_streams.Add(-1);
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,51 @@
+// One Produce stream: parses requests, has their batches appended, sends acks back in bunches.
+//
+// Back-pressure: the next request is read only while this stream and all streams of the executor together have room for it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "server/broker.h"
+#include "server/call.h"
+
+namespace millrace::server {
+
+class ProduceCall : public Call {
+ public:
+  ProduceCall(Broker& broker, Executor& executor);
+  ~ProduceCall() override;
+
+  void Start(Stream& stream) override;
+  void OnMessage(absl::Cord message) override;
+  void OnWritten() override;
+  void OnReadsDone() override;
+  void OnClosed(CallEnd end) override;
+
+ private:
+  void Handle(PartitionBatchFrame batch, Acks acks, bool acks_known);
+  void AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id, Acks acks, int64_t bytes);
+  void Refuse(uint64_t id, Acks acks, ErrorFrame error);
+  void OnAppended(uint64_t id, Acks acks, int64_t bytes, const AppendOutcome& outcome);
+  void ReadNext();
+  void ScheduleSend();
+  void Send();
+  void FinishIfDone();
+
+  Broker& broker_;
+  Executor& executor_;
+  Shard& shard_;
+  Stream* stream_ = nullptr;
+  bool reading_ = false;
+  bool reads_done_ = false;
+  bool writing_ = false;
+  bool send_scheduled_ = false;
+  int64_t bytes_in_flight_ = 0;
+  int64_t batches_in_flight_ = 0;
+  std::vector<uint64_t> pongs_;
+  std::vector<ProduceAckFrame> acks_;
+  // Completions find out through this whether the call still exists.
+  std::shared_ptr<ProduceCall*> self_;
+};
+
+}  // namespace millrace::server

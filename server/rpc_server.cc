@@ -1,0 +1,196 @@
+#include "server/rpc_server.h"
+
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/server_builder.h>
+
+#include <utility>
+
+#include "proto/transport/cord_buffer.h"
+#include "server/errors.h"
+
+namespace millrace::server {
+
+// One accepted (or awaited) call. Deletes itself when gRPC has returned every tag and the Call heard OnClosed.
+class GrpcCall : public Stream {
+ public:
+  // Waits for a call on `loop`; once one came, waits for the next with a new object.
+  static void Await(RpcServer& server, const ServiceRegistry& services, CompletionLoop& loop) {
+    auto* call = new GrpcCall(server, services, loop);
+    ++call->pending_;
+    call->context_.AsyncNotifyWhenDone(static_cast<CompletionEvent*>(&call->on_done_));
+    auto* queue = static_cast<grpc::ServerCompletionQueue*>(loop.queue());
+    server.service_.RequestCall(&call->context_, &call->stream_, queue, queue,
+                                static_cast<CompletionEvent*>(&call->on_accept_));
+  }
+
+  void Read() override {
+    if (reading_ || ended_) return;
+    reading_ = true;
+    ++pending_;
+    stream_.Read(&incoming_, static_cast<CompletionEvent*>(&on_read_));
+  }
+
+  void Write(absl::Cord message) override {
+    if (ended_ || finishing_) return;
+    writing_ = true;
+    ++pending_;
+    stream_.Write(ByteBufferFromCord(std::move(message)), static_cast<CompletionEvent*>(&on_write_));
+  }
+
+  void Finish(CallEnd end) override {
+    if (finishing_ || ended_) return;
+    finishing_ = true;
+    end_ = std::move(end);
+    if (!writing_) SendStatus();
+  }
+
+ private:
+  template <void (GrpcCall::*method)(bool)>
+  struct Event final : CompletionEvent {
+    explicit Event(GrpcCall* c) : call(c) {}
+    void Complete(bool ok) override { (call->*method)(ok); }
+    GrpcCall* call;
+  };
+
+  GrpcCall(RpcServer& server, const ServiceRegistry& services, CompletionLoop& loop)
+      : server_(server), services_(services), loop_(loop), stream_(&context_) {}
+
+  void OnAccept(bool ok) {
+    --pending_;
+    if (!ok) {  // the server shuts down; no further tag comes
+      delete this;
+      return;
+    }
+    accepted_ = true;
+    ++pending_;  // for on_done_
+    server_.calls_.fetch_add(1, std::memory_order_relaxed);
+    if (!server_.stopping_.load()) Await(server_, services_, loop_);
+    call_ = services_.NewCall(context_.method(), loop_);
+    if (call_ == nullptr) {
+      Finish({absl::UnimplementedError(absl::StrCat("no method ", context_.method(), "; this broker serves millrace.v1")), {}});
+      return;
+    }
+    call_->Start(*this);
+  }
+
+  void OnRead(bool ok) {
+    --pending_;
+    reading_ = false;
+    if (ended_) return MaybeClose();
+    if (ok) {
+      absl::Cord message = CordFromByteBuffer(incoming_);
+      incoming_.Clear();
+      if (call_ != nullptr && !finishing_) call_->OnMessage(std::move(message));
+    } else if (call_ != nullptr && !finishing_ && !context_.IsCancelled()) {
+      call_->OnReadsDone();
+    }
+    MaybeClose();
+  }
+
+  void OnWrite(bool ok) {
+    --pending_;
+    writing_ = false;
+    if (ended_) return MaybeClose();
+    if (finishing_) {
+      SendStatus();
+    } else if (ok && call_ != nullptr) {
+      call_->OnWritten();
+    }
+    MaybeClose();
+  }
+
+  void OnFinish(bool) {
+    --pending_;
+    MaybeClose();
+  }
+
+  // The call is over: finished, cancelled, or its connection is gone.
+  void OnDone(bool) {
+    --pending_;
+    ended_ = true;
+    MaybeClose();
+  }
+
+  void SendStatus() {
+    if (ended_) return;
+    ++pending_;
+    if (end_.error.code != 0) context_.AddTrailingMetadata("millrace-error-bin", SerializeError(end_.error));
+    stream_.Finish(grpc::Status(static_cast<grpc::StatusCode>(end_.status.code()), ToStdString(end_.status.message())),
+                   static_cast<CompletionEvent*>(&on_finish_));
+  }
+
+  void MaybeClose() {
+    if (!ended_ || pending_ > 0) return;
+    if (call_ != nullptr) {
+      if (!finishing_) end_.status = absl::CancelledError("the client went away");
+      call_->OnClosed(std::move(end_));
+    }
+    server_.calls_.fetch_sub(1, std::memory_order_relaxed);
+    delete this;
+  }
+
+  RpcServer& server_;
+  const ServiceRegistry& services_;
+  CompletionLoop& loop_;
+  grpc::GenericServerContext context_;
+  grpc::GenericServerAsyncReaderWriter stream_;
+  std::unique_ptr<Call> call_;
+  grpc::ByteBuffer incoming_;
+  CallEnd end_;
+  int pending_ = 0;  // tags that gRPC has not returned
+  bool accepted_ = false;
+  bool reading_ = false;
+  bool writing_ = false;
+  bool finishing_ = false;
+  bool ended_ = false;
+
+  Event<&GrpcCall::OnAccept> on_accept_{this};
+  Event<&GrpcCall::OnRead> on_read_{this};
+  Event<&GrpcCall::OnWrite> on_write_{this};
+  Event<&GrpcCall::OnFinish> on_finish_{this};
+  Event<&GrpcCall::OnDone> on_done_{this};
+};
+
+RpcServer::RpcServer(Options options) : options_(std::move(options)) {}
+
+RpcServer::~RpcServer() = default;
+
+absl::Status RpcServer::Bind() {
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
+  builder.RegisterAsyncGenericService(&service_);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options_.message_bytes_max));
+  builder.SetMaxSendMessageSize(-1);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use is an error, not a silent second listener
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
+  for (int i = 0; i < options_.loops; ++i) queues.push_back(builder.AddCompletionQueue());
+  server_ = builder.BuildAndStart();
+  for (auto& queue : queues) loops_.push_back(std::make_unique<CompletionLoop>(std::move(queue)));
+  if (server_ == nullptr || port_ == 0) {
+    server_.reset();
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen,
+                                               ": the port is in use, or the address is not this machine's"));
+  }
+  for (auto& loop : loops_) threads_.emplace_back([&loop = *loop] { loop.Run(); });
+  return absl::OkStatus();
+}
+
+void RpcServer::Serve(const ServiceRegistry& services) {
+  for (auto& loop : loops_) {
+    loop->Post([this, &services, &loop = *loop] { GrpcCall::Await(*this, services, loop); });
+  }
+}
+
+void RpcServer::Shutdown(std::chrono::milliseconds grace) {
+  if (server_ == nullptr || stopping_.exchange(true)) return;
+  server_->Shutdown(std::chrono::system_clock::now() + grace);
+  for (auto& loop : loops_) loop->Stop();
+  for (auto& thread : threads_) thread.join();
+}
+
+}  // namespace millrace::server

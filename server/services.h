@@ -1,0 +1,23 @@
+// The methods that a broker serves, put into a registry. One function for each service, in a file of its own.
+#pragma once
+
+#include <functional>
+
+#include "server/broker.h"
+#include "server/call.h"
+
+namespace millrace::server {
+
+// millrace.v1.Broker: streams (produce_call, fetch_call), plain calls, offsets. broker_service.cc
+void AddBrokerService(Broker& broker, ServiceRegistry& services);
+
+// millrace.v1.Admin. admin_service.cc
+void AddAdminService(Broker& broker, ServiceRegistry& services);
+
+// grpc.health.v1.Health. Answers for "" and the two services above; `serving` may be called on any executor. health_service.cc
+void AddHealthService(std::function<bool()> serving, ServiceRegistry& services);
+
+// grpc.reflection.v1 and v1alpha, over the descriptors linked into the process. reflection_service.cc
+void AddReflectionService(ServiceRegistry& services);
+
+}  // namespace millrace::server
