@@ -1,0 +1,64 @@
+#include "client/cli/arguments.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace millrace::cli {
+namespace {
+
+CLI::App& AddApp(CLI::App& app, const std::string& name, const std::string& description, const std::string& footer) {
+  CLI::App* added = app.add_subcommand(name, description);
+  added->footer(absl::StrCat("\n", footer, "\n\nFlags of every command (--address, --output, --timeout, ...): millrace --help"));
+  added->fallthrough();  // those flags may stand behind the command as well
+  return *added;
+}
+
+}  // namespace
+
+CLI::App& AddGroup(CLI::App& app, const std::string& name, const std::string& description, const std::string& footer) {
+  CLI::App& group = AddApp(app, name, description, footer);
+  group.require_subcommand(1);
+  return group;
+}
+
+CLI::App& AddLeaf(CLI::App& app, const std::string& name, const std::string& description, const std::string& footer) {
+  return AddApp(app, name, description, footer);
+}
+
+ProducerOptions ProducerFlags::Options(const Common& common) const {
+  ProducerOptions options;
+  options.client = common.Client();
+  options.acks = acks;
+  options.idempotence = acks != AckLevel::kNone;
+  options.compression = compression;
+  options.linger = std::chrono::duration_cast<std::chrono::milliseconds>(linger);
+  options.delivery_timeout = TimeoutOr(common, options.delivery_timeout);
+  if (batch_bytes) options.batch_size = *batch_bytes;
+  options.buffer_memory = std::max(options.buffer_memory, 4 * options.batch_size);
+  return options;
+}
+
+void AddProducerFlags(CLI::App& app, ProducerFlags& flags) {
+  AddChoice<AckLevel>(app, "--acks", flags.acks, {{"none", AckLevel::kNone}, {"leader", AckLevel::kLeader}, {"quorum", AckLevel::kQuorum}},
+                      "When a record counts as stored (default quorum)");
+  AddChoice<Compression>(app, "-z,--compression", flags.compression,
+                         {{"none", Compression::kNone}, {"lz4", Compression::kLz4}, {"zstd", Compression::kZstd}},
+                         "Of whole batches (default none)");
+  AddParsed(app, "--linger", flags.linger, ParseDuration, "DURATION", "How long a batch waits for more records (default 0)");
+  AddParsed(app, "--batch-bytes", flags.batch_bytes, ParseSize, "N", "Size at which a batch is full (default 256KiB)");
+}
+
+absl::StatusOr<std::map<std::string, std::string>> ParseSettings(const std::vector<std::string>& settings) {
+  std::map<std::string, std::string> parsed;
+  for (const std::string& setting : settings) {
+    size_t equals = setting.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("'", setting, "' is no setting; write NAME=VALUE, such as retention.ms=3600000"));
+    }
+    if (!parsed.emplace(setting.substr(0, equals), setting.substr(equals + 1)).second) {
+      return absl::InvalidArgumentError(absl::StrCat("the setting ", setting.substr(0, equals), " is given twice"));
+    }
+  }
+  return parsed;
+}
+
+}  // namespace millrace::cli

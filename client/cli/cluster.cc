@@ -1,0 +1,152 @@
+// millrace cluster status
+#include <millrace/admin.h>
+
+#include <poll.h>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/arguments.h"
+#include "client/cli/interrupt.h"
+#include "client/cli/output.h"
+
+namespace millrace::cli {
+namespace {
+
+using Align = Table::Align;
+
+constexpr int kWaitPauseMs = 250;
+
+enum class Health { kHealthy, kDegraded, kUnavailable };
+
+struct StatusOptions {
+  bool wait = false;
+  bool check = false;
+};
+
+Health HealthOf(const ClusterDescription& cluster) {
+  if (cluster.leaderless > 0 || cluster.controller < 0) return Health::kUnavailable;
+  bool all_alive = true;
+  for (const BrokerStatus& broker : cluster.brokers) all_alive &= broker.alive;
+  return all_alive && cluster.under_replicated == 0 ? Health::kHealthy : Health::kDegraded;
+}
+
+std::string StatusJson(const ClusterDescription& cluster) {
+  nlohmann::ordered_json document = {{"cluster_id", cluster.cluster_id},
+                                     {"controller", cluster.controller},
+                                     {"brokers", nlohmann::ordered_json::array()},
+                                     {"under_replicated", cluster.under_replicated},
+                                     {"leaderless", cluster.leaderless}};
+  for (const BrokerStatus& b : cluster.brokers) {
+    document["brokers"].push_back({{"broker_id", b.broker_id},
+                                   {"address", b.address},
+                                   {"rack", b.rack},
+                                   {"alive", b.alive},
+                                   {"version", b.version},
+                                   {"partitions", b.partitions},
+                                   {"leaders", b.leaders},
+                                   {"disk_free_bytes", b.disk_free_bytes},
+                                   {"disk_total_bytes", b.disk_total_bytes},
+                                   {"start_time", b.start_time}});
+  }
+  return document.dump() + "\n";
+}
+
+// What is wrong, a line each with what mends it; or that nothing is.
+std::string Findings(const ClusterDescription& cluster) {
+  std::string text;
+  for (const BrokerStatus& broker : cluster.brokers) {
+    if (broker.alive) continue;
+    absl::StrAppend(&text, "broker ", broker.broker_id, " (", broker.address,
+                    ") does not answer: start millraced there on its data directory; its log says what stopped it\n");
+  }
+  if (cluster.controller < 0) absl::StrAppend(&text, "no controller: a majority of the brokers must run before topics can change\n");
+  if (cluster.leaderless > 0) {
+    absl::StrAppend(&text, cluster.leaderless, " partitions have no leader and take no records: start the brokers that hold them\n");
+  }
+  if (cluster.under_replicated > 0) {
+    absl::StrAppend(&text, cluster.under_replicated,
+                    " partitions have a replica that is behind: they catch up by themselves once their brokers run; watch with: "
+                    "millrace cluster status --wait healthy\n");
+  }
+  return text.empty() ? "healthy\n" : text;
+}
+
+std::string StatusText(const ClusterDescription& cluster) {
+  Table table({{"BROKER", Align::kRight},
+               {"ADDRESS"},
+               {"STATE"},
+               {"VERSION"},
+               {"PARTITIONS", Align::kRight},
+               {"LEADS", Align::kRight},
+               {"DISK-FREE", Align::kRight},
+               {"SINCE"}});
+  for (const BrokerStatus& b : cluster.brokers) {
+    table.Add({std::to_string(b.broker_id) + (b.broker_id == cluster.controller ? "*" : ""), b.address, b.alive ? "up" : "down", b.version,
+               std::to_string(b.partitions), std::to_string(b.leaders),
+               absl::StrCat(FormatBytes(static_cast<double>(b.disk_free_bytes)), " of ", FormatBytes(static_cast<double>(b.disk_total_bytes))),
+               b.start_time > 0 ? FormatTime(b.start_time) : ""});
+  }
+  return absl::StrCat("cluster ", cluster.cluster_id, "  (* controller)\n\n", table.Text(), "\n", Findings(cluster));
+}
+
+// False when the pause was cut short by an interrupt.
+bool Pause() {
+  pollfd wake{WakeFd(), POLLIN, 0};
+  poll(&wake, 1, kWaitPauseMs);
+  return !Interrupted();
+}
+
+// Asks until the cluster is healthy or the time is over, also while nobody answers.
+int WaitHealthy(const Common& common, Admin& admin, absl::StatusOr<ClusterDescription>& cluster) {
+  Progress progress(common.quiet);
+  const auto begin = std::chrono::steady_clock::now();
+  while (true) {
+    cluster = admin.DescribeCluster();
+    if (cluster.ok() && HealthOf(*cluster) == Health::kHealthy) return kExitDone;
+    if (!cluster.ok() && ExitCodeOf(cluster.status()) != kExitUnreachable) return kExitDone;  // told by the caller
+    if (common.timeout && std::chrono::steady_clock::now() - begin >= *common.timeout) {
+      Remark(common, "the cluster did not become healthy within --timeout");
+      return kExitFailed;
+    }
+    progress.Show([&] { return cluster.ok() ? "waiting: " + Findings(*cluster).substr(0, 100) : std::string("waiting for a broker to answer"); });
+    if (!Pause()) return kExitInterrupted;
+  }
+}
+
+int Status(const Common& common, const StatusOptions& options) {
+  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
+  if (!admin.ok()) return Report(common, admin.status());
+  absl::StatusOr<ClusterDescription> cluster = absl::UnknownError("not asked yet");
+  int waited = kExitDone;
+  if (options.wait) {
+    waited = WaitHealthy(common, **admin, cluster);
+    if (waited == kExitInterrupted) return waited;
+  } else {
+    cluster = (*admin)->DescribeCluster();
+  }
+  if (!cluster.ok()) return Report(common, cluster.status());
+  int printed = Print(common, common.json() ? StatusJson(*cluster) : StatusText(*cluster));
+  if (printed != kExitDone) return printed;
+  if (!options.check) return waited;
+  switch (HealthOf(*cluster)) {
+    case Health::kHealthy: return kExitDone;
+    case Health::kDegraded: return kExitPartly;
+    case Health::kUnavailable: return kExitFailed;
+  }
+  return kExitFailed;
+}
+
+}  // namespace
+
+void AddClusterCommands(CLI::App& app, const Common& common, Run& run) {
+  CLI::App& cluster = AddGroup(app, "cluster", "The state of the cluster", "Example: millrace cluster status");
+  CLI::App& status = AddLeaf(cluster, "status", "Show brokers, and what is wrong with what mends it",
+                             "Examples:\n  millrace cluster status --wait healthy --timeout 60s\n  millrace cluster status --check --quiet   "
+                             "# exit code 0 healthy, 4 degraded, 1 unavailable, 3 not reached");
+  StatusOptions& s = AddCommand(status, run, Status, common);
+  AddChoice<bool>(status, "--wait", s.wait, {{"healthy", true}}, "Wait until the cluster is healthy, for --timeout at most if that is given");
+  status.add_flag("--check", s.check, "Exit with 0 when healthy, 4 when degraded, 1 when unavailable");
+}
+
+}  // namespace millrace::cli

@@ -1,0 +1,87 @@
+#include "client/cli/common.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/output.h"
+
+namespace millrace::cli {
+namespace {
+
+void TellError(const Common& common, const Error& error, std::string_view code, std::string_view advice) {
+  std::string message = error.message;
+  if (!advice.empty()) message += absl::StrCat("\n", std::string(advice));
+  if (!common.json()) {
+    Say(absl::StrCat("millrace: ", message, "\n"));
+    return;
+  }
+  nlohmann::ordered_json document = {
+      {"error", code}, {"message", message}, {"retriable", error.retriable}, {"may_have_happened", error.may_have_happened},
+      {"topic", nullptr}, {"partition", nullptr}, {"address", nullptr}};
+  if (!error.topic.empty()) document["topic"] = error.topic;
+  if (error.partition) document["partition"] = *error.partition;
+  if (!error.address.empty()) document["address"] = error.address;
+  Say(document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace
+
+ClientOptions Common::Client() const {
+  ClientOptions options;
+  options.bootstrap_servers = address;
+  options.client_id = "millrace-cli";
+  options.request_timeout = TimeoutOr(*this, options.request_timeout);
+  options.tls_ca = tls_ca;
+  options.tls_cert = tls_cert;
+  options.tls_key = tls_key;
+  return options;
+}
+
+std::chrono::milliseconds TimeoutOr(const Common& common, std::chrono::milliseconds otherwise) {
+  if (!common.timeout) return otherwise;
+  return std::max(std::chrono::milliseconds(1), std::chrono::duration_cast<std::chrono::milliseconds>(*common.timeout));
+}
+
+int ExitCodeOf(const absl::Status& status) {
+  return ErrorFrom(status).code == ErrorCode::kNetworkException ? kExitUnreachable : kExitFailed;
+}
+
+int Report(const Common& common, const absl::Status& status, std::string_view advice) {
+  Error error = ErrorFrom(status);
+  TellError(common, error, ErrorCodeName(error.code), advice);
+  return ExitCodeOf(status);
+}
+
+int ReportTopicError(const Common& common, const absl::Status& status, std::string_view topic) {
+  Error error = ErrorFrom(status);
+  if (error.code != ErrorCode::kUnknownTopicOrPartition || error.partition) return Report(common, status);
+  return Report(common, status, absl::StrCat("Create it with: millrace topic create ", std::string(topic), " --partitions 4"));
+}
+
+int ReportUsage(const Common& common, std::string_view command, std::string_view message) {
+  Error error;
+  error.message = std::string(message);
+  std::string advice = "See: millrace " + std::string(command) + (command.empty() ? "--help" : " --help");
+  TellError(common, error, "USAGE", advice);
+  return kExitUsage;
+}
+
+int ReportUsage(const Common& common, std::string_view command, const absl::Status& status) {
+  return ReportUsage(common, command, std::string(status.message()));
+}
+
+void Remark(const Common& common, std::string_view text) {
+  if (!common.quiet) Say(absl::StrCat("millrace: ", std::string(text), "\n"));
+}
+
+int Print(const Common& common, std::string_view text) {
+  OutputBuffer out(STDOUT_FILENO);
+  out.buffer() = text;
+  if (out.Flush() || out.closed()) return kExitDone;
+  return Report(common, out.status());
+}
+
+}  // namespace millrace::cli

@@ -1,0 +1,194 @@
+// millrace consume
+#include <millrace/consumer.h>
+
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/arguments.h"
+#include "client/cli/interrupt.h"
+#include "client/cli/output.h"
+#include "client/cli/position.h"
+#include "client/cli/record_format.h"
+
+namespace millrace::cli {
+namespace {
+
+using std::chrono::milliseconds;
+
+// How long waiting for records may keep us from looking at interrupts and the closed pipe.
+constexpr milliseconds kPollWait{100};
+constexpr int32_t kPollRecords = 4096;
+
+constexpr const char* kFooter = R"(Examples:
+  millrace consume orders --from 1000 --count 10
+  millrace consume orders --from @2013-07-04T00:00:00Z --until @2013-07-05T00:00:00Z --format '%T %k %v\n'
+  millrace consume orders --follow --from end --output json
+
+POSITION: beginning, end, an offset (1000), a time (@2013-07-04T00:00:00Z or @MILLISECONDS), a time back from now (-15m), a number of
+  records back from the end of each partition (-100).
+--format: %t topic  %p partition  %o offset  %k key  %v value  %T time in ms  %h headers  %e leader epoch
+  %K, %V length of key and value (-1: null)  %% percent; \n \t \r \0 \\ \xNN
+--length-prefixed: each value behind its length, 4 bytes, signed, big-endian; -1 is a null value. Keys are left out.
+--output json: one record a line, as `produce --input json` takes it.)";
+
+struct ConsumeOptions {
+  std::string topic;
+  std::vector<int32_t> partitions;
+  std::optional<Position> from;
+  std::optional<Position> until;
+  std::optional<int64_t> count;
+  bool follow = false;
+  bool no_follow = false;
+  std::optional<RecordFormat> format;
+  bool length_prefixed = false;
+};
+
+std::string Contradiction(const Common& common, const ConsumeOptions& options) {
+  if (options.follow && options.no_follow) return "--follow and --no-follow exclude each other";
+  if (options.follow && options.until) return "--follow never ends, --until does: give one of them";
+  if (options.format.has_value() + options.length_prefixed + common.json() > 1) {
+    return "--format, --length-prefixed and --output json exclude each other";
+  }
+  return "";
+}
+
+bool Follows(const ConsumeOptions& options) {
+  bool from_end = options.from && options.from->kind() == Position::Kind::kEnd;
+  return options.follow || (from_end && !options.no_follow && !options.until);
+}
+
+std::vector<Assignment> AssignmentsOf(const ConsumeOptions& options) {
+  Assignment assignment{.topic = options.topic, .from = options.from.value_or(Position::Beginning()), .until = options.until};
+  if (!options.until && !Follows(options)) assignment.until = Position::End();
+  if (options.partitions.empty()) return {assignment};
+  std::vector<Assignment> assignments;
+  for (int32_t partition : options.partitions) {
+    assignment.partition = partition;
+    assignments.push_back(assignment);
+  }
+  return assignments;
+}
+
+int ReportGap(const Common& common, const Gap& gap) {
+  Error error;
+  error.code = gap.reason == Gap::Reason::kCorrupt ? ErrorCode::kCorruptMessage : ErrorCode::kOffsetOutOfRange;
+  error.topic = std::string(gap.topic);
+  error.partition = gap.partition;
+  error.message = absl::StrCat(error.topic, " ", gap.partition, ": offsets ", gap.from, " to ", gap.to - 1, " are gone (",
+                               std::string(GapReasonName(gap.reason)), "); reading goes on at ", gap.to);
+  Report(common, ToStatus(error));
+  return kExitPartly;
+}
+
+// Writes records to standard output in the form asked for.
+class RecordWriter {
+ public:
+  RecordWriter(const Common& common, const ConsumeOptions& options)
+      : json_(common.json()), length_prefixed_(options.length_prefixed), format_(options.format ? &*options.format : nullptr) {}
+
+  // False when nothing can be written any more.
+  bool Write(const ConsumerRecord& record) {
+    std::string& buffer = out_.buffer();
+    if (json_) {
+      AppendJsonRecord(buffer, record);
+    } else if (length_prefixed_) {
+      AppendLengthPrefixed(buffer, record);
+    } else if (format_ != nullptr) {
+      format_->Append(buffer, record);
+    } else {
+      buffer += record.value.value_or("");
+      buffer += '\n';
+    }
+    ++records_;
+    return out_.FlushIfLarge();
+  }
+
+  bool Flush() { return out_.Flush(); }
+  bool closed() { return out_.closed(); }
+  const absl::Status& status() const { return out_.status(); }
+  int64_t records() const { return records_; }
+
+ private:
+  const bool json_;
+  const bool length_prefixed_;
+  const RecordFormat* format_;
+  OutputBuffer out_{STDOUT_FILENO};
+  int64_t records_ = 0;
+};
+
+bool AllEnded(const Consumer& consumer) {
+  for (const PartitionProgress& partition : consumer.progress()) {
+    if (!partition.ended) return false;
+  }
+  return true;
+}
+
+// Copies records until the end, --count, Ctrl-C or a closed pipe. Returns the exit code as far as reading goes.
+int Copy(const Common& common, const ConsumeOptions& options, Consumer& consumer, RecordWriter& writer) {
+  Progress progress(common.quiet || isatty(STDOUT_FILENO) == 1);
+  int code = kExitDone;
+  while (!Interrupted() && writer.records() != options.count) {
+    absl::StatusOr<PollResult> polled = consumer.Poll(milliseconds(0));
+    if (polled.ok() && polled->empty()) {  // about to wait: what was read must not wait with us
+      if (!writer.Flush() || writer.closed()) return code;
+      polled = consumer.Poll(kPollWait);
+    }
+    if (!polled.ok()) {
+      int failed = Report(common, polled.status());
+      if (AllEnded(consumer)) return writer.records() == 0 && code == kExitDone ? failed : kExitPartly;
+      code = kExitPartly;
+      continue;
+    }
+    for (const Gap& gap : polled->gaps) code = ReportGap(common, gap);
+    for (const ConsumerRecord& record : polled->records) {
+      if (!writer.Write(record)) return code;
+      if (writer.records() == options.count) break;
+    }
+    progress.Show([&] { return FormatCount(writer.records()) + " records"; });
+    if (polled->end) break;
+  }
+  return code;
+}
+
+int Consume(const Common& common, const ConsumeOptions& options) {
+  if (std::string wrong = Contradiction(common, options); !wrong.empty()) return ReportUsage(common, "consume", wrong);
+  ConsumerOptions consumer_options;
+  consumer_options.client = common.Client();
+  consumer_options.on_gap = OnGap::kReport;
+  consumer_options.max_poll_records = kPollRecords;
+  absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(consumer_options);
+  if (!consumer.ok()) return Report(common, consumer.status());
+  absl::Status assigned = (*consumer)->Assign(AssignmentsOf(options));
+  if (!assigned.ok()) return ReportTopicError(common, assigned, options.topic);
+
+  RecordWriter writer(common, options);
+  int code = Copy(common, options, **consumer, writer);
+  if (!writer.Flush()) return writer.closed() ? kExitDone : Report(common, writer.status());
+  if (Interrupted()) return kExitInterrupted;
+  if (!options.until && !Follows(options) && writer.records() != options.count) {
+    Remark(common, absl::StrCat(FormatCount(writer.records()), writer.records() == 1 ? " record" : " records",
+                                "; stopped at the high watermark seen at the start, --follow waits for more"));
+  }
+  return code;
+}
+
+}  // namespace
+
+void AddConsumeCommand(CLI::App& app, const Common& common, Run& run) {
+  CLI::App& consume = AddLeaf(app, "consume", "Write a topic's records to standard output", kFooter);
+  ConsumeOptions& o = AddCommand(consume, run, Consume, common);
+  consume.add_option("TOPIC", o.topic, "Name of the topic")->required();
+  consume.add_option("-p,--partition", o.partitions, "Read only this partition; repeat for more")
+      ->type_name("P")
+      ->check(CLI::NonNegativeNumber)
+      ->allow_extra_args(false);
+  AddParsed(consume, "-o,--from", o.from, ParsePosition, "POSITION", "Where to begin (default beginning)");
+  AddParsed(consume, "--until", o.until, ParsePosition, "POSITION", "Where to stop, exclusive (default: the end as it is now)");
+  AddNumber(consume, "-n,--count", o.count, 0, "Stop after so many records");
+  consume.add_flag("--follow", o.follow, "Wait for more at the end, until Ctrl-C; implied by --from end");
+  consume.add_flag("--no-follow", o.no_follow, "Stop at the end also with --from end");
+  AddParsed(consume, "-f,--format", o.format, RecordFormat::Compile, "FORMAT", "How to write a record (default '%v\\n')");
+  consume.add_flag("--length-prefixed", o.length_prefixed, "Values as they are, each behind its length");
+}
+
+}  // namespace millrace::cli
