@@ -14,6 +14,16 @@ CLI::App& AddApp(CLI::App& app, const std::string& name, const std::string& desc
 
 }  // namespace
 
+CLI::Option* AddSeconds(CLI::App& app, const std::string& names, std::optional<double>& out, const std::string& description) {
+  auto parse = [](std::string_view text) -> absl::StatusOr<double> {
+    bool bare = !text.empty() && text.back() >= '0' && text.back() <= '9';
+    absl::StatusOr<std::chrono::nanoseconds> duration = ParseDuration(bare ? std::string(text) + "s" : std::string(text));
+    if (!duration.ok()) return duration.status();
+    return std::chrono::duration<double>(*duration).count();
+  };
+  return AddParsed(app, names, out, parse, "S", description);
+}
+
 CLI::App& AddGroup(CLI::App& app, const std::string& name, const std::string& description, const std::string& footer) {
   CLI::App& group = AddApp(app, name, description, footer);
   group.require_subcommand(1);

@@ -67,6 +67,9 @@ CLI::Option* AddNumber(CLI::App& app, const std::string& names, Out& out, int64_
   return AddParsed(app, names, out, parse, "N", description);
 }
 
+// A time given as a number of seconds ("10", "0.5") or a duration ("10s", "500ms").
+CLI::Option* AddSeconds(CLI::App& app, const std::string& names, std::optional<double>& out, const std::string& description);
+
 // A command that has commands below it; one of them must be given.
 CLI::App& AddGroup(CLI::App& app, const std::string& name, const std::string& description, const std::string& footer);
 
