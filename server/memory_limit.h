@@ -21,7 +21,23 @@ int64_t ResidentBytes();
 // Raises the soft limit on open files to the hard one; returns the limit in effect.
 absl::StatusOr<int64_t> RaiseFileLimit();
 
-// Call first thing in main(), before any other thread exists.
+// Sets the heap up for the store's load: memtables, blob buffers and network slices that come and go in sizes of up to some
+// megabytes. glibc's defaults map and unmap them each time, and every fresh page costs a fault. Here the heap is one range of
+// addresses, reserved at once so that huge pages can be asked for, and never trimmed by itself; ReturnFreeMemory() does
+// that when there is time. Call it first thing in main(), before any other thread exists.
+//
+// RocksDB 7.8.3, 64 KiB values into blob files, 32 MiB memtables, no sync, 3 GB after the first 2 GB:
+//
+//                                                 page faults/GB   private memory at the start / under load / trimmed
+//     glibc as it comes                                   58,000                    1 /  56 /  - MB
+//     jemalloc 5.3 as it comes                            53,000                    1 / 138 /  - MB
+//     jemalloc, thp:always, narenas:1, decay 30 s          4,300                    6 /  99 / 91 MB
+//     one arena, no trimming, no mmap                     10,000                    1 / 196 /  1 MB
+//     the same on huge pages: what TuneHeap() does            21                    1 / 203 /  1 MB
 void TuneHeap();
+
+// Gives the free pages inside the heap back to the system. Holds up every allocation meanwhile (about 1 ms for each 100 MB that
+// goes back): for a broker that has had nothing to do for a while.
+void ReturnFreeMemory();
 
 }  // namespace millrace::server
