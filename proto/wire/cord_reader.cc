@@ -8,9 +8,11 @@
 
 namespace millrace::internal {
 
-uint32_t CordReader::Fail() {
-  if (!failed_) failed_at_ = total_ - unread();
-  failed_ = true;
+uint32_t CordReader::Fail(const char* cause) {
+  if (ok()) {
+    failed_ = cause;
+    failed_at_ = total_ - unread();
+  }
   chunk_ = p_ = end_ = nullptr;
   after_chunk_ = behind_limit_ = 0;
   return 0;
@@ -19,7 +21,7 @@ uint32_t CordReader::Fail() {
 absl::Status CordReader::status(const char* what) const {
   if (ok()) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("not a ", what, ": malformed protobuf at byte ", failed_at_, " of ", total_));
+      absl::StrCat("not a ", what, ": ", failed_, " at byte ", failed_at_, " of ", total_));
 }
 
 void CordReader::LoadChunk() {
@@ -99,7 +101,7 @@ void CordReader::AppendTo(absl::Cord* out) {
 
 void CordReader::AppendPackedTo(std::vector<uint64_t>* out) {
   Message([&] {
-    while (remaining() > 0) out->push_back(Varint());
+    while (remaining() > 0) AppendTo(out);
   });
 }
 

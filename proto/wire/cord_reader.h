@@ -22,6 +22,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
+#include "proto/wire/frames.h"
 #include "proto/wire/varint.h"
 
 namespace millrace::internal {
@@ -80,8 +81,19 @@ class CordReader {
   void AppendTo(absl::Cord* out);
 
   // One value of a repeated uint64, and a packed run of them.
-  void AppendTo(std::vector<uint64_t>* out) { out->push_back(Varint()); }
+  void AppendTo(std::vector<uint64_t>* out) { AddElement(out) = Varint(); }
   void AppendPackedTo(std::vector<uint64_t>* out);
+
+  // A new element of a repeated field. Two bytes of a message can become a hundred in memory: past kElementsMax the message
+  // is refused instead.
+  template <typename T>
+  T& AddElement(std::vector<T>* out) {
+    if (out->size() >= kElementsMax) [[unlikely]] {
+      Fail("too many elements in a repeated field");
+      return out->back();
+    }
+    return out->emplace_back();
+  }
 
   // Reads a submessage's length, and its fields by `body()`, whose NextTag() loop ends with the submessage.
   template <typename Body>
@@ -90,7 +102,7 @@ class CordReader {
     const size_t outer_limit = behind_limit_;
     behind_limit_ = unread() - length;
     body();
-    behind_limit_ = failed_ ? 0 : outer_limit;
+    behind_limit_ = ok() ? outer_limit : 0;
   }
 
   // Skips the value of a field whose tag was read.
@@ -105,14 +117,14 @@ class CordReader {
     }
   }
 
-  bool ok() const { return !failed_; }
-  // kInvalidArgument names `what` and the place after malformed bytes.
+  bool ok() const { return failed_ == nullptr; }
+  // kInvalidArgument names `what`, the cause and the place after a failure.
   absl::Status status(const char* what) const;
 
  private:
   size_t unread() const { return after_chunk_ + static_cast<size_t>(end_ - p_); }
 
-  uint32_t Fail();
+  uint32_t Fail(const char* cause = "malformed protobuf");
   void LoadChunk();
   // Brings the iterator to p_, which the fast paths leave behind.
   void Sync();
@@ -125,8 +137,8 @@ class CordReader {
   const char* chunk_ = nullptr;  // chunk_ <= p_ <= end_; p_ == end_ only at the end of the Cord
   const char* p_ = nullptr;
   const char* end_ = nullptr;
-  size_t behind_limit_ = 0;  // bytes that belong to enclosing messages
-  bool failed_ = false;
+  size_t behind_limit_ = 0;       // bytes that belong to enclosing messages
+  const char* failed_ = nullptr;  // the cause
   size_t failed_at_ = 0;
 };
 

@@ -221,7 +221,7 @@ void Read(CordReader& in, FetchPartitionFrame& partition) {
       case Tag(7, kVarint): partition.start_offset = in.Int64(); break;
       case Tag(8, kVarint): partition.end_reached = in.Bool(); break;
       case Tag(9, kVarint): partition.log_append_time = in.Bool(); break;
-      case Tag(15, kBytes): in.Message([&] { Read(in, partition.batches.emplace_back()); }); break;
+      case Tag(15, kBytes): in.Message([&] { Read(in, in.AddElement(&partition.batches)); }); break;
       default: in.Skip(tag);
     }
   }
@@ -246,7 +246,7 @@ void Read(CordReader& in, ProduceRequestFrame& request) {
       case Tag(1, kVarint): request.acks = in.Int32(); break;
       case Tag(2, kVarint): request.routing = in.Int32(); break;
       case Tag(3, kVarint): request.ping = in.Varint(); break;
-      case Tag(15, kBytes): in.Message([&] { Read(in, request.batches.emplace_back()); }); break;
+      case Tag(15, kBytes): in.Message([&] { Read(in, in.AddElement(&request.batches)); }); break;
       default: in.Skip(tag);
     }
   }
@@ -263,7 +263,7 @@ void Read(CordReader& in, ProduceResponseFrame& response) {
   while (const uint32_t tag = in.NextTag()) {
     switch (tag) {
       case Tag(1, kVarint): response.ping = in.Varint(); break;
-      case Tag(2, kBytes): in.Message([&] { Read(in, response.acks.emplace_back()); }); break;
+      case Tag(2, kBytes): in.Message([&] { Read(in, in.AddElement(&response.acks)); }); break;
       default: in.Skip(tag);
     }
   }
@@ -280,7 +280,7 @@ void Read(CordReader& in, FetchRequestFrame& request) {
       case Tag(1, kVarint): request.max_reply_bytes = in.Int64(); break;
       case Tag(2, kVarint): in.AppendTo(&request.unsubscribe); break;
       case Tag(2, kBytes): in.AppendPackedTo(&request.unsubscribe); break;
-      case Tag(3, kBytes): in.Message([&] { Read(in, request.subscribe.emplace_back()); }); break;
+      case Tag(3, kBytes): in.Message([&] { Read(in, in.AddElement(&request.subscribe)); }); break;
       case Tag(4, kVarint): in.AppendTo(&request.pause); break;
       case Tag(4, kBytes): in.AppendPackedTo(&request.pause); break;
       case Tag(5, kVarint): in.AppendTo(&request.resume); break;
@@ -308,7 +308,7 @@ void Read(CordReader& in, FetchResponseFrame& response) {
   while (const uint32_t tag = in.NextTag()) {
     switch (tag) {
       case Tag(1, kVarint): response.ping = in.Varint(); break;
-      case Tag(15, kBytes): in.Message([&] { Read(in, response.partitions.emplace_back()); }); break;
+      case Tag(15, kBytes): in.Message([&] { Read(in, in.AddElement(&response.partitions)); }); break;
       default: in.Skip(tag);
     }
   }

@@ -6,7 +6,8 @@
 //     absl::StatusOr<ProduceRequestFrame> request = ParseProduceRequest(message);
 //     for (PartitionBatchFrame& b : request->batches) ...
 //
-// Unknown fields are skipped. Errors: kInvalidArgument for bytes that are no such message.
+// Unknown fields are skipped. Errors: kInvalidArgument for bytes that are no such message, or that repeat a field more than
+// kElementsMax times.
 // Not thread-safe; values only.
 #pragma once
 
@@ -19,6 +20,9 @@
 #include "absl/strings/cord.h"
 
 namespace millrace {
+
+// Batches of a request, acks of a response, and so on: bounds the memory that a message of a given size can take.
+inline constexpr size_t kElementsMax = 65'536;
 
 enum class Acks : int32_t { kUnspecified = 0, kNone = 1, kLeader = 2, kQuorum = 3 };
 enum class Routing : int32_t { kAny = 0, kLeaderOnly = 1 };

@@ -126,6 +126,18 @@ TEST(Frames, SubmessagesEndWhereTheyShould) {
   EXPECT_FALSE(ParseProduceResponse(absl::Cord("\x12\x02\x08\x80\x08\x01\x08\x01\x08\x01\x08\x01")).ok());
 }
 
+TEST(Frames, RepeatedFieldsAreBounded) {
+  const std::string empty_batch("\x7a\x00", 2);
+  std::string batches;
+  for (size_t i = 0; i < kElementsMax; ++i) batches += empty_batch;
+  EXPECT_EQ(ParseProduceRequest(absl::Cord(batches))->batches.size(), kElementsMax);
+  const absl::Status status = ParseProduceRequest(absl::Cord(batches + empty_batch)).status();
+  EXPECT_EQ(status.message(), "not a ProduceRequest: too many elements in a repeated field at byte 131074 of 131074");
+
+  const absl::Cord packed = SerializeFetchRequest({.pause = std::vector<uint64_t>(kElementsMax + 1)});
+  EXPECT_EQ(ParseFetchRequest(packed).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(Frames, RandomBytesEndInAStatus) {
   RandomInput random;
   ErrorFrame error{.code = 6,
