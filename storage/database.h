@@ -1,0 +1,45 @@
+// The RocksDB of a store: how it is opened, with which options, under which marks, and closed.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/file_system.h"
+#include "storage/rocks_log_store.h"
+#include "storage/store_health.h"
+
+namespace millrace::storage {
+
+class Database {
+ public:
+  // `health` is told of background failures; it outlives the database.
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const RocksLogStore::Options& options, StoreHealth& health);
+  ~Database();
+
+  rocksdb::DB& db() { return *db_; }
+  const StoreFileSystem& files() const { return *files_; }
+  bool opened_clean() const { return opened_clean_; }
+  bool os_crashed() const { return os_crashed_; }
+
+  // Flushes what is in memory, so that the next start has nothing to replay, and leaves the clean mark.
+  absl::Status Close();
+
+ private:
+  Database() = default;
+  absl::Status CheckFormat();
+  absl::Status MarkInUse(const std::string& boot_id);
+
+  std::string directory_;
+  std::shared_ptr<StoreFileSystem> files_;
+  std::unique_ptr<rocksdb::Env> env_;
+  std::unique_ptr<rocksdb::DB> db_;  // after env_: goes first
+  bool opened_clean_ = true;
+  bool os_crashed_ = false;
+};
+
+}  // namespace millrace::storage

@@ -1,0 +1,89 @@
+#include "storage/file_system.h"
+
+#include <utility>
+
+namespace millrace::storage {
+namespace {
+
+using rocksdb::DataVerificationInfo;
+using rocksdb::FileOptions;
+using rocksdb::FSWritableFile;
+using rocksdb::IODebugContext;
+using rocksdb::IOOptions;
+using rocksdb::IOStatus;
+using rocksdb::Slice;
+
+class CountedFile : public rocksdb::FSWritableFileOwnerWrapper {
+ public:
+  CountedFile(std::unique_ptr<FSWritableFile> file, StoreFileSystem::Written& written)
+      : FSWritableFileOwnerWrapper(std::move(file)), written_(written) {}
+
+  IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* dbg) override {
+    return Count(data, target()->Append(data, options, dbg));
+  }
+  IOStatus Append(const Slice& data, const IOOptions& options, const DataVerificationInfo& info,
+                  IODebugContext* dbg) override {
+    return Count(data, target()->Append(data, options, info, dbg));
+  }
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options, IODebugContext* dbg) override {
+    return Count(data, target()->PositionedAppend(data, offset, options, dbg));
+  }
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options, const DataVerificationInfo& info,
+                            IODebugContext* dbg) override {
+    return Count(data, target()->PositionedAppend(data, offset, options, info, dbg));
+  }
+  IOStatus Sync(const IOOptions& options, IODebugContext* dbg) override {
+    written_.syncs.fetch_add(1, std::memory_order_relaxed);
+    return target()->Sync(options, dbg);
+  }
+  IOStatus Fsync(const IOOptions& options, IODebugContext* dbg) override {
+    written_.syncs.fetch_add(1, std::memory_order_relaxed);
+    return target()->Fsync(options, dbg);
+  }
+
+ private:
+  IOStatus Count(const Slice& data, IOStatus status) {
+    if (status.ok()) written_.bytes.fetch_add(data.size(), std::memory_order_relaxed);
+    return status;
+  }
+
+  StoreFileSystem::Written& written_;
+};
+
+}  // namespace
+
+FileKind KindOfFile(std::string_view path) {
+  const std::string_view name = path.substr(path.rfind('/') + 1);
+  if (name.ends_with(".log")) return FileKind::kWal;
+  if (name.ends_with(".blob")) return FileKind::kBlob;
+  if (name.ends_with(".sst")) return FileKind::kSst;
+  if (name.starts_with("MANIFEST-")) return FileKind::kManifest;
+  return FileKind::kOther;
+}
+
+void StoreFileSystem::Wrap(const std::string& path, std::unique_ptr<FSWritableFile>* file) {
+  *file = std::make_unique<CountedFile>(std::move(*file), written_[static_cast<size_t>(KindOfFile(path))]);
+}
+
+IOStatus StoreFileSystem::NewWritableFile(const std::string& path, const FileOptions& options,
+                                          std::unique_ptr<FSWritableFile>* file, IODebugContext* dbg) {
+  IOStatus status = target()->NewWritableFile(path, options, file, dbg);
+  if (status.ok()) Wrap(path, file);
+  return status;
+}
+
+IOStatus StoreFileSystem::ReopenWritableFile(const std::string& path, const FileOptions& options,
+                                             std::unique_ptr<FSWritableFile>* file, IODebugContext* dbg) {
+  IOStatus status = target()->ReopenWritableFile(path, options, file, dbg);
+  if (status.ok()) Wrap(path, file);
+  return status;
+}
+
+IOStatus StoreFileSystem::ReuseWritableFile(const std::string& path, const std::string& old_path, const FileOptions& options,
+                                            std::unique_ptr<FSWritableFile>* file, IODebugContext* dbg) {
+  IOStatus status = target()->ReuseWritableFile(path, old_path, options, file, dbg);
+  if (status.ok()) Wrap(path, file);
+  return status;
+}
+
+}  // namespace millrace::storage

@@ -1,0 +1,270 @@
+#include "storage/log_editor.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <utility>
+
+#include <rocksdb/write_batch.h>
+
+#include "proto/wire/check.h"
+#include "storage/keys.h"
+#include "storage/rocks_util.h"
+
+namespace millrace::storage {
+namespace {
+
+using raft::Entry;
+using raft::EntryHeader;
+using raft::LogIndex;
+using raft::Offset;
+
+// An interval is closed by what comes first: so much has to be walked for an offset or a time.
+constexpr int64_t kIntervalBytes = 1 << 20;
+constexpr int64_t kIntervalEntries = 256;
+
+void CheckOk(const rocksdb::Status& status) { MILLRACE_CHECK(status.ok()) << status.ToString(); }
+
+void Put(rocksdb::WriteBatch& batch, std::string_view key, std::string_view value) {
+  CheckOk(batch.Put(ToSlice(key), ToSlice(value)));
+}
+void DeleteRange(rocksdb::WriteBatch& batch, const KeyRange& range) {
+  CheckOk(batch.DeleteRange(ToSlice(range.begin), ToSlice(range.end)));
+}
+
+// The payload's chunks go into the batch as they lie: the one copy that is made of them here.
+void PutEntry(rocksdb::WriteBatch& batch, const EntryKey& key, const StoredHeader& header, const absl::Cord& payload) {
+  char header_bytes[kStoredHeaderBytes];
+  EncodeHeader(header, header_bytes);
+  const rocksdb::Slice key_slice = ToSlice(key.view());
+  const rocksdb::SliceParts key_parts(&key_slice, 1);
+  if (auto flat = payload.TryFlat()) {
+    const rocksdb::Slice parts[] = {{header_bytes, kStoredHeaderBytes}, {flat->data(), flat->size()}};
+    CheckOk(batch.Put(key_parts, rocksdb::SliceParts(parts, 2)));
+    return;
+  }
+  std::vector<rocksdb::Slice> parts = {{header_bytes, kStoredHeaderBytes}};
+  for (absl::string_view chunk : payload.Chunks()) parts.emplace_back(chunk.data(), chunk.size());
+  CheckOk(batch.Put(key_parts, rocksdb::SliceParts(parts.data(), static_cast<int>(parts.size()))));
+}
+
+}  // namespace
+
+bool LogEditor::NeedsNewSegment(const Entry& entry) const {
+  if (!image_.active) return true;
+  const SegmentMeta& active = *image_.active;
+  const auto bytes = static_cast<int64_t>(entry.payload.size());
+  if (active.bytes() > 0 && active.bytes() + bytes > image_.limits.bytes_max) return true;
+  return entry.header.append_time - active.first_append_time >= image_.limits.age_ms_max;
+}
+
+void LogEditor::Append(Entry entry, rocksdb::WriteBatch& batch) {
+  EntryHeader& header = entry.header;
+  const LogPosition& last = image_.last;
+  MILLRACE_CHECK_EQ(header.index, last.index + 1) << "group " << group_;
+  MILLRACE_CHECK_EQ(header.base_offset, last.end_offset) << "group " << group_;
+  MILLRACE_CHECK_GE(header.record_count, 0) << "group " << group_;
+  MILLRACE_CHECK_GE(header.append_time, last.append_time) << "group " << group_;
+  MILLRACE_CHECK_LE(entry.payload.size(), std::numeric_limits<uint32_t>::max()) << "group " << group_;
+  header.chain = ChainDigest(last.chain, header);
+  if (NeedsNewSegment(entry)) BeginSegment(header.append_time, batch);
+
+  SegmentMeta& active = *image_.active;
+  IntervalMeta& interval = image_.interval;
+  if (header.record_count > 0) {
+    active.max_timestamp = std::max(active.max_timestamp, header.max_timestamp);
+    interval.max_timestamp = std::max(interval.max_timestamp, header.max_timestamp);
+  }
+  const StoredHeader stored = {.entry = header,
+                               .log_bytes = last.log_bytes + static_cast<int64_t>(entry.payload.size()),
+                               .segment_max_timestamp = active.max_timestamp,
+                               .payload_bytes = static_cast<uint32_t>(entry.payload.size())};
+  PutEntry(batch, EntryKey(group_, header.index, header.base_offset), stored, entry.payload);
+  image_.last = active.last = LogPosition::After(stored);
+  interval.last_index = header.index;
+  appended_headers_.push_back(stored);
+  appended_.push_back(std::move(entry));
+  if (image_.last.log_bytes - image_.interval_begin_bytes >= kIntervalBytes ||
+      interval.last_index - interval.first_index + 1 >= kIntervalEntries) {
+    CloseInterval(batch);
+  }
+}
+
+void LogEditor::BeginSegment(int64_t append_time, rocksdb::WriteBatch& batch) {
+  if (image_.active) {
+    CloseInterval(batch);
+    image_.active->sealed = true;
+    Put(batch, SegmentKey(group_, image_.active->first_index()), Encode(*image_.active));
+    auto sealed = std::make_shared<SegmentList>(*image_.sealed);
+    sealed->push_back(*image_.active);
+    image_.sealed = std::move(sealed);
+  }
+  image_.active = SegmentMeta{.before = image_.last, .last = image_.last, .first_append_time = append_time};
+  Put(batch, SegmentKey(group_, image_.active->first_index()), Encode(*image_.active));
+  image_.BeginInterval(image_.last);
+}
+
+void LogEditor::CloseInterval(rocksdb::WriteBatch& batch) {
+  IntervalMeta& interval = image_.interval;
+  if (interval.last_index < interval.first_index) return;
+  interval.end_log_bytes = image_.last.log_bytes;
+  Put(batch, IntervalKey(group_, interval.first_index), Encode(interval));
+  closed_intervals_.push_back(interval);
+  image_.BeginInterval(image_.last);
+}
+
+absl::Status LogEditor::TruncateSuffix(LogIndex first_removed, rocksdb::WriteBatch& batch) {
+  if (first_removed > image_.last.index) return absl::OkStatus();
+  MILLRACE_CHECK_GT(first_removed, image_.hard_state.commit) << "group " << group_ << ": a committed entry";
+  MILLRACE_CHECK_GE(first_removed, image_.first_index()) << "group " << group_;
+  if (first_removed == image_.first_index()) {
+    if (image_.active) TruncateSegments({.entry = {.index = image_.start.before.index}}, batch);
+    image_.last = image_.start.before;
+  } else {
+    absl::StatusOr<StoredHeader> last_kept = HeaderAt(first_removed - 1);
+    if (!last_kept.ok()) return last_kept.status();
+    TruncateSegments(*last_kept, batch);
+    image_.last = image_.active->last;
+  }
+  MILLRACE_CHECK_GE(image_.last.end_offset, image_.start.offset) << "group " << group_;
+  DeleteRange(batch, EntriesFrom(group_, first_removed));
+  while (!appended_.empty() && appended_.back().header.index >= first_removed) {
+    appended_.pop_back();
+    appended_headers_.pop_back();
+  }
+  first_removed_ = std::min(first_removed_.value_or(first_removed), first_removed);
+  return TruncateIntervals(image_.last, batch);
+}
+
+// Removes the segments behind `last_kept`, and makes the one that holds it the active one again.
+void LogEditor::TruncateSegments(const StoredHeader& last_kept, rocksdb::WriteBatch& batch) {
+  SegmentList segments = *image_.sealed;
+  segments.push_back(*image_.active);
+  while (!segments.empty() && segments.back().first_index() > last_kept.entry.index) {
+    CheckOk(batch.Delete(ToSlice(SegmentKey(group_, segments.back().first_index()))));
+    segments.pop_back();
+  }
+  image_.active.reset();
+  if (!segments.empty()) {
+    SegmentMeta active = segments.back();
+    segments.pop_back();
+    if (active.sealed) {
+      active.sealed = false;
+      active.last = active.before;
+      Put(batch, SegmentKey(group_, active.first_index()), Encode(active));
+    }
+    active.last = LogPosition::After(last_kept);
+    active.max_timestamp = last_kept.segment_max_timestamp;
+    image_.active = active;
+  }
+  image_.sealed = std::make_shared<SegmentList>(std::move(segments));
+}
+
+absl::Status LogEditor::TruncateIntervals(const LogPosition& last_kept, rocksdb::WriteBatch& batch) {
+  DeleteRange(batch, IntervalsFrom(group_, last_kept.index + 1));
+  std::erase_if(closed_intervals_, [&](const IntervalMeta& closed) { return closed.first_index > last_kept.index; });
+  if (image_.interval.first_index <= last_kept.index) {
+    image_.interval.last_index = last_kept.index;
+    return absl::OkStatus();
+  }
+  // The cut goes through a closed interval, or between two.
+  absl::StatusOr<std::optional<IntervalMeta>> cut = IntervalAt(last_kept.index);
+  if (!cut.ok()) return cut.status();
+  if (cut->has_value() && (*cut)->last_index > last_kept.index) {
+    IntervalMeta& shorter = **cut;
+    shorter.last_index = last_kept.index;
+    shorter.end_log_bytes = last_kept.log_bytes;
+    Put(batch, IntervalKey(group_, shorter.first_index), Encode(shorter));
+  }
+  image_.BeginInterval(last_kept);
+  return absl::OkStatus();
+}
+
+void LogEditor::SetHardState(const raft::HardState& state, rocksdb::WriteBatch& batch) {
+  MILLRACE_CHECK_LE(state.commit, image_.last.index) << "group " << group_;
+  image_.hard_state = state;
+  Put(batch, HardStateKey(group_), Encode(state));
+}
+
+// Entries without records at the very end of what is below the log start may be uncommitted: they stay.
+bool LogEditor::MayGo(const LogPosition& last) const {
+  return last.end_offset < image_.start.offset ||
+         (last.end_offset == image_.start.offset && (last.after_records || last.index <= image_.hard_state.commit));
+}
+
+// The last entry of an active segment wholly below the log start that may go; active.before if none may.
+absl::StatusOr<LogPosition> LogEditor::LastRemovable(const SegmentMeta& active) const {
+  LogPosition last = active.last;
+  while (last.index > active.before.index && !MayGo(last)) {
+    if (last.index == active.first_index()) return active.before;
+    absl::StatusOr<StoredHeader> previous = HeaderAt(last.index - 1);
+    if (!previous.ok()) return previous.status();
+    last = LogPosition::After(*previous);
+  }
+  return last;
+}
+
+absl::Status LogEditor::SetLogStart(Offset offset, rocksdb::WriteBatch& batch) {
+  MILLRACE_CHECK_LE(offset, image_.last.end_offset) << "group " << group_;
+  if (offset <= image_.start.offset) return absl::OkStatus();
+  image_.start.offset = offset;
+  const LogIndex old_first = image_.first_index();
+  LogPosition before = image_.start.before;  // the last entry that goes
+
+  auto kept = std::find_if(image_.sealed->begin(), image_.sealed->end(),
+                           [this](const SegmentMeta& segment) { return !MayGo(segment.last); });
+  for (auto gone = image_.sealed->begin(); gone != kept; ++gone) {
+    CheckOk(batch.Delete(ToSlice(SegmentKey(group_, gone->first_index()))));
+    before = gone->last;
+  }
+  const bool all_sealed_go = kept == image_.sealed->end();
+  if (kept != image_.sealed->begin()) image_.sealed = std::make_shared<SegmentList>(kept, image_.sealed->end());
+
+  if (all_sealed_go && image_.active && image_.last.end_offset <= offset) {
+    absl::StatusOr<LogPosition> last_removable = LastRemovable(*image_.active);
+    if (!last_removable.ok()) return last_removable.status();
+    before = *last_removable;
+    if (before.index >= image_.active->first_index()) {
+      CheckOk(batch.Delete(ToSlice(SegmentKey(group_, image_.active->first_index()))));
+      if (before.index == image_.last.index) {
+        image_.active.reset();
+      } else {
+        image_.active->before = before;
+        SegmentMeta stored = *image_.active;
+        stored.last = before;
+        Put(batch, SegmentKey(group_, stored.first_index()), Encode(stored));
+      }
+    }
+  }
+  image_.start.before = before;
+  Put(batch, LogStartKey(group_), Encode(image_.start));
+  if (before.index >= old_first) {
+    DeleteRange(batch, Entries(group_, old_first, before.index + 1));
+    DeleteRange(batch, Intervals(group_, old_first, before.index + 1));
+  }
+  if (image_.interval.first_index <= before.index) {
+    const LogIndex last_index = image_.last.index;
+    image_.BeginInterval(before);
+    image_.interval.last_index = last_index;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StoredHeader> LogEditor::HeaderAt(LogIndex index) const {
+  if (!appended_headers_.empty() && index >= appended_headers_.front().entry.index) {
+    return appended_headers_[index - appended_headers_.front().entry.index];
+  }
+  return reader_.HeaderAt(group_, index);
+}
+
+// The closed interval that begins at or before `index`, if it holds kept entries.
+absl::StatusOr<std::optional<IntervalMeta>> LogEditor::IntervalAt(LogIndex index) const {
+  for (auto closed = closed_intervals_.rbegin(); closed != closed_intervals_.rend(); ++closed) {
+    if (closed->first_index <= index && closed->first_index >= image_.first_index()) return *closed;
+  }
+  absl::StatusOr<std::optional<IntervalMeta>> stored = reader_.IntervalAt(group_, index);
+  if (stored.ok() && stored->has_value() && (*stored)->first_index < image_.first_index()) return std::nullopt;
+  return stored;
+}
+
+}  // namespace millrace::storage

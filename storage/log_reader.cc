@@ -1,0 +1,295 @@
+#include "storage/log_reader.h"
+
+#include <algorithm>
+#include <memory>
+
+#include <rocksdb/db.h>
+
+#include "absl/strings/str_cat.h"
+#include "storage/keys.h"
+#include "storage/rocks_util.h"
+
+namespace millrace::storage {
+namespace {
+
+using raft::Entry;
+using raft::GroupId;
+using raft::LogIndex;
+using raft::Offset;
+
+// Smaller payloads are copied: keeping a whole block of the store in memory for them would cost more.
+constexpr size_t kCopyBytesMax = 4096;
+
+absl::Status Damaged(GroupId group, LogIndex index, std::string_view what) {
+  return absl::DataLossError(absl::StrCat("group ", group.value(), " entry ", index.value(), ": ",
+                                          absl::string_view(what.data(), what.size())));
+}
+
+std::string EntryName(GroupId group, LogIndex index) {
+  return absl::StrCat("group ", group.value(), " entry ", index.value());
+}
+
+absl::Cord ToPayload(rocksdb::PinnableSlice value) {
+  const absl::string_view payload(value.data() + kStoredHeaderBytes, value.size() - kStoredHeaderBytes);
+  if (payload.size() < kCopyBytesMax) return absl::Cord(payload);
+  // Moving a PinnableSlice may move its bytes: they are named after the move.
+  auto owner = std::make_unique<rocksdb::PinnableSlice>(std::move(value));
+  const absl::string_view owned(owner->data() + kStoredHeaderBytes, payload.size());
+  return absl::MakeCordFromExternal(owned, [owner = std::move(owner)] {});
+}
+
+// A header is one of the entry that its key names.
+absl::StatusOr<StoredHeader> DecodeEntry(GroupId group, EntryPlace place, std::string_view value) {
+  absl::StatusOr<StoredHeader> header = DecodeHeader(value);
+  if (!header.ok()) return Damaged(group, place.index, std::string(header.status().message()));
+  if (header->entry.index != place.index || header->entry.base_offset != place.base_offset) {
+    return Damaged(group, place.index, "its header is another entry's");
+  }
+  return header;
+}
+
+}  // namespace
+
+absl::StatusOr<LogImage> LogReader::Load(GroupId group) const {
+  absl::StatusOr<std::optional<std::string>> limits = GetValue(db_, GroupKey(group));
+  if (!limits.ok()) return limits.status();
+  if (!limits->has_value()) return absl::NotFoundError(absl::StrCat("no log of group ", group.value()));
+  LogImage image;
+  absl::StatusOr<raft::SegmentLimits> decoded = DecodeLimits(**limits);
+  if (!decoded.ok()) return decoded.status();
+  image.limits = *decoded;
+
+  absl::StatusOr<std::optional<std::string>> hard_state = GetValue(db_, HardStateKey(group));
+  if (!hard_state.ok()) return hard_state.status();
+  if (hard_state->has_value()) {
+    absl::StatusOr<raft::HardState> state = DecodeHardState(**hard_state);
+    if (!state.ok()) return state.status();
+    image.hard_state = *state;
+  }
+  absl::StatusOr<std::optional<std::string>> log_start = GetValue(db_, LogStartKey(group));
+  if (!log_start.ok()) return log_start.status();
+  if (log_start->has_value()) {
+    absl::StatusOr<LogStart> start = DecodeLogStart(**log_start);
+    if (!start.ok()) return start.status();
+    image.start = *start;
+  }
+  if (absl::Status status = LoadSegments(group, image); !status.ok()) return status;
+  image.CheckInvariants();
+  return image;
+}
+
+absl::Status LogReader::LoadSegments(GroupId group, LogImage& image) const {
+  SegmentList segments;
+  RangeIterator it(db_, storage::Segments(group));
+  for (; it.Valid(); it.Next()) {
+    absl::StatusOr<SegmentMeta> segment = DecodeSegment(it.value());
+    if (!segment.ok()) return segment.status();
+    segments.push_back(*segment);
+  }
+  if (absl::Status status = it.status("segments"); !status.ok()) return status;
+  absl::StatusOr<std::optional<StoredHeader>> last = LastHeader(group);
+  if (!last.ok()) return last.status();
+  if (segments.empty() != !last->has_value()) {
+    return absl::DataLossError(absl::StrCat("group ", group.value(), " has ", segments.size(), " segments and ",
+                                            last->has_value() ? "" : "no ", "entries"));
+  }
+  image.last = image.start.before;
+  if (!segments.empty()) {
+    SegmentMeta active = segments.back();
+    segments.pop_back();
+    image.last = active.last = LogPosition::After(**last);
+    active.max_timestamp = (*last)->segment_max_timestamp;
+    if (active.sealed || active.last.index < active.first_index()) {
+      return absl::DataLossError(absl::StrCat("group ", group.value(), " ends with entry ", active.last.index.value(),
+                                              ", which is not in its last segment"));
+    }
+    image.active = active;
+    image.sealed = std::make_shared<SegmentList>(std::move(segments));
+  }
+
+  absl::StatusOr<std::optional<IntervalMeta>> closed = IntervalAt(group, image.last.index);
+  if (!closed.ok()) return closed.status();
+  image.BeginInterval(image.active ? image.active->before : image.last);
+  if (closed->has_value() && (*closed)->last_index >= image.interval.first_index) {
+    const IntervalMeta& interval = **closed;
+    image.interval.first_index = interval.last_index + 1;
+    image.interval_begin_bytes = interval.end_log_bytes;
+    // Only where the interval begins is not known by offset: a search walks from the closed one's begin.
+    image.interval.first_offset = interval.first_offset;
+  }
+  image.interval.last_index = image.last.index;
+  if (image.active) image.interval.max_timestamp = image.active->max_timestamp;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<StoredHeader>> LogReader::LastHeader(GroupId group) const {
+  RangeIterator it(db_, EntriesFrom(group, LogIndex(0)), RangeIterator::Checksums::kSkip);
+  it.SeekToLast();
+  if (!it.Valid()) {
+    if (absl::Status status = it.status("the last entry"); !status.ok()) return status;
+    return std::nullopt;
+  }
+  const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
+  absl::StatusOr<StoredHeader> header = DecodeEntry(group, {key.index, key.base_offset}, it.value());
+  if (!header.ok()) return header.status();
+  return *header;
+}
+
+absl::StatusOr<StoredHeader> LogReader::HeaderAt(GroupId group, LogIndex index) const {
+  RangeIterator it(db_, Entries(group, index, index + 1), RangeIterator::Checksums::kSkip);
+  if (!it.Valid()) {
+    if (absl::Status status = it.status(EntryName(group, index)); !status.ok()) return status;
+    return Damaged(group, index, "it is missing");
+  }
+  return DecodeEntry(group, {index, EntryKey::Parse(it.key()).value().base_offset}, it.value());
+}
+
+absl::StatusOr<EntryPlace> LogReader::PlaceOf(GroupId group, LogIndex index) const {
+  RangeIterator it(db_, Entries(group, index, index + 1), RangeIterator::Checksums::kSkip);
+  if (it.Valid()) return EntryPlace{index, EntryKey::Parse(it.key()).value().base_offset};
+  if (absl::Status status = it.status(EntryName(group, index)); !status.ok()) return status;
+  return Damaged(group, index, "it is missing");
+}
+
+absl::StatusOr<std::optional<IntervalMeta>> LogReader::IntervalAt(GroupId group, LogIndex index) const {
+  RangeIterator it(db_, IntervalsFrom(group, LogIndex(0)));
+  it.SeekForPrev(IntervalKey(group, index));
+  if (it.Valid()) return DecodeInterval(it.value());
+  if (absl::Status status = it.status("intervals"); !status.ok()) return status;
+  return std::nullopt;
+}
+
+absl::StatusOr<EntryPlace> LogReader::Find(GroupId group, const LogImage& image, Offset offset) const {
+  // Of several entries that begin at an offset (those without records), the last one holds it.
+  const SegmentMeta& segment = image.SegmentOf(offset);
+  LogIndex low = segment.first_index();
+  LogIndex high = segment.last.index;
+  RangeIterator intervals(db_, storage::Intervals(group, segment.first_index(), segment.last.index + 1));
+  while (low < high) {  // the entry is in [low, high]
+    const LogIndex middle = low + (high - low + 1) / 2;
+    intervals.SeekForPrev(IntervalKey(group, middle));
+    if (!intervals.Valid()) break;
+    absl::StatusOr<IntervalMeta> interval = DecodeInterval(intervals.value());
+    if (!interval.ok()) return interval.status();
+    if (interval->first_index <= low) break;  // the search has come down to one interval
+    if (interval->first_offset <= offset) {
+      low = interval->first_index;
+    } else {
+      high = interval->first_index - 1;
+    }
+  }
+  if (absl::Status status = intervals.status("intervals"); !status.ok()) return status;
+
+  RangeIterator entries(db_, storage::Entries(group, low, high + 1), RangeIterator::Checksums::kSkip);
+  std::optional<EntryPlace> found;
+  while (low <= high) {
+    const LogIndex middle = low + (high - low) / 2;
+    entries.Seek(EntryKey(group, middle, Offset(0)).view());
+    if (!entries.Valid()) {
+      if (absl::Status status = entries.status(EntryName(group, middle)); !status.ok()) return status;
+      return Damaged(group, middle, "it is missing");
+    }
+    const EntryKey::Parts key = EntryKey::Parse(entries.key()).value();
+    if (key.base_offset <= offset) {
+      found = {key.index, key.base_offset};
+      low = key.index + 1;
+    } else {
+      high = middle - 1;
+    }
+  }
+  if (!found) return Damaged(group, low, absl::StrCat("no entry holds offset ", offset.value()));
+  return *found;
+}
+
+absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, EntryPlace place, const ReadLimits& limits) const {
+  std::vector<Entry> entries;
+  rocksdb::ReadOptions options;
+  options.verify_checksums = false;  // entries carry their own: of the header checked here, of the payload by who uses it
+  size_t bytes = 0;
+  size_t last_bytes = 0;
+  while (place.index <= limits.last && place.base_offset <= limits.end) {
+    // The next entry will be as large as the last one: not to read what then is too much.
+    if (!entries.empty() && bytes + last_bytes > limits.bytes_max) break;
+    rocksdb::PinnableSlice value;
+    const rocksdb::Status status = db_.Get(options, db_.DefaultColumnFamily(),
+                                           ToSlice(EntryKey(group, place.index, place.base_offset).view()), &value);
+    if (!status.ok()) {
+      if (!entries.empty()) break;
+      if (status.IsNotFound()) return absl::NotFoundError(EntryName(group, place.index));
+      return ReadError(EntryName(group, place.index), status);
+    }
+    absl::StatusOr<StoredHeader> header = DecodeEntry(group, place, ToView(value));
+    if (!header.ok()) {
+      if (!entries.empty()) break;
+      return header.status();
+    }
+    place = {place.index + 1, header->entry.end_offset()};
+    if (header->entry.end_offset() <= limits.above) continue;
+    last_bytes = header->payload_bytes;
+    bytes += last_bytes;
+    if (header->entry.end_offset() > limits.end || (!entries.empty() && bytes > limits.bytes_max)) break;
+    entries.push_back({header->entry, ToPayload(std::move(value))});
+  }
+  return entries;
+}
+
+absl::StatusOr<Offset> LogReader::OffsetForTime(GroupId group, const LogImage& image, int64_t timestamp) const {
+  SegmentList segments = *image.sealed;
+  if (image.active) segments.push_back(*image.active);
+  for (const SegmentMeta& segment : segments) {
+    if (segment.max_timestamp < timestamp || segment.last.end_offset <= image.start.offset) continue;
+    RangeIterator it(db_, storage::Intervals(group, segment.first_index(), segment.last.index + 1));
+    for (; it.Valid(); it.Next()) {
+      absl::StatusOr<IntervalMeta> interval = DecodeInterval(it.value());
+      if (!interval.ok()) return interval.status();
+      if (interval->max_timestamp < timestamp) continue;
+      auto found = TimeInInterval(group, image, *interval, timestamp);
+      if (!found.ok()) return found.status();
+      if (found->has_value()) return **found;
+    }
+    if (absl::Status status = it.status("intervals"); !status.ok()) return status;
+  }
+  if (image.interval.max_timestamp >= timestamp) {
+    auto found = TimeInInterval(group, image, image.interval, timestamp);
+    if (!found.ok()) return found.status();
+    if (found->has_value()) return **found;
+  }
+  return image.last.end_offset;
+}
+
+absl::StatusOr<std::optional<Offset>> LogReader::TimeInInterval(GroupId group, const LogImage& image,
+                                                                const IntervalMeta& interval, int64_t timestamp) const {
+  RangeIterator it(db_, storage::Entries(group, interval.first_index, interval.last_index + 1),
+                   RangeIterator::Checksums::kSkip);
+  for (; it.Valid(); it.Next()) {
+    const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
+    absl::StatusOr<StoredHeader> header = DecodeEntry(group, {key.index, key.base_offset}, it.value());
+    if (!header.ok()) return header.status();
+    const raft::EntryHeader& entry = header->entry;
+    if (entry.record_count > 0 && entry.end_offset() > image.start.offset && entry.max_timestamp >= timestamp) {
+      return std::max(entry.base_offset, image.start.offset);
+    }
+  }
+  if (absl::Status status = it.status("entries"); !status.ok()) return status;
+  return std::nullopt;
+}
+
+absl::StatusOr<std::vector<GroupId>> LogReader::Groups() const {
+  std::vector<GroupId> groups;
+  RangeIterator it(db_, AllGroups());
+  for (; it.Valid(); it.Next()) {
+    if (auto group = ParseGroupKey(it.key())) groups.push_back(*group);
+  }
+  if (absl::Status status = it.status("the list of logs"); !status.ok()) return status;
+  return groups;
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> LogReader::Values(GroupId group) const {
+  std::vector<std::pair<std::string, std::string>> values;
+  RangeIterator it(db_, storage::Values(group));
+  for (; it.Valid(); it.Next()) values.emplace_back(NameOfValueKey(it.key()), it.value());
+  if (absl::Status status = it.status("values"); !status.ok()) return status;
+  return values;
+}
+
+}  // namespace millrace::storage

@@ -1,0 +1,483 @@
+#include "storage/rocks_log_store.h"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <unordered_map>
+
+#include <rocksdb/db.h>
+#include <rocksdb/metadata.h>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/check.h"
+#include "storage/database.h"
+#include "storage/keys.h"
+#include "storage/log_editor.h"
+#include "storage/log_image.h"
+#include "storage/log_reader.h"
+#include "storage/rocks_util.h"
+#include "storage/round.h"
+#include "storage/store_health.h"
+#include "storage/sync_thread.h"
+#include "storage/tail_cache.h"
+
+namespace millrace::storage {
+
+using raft::Entry;
+using raft::GroupId;
+using raft::LogIndex;
+using raft::LogState;
+using raft::Offset;
+
+namespace {
+
+// A log that is open.
+class OpenLog {
+ public:
+  OpenLog(GroupId group, LogImage image) : group(group), tail(std::make_shared<CachedTail>()), image_(std::move(image)) {}
+
+  LogImage image() const {
+    std::lock_guard lock(mutex_);
+    return image_;
+  }
+  LogState state() const {
+    std::lock_guard lock(mutex_);
+    return image_.ToState();
+  }
+  void Publish(LogImage image) {
+    std::lock_guard lock(mutex_);
+    image_ = std::move(image);
+  }
+  void SetLimits(const raft::SegmentLimits& limits) {
+    std::lock_guard lock(mutex_);
+    image_.limits = limits;
+  }
+
+  // Where a sequential reader will go on: spares it the search.
+  std::optional<EntryPlace> HintFor(Offset offset) const {
+    std::lock_guard lock(mutex_);
+    for (const EntryPlace& hint : hints_) {
+      if (hint.index > LogIndex(0) && hint.base_offset == offset) return hint;
+    }
+    return std::nullopt;
+  }
+  void AddHint(EntryPlace hint) {
+    std::lock_guard lock(mutex_);
+    hints_[next_hint_++ % hints_.size()] = hint;
+  }
+
+  // Set at construction.
+  const GroupId group;
+  const std::shared_ptr<CachedTail> tail;
+
+  std::atomic<bool> removed{false};
+  // Of the group's writer, while it writes a round.
+  std::optional<LogEditor> editor;
+
+ private:
+  mutable std::mutex mutex_;
+  // Guarded by mutex_; image_ is changed by the group's writer only.
+  LogImage image_;
+  std::array<EntryPlace, 4> hints_;
+  size_t next_hint_ = 0;
+};
+
+absl::Status NoLog(GroupId group) { return absl::NotFoundError(absl::StrCat("no open log of group ", group.value())); }
+
+absl::Status NotInLog(std::string_view what, int64_t asked, int64_t first, int64_t last) {
+  return absl::OutOfRangeError(absl::StrCat(absl::string_view(what.data(), what.size()), " ", asked,
+                                            " is not in the log, which has ", first, " to ", last));
+}
+
+}  // namespace
+
+class RocksLogStore::Impl {
+ public:
+  explicit Impl(Options options)
+      : options_(std::move(options)), health_(options_.on_fatal), cache_(options_.cache_bytes) {}
+
+  absl::Status OpenDatabase() {
+    absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(options_, health_);
+    if (!database.ok()) return database.status();
+    database_ = *std::move(database);
+    reader_.emplace(database_->db());
+    syncs_.emplace([this] { return SyncWal(); });
+    return absl::OkStatus();
+  }
+
+  absl::Status Close() {
+    syncs_.reset();
+    if (!health_.ok()) return health_.status();
+    return database_->Close();
+  }
+
+  absl::Status SyncWal() {
+    if (!health_.ok()) return health_.status();
+    const auto start = std::chrono::steady_clock::now();
+    const rocksdb::Status status = database_->db().SyncWAL();
+    if (!status.ok()) return Fail("syncing", status);
+    sync_count_.fetch_add(1, std::memory_order_relaxed);
+    if (options_.on_sync != nullptr) options_.on_sync(std::chrono::steady_clock::now() - start);
+    return absl::OkStatus();
+  }
+
+  absl::Status Fail(std::string_view doing, const rocksdb::Status& status) {
+    return health_.Fail(absl::InternalError(
+        absl::StrCat(absl::string_view(doing.data(), doing.size()), " the store in ", options_.directory, " failed: ",
+                     status.ToString(),
+                     "; what reached the disk is unknown, so the broker must stop: mend the cause and start it again")));
+  }
+
+  std::shared_ptr<OpenLog> Find(GroupId group) {
+    std::shared_lock lock(logs_mutex_);
+    auto found = logs_.find(group);
+    return found == logs_.end() ? nullptr : found->second;
+  }
+
+  absl::StatusOr<std::shared_ptr<OpenLog>> FindForRead(GroupId group) {
+    if (!health_.ok()) return health_.status();
+    std::shared_ptr<OpenLog> log = Find(group);
+    if (log == nullptr) return NoLog(group);
+    return log;
+  }
+
+  absl::Status WriteBatch(rocksdb::WriteBatch& batch) {
+    const rocksdb::Status status = database_->db().Write(rocksdb::WriteOptions(), &batch);
+    return status.ok() ? absl::OkStatus() : Fail("writing to", status);
+  }
+
+  absl::Status Create(GroupId group, const raft::SegmentLimits& limits);
+  absl::Status Remove(GroupId group);
+  absl::StatusOr<LogState> OpenGroup(GroupId group);
+  absl::Status Write(RocksRound& round);
+  absl::StatusOr<std::vector<Entry>> Read(GroupId group, Offset from, Offset end, size_t bytes_max);
+  absl::StatusOr<std::vector<Entry>> ReadEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max);
+  absl::StatusOr<raft::Term> TermAt(GroupId group, LogIndex index);
+  StoreStats Stats();
+
+  // Set at construction.
+  const Options options_;
+  StoreHealth health_;
+
+  TailCache cache_;
+  std::unique_ptr<Database> database_;
+  std::optional<LogReader> reader_;
+
+  std::shared_mutex logs_mutex_;
+  std::unordered_map<GroupId, std::shared_ptr<OpenLog>> logs_;  // guarded by logs_mutex_
+
+  std::atomic<uint64_t> round_count_{0};
+  std::atomic<uint64_t> entry_bytes_{0};
+  std::atomic<uint64_t> sync_count_{0};
+
+  std::optional<SyncThread> syncs_;  // last: its thread uses the others
+
+ private:
+  // The log a change is for, with an editor; nullptr if it was removed since the change was staged.
+  OpenLog* BeginEdit(GroupId group, std::vector<std::shared_ptr<OpenLog>>& edited);
+  absl::Status Apply(RocksRound::Change& change, OpenLog& log, rocksdb::WriteBatch& batch);
+  void Publish(OpenLog& log);
+};
+
+absl::Status RocksLogStore::Impl::Create(GroupId group, const raft::SegmentLimits& limits) {
+  if (!health_.ok()) return health_.status();
+  absl::StatusOr<std::optional<std::string>> exists = GetValue(database_->db(), GroupKey(group));
+  if (!exists.ok()) return exists.status();
+  if (exists->has_value()) return absl::AlreadyExistsError(absl::StrCat("group ", group.value(), " has a log"));
+  rocksdb::WriteBatch batch;
+  batch.Put(GroupKey(group), Encode(limits));
+  return WriteBatch(batch);
+}
+
+absl::Status RocksLogStore::Impl::Remove(GroupId group) {
+  if (!health_.ok()) return health_.status();
+  absl::StatusOr<std::optional<std::string>> exists = GetValue(database_->db(), GroupKey(group));
+  if (!exists.ok()) return exists.status();
+  if (!exists->has_value()) return absl::NotFoundError(absl::StrCat("no log of group ", group.value()));
+  std::shared_ptr<OpenLog> log;
+  {
+    std::unique_lock lock(logs_mutex_);
+    if (auto found = logs_.find(group); found != logs_.end()) {
+      log = std::move(found->second);
+      logs_.erase(found);
+    }
+  }
+  if (log != nullptr) {
+    log->removed = true;
+    cache_.TruncateSuffix(*log->tail, LogIndex(0));
+  }
+  const KeyRange entries = EntriesFrom(group, LogIndex(0));
+  const KeyRange beside = BesideEntries(group);
+  rocksdb::WriteBatch batch;
+  batch.Delete(GroupKey(group));
+  batch.DeleteRange(entries.begin, entries.end);
+  batch.DeleteRange(beside.begin, beside.end);
+  return WriteBatch(batch);
+}
+
+absl::StatusOr<LogState> RocksLogStore::Impl::OpenGroup(GroupId group) {
+  if (!health_.ok()) return health_.status();
+  if (std::shared_ptr<OpenLog> log = Find(group)) return log->state();
+  absl::StatusOr<LogImage> image = reader_->Load(group);
+  if (!image.ok()) return image.status();
+  auto log = std::make_shared<OpenLog>(group, *std::move(image));
+  std::unique_lock lock(logs_mutex_);
+  return logs_.emplace(group, std::move(log)).first->second->state();
+}
+
+OpenLog* RocksLogStore::Impl::BeginEdit(GroupId group, std::vector<std::shared_ptr<OpenLog>>& edited) {
+  if (!edited.empty() && edited.back()->group == group) return edited.back().get();
+  std::shared_ptr<OpenLog> log = Find(group);
+  if (log == nullptr) {
+    absl::StatusOr<std::optional<std::string>> exists = GetValue(database_->db(), GroupKey(group));
+    MILLRACE_CHECK(!exists.ok() || !exists->has_value()) << "group " << group << " is written to before Open()";
+    return nullptr;
+  }
+  if (!log->editor) {
+    log->editor.emplace(group, log->image(), *reader_);
+    edited.push_back(log);
+  }
+  return log.get();
+}
+
+absl::Status RocksLogStore::Impl::Apply(RocksRound::Change& change, OpenLog& log, rocksdb::WriteBatch& batch) {
+  LogEditor& editor = *log.editor;
+  if (auto* entry = std::get_if<Entry>(&change.what)) {
+    editor.Append(std::move(*entry), batch);
+    return absl::OkStatus();
+  }
+  if (auto* truncate = std::get_if<RocksRound::Truncate>(&change.what)) {
+    return editor.TruncateSuffix(truncate->first_removed, batch);
+  }
+  if (auto* state = std::get_if<raft::HardState>(&change.what)) {
+    editor.SetHardState(*state, batch);
+    return absl::OkStatus();
+  }
+  if (auto* log_start = std::get_if<Offset>(&change.what)) return editor.SetLogStart(*log_start, batch);
+  const auto& value = std::get<RocksRound::ValueChange>(change.what);
+  const std::string key = ValueKey(change.group, value.key);
+  value.value ? batch.Put(key, *value.value) : batch.Delete(key);
+  return absl::OkStatus();
+}
+
+absl::Status RocksLogStore::Impl::Write(RocksRound& round) {
+  if (!health_.ok()) return health_.status();
+  std::vector<std::shared_ptr<OpenLog>> edited;
+  absl::Status status;
+  for (RocksRound::Change& change : round.changes()) {
+    OpenLog* log = BeginEdit(change.group, edited);
+    if (log == nullptr) continue;
+    status = Apply(change, *log, round.batch());
+    if (!status.ok()) break;
+  }
+  if (status.ok()) {
+    status = WriteBatch(round.batch());
+  } else {
+    status = health_.Fail(status);
+  }
+  round_count_.fetch_add(1, std::memory_order_relaxed);
+  entry_bytes_.fetch_add(round.bytes(), std::memory_order_relaxed);
+  for (const std::shared_ptr<OpenLog>& log : edited) {
+    if (status.ok()) Publish(*log);
+    log->editor.reset();
+  }
+  round.Clear();
+  return status;
+}
+
+void RocksLogStore::Impl::Publish(OpenLog& log) {
+  LogEditor& editor = *log.editor;
+  editor.image().CheckInvariants();
+  if (editor.first_removed()) cache_.TruncateSuffix(*log.tail, *editor.first_removed());
+  log.Publish(std::move(editor.image()));
+  cache_.Append(log.tail, editor.appended());
+}
+
+absl::StatusOr<std::vector<Entry>> RocksLogStore::Impl::Read(GroupId group, Offset from, Offset end, size_t bytes_max) {
+  absl::StatusOr<std::shared_ptr<OpenLog>> found = FindForRead(group);
+  if (!found.ok()) return found.status();
+  OpenLog& log = **found;
+  const LogImage image = log.image();
+  if (from < image.start.offset || from > image.last.end_offset) {
+    return NotInLog("offset", from.value(), image.start.offset.value(), image.last.end_offset.value());
+  }
+  end = std::min(end, image.last.end_offset);
+  if (from >= end) return std::vector<Entry>();
+
+  const ReadLimits limits = {.last = image.last.index, .end = end, .bytes_max = bytes_max, .above = from};
+  absl::StatusOr<std::vector<Entry>> entries = absl::NotFoundError("no hint");
+  const std::optional<EntryPlace> hint = log.HintFor(from);
+  if (hint && hint->index <= image.last.index) entries = reader_->Read(group, *hint, limits);
+  if (absl::IsNotFound(entries.status())) {
+    absl::StatusOr<EntryPlace> place = reader_->Find(group, image, from);
+    entries = place.ok() ? reader_->Read(group, *place, limits) : place.status();
+  }
+  if (entries.ok()) {
+    if (!entries->empty()) {
+      const raft::EntryHeader& last = entries->back().header;
+      log.AddHint({last.index + 1, last.end_offset()});
+    }
+    return entries;
+  }
+  // The log may have been removed or cut while it was read.
+  if (log.removed) return NoLog(group);
+  const LogImage now = log.image();
+  if (from < now.start.offset || from > now.last.end_offset) {
+    return NotInLog("offset", from.value(), now.start.offset.value(), now.last.end_offset.value());
+  }
+  if (absl::IsNotFound(entries.status())) return absl::DataLossError(entries.status().message());
+  return entries;
+}
+
+absl::StatusOr<std::vector<Entry>> RocksLogStore::Impl::ReadEntries(GroupId group, LogIndex first, LogIndex last,
+                                                                    size_t bytes_max) {
+  absl::StatusOr<std::shared_ptr<OpenLog>> found = FindForRead(group);
+  if (!found.ok()) return found.status();
+  OpenLog& log = **found;
+  const LogImage image = log.image();
+  if (first < image.first_index() || first > image.last.index + 1) {
+    return NotInLog("entry", first.value(), image.first_index().value(), image.last.index.value());
+  }
+  last = std::min(last, image.last.index);
+  if (first > last) return std::vector<Entry>();
+  absl::StatusOr<EntryPlace> place = reader_->PlaceOf(group, first);
+  const ReadLimits limits = {.last = last, .end = image.last.end_offset, .bytes_max = bytes_max};
+  absl::StatusOr<std::vector<Entry>> entries = place.ok() ? reader_->Read(group, *place, limits) : place.status();
+  if (entries.ok()) return entries;
+  if (log.removed) return NoLog(group);
+  const LogImage now = log.image();
+  if (first < now.first_index() || first > now.last.index) {
+    return NotInLog("entry", first.value(), now.first_index().value(), now.last.index.value());
+  }
+  if (absl::IsNotFound(entries.status())) return absl::DataLossError(entries.status().message());
+  return entries;
+}
+
+absl::StatusOr<raft::Term> RocksLogStore::Impl::TermAt(GroupId group, LogIndex index) {
+  absl::StatusOr<std::shared_ptr<OpenLog>> found = FindForRead(group);
+  if (!found.ok()) return found.status();
+  OpenLog& log = **found;
+  const LogImage image = log.image();
+  if (index == image.start.before.index) return image.start.before.term;
+  if (index == image.last.index) return image.last.term;
+  if (index < image.first_index() || index > image.last.index) {
+    return NotInLog("entry", index.value(), image.first_index().value(), image.last.index.value());
+  }
+  const SegmentMeta& segment = image.SegmentOf(index);
+  if (segment.before.term == segment.last.term) return segment.last.term;
+  absl::StatusOr<StoredHeader> header = reader_->HeaderAt(group, index);
+  if (header.ok()) return header->entry.term;
+  if (log.removed) return NoLog(group);
+  return header.status();
+}
+
+StoreStats RocksLogStore::Impl::Stats() {
+  rocksdb::DB& db = database_->db();
+  const auto property = [&db](const std::string& name) {
+    uint64_t value = 0;
+    db.GetIntProperty(name, &value);
+    return value;
+  };
+  const auto written = [this](FileKind kind) { return database_->files().written(kind).bytes.load(); };
+  StoreStats stats = {.rounds = round_count_.load(),
+                      .entry_bytes = entry_bytes_.load(),
+                      .syncs = sync_count_.load(),
+                      .cached_bytes = cache_.bytes(),
+                      .memtable_bytes = property(rocksdb::DB::Properties::kSizeAllMemTables),
+                      .wal_bytes_written = written(FileKind::kWal),
+                      .blob_bytes_written = written(FileKind::kBlob),
+                      .sst_bytes_written = written(FileKind::kSst),
+                      .blob_files = property(rocksdb::DB::Properties::kNumBlobFiles),
+                      .blob_file_bytes = property(rocksdb::DB::Properties::kTotalBlobFileSize),
+                      .sst_file_bytes = property(rocksdb::DB::Properties::kTotalSstFilesSize)};
+  for (size_t kind = 0; kind < kFileKinds; ++kind) {
+    stats.file_syncs += database_->files().written(static_cast<FileKind>(kind)).syncs.load();
+  }
+  rocksdb::VectorLogPtr wals;
+  if (db.GetSortedWalFiles(wals).ok()) {
+    for (const auto& wal : wals) stats.wal_file_bytes += wal->SizeFileBytes();
+  }
+  std::vector<rocksdb::LiveFileMetaData> files;
+  db.GetLiveFilesMetaData(&files);
+  stats.sst_files = files.size();
+  return stats;
+}
+
+RocksLogStore::RocksLogStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RocksLogStore::~RocksLogStore() = default;
+
+absl::StatusOr<std::unique_ptr<RocksLogStore>> RocksLogStore::Open(Options options) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  if (absl::Status status = impl->OpenDatabase(); !status.ok()) return status;
+  return std::unique_ptr<RocksLogStore>(new RocksLogStore(std::move(impl)));
+}
+
+absl::Status RocksLogStore::Close() { return impl_->Close(); }
+bool RocksLogStore::opened_clean() const { return impl_->database_->opened_clean(); }
+bool RocksLogStore::os_crashed() const { return impl_->database_->os_crashed(); }
+StoreStats RocksLogStore::Stats() const { return impl_->Stats(); }
+
+absl::Status RocksLogStore::Create(GroupId group, const raft::SegmentLimits& limits) { return impl_->Create(group, limits); }
+absl::Status RocksLogStore::Remove(GroupId group) { return impl_->Remove(group); }
+
+absl::StatusOr<std::vector<GroupId>> RocksLogStore::List() {
+  if (!impl_->health_.ok()) return impl_->health_.status();
+  return impl_->reader_->Groups();
+}
+
+absl::StatusOr<LogState> RocksLogStore::Open(GroupId group) { return impl_->OpenGroup(group); }
+
+LogState RocksLogStore::State(GroupId group) {
+  std::shared_ptr<OpenLog> log = impl_->Find(group);
+  MILLRACE_CHECK(log != nullptr) << "group " << group << " is not open";
+  return log->state();
+}
+
+void RocksLogStore::SetLimits(GroupId group, const raft::SegmentLimits& limits) {
+  std::shared_ptr<OpenLog> log = impl_->Find(group);
+  MILLRACE_CHECK(log != nullptr) << "group " << group << " is not open";
+  log->SetLimits(limits);
+}
+
+std::unique_ptr<raft::Round> RocksLogStore::NewRound() { return std::make_unique<RocksRound>(); }
+absl::Status RocksLogStore::Write(raft::Round& round) { return impl_->Write(static_cast<RocksRound&>(round)); }
+void RocksLogStore::Sync(std::function<void(absl::Status)> done) { impl_->syncs_->Request(std::move(done)); }
+
+bool RocksLogStore::ReadCached(GroupId group, Offset from, Offset end, size_t bytes_max, std::vector<Entry>* entries) {
+  std::shared_ptr<OpenLog> log = impl_->Find(group);
+  if (log == nullptr || !impl_->health_.ok()) return false;
+  const LogState state = log->state();
+  if (from < state.log_start || from > state.log_end) return false;
+  if (from >= std::min(end, state.log_end)) {
+    entries->clear();
+    return true;
+  }
+  return log->tail->Read(from, end, bytes_max, entries);
+}
+
+absl::StatusOr<std::vector<Entry>> RocksLogStore::Read(GroupId group, Offset from, Offset end, size_t bytes_max) {
+  return impl_->Read(group, from, end, bytes_max);
+}
+
+absl::StatusOr<std::vector<Entry>> RocksLogStore::ReadEntries(GroupId group, LogIndex first, LogIndex last,
+                                                              size_t bytes_max) {
+  return impl_->ReadEntries(group, first, last, bytes_max);
+}
+
+absl::StatusOr<raft::Term> RocksLogStore::TermAt(GroupId group, LogIndex index) { return impl_->TermAt(group, index); }
+
+absl::StatusOr<Offset> RocksLogStore::OffsetForTime(GroupId group, int64_t timestamp) {
+  absl::StatusOr<std::shared_ptr<OpenLog>> log = impl_->FindForRead(group);
+  if (!log.ok()) return log.status();
+  return impl_->reader_->OffsetForTime(group, (*log)->image(), timestamp);
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> RocksLogStore::Values(GroupId group) {
+  absl::StatusOr<std::shared_ptr<OpenLog>> log = impl_->FindForRead(group);
+  if (!log.ok()) return log.status();
+  return impl_->reader_->Values(group);
+}
+
+}  // namespace millrace::storage

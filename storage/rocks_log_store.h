@@ -1,0 +1,115 @@
+// The logs of all groups of one broker, on one RocksDB: raft::LogStore as the broker uses it.
+//
+//     RocksLogStore::Options options;
+//     options.directory = "/var/lib/millrace/store";
+//     options.on_fatal = [](absl::Status status) { ... stop the process ... };
+//     absl::StatusOr<std::unique_ptr<RocksLogStore>> store = RocksLogStore::Open(std::move(options));
+//     ...
+//     absl::Status closed = (*store)->Close();     // leaves the clean-shutdown mark; without it the next start is unclean
+//
+// Threads, errors: raft/log_store.h. The store has one thread of its own (sync) besides RocksDB's two background threads.
+// README.md has the layout of keys and values, and the reasons.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "raft/log_store.h"
+
+namespace rocksdb {
+class FileSystem;
+}
+
+namespace millrace::storage {
+
+// What the store has done since it was opened, and what it holds.
+struct StoreStats {
+  uint64_t rounds = 0;
+  uint64_t entry_bytes = 0;        // payloads written
+  uint64_t syncs = 0;              // of the WAL, on request
+  uint64_t cached_bytes = 0;       // memory held by the tail cache
+  uint64_t memtable_bytes = 0;
+  uint64_t wal_bytes_written = 0;
+  uint64_t blob_bytes_written = 0;
+  uint64_t sst_bytes_written = 0;
+  uint64_t file_syncs = 0;         // fsync calls on any file
+  uint64_t wal_file_bytes = 0;     // size of the WAL files there are
+  uint64_t blob_files = 0;
+  uint64_t blob_file_bytes = 0;
+  uint64_t sst_files = 0;
+  uint64_t sst_file_bytes = 0;
+};
+
+class RocksLogStore : public raft::LogStore {
+ public:
+  struct Options {
+    std::string directory;
+    bool create_if_missing = true;
+
+    size_t cache_bytes = 64 << 20;     // entries kept in memory for readers at the end of a log
+    size_t memory_bytes = 128 << 20;   // not yet flushed to blob files, at most
+    // Flushed blob and SST files are handed to the disk in pieces of this size, so that no sync of the WAL queues behind a
+    // whole file; 0: when they are complete.
+    size_t flush_piece_bytes = 256 << 10;
+
+    // Called once, by any thread, at the first failure after which the store is unusable. The process should end.
+    std::function<void(absl::Status)> on_fatal;
+    // Called on the sync thread with the time each sync of the WAL took.
+    std::function<void(std::chrono::nanoseconds)> on_sync;
+
+    // For tests: what lies under the store's files, and the boot the machine is in.
+    std::shared_ptr<rocksdb::FileSystem> file_system;  // unset: the machine's
+    std::string boot_id;                               // unset: the kernel's
+  };
+
+  // kFailedPrecondition: in use by another process, of a newer format, or not to be written to; kDataLoss: damaged; kNotFound:
+  // missing, and not to be made. The text says what to do.
+  static absl::StatusOr<std::unique_ptr<RocksLogStore>> Open(Options options);
+
+  // Without Close() before, as if the process had died: everything written is kept, but not marked clean.
+  ~RocksLogStore() override;
+
+  // Syncs, leaves the clean-shutdown mark, closes the files. Nothing else may be called afterwards, or at the same time.
+  absl::Status Close();
+
+  // Whether Close() ended the previous use, or there was none.
+  bool opened_clean() const;
+  // Whether the machine went down under the previous use: what was written but not synced may be gone.
+  bool os_crashed() const;
+
+  StoreStats Stats() const;  // [any]
+
+  absl::Status Create(raft::GroupId group, const raft::SegmentLimits& limits) override;
+  absl::Status Remove(raft::GroupId group) override;
+  absl::StatusOr<std::vector<raft::GroupId>> List() override;
+  absl::StatusOr<raft::LogState> Open(raft::GroupId group) override;
+  raft::LogState State(raft::GroupId group) override;
+  void SetLimits(raft::GroupId group, const raft::SegmentLimits& limits) override;
+  std::unique_ptr<raft::Round> NewRound() override;
+  absl::Status Write(raft::Round& round) override;
+  void Sync(std::function<void(absl::Status)> done) override;
+  bool ReadCached(raft::GroupId group, raft::Offset from, raft::Offset end, size_t bytes_max,
+                  std::vector<raft::Entry>* entries) override;
+  absl::StatusOr<std::vector<raft::Entry>> Read(raft::GroupId group, raft::Offset from, raft::Offset end,
+                                                size_t bytes_max) override;
+  absl::StatusOr<std::vector<raft::Entry>> ReadEntries(raft::GroupId group, raft::LogIndex first, raft::LogIndex last,
+                                                       size_t bytes_max) override;
+  absl::StatusOr<raft::Term> TermAt(raft::GroupId group, raft::LogIndex index) override;
+  absl::StatusOr<raft::Offset> OffsetForTime(raft::GroupId group, int64_t timestamp) override;
+  absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Values(raft::GroupId group) override;
+
+ private:
+  class Impl;
+  explicit RocksLogStore(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace millrace::storage

@@ -1,0 +1,84 @@
+#include "storage/tail_cache.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/cord.h"
+
+namespace millrace::storage {
+namespace {
+
+using raft::Entry;
+using raft::LogIndex;
+using raft::Offset;
+
+// Of an entry besides its payload: its header, its places in two deques.
+constexpr size_t kEntryCost = sizeof(Entry) + 64;
+
+constexpr size_t kCopyBytesMax = 4096;
+
+// Small payloads are usually slices of a large network buffer that they would keep alive.
+absl::Cord Tight(const absl::Cord& payload) {
+  const size_t held = payload.EstimatedMemoryUsage();
+  if (payload.size() >= kCopyBytesMax && held <= payload.size() + payload.size() / 2) return payload;
+  if (payload.TryFlat() && held <= payload.size() + 256) return payload;
+  return absl::Cord(std::string(payload));
+}
+
+}  // namespace
+
+bool CachedTail::Read(Offset from, Offset end, size_t bytes_max, std::vector<Entry>* entries) const {
+  std::lock_guard lock(mutex_);
+  if (items_.empty() || from < items_.front().entry.header.base_offset) return false;
+  auto item = std::partition_point(items_.begin(), items_.end(),
+                                   [from](const Item& item) { return item.entry.header.end_offset() <= from; });
+  entries->clear();
+  size_t bytes = 0;
+  for (; item != items_.end() && item->entry.header.end_offset() <= end; ++item) {
+    bytes += item->entry.payload.size();
+    if (!entries->empty() && bytes > bytes_max) break;
+    entries->push_back(item->entry);
+  }
+  return true;
+}
+
+void TailCache::Append(const std::shared_ptr<CachedTail>& tail, std::vector<Entry>& entries) {
+  {
+    std::scoped_lock lock(mutex_, tail->mutex_);
+    for (Entry& entry : entries) {
+      order_.push_back({tail, entry.header.index});
+      entry.payload = Tight(entry.payload);
+      const size_t cost = entry.payload.EstimatedMemoryUsage() + kEntryCost;
+      tail->items_.push_back({std::move(entry), cost});
+      bytes_.fetch_add(cost, std::memory_order_relaxed);
+    }
+  }
+  Evict();
+}
+
+void TailCache::Evict() {
+  while (bytes() > bytes_max_) {
+    Appended oldest;
+    {
+      std::lock_guard lock(mutex_);
+      if (order_.empty()) return;
+      oldest = std::move(order_.front());
+      order_.pop_front();
+    }
+    std::lock_guard lock(oldest.tail->mutex_);
+    auto& items = oldest.tail->items_;
+    if (items.empty() || items.front().entry.header.index != oldest.index) continue;
+    bytes_.fetch_sub(items.front().cost, std::memory_order_relaxed);
+    items.pop_front();
+  }
+}
+
+void TailCache::TruncateSuffix(CachedTail& tail, LogIndex first_removed) {
+  std::lock_guard lock(tail.mutex_);
+  while (!tail.items_.empty() && tail.items_.back().entry.header.index >= first_removed) {
+    bytes_.fetch_sub(tail.items_.back().cost, std::memory_order_relaxed);
+    tail.items_.pop_back();
+  }
+}
+
+}  // namespace millrace::storage
