@@ -36,7 +36,7 @@ absl::StatusOr<int64_t> RaiseFileLimit();
 //     the same on huge pages: what TuneHeap() does            21                    1 / 203 /  1 MB
 void TuneHeap();
 
-// Gives the free pages inside the heap back to the system. Holds up every allocation meanwhile (about 1 ms for each 100 MB that
+// Gives the free pages inside the heap back to the system. Holds up every allocation meanwhile (0.5 ms for each 100 MB that
 // goes back): for a broker that has had nothing to do for a while.
 void ReturnFreeMemory();
 

@@ -54,8 +54,6 @@ constexpr Row<Gauge> kGauges[] = {
     {&LoopMetrics::fetch_streams, "millrace_fetch_streams", "Open Fetch streams."},
     {&LoopMetrics::tail_streams, "millrace_tail_streams", "Open Tail streams."},
     {&LoopMetrics::subscriptions, "millrace_subscriptions", "Partitions that Fetch streams read."},
-    {&LoopMetrics::topics, "millrace_topics", "Topics."},
-    {&LoopMetrics::partitions, "millrace_partitions", "Partitions with a replica on this broker."},
     {&LoopMetrics::under_replicated_partitions, "millrace_under_replicated_partitions",
      "Partitions led by this broker of which a replica is missing or behind."},
     {&LoopMetrics::leaderless_partitions, "millrace_leaderless_partitions",

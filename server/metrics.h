@@ -158,8 +158,6 @@ struct alignas(64) LoopMetrics {
   LatencyHistogram loop_seconds;  // one turn of the loop: what a message may have to wait for the others
 
   // Partitions hosted by this loop.
-  Gauge topics;                 // counted by the first loop only
-  Gauge partitions;
   Gauge under_replicated_partitions;
   Gauge leaderless_partitions;
   Gauge producers;              // idempotent producers remembered

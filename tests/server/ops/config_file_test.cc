@@ -3,7 +3,7 @@
 
 #include "server/config.h"
 #include "tests/server/ops/command_line.h"
-#include "tests/server/ops/temp_dir.h"
+#include "tests/support/temp_dir.h"
 
 namespace millrace::server {
 namespace {

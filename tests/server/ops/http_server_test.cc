@@ -2,13 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <array>
+#include <cerrno>
 #include <string>
-#include <vector>
+
+#include "tests/support/tcp_socket.h"
 
 namespace millrace::server {
 namespace {
@@ -18,38 +16,9 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-class Socket {
- public:
-  explicit Socket(const HostPort& address) {
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    addrinfo* found = nullptr;
-    if (getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found) != 0) return;
-    fd_ = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
-    connected_ = connect(fd_, found->ai_addr, found->ai_addrlen) == 0;
-    freeaddrinfo(found);
-  }
-  ~Socket() { close(fd_); }
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
-
-  bool Connected() const { return connected_; }
-  void Send(const std::string& text) { EXPECT_EQ(send(fd_, text.data(), text.size(), MSG_NOSIGNAL), ssize_t(text.size())); }
-  std::string ReadAll() {
-    std::string text;
-    std::array<char, 4096> chunk;
-    for (ssize_t n; (n = recv(fd_, chunk.data(), chunk.size(), 0)) > 0;) text.append(chunk.data(), static_cast<size_t>(n));
-    return text;
-  }
-
- private:
-  int fd_ = -1;
-  bool connected_ = false;
-};
-
 std::string Ask(const HostPort& address, const std::string& method, const std::string& path) {
-  Socket socket(address);
-  EXPECT_TRUE(socket.Connected());
+  TcpSocket socket(address.host, address.port);
+  EXPECT_TRUE(socket.connected());
   socket.Send(method + " " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   return socket.ReadAll();
 }
@@ -74,7 +43,7 @@ TEST_F(Http, TakesAFreePortAndSaysWhich) {
 }
 
 TEST_F(Http, ListensOnIpv6) {
-  if (!Socket({"::1", 1}).Connected() && errno == EADDRNOTAVAIL) GTEST_SKIP() << "no IPv6 here";
+  if (TcpSocket("::1", 1).error() == EADDRNOTAVAIL) GTEST_SKIP() << "no IPv6 here";
   Start({"::1", 0});
   EXPECT_THAT(Get("/healthz"), StartsWith("HTTP/1.1 200 OK\r\n"));
 }
@@ -127,14 +96,14 @@ TEST_F(Http, AnswersHeadWithoutABodyAndNothingThatWrites) {
 
 TEST_F(Http, AnswersProbesBesideAClientThatNeverFinishesItsRequest) {
   Start({"127.0.0.1", 0});
-  Socket slow(server_->Address());
+  TcpSocket slow(server_->Address().host, server_->Address().port);
   slow.Send("GET /metrics HT");
   EXPECT_THAT(Get("/healthz"), StartsWith("HTTP/1.1 200 "));
 }
 
 TEST_F(Http, SurvivesGarbage) {
   Start({"127.0.0.1", 0});
-  Socket socket(server_->Address());
+  TcpSocket socket(server_->Address().host, server_->Address().port);
   socket.Send("\x16\x03\x01 no http \r\n\r\n");
   socket.ReadAll();
   EXPECT_THAT(Get("/healthz"), StartsWith("HTTP/1.1 200 "));

@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "tests/server/ops/temp_dir.h"
+#include "tests/support/temp_dir.h"
 
 namespace millrace::server {
 namespace {

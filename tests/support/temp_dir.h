@@ -6,7 +6,7 @@
 #include <fstream>
 #include <string>
 
-namespace millrace::server {
+namespace millrace {
 
 class TempDir {
  public:
@@ -32,4 +32,4 @@ class TempDir {
   std::filesystem::path path_;
 };
 
-}  // namespace millrace::server
+}  // namespace millrace
