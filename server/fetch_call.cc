@@ -436,7 +436,7 @@ FetchCall::Turn FetchCall::Take(uint64_t id, Subscription& sub, FetchPartitionFr
     sub.read_ahead_bytes -= bytes;
     read_ahead_bytes_ -= bytes;
     sub.read_ahead.pop_front();
-    if (*room <= 0) break;
+    if (*room <= 0 || (sub.request.end_offset > 0 && sub.next.value() >= sub.request.end_offset)) break;
   }
   return Turn::kMore;
 }

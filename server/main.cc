@@ -1,0 +1,71 @@
+// millraced: one broker.
+#include <pthread.h>
+#include <signal.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+#include "server/config.h"
+#include "server/log.h"
+#include "server/memory_limit.h"
+#include "server/server.h"
+
+namespace {
+
+using namespace millrace::server;
+
+constexpr int kExitCouldNotStart = 1;
+
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// Waits for one of the signals, which every thread has blocked.
+void WaitFor(const sigset_t& signals) {
+  int signal = 0;
+  sigwait(&signals, &signal);
+}
+
+int Run(const Config& config) {
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  millrace::log::SetLevel(config.log_level);
+  for (const std::string& notice : config.notices) MILLRACE_LOG(kWarning, notice);
+  if (auto limit = RaiseFileLimit(); !limit.ok()) {
+    MILLRACE_LOG(kWarning, "could not raise the limit on open files", {"status", limit.status().ToString()});
+  }
+  Server server(config);
+  if (absl::Status status = server.Start(); !status.ok()) {
+    std::fprintf(stderr, "millraced: %s\n", std::string(status.message()).c_str());
+    server.Stop();
+    return kExitCouldNotStart;
+  }
+  std::printf("%s\n", server.ReadyLine().c_str());
+  std::fflush(stdout);
+  WaitFor(signals);
+  MILLRACE_LOG(kInfo, "stopping; a second signal stops at once");
+  std::thread([signals] {
+    WaitFor(signals);
+    std::_Exit(0);
+  }).detach();
+  server.Stop();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  TuneHeap();
+  CommandLine command = ParseCommandLine(argc, argv, Host::Current());
+  std::fputs(command.output.c_str(), stdout);
+  std::fputs(command.error.c_str(), stderr);
+  if (command.exit_code) return *command.exit_code;
+  return Run(command.config);
+}

@@ -1,0 +1,179 @@
+#include "server/server.h"
+
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <future>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/broker.h"
+#include "server/errors.h"
+#include "server/http_server.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/rpc_server.h"
+#include "server/services.h"
+#include "server/work_pool.h"
+#include "storage/rocks_log_store.h"
+
+namespace millrace::server {
+namespace {
+
+// Exit code of a broker whose store failed (see CLI documentation).
+constexpr int kExitStoreFailed = 3;
+constexpr int kColdReadThreads = 2;
+constexpr std::chrono::milliseconds kShutdownGrace{300};
+// The largest message taken: the largest batch there may be, and as much again, so that a batch that is too large gets its
+// typed error and not gRPC's refusal.
+constexpr int64_t kMessageBytesMax = 2 * kMaxMessageBytesLimit;
+// Shares of memory.limit; the rest is for messages under way (broker.cc).
+constexpr int64_t kCacheShare = 8;
+constexpr int64_t kMemtableShare = 4;
+
+class SystemRandom : public Random {
+ public:
+  uint64_t Next() override { return (static_cast<uint64_t>(device_()) << 32) | device_(); }
+
+ private:
+  std::random_device device_;
+};
+
+DiskSpace DiskSpaceOf(const std::string& directory) {
+  struct statvfs fs;
+  if (statvfs(directory.c_str(), &fs) != 0) return {};
+  return {static_cast<int64_t>(fs.f_bavail) * static_cast<int64_t>(fs.f_frsize),
+          static_cast<int64_t>(fs.f_blocks) * static_cast<int64_t>(fs.f_frsize)};
+}
+
+// What reached the disk is unknown: going on could ack what is lost. The next start recovers from what is there.
+[[noreturn]] void StopForStore(const absl::Status& status) {
+  MILLRACE_LOG(kError, "the store failed; stopping to be safe. Look at the disk, then start again", {"status", status.ToString()});
+  std::_Exit(kExitStoreFailed);
+}
+
+HostPort WithPort(HostPort address, int port) {
+  address.port = static_cast<uint16_t>(port);
+  return address;
+}
+
+}  // namespace
+
+struct Server::Parts {
+  SystemClock clock;
+  SystemRandom random;
+  Health health;
+  std::atomic<bool> serving{false};
+  HostPort listen;
+  HostPort advertise;
+  int64_t start_ms = 0;
+  // In order of construction; taken down in reverse.
+  std::unique_ptr<Metrics> metrics;
+  std::unique_ptr<storage::RocksLogStore> store;
+  std::unique_ptr<ThreadPool> pool;
+  std::unique_ptr<RpcServer> rpc;
+  std::unique_ptr<Broker> broker;
+  ServiceRegistry services;
+  std::unique_ptr<HttpServer> http;
+};
+
+Server::Server(Config config)
+    : config_(std::move(config)), started_(std::chrono::steady_clock::now()), parts_(std::make_unique<Parts>()) {}
+
+Server::~Server() = default;
+
+absl::Status Server::OpenStore() {
+  storage::RocksLogStore::Options options;
+  options.directory = config_.data_dir;
+  options.cache_bytes = config_.memory_limit / kCacheShare;
+  options.memory_bytes = config_.memory_limit / kMemtableShare;
+  options.on_fatal = StopForStore;
+  auto store = storage::RocksLogStore::Open(std::move(options));
+  if (!store.ok()) return store.status();
+  parts_->store = *std::move(store);
+  return absl::OkStatus();
+}
+
+// On the first executor, where the controller lives.
+absl::Status Server::LoadBroker() {
+  std::promise<absl::Status> loaded;
+  parts_->rpc->loop(0).Post([this, &loaded] { loaded.set_value(parts_->broker->Load(parts_->store->os_crashed())); });
+  return loaded.get_future().get();
+}
+
+absl::Status Server::Start() {
+  Parts& p = *parts_;
+  p.metrics = std::make_unique<Metrics>(Metrics::Options{
+      config_.data_dir, config_.memory_limit, [](int code) { return v1::Error::Code_Name(static_cast<ErrorCode>(code)); }});
+  if (absl::Status status = OpenStore(); !status.ok()) return status;
+  p.pool = std::make_unique<ThreadPool>(kColdReadThreads);
+  p.rpc = std::make_unique<RpcServer>(RpcServer::Options{
+      config_.listen.ToString(), config_.io_threads, kMessageBytesMax, config_.memory_limit});
+  if (absl::Status status = p.rpc->Bind(); !status.ok()) return status;
+  p.listen = WithPort(config_.listen, p.rpc->port());
+  p.advertise = config_.advertise.port == 0 ? WithPort(config_.advertise, p.rpc->port()) : config_.advertise;
+
+  std::vector<Executor*> executors;
+  for (int i = 0; i < p.rpc->loops(); ++i) executors.push_back(&p.rpc->loop(i));
+  Broker::Options options;
+  options.broker_id = config_.broker_id;
+  options.address = p.advertise.ToString();
+  options.rack = config_.rack;
+  options.topic_defaults = config_.topic_defaults;
+  options.memory_limit = config_.memory_limit;
+  options.start_time = p.clock.Wall();
+  options.disk_space = [dir = config_.data_dir] { return DiskSpaceOf(dir); };
+  p.broker = std::make_unique<Broker>(std::move(options), *p.store, p.clock, p.random, *p.pool, *p.metrics, executors, StopForStore);
+  if (absl::Status status = LoadBroker(); !status.ok()) return status;
+
+  AddBrokerService(*p.broker, p.services);
+  AddAdminService(*p.broker, p.services);
+  AddHealthService([&serving = p.serving] { return serving.load(); }, p.services);
+  AddReflectionService(p.services);
+  RegisterMetrics();
+  auto http = HttpServer::Start(config_.http, {p.health, [&metrics = *p.metrics] { return metrics.Text(); }});
+  if (!http.ok()) return http.status();
+  p.http = *std::move(http);
+  p.rpc->Serve(p.services);
+  p.serving = true;
+  p.health.SetReady();
+  p.start_ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_).count();
+  return absl::OkStatus();
+}
+
+void Server::RegisterMetrics() {
+  parts_->metrics->AddSource([this](const Metrics::Emit& emit) {
+    const auto image = parts_->broker->image();
+    emit({.name = "millrace_topics", .help = "Topics of the cluster.", .value = static_cast<double>(image->topics().size())});
+    emit({.name = "millrace_partitions", .help = "Partitions hosted.", .value = static_cast<double>(image->partitions())});
+    emit({.name = "millrace_calls_open", .help = "Calls and streams open.", .value = static_cast<double>(parts_->rpc->calls())});
+  });
+}
+
+std::string Server::ReadyLine() const {
+  return absl::StrCat("ready broker=", config_.broker_id, " listen=", parts_->listen.ToString(),
+                      " http=", parts_->http->Address().ToString(), " data=", config_.data_dir, " start_ms=", parts_->start_ms);
+}
+
+void Server::Stop() {
+  Parts& p = *parts_;
+  p.serving = false;
+  p.health.SetNotReady("stopping");
+  if (p.rpc != nullptr) p.rpc->Shutdown(kShutdownGrace);
+  p.http.reset();
+  p.pool.reset();
+  p.broker.reset();
+  p.rpc.reset();
+  if (p.store != nullptr) {
+    if (absl::Status status = p.store->Close(); !status.ok()) {
+      MILLRACE_LOG(kError, "closing the store failed", {"status", status.ToString()});
+    }
+    p.store.reset();
+  }
+}
+
+}  // namespace millrace::server

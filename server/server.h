@@ -1,0 +1,44 @@
+// A whole broker process: builds everything in order, serves, and takes it down again in order.
+//
+//     Server server(config);
+//     if (absl::Status s = server.Start(); !s.ok()) ...;
+//     std::puts(server.ReadyLine().c_str());
+//     server.WaitForStop(); server.Stop();
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "server/config.h"
+
+namespace millrace::server {
+
+class Server {
+ public:
+  explicit Server(Config config);
+  ~Server();
+
+  // kUnavailable, kFailedPrecondition, ...: what could not be had, and what to do. Nothing runs then.
+  absl::Status Start();
+
+  // "ready broker=1 listen=... http=... data=... start_ms=..."
+  std::string ReadyLine() const;
+
+  // Stops accepting, finishes what is under way, syncs and closes the store.
+  void Stop();
+
+ private:
+  struct Parts;
+
+  absl::Status OpenStore();
+  absl::Status LoadBroker();
+  void RegisterMetrics();
+
+  const Config config_;
+  const std::chrono::steady_clock::time_point started_;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,266 @@
+#include "tests/server/broker/fixture.h"
+
+namespace millrace {
+namespace {
+
+class Produce : public BrokerTest {
+ protected:
+  Produce() { CreateTopic("t", 2); }
+  FrameClient client_{executor_, network_, "Produce"};
+};
+
+BatchBuilder::Options From(int64_t producer, int32_t epoch, int32_t sequence) {
+  BatchBuilder::Options options;
+  options.producer_id = producer;
+  options.producer_epoch = epoch;
+  options.base_sequence = sequence;
+  return options;
+}
+
+TEST_F(Produce, OffsetsAreDensePerPartition) {
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"a", "b", "c"})).base_offset, 0);
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"d"})).base_offset, 3);
+  EXPECT_EQ(Send(client_, "t", 1, BatchOf({"e"})).base_offset, 0);
+  const ProduceAckFrame ack = Send(client_, "t", 0, BatchOf({"f"}));
+  EXPECT_EQ(ack.base_offset, 4);
+  EXPECT_EQ(ack.high_watermark, 5);
+  EXPECT_EQ(ack.log_start_offset, 0);
+  EXPECT_EQ(ack.leader_epoch, 1);
+}
+
+TEST_F(Produce, CommitTopicsAreAckedOnlyAfterTheSync) {
+  ProduceRequestFrame request;
+  request.batches.push_back({7, "t", 0, 0, 0, BatchOf({"a"})});
+  const uint64_t syncs = disk_.syncs();
+  client_.Send(SerializeProduceRequest(request));
+  EXPECT_TRUE(AcksOf(client_).empty()) << "written, but not synced yet";
+  executor_.Advance(std::chrono::milliseconds(5));
+  ASSERT_EQ(AcksOf(client_).size(), 1u);
+  EXPECT_GT(disk_.syncs(), syncs);
+  EXPECT_EQ(AcksOf(client_)[0].durability, Durability::kQuorumDisk);
+}
+
+TEST_F(Produce, AsyncTopicsAreAckedOnceWritten) {
+  CreateTopic("fast", 1, {{"flush", "async"}});
+  const uint64_t syncs = disk_.syncs();
+  ProduceRequestFrame request;
+  request.batches.push_back({7, "fast", 0, 0, 0, BatchOf({"a"})});
+  client_.Send(SerializeProduceRequest(request));
+  ASSERT_EQ(AcksOf(client_).size(), 1u);
+  EXPECT_EQ(AcksOf(client_)[0].durability, Durability::kQuorumMemory);
+  EXPECT_EQ(disk_.syncs(), syncs);
+}
+
+TEST_F(Produce, OneWriteAndOneSyncCoverAllPartitionsThatWroteTogether) {
+  CreateTopic("wide", 50);
+  ProduceRequestFrame request;
+  for (int p = 0; p < 50; ++p) request.batches.push_back({static_cast<uint64_t>(p), "wide", p, 0, 0, BatchOf({"a"})});
+  client_.Send(SerializeProduceRequest(request));  // opens the logs
+  executor_.Advance(std::chrono::milliseconds(5));
+  const uint64_t writes = disk_.writes(), syncs = disk_.syncs();
+  client_.Send(SerializeProduceRequest(request));
+  executor_.Advance(std::chrono::milliseconds(5));
+  EXPECT_EQ(AcksOf(client_).size(), 100u);
+  EXPECT_EQ(disk_.writes() - writes, 1u);
+  EXPECT_EQ(disk_.syncs() - syncs, 1u);
+}
+
+TEST_F(Produce, AcksNoneAnswersNothingAndStoresIt) {
+  ProduceRequestFrame request;
+  request.acks = static_cast<int32_t>(Acks::kNone);
+  request.batches.push_back({7, "t", 0, 0, 0, BatchOf({"a"})});
+  client_.Send(SerializeProduceRequest(request));
+  executor_.Advance(std::chrono::milliseconds(5));
+  EXPECT_TRUE(client_.messages.empty());
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"b"})).base_offset, 1);
+}
+
+TEST_F(Produce, OneBadBatchDoesNotHoldUpTheOthers) {
+  ProduceRequestFrame request;
+  request.batches.push_back({1, "t", 0, 0, 0, BatchOf({"a"})});
+  request.batches.push_back({2, "missing", 0, 0, 0, BatchOf({"a"})});
+  request.batches.push_back({3, "t", 1, 0, 0, BatchOf({"a"})});
+  client_.Send(SerializeProduceRequest(request));
+  executor_.Advance(std::chrono::milliseconds(5));
+  std::map<uint64_t, int32_t> codes;
+  for (const ProduceAckFrame& ack : AcksOf(client_)) codes[ack.id] = ack.error.code;
+  EXPECT_EQ(codes, (std::map<uint64_t, int32_t>{{1, 0}, {2, Error::UNKNOWN_TOPIC_OR_PARTITION}, {3, 0}}));
+  EXPECT_FALSE(client_.closed);
+}
+
+TEST_F(Produce, RefusedBatchesChangeNothing) {
+  absl::Cord good = BatchOf({"a", "b"});
+  auto view = ParseBatch(good);
+  ASSERT_TRUE(view.ok());
+  const auto with = [&](auto change) {
+    BatchHeader header = view->header;
+    header.crc32c.reset();
+    change(header);
+    return SerializeBatch(header, view->payload);
+  };
+  const std::vector<std::pair<absl::Cord, ErrorCode>> cases = {
+      {absl::Cord("\x0a"), Error::CORRUPT_MESSAGE},
+      {absl::Cord(std::string(300, '\xff')), Error::CORRUPT_MESSAGE},
+      {absl::Cord(), Error::CORRUPT_MESSAGE},
+      {with([](BatchHeader& h) { h.record_count = 0; }), Error::CORRUPT_MESSAGE},
+      {with([](BatchHeader& h) { h.record_count = -1; }), Error::CORRUPT_MESSAGE},
+      {with([](BatchHeader& h) { h.record_count = 3; }), Error::CORRUPT_MESSAGE},
+      {with([](BatchHeader& h) { h.crc32c = 1; }), Error::CORRUPT_MESSAGE},
+      {with([](BatchHeader& h) { h.codec = 9; }), Error::UNSUPPORTED_COMPRESSION_TYPE},
+      {with([](BatchHeader& h) { h.payload_format = 2; }), Error::UNSUPPORTED_VERSION},
+      {with([](BatchHeader& h) { h.ttl_ms = 5; }), Error::UNSUPPORTED_VERSION},
+      {with([](BatchHeader& h) { h.transaction_id = 5; }), Error::UNSUPPORTED_VERSION},
+      {with([](BatchHeader& h) { h.base_timestamp = -1; }), Error::INVALID_TIMESTAMP},
+      {with([](BatchHeader& h) { h.max_timestamp = 1'700'000'000'000'000; }), Error::INVALID_TIMESTAMP},
+      {with([](BatchHeader& h) { h.producer_epoch = -1; }), Error::INVALID_REQUEST},
+      {BatchOf({std::string(2 << 20, 'x')}), Error::MESSAGE_TOO_LARGE},
+  };
+  for (const auto& [batch, code] : cases) {
+    const ProduceAckFrame ack = Send(client_, "t", 0, batch);
+    EXPECT_EQ(ack.error.code, code) << ack.error.message;
+    EXPECT_EQ(ack.error.topic, "t");
+    EXPECT_FALSE(ack.error.may_have_happened);
+    EXPECT_FALSE(ack.error.message.empty());
+  }
+  EXPECT_EQ(Send(client_, "t", 0, good).base_offset, 0) << "nothing was stored before";
+}
+
+TEST_F(Produce, TooLargeSaysLimitAndSize) {
+  const absl::Cord batch = BatchOf({std::string(2 << 20, 'x')});
+  const ProduceAckFrame ack = Send(client_, "t", 0, batch);
+  EXPECT_EQ(ack.error.limit, 1 << 20);
+  EXPECT_EQ(ack.error.size, static_cast<int64_t>(batch.size()));
+}
+
+TEST_F(Produce, WrongPartitionsAndEpochsAreRefused) {
+  EXPECT_EQ(Send(client_, "t", 2, BatchOf({"a"})).error.code, Error::UNKNOWN_TOPIC_OR_PARTITION);
+  EXPECT_EQ(Send(client_, "t", -1, BatchOf({"a"})).error.code, Error::UNKNOWN_TOPIC_OR_PARTITION);
+  ProduceRequestFrame request;
+  request.batches.push_back({1, "t", 0, 12345, 0, BatchOf({"a"})});
+  request.batches.push_back({2, "t", 0, 0, 9, BatchOf({"a"})});
+  client_.Send(SerializeProduceRequest(request));
+  executor_.Advance(std::chrono::milliseconds(5));
+  std::map<uint64_t, int32_t> codes;
+  for (const ProduceAckFrame& ack : AcksOf(client_)) codes[ack.id] = ack.error.code;
+  EXPECT_EQ(codes[1], Error::UNKNOWN_TOPIC_ID);
+  EXPECT_EQ(codes[2], Error::UNKNOWN_LEADER_EPOCH);
+}
+
+TEST_F(Produce, BytesThatAreNoRequestEndTheStream) {
+  client_.Send(absl::Cord("\xff\xff\xff"));
+  EXPECT_TRUE(client_.closed);
+  EXPECT_EQ(client_.end.error.code, Error::INVALID_REQUEST);
+}
+
+TEST_F(Produce, ABatchWithoutChecksumGetsOneAndTheAckSaysSo) {
+  absl::Cord batch = BatchOf({"a"});
+  auto view = ParseBatch(batch);
+  view->header.crc32c.reset();
+  const ProduceAckFrame ack = Send(client_, "t", 0, SerializeBatch(view->header, view->payload));
+  EXPECT_TRUE(ack.crc_computed);
+  FrameClient fetch(executor_, network_, "Fetch");
+  fetch.Send(FetchFrom(At(1, "t", 0, 0)));
+  auto frames = PartitionsOf(fetch, 1);
+  ASSERT_FALSE(frames.empty());
+  EXPECT_EQ(ParseBatch(frames.back().batches.at(0).batch)->header.crc32c, ComputeBatchCrc(view->header, view->payload));
+}
+
+TEST_F(Produce, RepeatedBatchesAreStoredOnce) {
+  const absl::Cord first = BatchOf({"a", "b"}, From(9, 0, 0)), second = BatchOf({"c"}, From(9, 0, 2));
+  EXPECT_EQ(Send(client_, "t", 0, first).base_offset, 0);
+  EXPECT_EQ(Send(client_, "t", 0, second).base_offset, 2);
+  const ProduceAckFrame again = Send(client_, "t", 0, first);
+  EXPECT_TRUE(again.error.ok());
+  EXPECT_TRUE(again.duplicate);
+  EXPECT_EQ(again.base_offset, 0);
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"d"}, From(9, 0, 3))).base_offset, 3);
+}
+
+TEST_F(Produce, ARepeatIsAckedOnlyWhenItsOriginalIsDurable) {
+  const absl::Cord batch = BatchOf({"a"}, From(9, 0, 0));
+  ProduceRequestFrame request;
+  request.batches.push_back({1, "t", 0, 0, 0, batch});
+  request.batches.push_back({2, "t", 0, 0, 0, batch});
+  client_.Send(SerializeProduceRequest(request));
+  EXPECT_TRUE(AcksOf(client_).empty());
+  executor_.Advance(std::chrono::milliseconds(5));
+  ASSERT_EQ(AcksOf(client_).size(), 2u);
+  EXPECT_TRUE(AcksOf(client_)[1].duplicate);
+}
+
+TEST_F(Produce, GapsOldEpochsAndUnknownProducersAreRefused) {
+  Send(client_, "t", 0, BatchOf({"a"}, From(9, 1, 0)));
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(9, 1, 5))).error.code, Error::OUT_OF_ORDER_SEQUENCE_NUMBER);
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(9, 0, 1))).error.code, Error::INVALID_PRODUCER_EPOCH);
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(10, 0, 3))).error.code, Error::UNKNOWN_PRODUCER_ID);
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(9, 2, 0))).base_offset, 1) << "a new epoch begins at 0";
+}
+
+// Goal: no doubles whenever the broker dies. Method: every batch is sent again after a crash that kept what was written.
+TEST_F(Produce, TheProducerTableSurvivesACrash) {
+  for (int i = 0; i < 600; ++i) Send(client_, "t", 0, BatchOf({"a"}, From(9, 0, i)));
+  broker_->Crash(FakeLogStore::kKeepUnsynced);
+  broker_->Start();
+  FrameClient client(executor_, network_, "Produce");
+  for (int i = 595; i < 600; ++i) {
+    const ProduceAckFrame ack = Send(client, "t", 0, BatchOf({"a"}, From(9, 0, i)));
+    EXPECT_TRUE(ack.duplicate);
+    EXPECT_EQ(ack.base_offset, i);
+  }
+  EXPECT_EQ(Send(client, "t", 0, BatchOf({"a"}, From(9, 0, 100))).error.code, Error::DUPLICATE_SEQUENCE_NUMBER);
+  EXPECT_EQ(Send(client, "t", 0, BatchOf({"a"}, From(9, 0, 600))).base_offset, 600);
+}
+
+TEST_F(Produce, WhatWasAckedSurvivesAPowerCut) {
+  for (int i = 0; i < 20; ++i) Send(client_, "t", 0, BatchOf({std::to_string(i)}));
+  broker_->Crash(FakeLogStore::kLoseUnsynced);
+  broker_->Start();
+  FrameClient fetch(executor_, network_, "Fetch");
+  fetch.Send(FetchFrom(At(1, "t", 0, 0)));
+  EXPECT_EQ(ValuesFetched(fetch, 1).size(), 20u);
+}
+
+TEST_F(Produce, AStreamWithTooMuchUnackedIsNotReadFrom) {
+  CreateTopic("big", 1, {{"max.message.bytes", "16777216"}});
+  ProduceRequestFrame request;
+  request.batches.push_back({1, "big", 0, 0, 0, BatchOf({std::string(15 << 20, 'x')})});
+  const absl::Cord message = SerializeProduceRequest(request);
+  for (int i = 0; i < 12; ++i) client_.Send(message);
+  EXPECT_LT(client_.written, 10) << "more than the stream's share was taken before anything was acked";
+  executor_.Advance(std::chrono::milliseconds(50));
+  EXPECT_EQ(AcksOf(client_).size(), 12u) << "acks make room for the rest";
+}
+
+TEST_F(Produce, HalfCloseEndsTheStreamAfterTheLastAck) {
+  ProduceRequestFrame request;
+  request.batches.push_back({1, "t", 0, 0, 0, BatchOf({"a"})});
+  client_.Send(SerializeProduceRequest(request));
+  client_.HalfClose();
+  EXPECT_FALSE(client_.closed);
+  executor_.Advance(std::chrono::milliseconds(5));
+  EXPECT_TRUE(client_.closed);
+  EXPECT_TRUE(client_.end.status.ok());
+  EXPECT_EQ(AcksOf(client_).size(), 1u);
+}
+
+TEST_F(Produce, PingIsAnswered) {
+  ProduceRequestFrame request;
+  request.ping = 42;
+  client_.Send(SerializeProduceRequest(request));
+  ASSERT_EQ(client_.messages.size(), 1u);
+  EXPECT_EQ(ParseProduceResponse(client_.messages[0])->ping, 42u);
+}
+
+TEST_F(Produce, AClientThatGoesAwayLeavesNothingBehind) {
+  ProduceRequestFrame request;
+  request.batches.push_back({1, "t", 0, 0, 0, BatchOf({"a"})});
+  client_.Send(SerializeProduceRequest(request));
+  client_.Drop();
+  executor_.Advance(std::chrono::milliseconds(5));
+  FrameClient other(executor_, network_, "Produce");
+  EXPECT_EQ(Send(other, "t", 0, BatchOf({"b"})).base_offset, 1);
+  EXPECT_EQ(broker_->broker().shards()[0]->produce_budget.bytes(), 0);
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,62 @@
+#include "tests/support/sim_broker.h"
+
+#include <utility>
+
+#include "proto/wire/check.h"
+#include "server/services.h"
+
+namespace millrace {
+
+// "Another thread": the next task.
+class SimBroker::InlinePool : public server::WorkPool {
+ public:
+  explicit InlinePool(SimExecutor& executor) : executor_(executor) {}
+  void Submit(std::function<void()> work) override { executor_.Post(std::move(work)); }
+
+ private:
+  SimExecutor& executor_;
+};
+
+server::Broker::Options SimBroker::DefaultOptions() {
+  server::Broker::Options options;
+  options.address = "broker:9470";
+  return options;
+}
+
+SimBroker::SimBroker(SimExecutor& executor, SimNetwork& network, FakeLogStore& disk, server::Broker::Options options)
+    : executor_(executor), network_(network), disk_(disk), options_(std::move(options)) {
+  Start();
+}
+
+SimBroker::~SimBroker() {
+  network_.Detach(options_.address);
+  executor_.RunUntilIdle();
+}
+
+void SimBroker::Start() {
+  pool_ = std::make_unique<InlinePool>(executor_);
+  metrics_ = std::make_unique<server::Metrics>(server::Metrics::Options{.memory_limit = options_.memory_limit});
+  services_ = std::make_unique<server::ServiceRegistry>();
+  broker_ = std::make_unique<server::Broker>(options_, disk_, executor_.clock(), random_, *pool_, *metrics_,
+                                             std::vector<Executor*>{&executor_}, [](const absl::Status& status) {
+                                               MILLRACE_CHECK(false) << "the store failed: " << std::string(status.message());
+                                             });
+  server::AddBrokerService(*broker_, *services_);
+  server::AddAdminService(*broker_, *services_);
+  server::AddHealthService([] { return true; }, *services_);
+  server::AddReflectionService(*services_);
+  absl::Status loaded = broker_->Load(power_lost_);
+  MILLRACE_CHECK(loaded.ok()) << std::string(loaded.message());
+  network_.Attach(options_.address, *services_);
+  executor_.RunUntilIdle();
+}
+
+void SimBroker::Crash(size_t unsynced_writes_kept) {
+  power_lost_ = unsynced_writes_kept != FakeLogStore::kKeepUnsynced;
+  network_.Detach(options_.address);
+  disk_.Crash(unsynced_writes_kept);
+  executor_.RunUntilIdle();
+  broker_.reset();
+}
+
+}  // namespace millrace
