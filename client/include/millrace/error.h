@@ -14,9 +14,9 @@
 // final for that call. `retriable` then says that the same call may succeed later without anything being changed.
 //
 // Codes become absl's canonical ones like this: kOutOfRange offsets; kNotFound topics; kAlreadyExists topics; kUnavailable
-// network, leaders and brokers that stop; kDeadlineExceeded time-outs; kDataLoss damaged data; kResourceExhausted full buffers
-// and quotas; kUnimplemented what this release does not do; kPermissionDenied; kAborted fenced epochs; kCancelled what was
-// given up by Close() or Wakeup(); kInternal bugs; kInvalidArgument everything else.
+// network, leaders and brokers that stop; kDeadlineExceeded time-outs; kDataLoss damaged data; kResourceExhausted full
+// buffers and quotas; kUnimplemented what this release does not do; kPermissionDenied; kAborted fenced epochs; kCancelled
+// what was given up by Close() or Wakeup(); kInternal bugs; kInvalidArgument everything else.
 //
 // Thread safety: values and pure functions.
 #pragma once
@@ -32,7 +32,8 @@ namespace millrace {
 
 // Names and numbers are those of millrace.v1.Error.Code (proto/millrace/v1/error.proto); below 1000 they are Apache Kafka's.
 enum class ErrorCode : int32_t {
-  kUnknown = -1,  // the status did not come from Millrace, or from a newer broker whose code this library does not know
+  kCancelled = -2,  // made by this library only: given up by Close() or Wakeup()
+  kUnknown = -1,    // the status did not come from Millrace
   kNone = 0,
   kOffsetOutOfRange = 1,
   kCorruptMessage = 2,
@@ -74,22 +75,22 @@ std::string_view ErrorCodeName(ErrorCode code);
 
 struct Error {
   ErrorCode code = ErrorCode::kNone;
-  std::string message;             // the sentence, without the code's name
+  std::string message = {};        // the sentence, without the code's name
   bool retriable = false;          // the same call may succeed later
   bool may_have_happened = false;  // the call may have taken effect although it failed
 
   // Where, when known.
-  std::string topic;
-  std::optional<int32_t> partition;
-  std::string address;  // of the broker
+  std::string topic = {};
+  std::optional<int32_t> partition = {};
+  std::string address = {};  // of the broker
 
   // kMessageTooLarge, kReplyTooLarge: bytes. 0: not known.
   int64_t limit = 0;
   int64_t size = 0;
 
   // kOffsetOutOfRange: what can be read is [log_start_offset, high_watermark).
-  std::optional<int64_t> log_start_offset;
-  std::optional<int64_t> high_watermark;
+  std::optional<int64_t> log_start_offset = {};
+  std::optional<int64_t> high_watermark = {};
 };
 
 // Takes a status apart. An OK status gives kNone; one that does not come from Millrace kUnknown with its text.

@@ -106,7 +106,7 @@ struct ProducerOptions {
   absl::Status Validate() const;
 };
 
-// Where to begin without a position, and where to go on above the end of a log.
+// Where to begin without a position.
 enum class AutoOffsetReset { kEarliest, kLatest };  // "earliest", "latest"
 
 // What a reader whose position is not in the log any more gets (retention overtook it, a trim, damage).
@@ -134,7 +134,7 @@ struct ConsumerOptions {
   int64_t fetch_max_bytes = 8 << 20;
 
   // max.poll.records: records that one Poll() gives at most.
-  int32_t max_poll_records = 1024;
+  int32_t max_poll_records = 512;
 
   // check.crcs: verify each batch's checksum. Damage is kCorruptMessage or a Gap, by on_gap.
   bool check_crcs = true;

@@ -1,0 +1,148 @@
+#include "client/broker_stream.h"
+
+#include "client/status.h"
+#include "proto/wire/check.h"
+
+namespace millrace::client {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr std::chrono::seconds kIdleBeforePing(20);
+constexpr std::chrono::seconds kPongTimeout(10);
+
+}  // namespace
+
+BrokerStream::BrokerStream(const ClientEnvironment& env, Target target, Backoff backoff, Owner* owner)
+    : env_(env), target_(std::move(target)), owner_(owner), backoff_(backoff) {}
+
+BrokerStream::~BrokerStream() {
+  CancelTimer();
+  if (reap_timer_ != 0) env_.executor.Cancel(reap_timer_);
+}
+
+void BrokerStream::Open() {
+  if (state_ == State::kClosed) Connect();
+}
+
+void BrokerStream::Close() {
+  CancelTimer();
+  DropStream();
+  state_ = State::kClosed;
+}
+
+// The handle may be on the call stack below us: it is destroyed a little later.
+void BrokerStream::DropStream() {
+  if (!stream_) return;
+  dropped_.push_back(std::move(stream_));
+  if (reap_timer_ != 0) return;
+  reap_timer_ = env_.executor.After(nanoseconds(0), [this] {
+    reap_timer_ = 0;
+    dropped_.clear();
+  });
+}
+
+void BrokerStream::Connect() {
+  state_ = State::kConnecting;
+  writing_ = true;
+  ping_due_ = false;
+  awaiting_pong_ = false;
+  last_ping_ = 1;
+  stream_ = env_.transport.OpenStream(target_.address, target_.method, this);
+  stream_->Read();
+  stream_->Write(owner_->PingMessage(last_ping_));
+  Watch(target_.connect_timeout);
+}
+
+void BrokerStream::Write(absl::Cord message) {
+  MILLRACE_CHECK(writable()) << "one write at a time";
+  writing_ = true;
+  stream_->Write(std::move(message));
+}
+
+void BrokerStream::OnMessage(absl::Cord message) {
+  if (!stream_) return;
+  heard_at_ = env_.clock.Monotonic();
+  awaiting_pong_ = false;
+  backoff_.Reset();
+  stream_->Read();
+  owner_->OnMessage(std::move(message));
+}
+
+void BrokerStream::OnWritten() {
+  if (!stream_) return;
+  writing_ = false;
+  if (state_ == State::kConnecting) {
+    state_ = State::kEstablished;
+    heard_at_ = env_.clock.Monotonic();
+    awaiting_pong_ = true;  // of the greeting
+    CancelTimer();
+    Watch(kPongTimeout);
+    owner_->OnEstablished();
+    return;
+  }
+  if (ping_due_) {
+    ping_due_ = false;
+    Write(owner_->PingMessage(++last_ping_));
+    return;
+  }
+  owner_->OnWritable();
+}
+
+void BrokerStream::OnClosed(CallEnd end) {
+  if (!stream_) return;
+  Error error = ErrorOfCall(end, target_.address);
+  if (end.status.ok()) error.message = target_.address + " ended the stream";
+  Lose(std::move(error));
+}
+
+void BrokerStream::Fail(Error error) {
+  if (stream_) Lose(std::move(error));
+}
+
+void BrokerStream::Lose(Error error) {
+  CancelTimer();
+  DropStream();
+  state_ = State::kPausing;
+  timer_ = env_.executor.After(backoff_.Next(), [this] {
+    timer_ = 0;
+    Connect();
+  });
+  owner_->OnLost(error);
+}
+
+void BrokerStream::Watch(nanoseconds delay) {
+  timer_ = env_.executor.After(delay, [this] {
+    timer_ = 0;
+    OnWatch();
+  });
+}
+
+void BrokerStream::OnWatch() {
+  const nanoseconds now = env_.clock.Monotonic();
+  if (state_ == State::kConnecting || awaiting_pong_) {
+    Lose({.code = ErrorCode::kNetworkException,
+          .message = target_.address + (state_ == State::kConnecting ? " cannot be connected in time"
+                                                                     : " does not answer any more"),
+          .retriable = true,
+          .may_have_happened = state_ != State::kConnecting,
+          .address = target_.address});
+    return;
+  }
+  if (now - heard_at_ < kIdleBeforePing) return Watch(heard_at_ + kIdleBeforePing - now);
+  awaiting_pong_ = true;
+  Watch(kPongTimeout);
+  if (writing_) {
+    ping_due_ = true;
+  } else {
+    Write(owner_->PingMessage(++last_ping_));
+  }
+}
+
+void BrokerStream::CancelTimer() {
+  if (timer_ == 0) return;
+  env_.executor.Cancel(timer_);
+  timer_ = 0;
+}
+
+}  // namespace millrace::client

@@ -1,0 +1,123 @@
+#include "client/control_client.h"
+
+#include <algorithm>
+
+#include "client/status.h"
+
+namespace millrace::client {
+namespace {
+
+using std::chrono::nanoseconds;
+
+// While no address at all can be connected there is no point in using up a long time-out: a broker that restarts is back sooner.
+constexpr std::chrono::seconds kUnreachableLimit(2);
+// One address that does not answer must not use up the time for the others.
+constexpr std::chrono::seconds kAttemptLimit(5);
+
+}  // namespace
+
+struct ControlClient::Attempt {
+  const char* method;
+  absl::Cord request;
+  CallOptions options;
+  Done done;
+  nanoseconds started;
+  Backoff backoff;
+  size_t tried = 0;  // addresses, since the last pause
+  bool connected = false;
+  Error last;
+};
+
+ControlClient::ControlClient(const ClientEnvironment& env, const ClientOptions& options,
+                             std::vector<std::string> bootstrap)
+    : env_(env),
+      options_(options),
+      bootstrap_count_(bootstrap.size()),
+      addresses_(std::move(bootstrap)),
+      self_(std::make_shared<ControlClient*>(this)) {}
+
+ControlClient::~ControlClient() = default;
+
+void ControlClient::SetAdvertised(const std::vector<std::string>& addresses) {
+  const std::string current = addresses_[current_];
+  addresses_.resize(bootstrap_count_);
+  for (const std::string& address : addresses) {
+    if (std::find(addresses_.begin(), addresses_.end(), address) == addresses_.end()) addresses_.push_back(address);
+  }
+  auto it = std::find(addresses_.begin(), addresses_.end(), current);
+  current_ = it == addresses_.end() ? 0 : static_cast<size_t>(it - addresses_.begin());
+}
+
+void ControlClient::Call(const char* method, absl::Cord request, CallOptions options, Done done) {
+  Start(std::make_shared<Attempt>(
+      Attempt{.method = method,
+              .request = std::move(request),
+              .options = options,
+              .done = std::move(done),
+              .started = env_.clock.Monotonic(),
+              .backoff = Backoff(env_.random, options_.retry_backoff, options_.retry_backoff_max)}));
+}
+
+void ControlClient::Start(const std::shared_ptr<Attempt>& attempt) {
+  const nanoseconds left = attempt->started + attempt->options.timeout - env_.clock.Monotonic();
+  if (left <= nanoseconds(0)) return Finish(attempt, ToStatus(GiveUp(*attempt)));
+  const bool limited = attempt->options.repeat == Repeat::kSafe;
+  const size_t index = current_;
+  env_.transport.Call(addresses_[index], attempt->method, attempt->request,
+                      limited ? std::min<nanoseconds>(left, kAttemptLimit) : left,
+                      [this, attempt, index, alive = std::weak_ptr(self_)](CallReply reply) {
+                        if (alive.expired()) return;
+                        OnReply(attempt, index, std::move(reply));
+                      });
+}
+
+void ControlClient::OnReply(const std::shared_ptr<Attempt>& attempt, size_t index, CallReply reply) {
+  if (reply.end.status.ok()) return Finish(attempt, std::move(reply.message));
+  index = std::min(index, addresses_.size() - 1);
+  attempt->last = ErrorOfCall(reply.end, addresses_[index]);
+  const bool network = attempt->last.code == ErrorCode::kNetworkException;
+  if (!network || attempt->last.may_have_happened) attempt->connected = true;
+  const bool safe = attempt->options.repeat == Repeat::kSafe || !attempt->last.may_have_happened;
+  if (!WorthRetrying(attempt->last) || !safe) return Finish(attempt, ToStatus(attempt->last));
+
+  // Another address may do better, be it that this one is gone, hangs, or is shutting down.
+  if (index == current_) current_ = (current_ + 1) % addresses_.size();
+  if (++attempt->tried < addresses_.size()) return Start(attempt);
+  attempt->tried = 0;
+  RetryLater(attempt);
+}
+
+void ControlClient::RetryLater(const std::shared_ptr<Attempt>& attempt) {
+  const nanoseconds timeout =
+      attempt->connected ? attempt->options.timeout : std::min<nanoseconds>(attempt->options.timeout, kUnreachableLimit);
+  const nanoseconds pause = attempt->backoff.Next();
+  if (env_.clock.Monotonic() + pause >= attempt->started + timeout) return Finish(attempt, ToStatus(GiveUp(*attempt)));
+  env_.executor.After(pause, [this, attempt, alive = std::weak_ptr(self_)] {
+    if (!alive.expired()) Start(attempt);
+  });
+}
+
+void ControlClient::Finish(const std::shared_ptr<Attempt>& attempt, absl::StatusOr<absl::Cord> result) {
+  Done done = std::move(attempt->done);
+  done(std::move(result));
+}
+
+Error ControlClient::GiveUp(const Attempt& attempt) const {
+  Error error = attempt.last;
+  if (!attempt.connected) {
+    std::string list;
+    for (size_t i = 0; i < bootstrap_count_; ++i) list += (i == 0 ? "" : ", ") + addresses_[i];
+    error.code = ErrorCode::kNetworkException;
+    error.message = "cannot reach a broker at " + list + " (" + attempt.last.message +
+                    "); is one running there, and is the address right?";
+    error.retriable = true;
+    error.may_have_happened = false;
+    return error;
+  }
+  if (error.code == ErrorCode::kNone) {
+    error = {.code = ErrorCode::kRequestTimedOut, .message = "no answer in time", .retriable = true};
+  }
+  return error;
+}
+
+}  // namespace millrace::client

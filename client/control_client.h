@@ -1,0 +1,73 @@
+// Unary calls to whichever broker can be reached.
+//
+//     control.Call(control::kListTopics, request, {.timeout = 10s, .repeat = Repeat::kSafe},
+//                  [](absl::StatusOr<absl::Cord> reply) { ... });
+//
+// Addresses are tried in turn, beginning with the last one that worked. Calls that never left are retried; those that may have
+// arrived only when repeating is safe; errors that the broker calls retriable as well, all until the time-out. An error says what
+// happened last, and where.
+//
+// Lives on the executor: no locks. Destroying it drops calls under way: their `done` is not called any more.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/cord.h"
+#include "client/backoff.h"
+#include "client/environment.h"
+#include "millrace/error.h"
+#include "millrace/options.h"
+
+namespace millrace::client {
+
+enum class Repeat {
+  kSafe,       // reads, and what has the same effect twice as once
+  kIfNotSent,  // only when the call surely did not take effect
+};
+
+struct CallOptions {
+  std::chrono::nanoseconds timeout;
+  Repeat repeat = Repeat::kSafe;
+};
+
+class ControlClient {
+ public:
+  using Done = std::function<void(absl::StatusOr<absl::Cord>)>;
+
+  // bootstrap: HOST:PORT each, at least one.
+  ControlClient(const ClientEnvironment& env, const ClientOptions& options, std::vector<std::string> bootstrap);
+  ~ControlClient();
+  ControlClient(const ControlClient&) = delete;
+
+  void Call(const char* method, absl::Cord request, CallOptions options, Done done);
+
+  // Where the last call was answered, or the first bootstrap address.
+  const std::string& address() const { return addresses_[current_]; }
+
+  // More addresses to try, as learnt from metadata.
+  void SetAdvertised(const std::vector<std::string>& addresses);
+
+ private:
+  struct Attempt;
+
+  void Start(const std::shared_ptr<Attempt>& attempt);
+  void OnReply(const std::shared_ptr<Attempt>& attempt, size_t index, CallReply reply);
+  void RetryLater(const std::shared_ptr<Attempt>& attempt);
+  void Finish(const std::shared_ptr<Attempt>& attempt, absl::StatusOr<absl::Cord> result);
+  Error GiveUp(const Attempt& attempt) const;
+
+  ClientEnvironment env_;
+  const ClientOptions options_;
+  const size_t bootstrap_count_;
+  std::vector<std::string> addresses_;  // bootstrap, then advertised
+  size_t current_ = 0;
+  // Callbacks and timers of calls under way hold a weak reference: nothing is called once it is gone.
+  std::shared_ptr<ControlClient*> self_;
+};
+
+}  // namespace millrace::client

@@ -1,0 +1,104 @@
+// What was sent of one partition and is not acked: its order, its place in the producer's sequence, and what has to be sent again.
+//
+// The rules that keep order and store nothing twice:
+//   * Batches are stamped with (producer id, epoch, sequence) when they are first sent, and sent in that order.
+//   * After a failure that a retry mends, nothing new is sent until every batch in flight is answered; then all unacked ones go
+//     again, in order, as they were. The broker recognises those that it has.
+//   * OUT_OF_ORDER_SEQUENCE_NUMBER (or UNKNOWN_PRODUCER_ID) for the oldest unacked batch means that the broker has neither it
+//     nor any later one, and that its predecessor is missing (given up on, or forgotten). All unacked batches then get a new
+//     producer id and sequences from 0, which cannot double anything.
+//
+//     sender.Start(std::move(batch), identity);   // in flight
+//     switch (sender.OnAnswer(batch, ack.error)) ...
+//     if (sender.retry_wanted() && sender.in_flight() == 0) sender.Restart(identity);
+//
+// I/O thread only. Does no I/O itself.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "client/backoff.h"
+#include "client/control.h"
+#include "client/producer_batch.h"
+#include "millrace/error.h"
+#include "proto/wire/frames.h"
+
+namespace millrace::client {
+
+class ProduceSession;
+
+class PartitionSender {
+ public:
+  struct Options {
+    bool idempotent = true;
+    int in_flight_max = 5;  // the broker remembers so many batches of each producer
+  };
+  PartitionSender(PartitionQueue* queue, Options options, Backoff backoff);
+  PartitionSender(const PartitionSender&) = delete;
+
+  PartitionQueue* queue() const { return queue_; }
+
+  // Sends a batch for the first time.
+  ProducerBatch* Start(std::unique_ptr<ProducerBatch> batch, const control::ProducerIdentity& identity);
+
+  // Sends all unacked batches again; only with none in flight.
+  std::vector<ProducerBatch*> Restart(const control::ProducerIdentity& identity);
+
+  enum class Verdict {
+    kStored,
+    kFailed,  // for good
+    kRetry,   // it stays unacked
+  };
+  // The broker's answer to a batch in flight.
+  Verdict OnAnswer(ProducerBatch* batch, const ErrorFrame& error);
+
+  // The stream broke under a batch in flight.
+  void OnLost(ProducerBatch* batch, const Error& error);
+
+  // Takes a batch out: it is stored, or given up on.
+  std::unique_ptr<ProducerBatch> Remove(ProducerBatch* batch);
+
+  // Those to be given up on.
+  std::vector<ProducerBatch*> OlderThan(std::chrono::nanoseconds created_before) const;
+  std::optional<std::chrono::nanoseconds> oldest() const;
+  const std::deque<std::unique_ptr<ProducerBatch>>& unacked() const { return unacked_; }
+
+  int in_flight() const { return in_flight_; }
+  bool retry_wanted() const { return retry_wanted_; }
+  // The next Restart() needs another producer id than this one.
+  std::optional<int64_t> refused_identity() const { return refused_identity_; }
+  // How many more batches may be started now.
+  int room() const { return retry_wanted_ ? 0 : options_.in_flight_max - static_cast<int>(unacked_.size()); }
+
+  std::chrono::nanoseconds NextPause() { return backoff_.Next(); }
+
+  // Why the last attempt failed; kNone when none did since something was stored.
+  const Error& last_error() const { return last_error_; }
+
+  // Kept here for the core: the session that carries the partition, and the timer of a pause before a retry.
+  ProduceSession* session = nullptr;
+  Executor::TimerId pause = 0;
+
+ private:
+  void Stamp(ProducerBatch& batch, const control::ProducerIdentity& identity);
+  void Settle(ProducerBatch& batch);
+
+  PartitionQueue* const queue_;
+  const Options options_;
+  Backoff backoff_;
+
+  std::deque<std::unique_ptr<ProducerBatch>> unacked_;  // in sequence order
+  int in_flight_ = 0;                                   // of unacked_
+  bool retry_wanted_ = false;                           // set: those not in flight are to be sent again
+  control::ProducerIdentity identity_;                  // of unacked_ and next_sequence_
+  bool identified_ = false;
+  int32_t next_sequence_ = 0;
+  std::optional<int64_t> refused_identity_;
+  Error last_error_;
+};
+
+}  // namespace millrace::client

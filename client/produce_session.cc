@@ -1,0 +1,165 @@
+#include "client/produce_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "client/status.h"
+
+namespace millrace::client {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr int64_t kRequestBytesTarget = 1 << 20;
+constexpr size_t kRequestsInFlightMax = 5;
+// A further request than so many has to be worth it.
+constexpr size_t kSmallRequestsMax = 2;
+constexpr int64_t kWorthwhileBytes = 256 << 10;
+
+}  // namespace
+
+ProduceSession::ProduceSession(const ClientEnvironment& env, Target target, Acks acks, Backoff backoff,
+                               RecordAccumulator& accumulator, Owner* owner)
+    : env_(env),
+      target_(std::move(target)),
+      acks_(acks),
+      accumulator_(accumulator),
+      owner_(owner),
+      stream_(env,
+              {.address = target_.address, .method = control::kProduce, .connect_timeout = target_.connect_timeout},
+              backoff, this) {
+  stream_.Open();
+}
+
+ProduceSession::~ProduceSession() {
+  if (pump_timer_ != 0) env_.executor.Cancel(pump_timer_);
+  if (linger_timer_ != 0) env_.executor.Cancel(linger_timer_);
+}
+
+void ProduceSession::AddRetry(PartitionSender* sender) {
+  if (std::find(retries_.begin(), retries_.end(), sender) == retries_.end()) retries_.push_back(sender);
+  PumpSoon();
+}
+
+void ProduceSession::RemoveRetry(PartitionSender* sender) { std::erase(retries_, sender); }
+
+void ProduceSession::Forget(ProducerBatch* batch) {
+  for (auto& [id, entry] : in_flight_) {
+    if (entry.batch == batch) entry.batch = nullptr;
+  }
+}
+
+void ProduceSession::AddBatch(ProducerBatch* batch, const PartitionSender& sender, ProduceRequestFrame& request) {
+  const uint64_t id = ++last_batch_id_;
+  in_flight_[id] = {batch, last_request_};
+  request.batches.push_back({.id = id,
+                             .topic = batch->partition->topic->name,
+                             .partition = batch->partition->partition,
+                             .topic_id = owner_->TopicIdOf(sender),
+                             .leader_epoch = 0,
+                             .batch = batch->bytes()});
+}
+
+void ProduceSession::Pump() {
+  const control::ProducerIdentity* identity = owner_->Identity();
+  if (identity == nullptr || !stream_.writable() || unanswered_.size() >= kRequestsInFlightMax) return;
+  ProduceRequestFrame request{.acks = static_cast<int32_t>(acks_), .routing = static_cast<int32_t>(target_.routing)};
+  ++last_request_;
+
+  int64_t bytes = 0;
+  int64_t retried = 0;
+  while (!retries_.empty() && bytes < kRequestBytesTarget) {
+    PartitionSender* sender = retries_.front();
+    retries_.erase(retries_.begin());
+    for (ProducerBatch* batch : sender->Restart(*identity)) {
+      AddBatch(batch, *sender, request);
+      bytes += static_cast<int64_t>(batch->bytes().size());
+      ++retried;
+    }
+    owner_->OnStarted(sender);
+  }
+
+  int64_t started = 0;
+  if (bytes < kRequestBytesTarget) {
+    const bool any_size = bytes > 0 || unanswered_.size() < kSmallRequestsMax;
+    RecordAccumulator::Taken taken = accumulator_.Take(
+        &queue_, {.min_bytes = any_size ? 1 : kWorthwhileBytes, .max_bytes = kRequestBytesTarget - bytes});
+    for (std::unique_ptr<ProducerBatch>& batch : taken.batches) {
+      PartitionSender* sender = owner_->SenderOf(batch->partition);
+      AddBatch(sender->Start(std::move(batch), *identity), *sender, request);
+      owner_->OnStarted(sender);
+      ++started;
+    }
+    if (taken.due) SetLingerTimer(*taken.due);
+  }
+  if (request.batches.empty()) return;
+  if (acks_ != Acks::kNone) unanswered_[last_request_] = request.batches.size();
+  accumulator_.CountRequest(started, retried);
+  stream_.Write(SerializeProduceRequest(request));
+}
+
+// Once everything that arrived was handled, so that acks of one message make one request.
+void ProduceSession::PumpSoon() {
+  if (pump_timer_ != 0) return;
+  pump_timer_ = env_.executor.After(nanoseconds(0), [this] {
+    pump_timer_ = 0;
+    Pump();
+  });
+}
+
+void ProduceSession::SetLingerTimer(nanoseconds due) {
+  if (linger_timer_ != 0) env_.executor.Cancel(linger_timer_);
+  linger_timer_ = env_.executor.After(std::max(due - env_.clock.Monotonic(), nanoseconds(0)), [this] {
+    linger_timer_ = 0;
+    Pump();
+  });
+}
+
+absl::Cord ProduceSession::PingMessage(uint64_t ping) { return SerializeProduceRequest({.ping = ping}); }
+
+void ProduceSession::OnEstablished() {
+  established_once_ = true;
+  Pump();
+}
+
+void ProduceSession::OnWritable() {
+  if (acks_ == Acks::kNone) {
+    for (auto& [id, entry] : std::exchange(in_flight_, {})) {
+      if (entry.batch != nullptr) owner_->OnSentUnacked(entry.batch);
+    }
+  }
+  Pump();
+}
+
+void ProduceSession::OnMessage(absl::Cord message) {
+  absl::StatusOr<ProduceResponseFrame> response = ParseProduceResponse(message);
+  if (!response.ok()) {
+    stream_.Fail({.code = ErrorCode::kNetworkException,
+                  .message = target_.address + " sent what is no ProduceResponse",
+                  .retriable = true,
+                  .may_have_happened = true,
+                  .address = target_.address});
+    return;
+  }
+  for (const ProduceAckFrame& ack : response->acks) {
+    auto it = in_flight_.find(ack.id);
+    if (it == in_flight_.end()) continue;
+    const InFlight entry = it->second;
+    in_flight_.erase(it);
+    auto request = unanswered_.find(entry.request);
+    if (request != unanswered_.end() && --request->second == 0) unanswered_.erase(request);
+    if (entry.batch != nullptr) owner_->OnAck(entry.batch, ack);
+  }
+  if (!response->acks.empty()) Pump();
+}
+
+void ProduceSession::OnLost(const Error& error) {
+  std::vector<ProducerBatch*> lost;
+  for (auto& [id, entry] : std::exchange(in_flight_, {})) {
+    if (entry.batch != nullptr) lost.push_back(entry.batch);
+  }
+  unanswered_.clear();
+  owner_->OnSessionLost(this, lost, error, std::exchange(established_once_, false));
+}
+
+}  // namespace millrace::client

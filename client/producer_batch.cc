@@ -1,0 +1,46 @@
+#include "client/producer_batch.h"
+
+#include "proto/wire/check.h"
+
+namespace millrace::client {
+
+void ProducerBatch::Compress(Codec codec) {
+  record_count_ = builder_.record_count();
+  bytes_ = builder_.Finish({.codec = codec});
+}
+
+void ProducerBatch::Stamp(control::ProducerIdentity producer, int32_t base_sequence) {
+  stamped = true;
+  base_sequence_ = base_sequence;
+  if (!builder_.empty()) {
+    record_count_ = builder_.record_count();
+    bytes_ = builder_.Finish(
+        {.producer_id = producer.id, .producer_epoch = producer.epoch, .base_sequence = base_sequence});
+    return;
+  }
+  absl::StatusOr<BatchView> view = ParseBatch(bytes_);
+  MILLRACE_CHECK(view.ok()) << "our own batch: " << view.status();
+  BatchHeader& header = view->header;
+  if (header.producer_id == producer.id && header.producer_epoch == producer.epoch &&
+      header.base_sequence == base_sequence) {
+    return;
+  }
+  header.producer_id = producer.id;
+  header.producer_epoch = producer.epoch;
+  header.base_sequence = base_sequence;
+  header.crc32c = ComputeBatchCrc(header, view->payload);
+  bytes_ = SerializeBatch(header, view->payload);
+}
+
+bool ProducerBatch::Deliver(const absl::StatusOr<RecordMetadata>& stored) {
+  if (!callbacks_.empty()) {
+    absl::StatusOr<RecordMetadata> result = stored;
+    for (Callback& callback : callbacks_) {
+      if (stored.ok() && stored->offset >= 0) result->offset = stored->offset + callback.index;
+      callback.call(result);
+    }
+  }
+  return static_cast<int32_t>(callbacks_.size()) == record_count();
+}
+
+}  // namespace millrace::client

@@ -1,0 +1,99 @@
+#include "millrace/runtime.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <random>
+
+#include "client/grpc_transport.h"
+#include "client/runtime_thread.h"
+#include "proto/transport/completion_loop.h"
+#include "proto/wire/check.h"
+
+namespace millrace {
+
+std::shared_ptr<Runtime> Runtime::Create() { return std::make_shared<client::RuntimeThread>(); }
+
+std::shared_ptr<Runtime> Runtime::Shared() {
+  static std::mutex mutex;
+  static std::weak_ptr<Runtime> shared;
+  std::lock_guard lock(mutex);
+  std::shared_ptr<Runtime> runtime = shared.lock();
+  if (!runtime) shared = runtime = Create();
+  return runtime;
+}
+
+}  // namespace millrace
+
+namespace millrace::client {
+namespace {
+
+class SystemRandom : public Random {
+ public:
+  uint64_t Next() override { return engine_(); }
+
+ private:
+  std::mt19937_64 engine_{std::random_device()()};
+};
+
+}  // namespace
+
+struct RuntimeThread::Parts {
+  CompletionLoop loop{std::make_unique<grpc::CompletionQueue>()};
+  SystemClock clock;
+  SystemRandom random;  // on the thread only
+};
+
+RuntimeThread::RuntimeThread() : parts_(std::make_unique<Parts>()), thread_([this] { parts_->loop.Run(); }) {}
+
+RuntimeThread::~RuntimeThread() {
+  MILLRACE_CHECK(!parts_->loop.OnThread()) << "the last user of a Runtime must not be destroyed on its thread";
+  parts_->loop.Stop();
+  thread_.join();
+}
+
+Clock& RuntimeThread::clock() { return parts_->clock; }
+Random& RuntimeThread::random() { return parts_->random; }
+Executor& RuntimeThread::executor() { return parts_->loop; }
+CompletionLoop& RuntimeThread::loop() { return parts_->loop; }
+
+void RuntimeThread::RunAndWait(const std::function<void()>& task) {
+  MILLRACE_CHECK(!parts_->loop.OnThread()) << "waiting for the I/O thread on the I/O thread";
+  std::mutex mutex;
+  std::condition_variable finished;
+  bool done = false;
+  parts_->loop.Post([&] {
+    task();
+    std::lock_guard lock(mutex);  // held while notifying: the waiter then destroys all of this
+    done = true;
+    finished.notify_one();
+  });
+  std::unique_lock lock(mutex);
+  finished.wait(lock, [&] { return done; });
+}
+
+absl::StatusOr<std::unique_ptr<Foundation>> Foundation::Create(const ClientOptions& options) {
+  std::shared_ptr<Runtime> runtime = options.runtime ? options.runtime : Runtime::Shared();
+  auto thread = std::static_pointer_cast<RuntimeThread>(std::move(runtime));
+  auto transport =
+      GrpcTransport::Create(thread->loop(), {.ca = options.tls_ca, .cert = options.tls_cert, .key = options.tls_key});
+  if (!transport.ok()) return transport.status();
+  return std::unique_ptr<Foundation>(new Foundation(std::move(thread), *std::move(transport)));
+}
+
+Foundation::Foundation(std::shared_ptr<RuntimeThread> thread, std::unique_ptr<ClientTransport> transport)
+    : thread_(std::move(thread)), transport_(std::move(transport)) {}
+
+Foundation::~Foundation() {
+  thread_->RunAndWait([this] { transport_.reset(); });
+}
+
+ClientEnvironment Foundation::environment() {
+  return {.clock = thread_->clock(),
+          .executor = thread_->executor(),
+          .random = thread_->random(),
+          .transport = *transport_};
+}
+
+bool Foundation::OnThread() { return thread_->executor().OnThread(); }
+
+}  // namespace millrace::client
