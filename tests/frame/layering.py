@@ -40,7 +40,7 @@ GENERATED_ALLOWED = re.compile(r"^(server|client(?!/include/|/examples/)|proto/t
 
 # Third-party headers with their own home: pattern of the header -> pattern of the files that may include it.
 HEADER_HOMES = (
-    (re.compile(r"^rocksdb/"), re.compile(r"^(storage|tests/storage|tests/bench)/"), "RocksDB stays inside storage/"),
+    (re.compile(r"^rocksdb/"), re.compile(r"^(storage|tests)/"), "RocksDB stays inside storage/"),
     (re.compile(r"^(grpc|grpcpp|grpc\+\+)/(?!.*\.pb\.h$)"),
      re.compile(r"^(proto/transport/|server/[^/]*(grpc|rpc)[^/]*$|client/grpc_transport[^/]*$|tests/)"),
      "gRPC stays inside proto/transport/, server/*grpc*, server/*rpc* and client/grpc_transport"),
