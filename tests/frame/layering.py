@@ -56,6 +56,14 @@ STANDARD_HEADER = re.compile(r"^[a-z_0-9]+$")
 NOT_IN_RAFT = {"chrono", "condition_variable", "filesystem", "fstream", "future", "iostream", "mutex", "random", "semaphore",
                "shared_mutex", "thread"}
 
+# The logic of broker and client is given its clock and randomness, so that a simulation can drive it. These are the files that
+# give them (or stand outside that logic: logs, the blocking face of the SDK, the command line, how long a sync took).
+CLOCK_OR_CHANCE = re.compile(r"\b(system_clock|steady_clock|high_resolution_clock)::now|absl::Now\(|random_device|BitGen|"
+                             r"\b(rand|clock_gettime|gettimeofday|getrandom)\(")
+CLOCK_OR_CHANCE_ALLOWED = re.compile(r"^(proto/transport/|server/(log|server|rpc_server)\.cc$|"
+                                     r"client/(producer|consumer|runtime|grpc_transport)\.cc$|client/cli/|client/examples/|"
+                                     r"storage/rocks_|tests/)")
+
 # Tests wait for events, never for time to pass.
 SLEEP = re.compile(r"\b(sleep_for|sleep_until|SleepFor|usleep|nanosleep|time\.sleep|time\.Sleep)\b")
 # Spelled apart so that this file passes its own test.
@@ -121,6 +129,8 @@ def check_file(name, text):
             yield number, "leftover marker: finish it, or say in words what is not there"
         if name.startswith("tests/") and name != "tests/frame/layering.py" and SLEEP.search(line):
             yield number, "a test sleeps: wait for the event instead"
+        if name.endswith((".cc", ".h")) and CLOCK_OR_CHANCE.search(line) and not CLOCK_OR_CHANCE_ALLOWED.search(name):
+            yield number, "clock and randomness come in through the constructor (proto/wire/runtime.h)"
         match = INCLUDE.match(line) if name.endswith((".cc", ".h")) else None
         if match:
             sentence = include_violation(name, match.group(2))

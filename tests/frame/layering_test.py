@@ -60,6 +60,8 @@ PLANTED = [
     ("scripts/helper.sh", "true", "not one of the top level's fixed entries"),
     ("server/long.cc", "\n" * layering.LINES_MAX, "lines; below"),
     ("server/unfinished.cc", "// TO" + "DO: later", "leftover marker"),
+    ("server/partition.cc", "auto now = std::chrono::steady_clock::now();", "come in through the constructor"),
+    ("raft/types.h", "inline int Draw() { return rand(); }", "come in through the constructor"),
     ("tests/server/x_test.cc", "std::this_thread::sleep_" + "for(1s);", "a test sleeps"),
 ]
 
