@@ -13,7 +13,8 @@
 //
 // Failure is sticky: after malformed bytes every read returns 0 and NextTag() ends the loop; status() tells at the end.
 // Tags are compared whole, so a known field in an unknown wire type is skipped like an unknown field. Groups, which proto3 does
-// not have, are malformed.
+// not have, are malformed, as is whatever some language's stock parser refuses (needlessly long tags and lengths, numbers beyond
+// 64 bits): what passes here goes to readers as it is, and one batch that they cannot parse would cost them the whole reply.
 #pragma once
 
 #include <cstdint>
@@ -41,8 +42,9 @@ class CordReader {
   // 0 at the end of the current message and after a failure.
   uint32_t NextTag() {
     if (unread() <= behind_limit_) return 0;
+    const size_t before = unread();
     const uint64_t tag = Varint();
-    if (!IsTag(tag)) [[unlikely]]
+    if (!IsTag(tag) || before - unread() > kVarint32BytesMax) [[unlikely]]
       return Fail();
     return static_cast<uint32_t>(tag);
   }
@@ -68,8 +70,9 @@ class CordReader {
 
   // The length of a field's bytes, checked against what is left.
   size_t Length() {
+    const size_t before = unread();
     const uint64_t length = Varint();
-    if (length > remaining()) [[unlikely]]
+    if (length > remaining() || before - unread() > kVarint32BytesMax) [[unlikely]]
       return Fail();
     return static_cast<size_t>(length);
   }

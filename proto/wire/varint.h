@@ -16,7 +16,8 @@ enum WireType : uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kStartGroup = 
 constexpr uint32_t Tag(uint32_t field, WireType type) { return field << 3 | type; }
 
 inline constexpr size_t kVarintBytesMax = 10;
-inline constexpr size_t kTagBytes = 1;  // of all fields below 16: every field of the data messages
+inline constexpr size_t kVarint32BytesMax = 5;  // of tags and lengths
+inline constexpr size_t kTagBytes = 1;          // of all fields below 16: every field of the data messages
 
 constexpr size_t VarintBytes(uint64_t value) {
   // ceil(bits / 7) without a division; 0 has one digit.
@@ -46,7 +47,7 @@ inline char* WriteBytes(char* p, uint32_t field, std::string_view bytes) {
 }
 constexpr size_t BytesFieldBytes(size_t size) { return kTagBytes + VarintBytes(size) + size; }
 
-// The place behind the varint at `p`, or nullptr when it is longer than ten bytes or does not end before `end`.
+// The place behind the varint at `p`, or nullptr when it does not end before `end` or holds more than 64 bits.
 inline const char* ReadVarint(const char* p, const char* end, uint64_t& value) {
   if (p != end && static_cast<signed char>(*p) >= 0) [[likely]] {
     value = static_cast<uint8_t>(*p);
@@ -55,8 +56,9 @@ inline const char* ReadVarint(const char* p, const char* end, uint64_t& value) {
   uint64_t result = 0;
   for (int shift = 0; shift < 70 && p != end; shift += 7) {
     const uint64_t byte = static_cast<uint8_t>(*p++);
-    result |= (byte & 0x7f) << shift;  // what the tenth byte has beyond bit 63 is dropped, as protobuf does
+    result |= (byte & 0x7f) << shift;
     if (byte < 0x80) {
+      if (shift == 63 && byte > 1) return nullptr;
       value = result;
       return p;
     }

@@ -1,10 +1,13 @@
 // Goal: bytes of our codec are protobuf's own, both ways. Method: random stub messages go through our parser and writer, in
 // random chunks, with unknown fields, merged and damaged; each frame is turned into its stub field by field and compared.
+#include <algorithm>
+
 #include "google/protobuf/stubs/logging.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
 #include "millrace/v1/broker.pb.h"
 #include "proto/wire/frames.h"
+#include "proto/wire/record_batch.h"
 #include "tests/wire/random_stub.h"
 
 namespace millrace {
@@ -165,6 +168,20 @@ void Normalize(v1::FetchResponse* response) {
   }
 }
 
+// Frames carry batches unread; ParseBatch is what looks at them.
+template <typename Frame>
+bool BatchesParse(const Frame&) {
+  return true;
+}
+bool BatchesParse(const ProduceRequestFrame& request) {
+  return std::ranges::all_of(request.batches, [](const auto& batch) { return ParseBatch(batch.batch).ok(); });
+}
+bool BatchesParse(const FetchResponseFrame& response) {
+  return std::ranges::all_of(response.partitions, [](const auto& partition) {
+    return std::ranges::all_of(partition.batches, [](const auto& batch) { return ParseBatch(batch.batch).ok(); });
+  });
+}
+
 struct ErrorFrames {
   using Stub = v1::Error;
   static auto Parse(const absl::Cord& bytes) { return ParseError(bytes); }
@@ -256,18 +273,19 @@ TYPED_TEST(FramesStubTest, MergesAsStubsDo) {
   }
 }
 
-TYPED_TEST(FramesStubTest, AgreesWithStubsOnDamagedBytesThatBothTake) {
+TYPED_TEST(FramesStubTest, TakesOnlyDamagedBytesThatStubsTakeAndAgrees) {
   google::protobuf::LogSilencer silencer;
-  int both = 0;
+  int taken = 0;
   for (int i = 0; i < 3000; ++i) {
     const std::string bytes = this->random_.Damaged(this->RandomStub(UnknownFields::kNone).SerializeAsString());
-    typename TypeParam::Stub stub;
     auto frame = TypeParam::Parse(this->random_.Chunked(bytes));
-    if (!frame.ok() || !stub.ParseFromString(bytes)) continue;
+    if (!frame.ok() || !BatchesParse(*frame)) continue;
+    typename TypeParam::Stub stub;
+    ASSERT_TRUE(stub.ParseFromString(bytes)) << "a reader with this stub could not read what we let in";
     ASSERT_TRUE(Same(ToStub(*frame), stub));
-    ++both;
+    ++taken;
   }
-  EXPECT_GT(both, 100);
+  EXPECT_GT(taken, 100);
 }
 
 TEST(FetchRequestFrames, TakesListsPackedAndOneByOne) {

@@ -126,6 +126,24 @@ TEST(Frames, SubmessagesEndWhereTheyShould) {
   EXPECT_FALSE(ParseProduceResponse(absl::Cord("\x12\x02\x08\x80\x08\x01\x08\x01\x08\x01\x08\x01")).ok());
 }
 
+// A batch is handed on as it came: what one of the stock parsers refuses must not get in.
+TEST(Frames, RefuseEncodingsThatSomeStockParserRefuses) {
+  const char* const bad[] = {
+      "\x98\x80\x80\x80\x80\x00\x01",                      // a tag of six bytes
+      "\x7a\x80\x80\x80\x80\x80\x00",                      // a length of six bytes
+      "\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",      // a number of more than 64 bits
+      "\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",  // and of eleven bytes
+  };
+  const size_t sizes[] = {7, 7, 11, 12};
+  for (size_t i = 0; i < std::size(bad); ++i) {
+    for (const std::string padding :
+         {"", "\x18\x01\x18\x01\x18\x01\x18\x01\x18\x01\x18\x01"}) {  // off and on the fast path
+      EXPECT_FALSE(ParseProduceRequest(absl::Cord(std::string(bad[i], sizes[i]) + padding)).ok()) << i;
+    }
+  }
+  EXPECT_EQ(ParseProduceRequest(absl::Cord("\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))->ping, UINT64_MAX);
+}
+
 TEST(Frames, RepeatedFieldsAreBounded) {
   const std::string empty_batch("\x7a\x00", 2);
   std::string batches;
