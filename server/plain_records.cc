@@ -4,6 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/record_batch.h"
+#include "proto/wire/utf8.h"
+#include "server/errors.h"
 
 namespace millrace::server {
 namespace {
@@ -26,13 +28,29 @@ void Fill(const RecordView& view, const raft::EntryHeader& entry, int32_t index,
   if (view.value) out->set_value(view.value->data(), view.value->size());
   for (const HeaderView& header : view.headers) {
     v1::Header* h = out->add_headers();
-    h->set_key(header.key.data(), header.key.size());
+    h->set_key(IsUtf8(header.key) ? std::string(header.key) : MakeUtf8(header.key));  // else no stub could parse the reply
     if (header.value) h->set_value(header.value->data(), header.value->size());
   }
   out->set_timestamp(log_append_time ? entry.append_time : view.timestamp);
   out->set_offset((entry.base_offset + index).value());
   out->set_append_time(entry.append_time);
   out->set_leader_epoch(static_cast<int32_t>(entry.term.value()));
+}
+
+ErrorFrame TooLarge(raft::Offset offset, int64_t bytes, const PlainLimits& limits) {
+  ErrorFrame error = MakeError(v1::Error::REPLY_TOO_LARGE,
+                               absl::StrCat("the record at offset ", offset.value(), " makes a reply of ", bytes,
+                                            " bytes, this client takes ", limits.reply_bytes_max,
+                                            "; set max_reply_bytes in the request and the channel's option "
+                                            "grpc.max_receive_message_length to at least that"));
+  error.limit = limits.reply_bytes_max;
+  error.size = bytes;
+  return error;
+}
+
+ErrorFrame Unreadable(const raft::EntryHeader& entry, const absl::Status& cause) {
+  const auto code = cause.code() == absl::StatusCode::kUnimplemented ? v1::Error::UNSUPPORTED_VERSION : v1::Error::CORRUPT_MESSAGE;
+  return MakeError(code, absl::StrCat("the batch at offset ", entry.base_offset.value(), " cannot be read: ", cause.message()));
 }
 
 }  // namespace
@@ -43,15 +61,15 @@ absl::Cord BatchFromPlain(const google::protobuf::RepeatedPtrField<v1::PlainReco
   return builder.Finish({});
 }
 
-absl::Status PlainFromEntries(const std::vector<raft::Entry>& entries, raft::Offset from, bool log_append_time,
-                              const PlainLimits& limits, v1::ReadResponse* response) {
+ErrorFrame PlainFromEntries(const std::vector<raft::Entry>& entries, raft::Offset from, bool log_append_time,
+                            const PlainLimits& limits, v1::ReadResponse* response) {
   constexpr int64_t kRecordOverhead = 16;
   int64_t encoded = 256;
   response->set_next_offset(from.value());
   for (const raft::Entry& entry : entries) {
     if (entry.header.record_count == 0) continue;
     absl::StatusOr<BatchView> batch = ParseBatch(entry.payload);
-    if (!batch.ok()) return absl::DataLossError(absl::StrCat("the batch at offset ", entry.header.base_offset.value(), " is damaged"));
+    if (!batch.ok()) return Unreadable(entry.header, batch.status());
     RecordReader reader(*batch);
     while (reader.Next()) {
       const raft::Offset offset = entry.header.base_offset + reader.index();
@@ -60,21 +78,15 @@ absl::Status PlainFromEntries(const std::vector<raft::Entry>& entries, raft::Off
       Fill(reader.record(), entry.header, reader.index(), log_append_time, &record);
       const int64_t bytes = static_cast<int64_t>(record.ByteSizeLong()) + kRecordOverhead;
       const bool first = response->records().empty();
-      if (encoded + bytes > limits.reply_bytes_max) {
-        if (!first) return absl::OkStatus();
-        return absl::ResourceExhaustedError(absl::StrCat("the record at offset ", offset.value(), " makes a reply of ", encoded + bytes,
-                                                         " bytes, this client takes ", limits.reply_bytes_max,
-                                                         "; set max_reply_bytes in the request and the channel's option "
-                                                         "grpc.max_receive_message_length to at least that"));
-      }
-      if (!first && encoded + bytes > limits.records_bytes_max) return absl::OkStatus();
+      if (encoded + bytes > limits.reply_bytes_max) return first ? TooLarge(offset, encoded + bytes, limits) : ErrorFrame{};
+      if (!first && encoded + bytes > limits.records_bytes_max) return {};
       encoded += bytes;
       *response->add_records() = std::move(record);
       response->set_next_offset((offset + 1).value());
     }
-    if (!reader.status().ok()) return reader.status();
+    if (!reader.status().ok()) return Unreadable(entry.header, reader.status());
   }
-  return absl::OkStatus();
+  return {};
 }
 
 }  // namespace millrace::server

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "millrace/v1/broker.pb.h"
+#include "proto/wire/frames.h"
 #include "proto/wire/runtime.h"
 #include "raft/types.h"
 
@@ -22,8 +22,8 @@ struct PlainLimits {
 };
 
 // Adds records from offset `from` on to the response and sets next_offset. At least one, if it fits the reply at all.
-// kDataLoss: a damaged batch. kResourceExhausted: the first record does not fit the reply.
-absl::Status PlainFromEntries(const std::vector<raft::Entry>& entries, raft::Offset from, bool log_append_time,
-                              const PlainLimits& limits, v1::ReadResponse* response);
+// CORRUPT_MESSAGE: a damaged batch. REPLY_TOO_LARGE: the first record does not fit the reply; limit and size are set.
+ErrorFrame PlainFromEntries(const std::vector<raft::Entry>& entries, raft::Offset from, bool log_append_time,
+                            const PlainLimits& limits, v1::ReadResponse* response);
 
 }  // namespace millrace::server

@@ -35,11 +35,12 @@ bool Ready(Partition& partition, ErrorFrame* error) {
 // On a thread that may block.
 void ReadCold(Partition& partition, Offset from, Offset end, size_t bytes_max, ReadOutcome* outcome) {
   auto entries = partition.store().Read(partition.group(), from, end, bytes_max);
-  if (entries.ok()) {
+  if (entries.ok() && !entries->empty()) {
     outcome->entries = *std::move(entries);
     return;
   }
-  outcome->error = ErrorFromStatus(entries.status());
+  outcome->error = entries.ok() ? MakeError(Error::INTERNAL, absl::StrCat("the store has no entry at offset ", from.value(), " below ", end.value()))
+                                : ErrorFromStatus(entries.status());
   outcome->error.topic = partition.name().topic;
   outcome->error.partition = partition.name().partition;
 }

@@ -110,9 +110,7 @@ void TailCall::OnRead(ReadOutcome outcome) {
   }
   v1::ReadResponse response;
   const bool append_time = partition_->config()->timestamp_type == TimestampType::kLogAppendTime;
-  if (absl::Status status = PlainFromEntries(outcome.entries, next_, append_time, limits_, &response); !status.ok()) {
-    ErrorFrame error = status.code() == absl::StatusCode::kResourceExhausted ? MakeError(Error::REPLY_TOO_LARGE, ToStdString(status.message()))
-                                                                             : ErrorFromStatus(status);
+  if (ErrorFrame error = PlainFromEntries(outcome.entries, next_, append_time, limits_, &response); !error.ok()) {
     error.topic = topic_;
     error.partition = partition_number_;
     return Fail(std::move(error));
