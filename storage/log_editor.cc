@@ -127,6 +127,7 @@ absl::Status LogEditor::TruncateSuffix(LogIndex first_removed, rocksdb::WriteBat
     image_.last = image_.active->last;
   }
   MILLRACE_CHECK_GE(image_.last.end_offset, image_.start.offset) << "group " << group_;
+  ++image_.cuts;
   DeleteRange(batch, EntriesFrom(group_, first_removed));
   while (!appended_.empty() && appended_.back().header.index >= first_removed) {
     appended_.pop_back();
@@ -239,6 +240,7 @@ absl::Status LogEditor::SetLogStart(Offset offset, rocksdb::WriteBatch& batch) {
   image_.start.before = before;
   Put(batch, LogStartKey(group_), Encode(image_.start));
   if (before.index >= old_first) {
+    ++image_.cuts;
     DeleteRange(batch, Entries(group_, old_first, before.index + 1));
     DeleteRange(batch, Intervals(group_, old_first, before.index + 1));
   }

@@ -4,6 +4,7 @@
 // written; readers take a copy and work on it.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -26,6 +27,8 @@ struct LogImage {
   // The interval being filled, within the active segment. Empty: last_index == first_index - 1.
   IntervalMeta interval;
   int64_t interval_begin_bytes = 0;  // LogPosition::log_bytes before its first entry
+  // How often entries were removed, at either end: a reader that misses something looks whether this has changed.
+  uint64_t cuts = 0;
 
   raft::LogIndex first_index() const { return start.before.index + 1; }
   raft::LogState ToState() const;

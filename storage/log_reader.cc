@@ -6,6 +6,7 @@
 #include <rocksdb/db.h>
 
 #include "absl/strings/str_cat.h"
+#include "proto/wire/write_buffer.h"
 #include "storage/keys.h"
 #include "storage/rocks_util.h"
 
@@ -17,8 +18,7 @@ using raft::GroupId;
 using raft::LogIndex;
 using raft::Offset;
 
-// Smaller payloads are copied: keeping a whole block of the store in memory for them would cost more.
-constexpr size_t kCopyBytesMax = 4096;
+std::string_view ToStd(absl::string_view text) { return {text.data(), text.size()}; }
 
 absl::Status Damaged(GroupId group, LogIndex index, std::string_view what) {
   return absl::DataLossError(absl::StrCat("group ", group.value(), " entry ", index.value(), ": ",
@@ -29,21 +29,12 @@ std::string EntryName(GroupId group, LogIndex index) {
   return absl::StrCat("group ", group.value(), " entry ", index.value());
 }
 
-absl::Cord ToPayload(rocksdb::PinnableSlice value) {
-  const absl::string_view payload(value.data() + kStoredHeaderBytes, value.size() - kStoredHeaderBytes);
-  if (payload.size() < kCopyBytesMax) return absl::Cord(payload);
-  // Moving a PinnableSlice may move its bytes: they are named after the move.
-  auto owner = std::make_unique<rocksdb::PinnableSlice>(std::move(value));
-  const absl::string_view owned(owner->data() + kStoredHeaderBytes, payload.size());
-  return absl::MakeCordFromExternal(owned, [owner = std::move(owner)] {});
-}
-
-// A header is one of the entry that its key names.
-absl::StatusOr<StoredHeader> DecodeEntry(GroupId group, EntryPlace place, std::string_view value) {
+// The entry under an iterator: its key's, its header's and the wanted index agree.
+absl::StatusOr<StoredHeader> DecodeEntry(GroupId group, const EntryKey::Parts& key, std::string_view value) {
   absl::StatusOr<StoredHeader> header = DecodeHeader(value);
-  if (!header.ok()) return Damaged(group, place.index, std::string(header.status().message()));
-  if (header->entry.index != place.index || header->entry.base_offset != place.base_offset) {
-    return Damaged(group, place.index, "its header is another entry's");
+  if (!header.ok()) return Damaged(group, key.index, ToStd(header.status().message()));
+  if (header->entry.index != key.index || header->entry.base_offset != key.base_offset) {
+    return Damaged(group, key.index, "its header is another entry's");
   }
   return header;
 }
@@ -130,7 +121,7 @@ absl::StatusOr<std::optional<StoredHeader>> LogReader::LastHeader(GroupId group)
     return std::nullopt;
   }
   const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
-  absl::StatusOr<StoredHeader> header = DecodeEntry(group, {key.index, key.base_offset}, it.value());
+  absl::StatusOr<StoredHeader> header = DecodeEntry(group, key, it.value());
   if (!header.ok()) return header.status();
   return *header;
 }
@@ -141,14 +132,7 @@ absl::StatusOr<StoredHeader> LogReader::HeaderAt(GroupId group, LogIndex index) 
     if (absl::Status status = it.status(EntryName(group, index)); !status.ok()) return status;
     return Damaged(group, index, "it is missing");
   }
-  return DecodeEntry(group, {index, EntryKey::Parse(it.key()).value().base_offset}, it.value());
-}
-
-absl::StatusOr<EntryPlace> LogReader::PlaceOf(GroupId group, LogIndex index) const {
-  RangeIterator it(db_, Entries(group, index, index + 1), RangeIterator::Checksums::kSkip);
-  if (it.Valid()) return EntryPlace{index, EntryKey::Parse(it.key()).value().base_offset};
-  if (absl::Status status = it.status(EntryName(group, index)); !status.ok()) return status;
-  return Damaged(group, index, "it is missing");
+  return DecodeEntry(group, EntryKey::Parse(it.key()).value(), it.value());
 }
 
 absl::StatusOr<std::optional<IntervalMeta>> LogReader::IntervalAt(GroupId group, LogIndex index) const {
@@ -159,7 +143,7 @@ absl::StatusOr<std::optional<IntervalMeta>> LogReader::IntervalAt(GroupId group,
   return std::nullopt;
 }
 
-absl::StatusOr<EntryPlace> LogReader::Find(GroupId group, const LogImage& image, Offset offset) const {
+absl::StatusOr<LogIndex> LogReader::Find(GroupId group, const LogImage& image, Offset offset) const {
   // Of several entries that begin at an offset (those without records), the last one holds it.
   const SegmentMeta& segment = image.SegmentOf(offset);
   LogIndex low = segment.first_index();
@@ -181,7 +165,7 @@ absl::StatusOr<EntryPlace> LogReader::Find(GroupId group, const LogImage& image,
   if (absl::Status status = intervals.status("intervals"); !status.ok()) return status;
 
   RangeIterator entries(db_, storage::Entries(group, low, high + 1), RangeIterator::Checksums::kSkip);
-  std::optional<EntryPlace> found;
+  std::optional<LogIndex> found;
   while (low <= high) {
     const LogIndex middle = low + (high - low) / 2;
     entries.Seek(EntryKey(group, middle, Offset(0)).view());
@@ -191,7 +175,7 @@ absl::StatusOr<EntryPlace> LogReader::Find(GroupId group, const LogImage& image,
     }
     const EntryKey::Parts key = EntryKey::Parse(entries.key()).value();
     if (key.base_offset <= offset) {
-      found = {key.index, key.base_offset};
+      found = key.index;
       low = key.index + 1;
     } else {
       high = middle - 1;
@@ -201,35 +185,36 @@ absl::StatusOr<EntryPlace> LogReader::Find(GroupId group, const LogImage& image,
   return *found;
 }
 
-absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, EntryPlace place, const ReadLimits& limits) const {
+absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first, const ReadLimits& limits) const {
   std::vector<Entry> entries;
-  rocksdb::ReadOptions options;
-  options.verify_checksums = false;  // entries carry their own: of the header checked here, of the payload by who uses it
+  absl::Status damage;
   size_t bytes = 0;
-  size_t last_bytes = 0;
-  while (place.index <= limits.last && place.base_offset <= limits.end) {
-    // The next entry will be as large as the last one: not to read what then is too much.
-    if (!entries.empty() && bytes + last_bytes > limits.bytes_max) break;
-    rocksdb::PinnableSlice value;
-    const rocksdb::Status status = db_.Get(options, db_.DefaultColumnFamily(),
-                                           ToSlice(EntryKey(group, place.index, place.base_offset).view()), &value);
-    if (!status.ok()) {
-      if (!entries.empty()) break;
-      if (status.IsNotFound()) return absl::NotFoundError(EntryName(group, place.index));
-      return ReadError(EntryName(group, place.index), status);
+  LogIndex expected = first;
+  RangeIterator it(db_, storage::Entries(group, first, limits.last + 1), RangeIterator::Checksums::kSkip);
+  for (; it.Valid(); it.Next()) {
+    const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
+    if (key.index != expected) {
+      damage = Damaged(group, expected, "it is missing");
+      break;
     }
-    absl::StatusOr<StoredHeader> header = DecodeEntry(group, place, ToView(value));
+    if (key.index == first && limits.from >= Offset(0) && key.base_offset > limits.from) break;
+    absl::StatusOr<StoredHeader> header = DecodeEntry(group, key, it.value());
     if (!header.ok()) {
-      if (!entries.empty()) break;
-      return header.status();
+      damage = header.status();
+      break;
     }
-    place = {place.index + 1, header->entry.end_offset()};
-    if (header->entry.end_offset() <= limits.above) continue;
-    last_bytes = header->payload_bytes;
-    bytes += last_bytes;
+    expected = key.index + 1;
+    if (header->entry.end_offset() <= limits.from) continue;
+    bytes += header->payload_bytes;
     if (header->entry.end_offset() > limits.end || (!entries.empty() && bytes > limits.bytes_max)) break;
-    entries.push_back({header->entry, ToPayload(std::move(value))});
+    entries.push_back({header->entry, internal::WriteBuffer::CopyToCord(it.value().substr(kStoredHeaderBytes))});
+    // The next one is likely to be as large: going there would read it.
+    if (bytes + header->payload_bytes > limits.bytes_max) break;
   }
+  if (!entries.empty()) return entries;
+  if (expected == first && damage.ok()) damage = it.status(EntryName(group, first));
+  if (!damage.ok()) return damage;
+  if (expected == first) return absl::NotFoundError(EntryName(group, first));
   return entries;
 }
 
@@ -263,7 +248,7 @@ absl::StatusOr<std::optional<Offset>> LogReader::TimeInInterval(GroupId group, c
                    RangeIterator::Checksums::kSkip);
   for (; it.Valid(); it.Next()) {
     const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
-    absl::StatusOr<StoredHeader> header = DecodeEntry(group, {key.index, key.base_offset}, it.value());
+    absl::StatusOr<StoredHeader> header = DecodeEntry(group, key, it.value());
     if (!header.ok()) return header.status();
     const raft::EntryHeader& entry = header->entry;
     if (entry.record_count > 0 && entry.end_offset() > image.start.offset && entry.max_timestamp >= timestamp) {

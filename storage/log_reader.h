@@ -1,8 +1,7 @@
 // Reads logs from RocksDB. Knows no locks and no caches: what it is given of a log (its image) it takes as it is.
 //
 // Offsets are found by binary search: over segments in memory, over the intervals of one segment, then over the entries of one
-// interval; from there on each entry's header says what the next one's key is, so entries are fetched one by one by their exact
-// keys. A fetched value's bytes become the payload without being copied.
+// interval. From there on an iterator walks, which costs one pread for each value and one copy, out of the iterator's buffer.
 #pragma once
 
 #include <optional>
@@ -21,18 +20,12 @@ class DB;
 
 namespace millrace::storage {
 
-// Where an entry lies.
-struct EntryPlace {
-  raft::LogIndex index;
-  raft::Offset base_offset;
-};
-
 // What a read may return.
 struct ReadLimits {
   raft::LogIndex last;      // not beyond this entry
   raft::Offset end;         // nor any that ends above this offset
   size_t bytes_max = 0;     // of payloads; the first entry may be larger
-  raft::Offset above{-1};   // skips entries that end at or below this offset
+  raft::Offset from{-1};    // skips entries that end at or below this offset
 };
 
 class LogReader {
@@ -44,15 +37,14 @@ class LogReader {
 
   // kDataLoss also when it is not there: the caller knows that it was written.
   absl::StatusOr<StoredHeader> HeaderAt(raft::GroupId group, raft::LogIndex index) const;
-  absl::StatusOr<EntryPlace> PlaceOf(raft::GroupId group, raft::LogIndex index) const;
   // The last closed interval that begins at or before `index`.
   absl::StatusOr<std::optional<IntervalMeta>> IntervalAt(raft::GroupId group, raft::LogIndex index) const;
 
   // The entry that holds `offset`, which is in the log.
-  absl::StatusOr<EntryPlace> Find(raft::GroupId group, const LogImage& image, raft::Offset offset) const;
-  // Entries from `place` on. Stops before a damaged one; a damaged first one is an error. kNotFound: there is no entry at
-  // `place` (the log was cut meanwhile, or the place was only a guess).
-  absl::StatusOr<std::vector<raft::Entry>> Read(raft::GroupId group, EntryPlace place, const ReadLimits& limits) const;
+  absl::StatusOr<raft::LogIndex> Find(raft::GroupId group, const LogImage& image, raft::Offset offset) const;
+  // Entries from `first` on, within limits. Stops before a damaged one; a damaged first one is an error. kNotFound: `first` is
+  // not there, or begins above limits.from (the log was cut meanwhile, or `first` was a guess).
+  absl::StatusOr<std::vector<raft::Entry>> Read(raft::GroupId group, raft::LogIndex first, const ReadLimits& limits) const;
   // As LogStore::OffsetForTime.
   absl::StatusOr<raft::Offset> OffsetForTime(raft::GroupId group, const LogImage& image, int64_t timestamp) const;
 

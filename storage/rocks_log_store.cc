@@ -6,6 +6,7 @@
 #include <optional>
 #include <shared_mutex>
 #include <unordered_map>
+#include <utility>
 
 #include <rocksdb/db.h>
 #include <rocksdb/metadata.h>
@@ -56,16 +57,16 @@ class OpenLog {
   }
 
   // Where a sequential reader will go on: spares it the search.
-  std::optional<EntryPlace> HintFor(Offset offset) const {
+  std::optional<LogIndex> HintFor(Offset offset) const {
     std::lock_guard lock(mutex_);
-    for (const EntryPlace& hint : hints_) {
-      if (hint.index > LogIndex(0) && hint.base_offset == offset) return hint;
+    for (const Hint& hint : hints_) {
+      if (hint.index > LogIndex(0) && hint.offset == offset) return hint.index;
     }
     return std::nullopt;
   }
-  void AddHint(EntryPlace hint) {
+  void AddHint(Offset offset, LogIndex index) {
     std::lock_guard lock(mutex_);
-    hints_[next_hint_++ % hints_.size()] = hint;
+    hints_[next_hint_++ % hints_.size()] = {offset, index};
   }
 
   // Set at construction.
@@ -77,10 +78,15 @@ class OpenLog {
   std::optional<LogEditor> editor;
 
  private:
+  struct Hint {
+    Offset offset;
+    LogIndex index;  // where an entry begins, or did, that begins at `offset`
+  };
+
   mutable std::mutex mutex_;
   // Guarded by mutex_; image_ is changed by the group's writer only.
   LogImage image_;
-  std::array<EntryPlace, 4> hints_;
+  std::array<Hint, 4> hints_;
   size_t next_hint_ = 0;
 };
 
@@ -155,6 +161,7 @@ class RocksLogStore::Impl {
   absl::StatusOr<std::vector<Entry>> Read(GroupId group, Offset from, Offset end, size_t bytes_max);
   absl::StatusOr<std::vector<Entry>> ReadEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max);
   absl::StatusOr<raft::Term> TermAt(GroupId group, LogIndex index);
+  absl::StatusOr<Offset> OffsetForTime(GroupId group, int64_t timestamp);
   StoreStats Stats();
 
   // Set at construction.
@@ -179,6 +186,8 @@ class RocksLogStore::Impl {
   OpenLog* BeginEdit(GroupId group, std::vector<std::shared_ptr<OpenLog>>& edited);
   absl::Status Apply(RocksRound::Change& change, OpenLog& log, rocksdb::WriteBatch& batch);
   void Publish(OpenLog& log);
+  template <typename Answer>
+  auto Ask(GroupId group, Answer answer) -> decltype(answer(std::declval<OpenLog&>(), LogImage()));
 };
 
 absl::Status RocksLogStore::Impl::Create(GroupId group, const raft::SegmentLimits& limits) {
@@ -295,82 +304,74 @@ void RocksLogStore::Impl::Publish(OpenLog& log) {
   cache_.Append(log.tail, editor.appended());
 }
 
-absl::StatusOr<std::vector<Entry>> RocksLogStore::Impl::Read(GroupId group, Offset from, Offset end, size_t bytes_max) {
+// Answers from one image of the log, and again from a newer one if entries were removed under it.
+template <typename Answer>
+auto RocksLogStore::Impl::Ask(GroupId group, Answer answer) -> decltype(answer(std::declval<OpenLog&>(), LogImage())) {
   absl::StatusOr<std::shared_ptr<OpenLog>> found = FindForRead(group);
   if (!found.ok()) return found.status();
   OpenLog& log = **found;
-  const LogImage image = log.image();
-  if (from < image.start.offset || from > image.last.end_offset) {
-    return NotInLog("offset", from.value(), image.start.offset.value(), image.last.end_offset.value());
+  while (true) {
+    const LogImage image = log.image();
+    auto answered = answer(log, image);
+    if (answered.ok() || absl::IsOutOfRange(answered.status())) return answered;
+    if (log.removed) return NoLog(group);
+    if (log.image().cuts != image.cuts) continue;
+    if (absl::IsNotFound(answered.status())) return absl::DataLossError(answered.status().message());
+    return answered;
   }
-  end = std::min(end, image.last.end_offset);
-  if (from >= end) return std::vector<Entry>();
+}
 
-  const ReadLimits limits = {.last = image.last.index, .end = end, .bytes_max = bytes_max, .above = from};
-  absl::StatusOr<std::vector<Entry>> entries = absl::NotFoundError("no hint");
-  const std::optional<EntryPlace> hint = log.HintFor(from);
-  if (hint && hint->index <= image.last.index) entries = reader_->Read(group, *hint, limits);
-  if (absl::IsNotFound(entries.status())) {
-    absl::StatusOr<EntryPlace> place = reader_->Find(group, image, from);
-    entries = place.ok() ? reader_->Read(group, *place, limits) : place.status();
-  }
-  if (entries.ok()) {
-    if (!entries->empty()) {
-      const raft::EntryHeader& last = entries->back().header;
-      log.AddHint({last.index + 1, last.end_offset()});
+absl::StatusOr<std::vector<Entry>> RocksLogStore::Impl::Read(GroupId group, Offset from, Offset end, size_t bytes_max) {
+  return Ask(group, [&](OpenLog& log, const LogImage& image) -> absl::StatusOr<std::vector<Entry>> {
+    if (from < image.start.offset || from > image.last.end_offset) {
+      return NotInLog("offset", from.value(), image.start.offset.value(), image.last.end_offset.value());
+    }
+    const ReadLimits limits = {
+        .last = image.last.index, .end = std::min(end, image.last.end_offset), .bytes_max = bytes_max, .from = from};
+    if (from >= limits.end) return std::vector<Entry>();
+    absl::StatusOr<std::vector<Entry>> entries = absl::NotFoundError("no hint");
+    const std::optional<LogIndex> hint = log.HintFor(from);
+    if (hint && *hint >= image.first_index() && *hint <= image.last.index) entries = reader_->Read(group, *hint, limits);
+    if (absl::IsNotFound(entries.status())) {
+      absl::StatusOr<LogIndex> first = reader_->Find(group, image, from);
+      entries = first.ok() ? reader_->Read(group, *first, limits) : first.status();
+    }
+    if (entries.ok() && !entries->empty()) {
+      log.AddHint(entries->back().header.end_offset(), entries->back().header.index + 1);
     }
     return entries;
-  }
-  // The log may have been removed or cut while it was read.
-  if (log.removed) return NoLog(group);
-  const LogImage now = log.image();
-  if (from < now.start.offset || from > now.last.end_offset) {
-    return NotInLog("offset", from.value(), now.start.offset.value(), now.last.end_offset.value());
-  }
-  if (absl::IsNotFound(entries.status())) return absl::DataLossError(entries.status().message());
-  return entries;
+  });
 }
 
 absl::StatusOr<std::vector<Entry>> RocksLogStore::Impl::ReadEntries(GroupId group, LogIndex first, LogIndex last,
                                                                     size_t bytes_max) {
-  absl::StatusOr<std::shared_ptr<OpenLog>> found = FindForRead(group);
-  if (!found.ok()) return found.status();
-  OpenLog& log = **found;
-  const LogImage image = log.image();
-  if (first < image.first_index() || first > image.last.index + 1) {
-    return NotInLog("entry", first.value(), image.first_index().value(), image.last.index.value());
-  }
-  last = std::min(last, image.last.index);
-  if (first > last) return std::vector<Entry>();
-  absl::StatusOr<EntryPlace> place = reader_->PlaceOf(group, first);
-  const ReadLimits limits = {.last = last, .end = image.last.end_offset, .bytes_max = bytes_max};
-  absl::StatusOr<std::vector<Entry>> entries = place.ok() ? reader_->Read(group, *place, limits) : place.status();
-  if (entries.ok()) return entries;
-  if (log.removed) return NoLog(group);
-  const LogImage now = log.image();
-  if (first < now.first_index() || first > now.last.index) {
-    return NotInLog("entry", first.value(), now.first_index().value(), now.last.index.value());
-  }
-  if (absl::IsNotFound(entries.status())) return absl::DataLossError(entries.status().message());
-  return entries;
+  return Ask(group, [&](OpenLog&, const LogImage& image) -> absl::StatusOr<std::vector<Entry>> {
+    if (first < image.first_index() || first > image.last.index + 1) {
+      return NotInLog("entry", first.value(), image.first_index().value(), image.last.index.value());
+    }
+    const ReadLimits limits = {
+        .last = std::min(last, image.last.index), .end = image.last.end_offset, .bytes_max = bytes_max};
+    if (first > limits.last) return std::vector<Entry>();
+    return reader_->Read(group, first, limits);
+  });
 }
 
 absl::StatusOr<raft::Term> RocksLogStore::Impl::TermAt(GroupId group, LogIndex index) {
-  absl::StatusOr<std::shared_ptr<OpenLog>> found = FindForRead(group);
-  if (!found.ok()) return found.status();
-  OpenLog& log = **found;
-  const LogImage image = log.image();
-  if (index == image.start.before.index) return image.start.before.term;
-  if (index == image.last.index) return image.last.term;
-  if (index < image.first_index() || index > image.last.index) {
-    return NotInLog("entry", index.value(), image.first_index().value(), image.last.index.value());
-  }
-  const SegmentMeta& segment = image.SegmentOf(index);
-  if (segment.before.term == segment.last.term) return segment.last.term;
-  absl::StatusOr<StoredHeader> header = reader_->HeaderAt(group, index);
-  if (header.ok()) return header->entry.term;
-  if (log.removed) return NoLog(group);
-  return header.status();
+  return Ask(group, [&](OpenLog&, const LogImage& image) -> absl::StatusOr<raft::Term> {
+    if (index == image.start.before.index) return image.start.before.term;
+    if (index < image.first_index() || index > image.last.index) {
+      return NotInLog("entry", index.value(), image.first_index().value(), image.last.index.value());
+    }
+    const SegmentMeta& segment = image.SegmentOf(index);
+    if (index == segment.last.index || segment.before.term == segment.last.term) return segment.last.term;
+    absl::StatusOr<StoredHeader> header = reader_->HeaderAt(group, index);
+    if (!header.ok()) return header.status();
+    return header->entry.term;
+  });
+}
+
+absl::StatusOr<Offset> RocksLogStore::Impl::OffsetForTime(GroupId group, int64_t timestamp) {
+  return Ask(group, [&](OpenLog&, const LogImage& image) { return reader_->OffsetForTime(group, image, timestamp); });
 }
 
 StoreStats RocksLogStore::Impl::Stats() {
@@ -469,9 +470,7 @@ absl::StatusOr<std::vector<Entry>> RocksLogStore::ReadEntries(GroupId group, Log
 absl::StatusOr<raft::Term> RocksLogStore::TermAt(GroupId group, LogIndex index) { return impl_->TermAt(group, index); }
 
 absl::StatusOr<Offset> RocksLogStore::OffsetForTime(GroupId group, int64_t timestamp) {
-  absl::StatusOr<std::shared_ptr<OpenLog>> log = impl_->FindForRead(group);
-  if (!log.ok()) return log.status();
-  return impl_->reader_->OffsetForTime(group, (*log)->image(), timestamp);
+  return impl_->OffsetForTime(group, timestamp);
 }
 
 absl::StatusOr<std::vector<std::pair<std::string, std::string>>> RocksLogStore::Values(GroupId group) {

@@ -1,1 +1,56 @@
+#include "storage/crc32c_override.h"
+
 #include <gtest/gtest.h>
+
+#include <rocksdb/db.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "tests/storage/temp_dir.h"
+
+namespace rocksdb::crc32c {
+uint32_t Extend(uint32_t init_crc, const char* data, size_t n);
+}
+
+namespace millrace::storage {
+namespace {
+
+uint32_t Crc(const std::string& data) { return rocksdb::crc32c::Extend(0, data.data(), data.size()); }
+
+// RFC 3720, appendix B.4, and the usual check value.
+TEST(Crc32cOverride, KnownVectors) {
+  EXPECT_EQ(Crc(""), 0u);
+  EXPECT_EQ(Crc("123456789"), 0xe3069283u);
+  EXPECT_EQ(Crc(std::string(32, '\0')), 0x8a9136aau);
+  EXPECT_EQ(Crc(std::string(32, '\xff')), 0x62a8ab43u);
+  std::string ascending;
+  for (int i = 0; i < 32; ++i) ascending.push_back(static_cast<char>(i));
+  EXPECT_EQ(Crc(ascending), 0x46dd794eu);
+  EXPECT_EQ(Crc(std::string(ascending.rbegin(), ascending.rend())), 0x113fdb5cu);
+}
+
+TEST(Crc32cOverride, ExtendingInPiecesGivesTheSame) {
+  std::string data;
+  for (int i = 0; i < 5000; ++i) data.push_back(static_cast<char>(i * 31 + i / 7));
+  const uint32_t whole = Crc(data);
+  for (size_t cut = 0; cut <= data.size(); cut += 313) {
+    const uint32_t first = rocksdb::crc32c::Extend(0, data.data(), cut);
+    EXPECT_EQ(rocksdb::crc32c::Extend(first, data.data() + cut, data.size() - cut), whole) << cut;
+  }
+}
+
+TEST(Crc32cOverride, RocksDbCallsIt) {
+  TempDir directory;
+  ResetCrc32cCalled();
+  rocksdb::Options options;
+  options.create_if_missing = true;
+  rocksdb::DB* db = nullptr;
+  ASSERT_TRUE(rocksdb::DB::Open(options, directory / "db", &db).ok());
+  std::unique_ptr<rocksdb::DB> owner(db);
+  EXPECT_TRUE(Crc32cCalled());
+}
+
+}  // namespace
+}  // namespace millrace::storage

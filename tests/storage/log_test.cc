@@ -1,1 +1,377 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <rocksdb/db.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "storage/entry_format.h"
+#include "storage/keys.h"
+#include "tests/storage/store_fixture.h"
+
+namespace millrace::storage {
+namespace {
+
+using raft::Entry;
+using raft::EntryType;
+using raft::GroupId;
+using raft::LogIndex;
+using raft::LogState;
+using raft::Offset;
+using raft::Term;
+using testing::HasSubstr;
+
+class LogTest : public StoreTest {
+ protected:
+  std::vector<int64_t> Indexes(const absl::StatusOr<std::vector<Entry>>& entries) {
+    if (!entries.ok()) {
+      ADD_FAILURE() << entries.status();
+      return {};
+    }
+    std::vector<int64_t> indexes;
+    for (const Entry& entry : *entries) indexes.push_back(entry.header.index.value());
+    return indexes;
+  }
+  std::vector<int64_t> ReadIndexes(int64_t from, int64_t end, size_t bytes_max = kAll) {
+    return Indexes(store_->Read(group_, Offset(from), Offset(end), bytes_max));
+  }
+};
+
+using Ints = std::vector<int64_t>;
+
+TEST_F(LogTest, NewLogIsEmpty) {
+  OpenStore();
+  const LogState state = State();
+  EXPECT_EQ(state.first_index, LogIndex(1));
+  EXPECT_EQ(state.last_index, LogIndex(0));
+  EXPECT_EQ(state.log_end, Offset(0));
+  EXPECT_EQ(state.bytes, 0);
+  EXPECT_EQ(ReadIndexes(0, 100), Ints{});
+  EXPECT_TRUE(absl::IsOutOfRange(store_->Read(group_, Offset(1), Offset(2), kAll).status()));
+  EXPECT_EQ(store_->TermAt(group_, LogIndex(0)).value(), Term(0));
+  EXPECT_EQ(store_->OffsetForTime(group_, 0).value(), Offset(0));
+}
+
+TEST_F(LogTest, ReadStopsAtEndAndBytesButGivesOneEntry) {
+  OpenStore();
+  WriteMany(5, {.records = 10, .bytes = 1000});
+  EXPECT_EQ(ReadIndexes(0, 50), (Ints{1, 2, 3, 4, 5}));
+  EXPECT_EQ(ReadIndexes(15, 50), (Ints{2, 3, 4, 5}));
+  EXPECT_EQ(ReadIndexes(15, 49), (Ints{2, 3, 4}));
+  EXPECT_EQ(ReadIndexes(15, 19), Ints{});
+  EXPECT_EQ(ReadIndexes(0, 50, 2500), (Ints{1, 2}));
+  EXPECT_EQ(ReadIndexes(20, 50, 10), (Ints{3}));
+  EXPECT_EQ(ReadIndexes(50, 50), Ints{});
+  const absl::Status beyond = store_->Read(group_, Offset(51), Offset(60), kAll).status();
+  EXPECT_TRUE(absl::IsOutOfRange(beyond));
+  EXPECT_THAT(std::string(beyond.message()), HasSubstr("51 is not in the log, which has 0 to 50"));
+}
+
+TEST_F(LogTest, EntriesWithoutRecordsHoldNoOffset) {
+  OpenStore();
+  WriteMany(1, {.records = 10});
+  WriteMany(2, {.records = 0, .bytes = 0});
+  WriteMany(1, {.records = 10});
+  EXPECT_EQ(ReadIndexes(9, 20), (Ints{1, 2, 3, 4}));
+  EXPECT_EQ(ReadIndexes(10, 20), (Ints{4}));
+  EXPECT_EQ(Indexes(store_->ReadEntries(group_, LogIndex(2), LogIndex(3), kAll)), (Ints{2, 3}));
+}
+
+TEST_F(LogTest, SequentialReadsFindTheirPlaceAgainAfterACut) {
+  OpenStore();
+  WriteMany(4, {.records = 10, .bytes = 2000});
+  EXPECT_EQ(ReadIndexes(0, 40, 4000), (Ints{1, 2}));  // remembers that entry 3 begins at 20
+  round_->TruncateSuffix(group_, LogIndex(2));
+  ASSERT_TRUE(store_->Write(*round_).ok());
+  WriteMany(1, {.records = 30, .bytes = 2000, .term = Term(2)});
+  EXPECT_EQ(ReadIndexes(20, 40), (Ints{2}));
+  WriteMany(3, {.records = 1, .bytes = 2000, .term = Term(2)});
+  EXPECT_EQ(ReadIndexes(20, 43), (Ints{2, 3, 4, 5}));
+}
+
+TEST_F(LogTest, SegmentsRollBySizeAndAgeAndGoWhole) {
+  OpenStore({.bytes_max = 1000, .age_ms_max = 500});
+  WriteMany(4, {.bytes = 400});                      // 2 in each segment: [1 2] [3 4]
+  WriteMany(1, {.bytes = 300, .append_time = 499});  // [5
+  WriteMany(1, {.bytes = 10, .append_time = 998});   // 6], less than 500 ms after entry 5
+  WriteMany(1, {.bytes = 10, .append_time = 1000});  // [7]
+  ASSERT_TRUE(SetLogStart(39).ok());                 // the last record of [3 4] stays readable, and so both
+  EXPECT_EQ(State().first_index, LogIndex(3));
+  EXPECT_EQ(State().bytes, 1120);
+  ASSERT_TRUE(SetLogStart(40).ok());
+  EXPECT_EQ(State().first_index, LogIndex(5));
+  ASSERT_TRUE(SetLogStart(60).ok());
+  EXPECT_EQ(State().first_index, LogIndex(7));
+  EXPECT_EQ(ReadIndexes(60, 70), (Ints{7}));
+  EXPECT_TRUE(absl::IsOutOfRange(store_->Read(group_, Offset(59), Offset(70), kAll).status()));
+  EXPECT_EQ(store_->TermAt(group_, LogIndex(6)).value(), Term(1));
+  EXPECT_TRUE(absl::IsOutOfRange(store_->TermAt(group_, LogIndex(5)).status()));
+  Reopen();
+  EXPECT_EQ(State().first_index, LogIndex(7));
+  EXPECT_EQ(State().log_start, Offset(60));
+  EXPECT_EQ(store_->TermAt(group_, LogIndex(6)).value(), Term(1));
+}
+
+TEST_F(LogTest, LogStartWithinAnEntrySurvivesAndNeverGoesBack) {
+  OpenStore();
+  WriteMany(3, {.records = 10});
+  ASSERT_TRUE(SetLogStart(15).ok());
+  ASSERT_TRUE(SetLogStart(12).ok());
+  Reopen();
+  EXPECT_EQ(State().log_start, Offset(15));
+  EXPECT_EQ(State().first_index, LogIndex(1));
+  EXPECT_EQ(ReadIndexes(15, 30), (Ints{2, 3}));
+  EXPECT_TRUE(absl::IsOutOfRange(store_->Read(group_, Offset(14), Offset(30), kAll).status()));
+}
+
+TEST_F(LogTest, TrimToTheEndLeavesOnlyWhatMayBeUncommitted) {
+  OpenStore();
+  WriteMany(3, {.records = 10, .term = Term(4)});
+  WriteMany(1, {.records = 0, .bytes = 5, .term = Term(5)});  // a new leader's first entry
+  ASSERT_TRUE(SetLogStart(30).ok());
+  EXPECT_EQ(State().first_index, LogIndex(4));
+  EXPECT_EQ(State().bytes, 5);
+  EXPECT_EQ(store_->TermAt(group_, LogIndex(3)).value(), Term(4));
+  Reopen();
+  EXPECT_EQ(State().first_index, LogIndex(4));
+  EXPECT_EQ(State().bytes, 5);
+
+  const LogState before = State();
+  round_->SetHardState(group_, {.term = Term(5), .commit = LogIndex(4)});
+  ASSERT_TRUE(store_->Write(*round_).ok());
+  WriteMany(1, {.records = 1, .term = Term(5)});
+  ASSERT_TRUE(SetLogStart(31).ok());
+  EXPECT_EQ(State().first_index, LogIndex(6));
+  EXPECT_EQ(State().last_index, LogIndex(5));
+  EXPECT_EQ(State().bytes, 0);
+  EXPECT_NE(State().chain, before.chain);
+  Reopen();
+  EXPECT_EQ(State().last_index, LogIndex(5));
+  EXPECT_EQ(State().last_term, Term(5));
+  EXPECT_EQ(State().log_end, Offset(31));
+  WriteMany(1, {.records = 2, .term = Term(6)});
+  EXPECT_EQ(ReadIndexes(31, 33), (Ints{6}));
+}
+
+TEST_F(LogTest, TruncationReopensSealedSegments) {
+  OpenStore({.bytes_max = 1000});
+  WriteMany(9, {.records = 10, .bytes = 400});  // [1 2] [3 4] [5 6] [7 8] [9]
+  round_->TruncateSuffix(group_, LogIndex(4));
+  ASSERT_TRUE(store_->Write(*round_).ok());
+  EXPECT_EQ(State().last_index, LogIndex(3));
+  EXPECT_EQ(State().bytes, 1200);
+  WriteMany(2, {.records = 5, .bytes = 300, .term = Term(2)});  // fit: [1 2] [3 4' 5']
+  ASSERT_TRUE(SetLogStart(20).ok());
+  EXPECT_EQ(State().first_index, LogIndex(3));
+  EXPECT_EQ(ReadIndexes(20, 40), (Ints{3, 4, 5}));
+  Reopen();
+  EXPECT_EQ(ReadIndexes(20, 40), (Ints{3, 4, 5}));
+  EXPECT_EQ(store_->TermAt(group_, LogIndex(3)).value(), Term(1));
+  EXPECT_EQ(store_->TermAt(group_, LogIndex(4)).value(), Term(2));
+}
+
+TEST_F(LogTest, OffsetIsFoundByTimeWhateverTheOrderOfTimestamps) {
+  OpenStore({.bytes_max = 20000});
+  for (int64_t i = 0; i < 600; ++i) {
+    // Rising on the whole, every seventh far behind, one far ahead.
+    const int64_t timestamp = i == 300 ? 100000 : i % 7 == 3 ? 5 : 1000 + i;
+    ASSERT_TRUE(Write({.records = 2, .bytes = 100, .timestamp = timestamp}).ok());
+  }
+  for (int restarts = 0; restarts < 2; ++restarts) {
+    EXPECT_EQ(store_->OffsetForTime(group_, 0).value(), Offset(0));
+    EXPECT_EQ(store_->OffsetForTime(group_, 1001).value(), Offset(2));
+    EXPECT_EQ(store_->OffsetForTime(group_, 1003).value(), Offset(8));    // entry 3 carries 5
+    EXPECT_EQ(store_->OffsetForTime(group_, 1299).value(), Offset(598));
+    EXPECT_EQ(store_->OffsetForTime(group_, 1400).value(), Offset(600));  // the one that is far ahead
+    EXPECT_EQ(store_->OffsetForTime(group_, 100001).value(), Offset(1200));
+    Reopen();
+  }
+  ASSERT_TRUE(SetLogStart(603).ok());  // within entry 301, past the one far ahead
+  EXPECT_EQ(store_->OffsetForTime(group_, 0).value(), Offset(603));
+  EXPECT_EQ(store_->OffsetForTime(group_, 1400).value(), Offset(800));
+  EXPECT_EQ(store_->OffsetForTime(group_, 1600).value(), Offset(1200));
+}
+
+TEST_F(LogTest, ValuesLieBesideALogAndGoWithIt) {
+  OpenStore();
+  ASSERT_TRUE(store_->Create(GroupId(2), {}).ok());
+  ASSERT_TRUE(store_->Open(GroupId(2)).ok());
+  round_->PutValue(group_, "a", "1");
+  round_->PutValue(group_, "b", std::string(5000, 'x'));
+  round_->PutValue(GroupId(2), "a", "other");
+  round_->DeleteValue(group_, "a");
+  ASSERT_TRUE(store_->Write(*round_).ok());
+  Reopen();
+  const auto values = store_->Values(group_).value();
+  ASSERT_EQ(values.size(), 1u);
+  EXPECT_EQ(values[0].first, "b");
+  EXPECT_EQ(values[0].second, std::string(5000, 'x'));
+  ASSERT_TRUE(store_->Remove(group_).ok());
+  ASSERT_TRUE(store_->Create(group_, {}).ok());
+  ASSERT_TRUE(store_->Open(group_).ok());
+  EXPECT_TRUE(store_->Values(group_).value().empty());
+}
+
+TEST_F(LogTest, RemovedLogIsGoneForReadersAndForWhatWasStaged) {
+  OpenStore();
+  WriteMany(3, {.bytes = 5000});
+  ASSERT_TRUE(store_->Create(GroupId(2), {}).ok());
+  ASSERT_TRUE(store_->Open(GroupId(2)).ok());
+  round_->PutValue(group_, "late", "1");
+  round_->PutValue(GroupId(2), "kept", "1");
+  ASSERT_TRUE(store_->Remove(group_).ok());
+  ASSERT_TRUE(store_->Write(*round_).ok());
+  EXPECT_EQ(store_->Values(GroupId(2)).value().size(), 1u);
+  EXPECT_TRUE(absl::IsNotFound(store_->Read(group_, Offset(0), Offset(30), kAll).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Values(group_).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Open(group_).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Remove(group_)));
+  EXPECT_EQ(store_->List().value(), std::vector<GroupId>{GroupId(2)});
+  std::vector<Entry> entries;
+  EXPECT_FALSE(store_->ReadCached(group_, Offset(0), Offset(30), kAll, &entries));
+}
+
+TEST_F(LogTest, PayloadsOfEverySizeAndShapeComeBack) {
+  OpenStore();
+  std::vector<absl::Cord> payloads;
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{1023 - kStoredHeaderBytes}, size_t{1024}, size_t{4096}, size_t{70000},
+                            size_t{3 << 20}}) {
+    absl::Cord payload;
+    while (payload.size() < size) payload.Append(std::string(std::min(size - payload.size(), size / 3 + 1), 'p'));
+    payloads.push_back(payload);
+    Entry entry;
+    entry.header.index = State().last_index + 1;
+    entry.header.base_offset = State().log_end;
+    entry.header.record_count = 1;
+    entry.payload = payload;
+    round_->Append(group_, entry);
+    ASSERT_TRUE(store_->Write(*round_).ok());
+  }
+  for (int restarts = 0; restarts < 2; ++restarts) {
+    const auto entries = store_->Read(group_, Offset(0), State().log_end, kAll);
+    ASSERT_TRUE(entries.ok());
+    ASSERT_EQ(entries->size(), payloads.size());
+    for (size_t i = 0; i < payloads.size(); ++i) EXPECT_EQ((*entries)[i].payload, payloads[i]);
+    Reopen();
+  }
+}
+
+TEST_F(LogTest, DamagedEntryCostsItselfOnly) {
+  OpenStore();
+  WriteMany(3, {.records = 10, .bytes = 3000});
+  round_.reset();
+  ASSERT_TRUE(store_->Close().ok());
+  store_.reset();
+  {
+    rocksdb::Options options;
+    options.enable_blob_files = true;
+    rocksdb::DB* raw = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open(options, options_.directory, &raw).ok());
+    std::unique_ptr<rocksdb::DB> db(raw);
+    const std::string key(EntryKey(group_, LogIndex(2), Offset(10)).view());
+    std::string value;
+    ASSERT_TRUE(db->Get(rocksdb::ReadOptions(), key, &value).ok());
+    value[20] = static_cast<char>(value[20] ^ 1);
+    ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), key, value).ok());
+  }
+  OpenStore();
+  EXPECT_EQ(ReadIndexes(0, 30), (Ints{1}));
+  const absl::Status damaged = store_->Read(group_, Offset(10), Offset(30), kAll).status();
+  EXPECT_TRUE(absl::IsDataLoss(damaged)) << damaged;
+  EXPECT_THAT(std::string(damaged.message()), HasSubstr("group 1 entry 2"));
+  EXPECT_EQ(ReadIndexes(20, 30), (Ints{3}));
+  EXPECT_TRUE(absl::IsDataLoss(store_->ReadEntries(group_, LogIndex(2), LogIndex(3), kAll).status()));
+}
+
+TEST_F(LogTest, WritersOfDifferentGroupsAndReadersWorkAtOnce) {
+  constexpr int kWriters = 3;
+  constexpr int kEntries = 300;
+  options_.cache_bytes = 100 << 10;
+  options_.memory_bytes = 4 << 20;
+  OpenStore();
+  std::vector<std::thread> threads;
+  for (int w = 0; w < kWriters; ++w) {
+    const GroupId group(10 + w);
+    ASSERT_TRUE(store_->Create(group, {.bytes_max = 50000}).ok());
+    ASSERT_TRUE(store_->Open(group).ok());
+    threads.emplace_back([this, group] {
+      auto round = store_->NewRound();
+      for (int i = 0; i < kEntries; ++i) {
+        Entry entry;
+        entry.header.index = LogIndex(i + 1);
+        entry.header.base_offset = Offset(i);
+        entry.header.record_count = 1;
+        entry.payload = absl::Cord(std::string(3000, 'x'));
+        round->Append(group, std::move(entry));
+        if (i % 50 == 49) round->SetLogStart(group, Offset(i - 40));
+        ASSERT_TRUE(store_->Write(*round).ok());
+        std::vector<Entry> cached;
+        ASSERT_TRUE(store_->ReadCached(group, Offset(i), Offset(i + 1), kAll, &cached));
+        ASSERT_EQ(cached.size(), 1u);
+      }
+    });
+    threads.emplace_back([this, group] {
+      for (Offset next; next < Offset(kEntries);) {
+        auto entries = store_->Read(group, next, Offset(kEntries), 20000);
+        if (absl::IsOutOfRange(entries.status())) {
+          next = std::max(next, store_->State(group).log_start);
+          continue;
+        }
+        ASSERT_TRUE(entries.ok()) << entries.status();
+        if (!entries->empty()) next = entries->back().header.end_offset();
+      }
+    });
+  }
+  threads.emplace_back([this] {
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE(SyncNow().ok());
+  });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LE(store_->Stats().cached_bytes, options_.cache_bytes);
+}
+
+TEST_F(LogTest, ManyLogsAreOpenedOneByOne) {
+  OpenStore();
+  std::unique_ptr<raft::Round> round = store_->NewRound();
+  for (int64_t i = 2; i <= 2000; ++i) {
+    ASSERT_TRUE(store_->Create(GroupId(i), {}).ok());
+    ASSERT_TRUE(store_->Open(GroupId(i)).ok());
+    Entry entry;
+    entry.header.index = LogIndex(1);
+    entry.header.record_count = static_cast<int32_t>(i);
+    round->Append(GroupId(i), std::move(entry));
+  }
+  ASSERT_TRUE(store_->Write(*round).ok());
+  round.reset();
+  Reopen();
+  EXPECT_EQ(store_->List().value().size(), 2000u);
+  for (int64_t i = 2; i <= 2000; ++i) ASSERT_EQ(store_->Open(GroupId(i)).value().log_end, Offset(i));
+}
+
+using LogDeathTest = LogTest;
+
+TEST_F(LogDeathTest, WhatDoesNotFollowTheLogIsABug) {
+  OpenStore();
+  WriteMany(2, {});
+  Entry entry;
+  entry.header.index = LogIndex(4);
+  entry.header.base_offset = Offset(20);
+  EXPECT_DEATH(
+      {
+        round_->Append(group_, entry);
+        (void)store_->Write(*round_);
+      },
+      "group 1");
+  round_->SetHardState(group_, {.term = Term(1), .commit = LogIndex(2)});
+  ASSERT_TRUE(store_->Write(*round_).ok());
+  EXPECT_DEATH(
+      {
+        round_->TruncateSuffix(group_, LogIndex(2));
+        (void)store_->Write(*round_);
+      },
+      "committed");
+}
+
+}  // namespace
+}  // namespace millrace::storage

@@ -1,1 +1,274 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <rocksdb/db.h>
+
+#include "storage/file_system.h"
+#include "storage/keys.h"
+#include "tests/storage/faulty_file_system.h"
+#include "tests/storage/store_fixture.h"
+
+namespace millrace::storage {
+namespace {
+
+using raft::Offset;
+using testing::HasSubstr;
+
+class OpenTest : public StoreTest {
+ protected:
+  std::string MessageOf(const absl::Status& status) { return std::string(status.message()); }
+  absl::Status OpenStatus() { return RocksLogStore::Open(options_).status(); }
+};
+
+TEST_F(OpenTest, StoreIsCleanOnlyAfterClose) {
+  OpenStore();
+  EXPECT_TRUE(store_->opened_clean());
+  Reopen();
+  EXPECT_FALSE(store_->opened_clean());
+  EXPECT_FALSE(store_->os_crashed());
+  ASSERT_TRUE(store_->Close().ok());
+  Reopen();
+  EXPECT_TRUE(store_->opened_clean());
+}
+
+TEST_F(OpenTest, ChangedBootWithoutCleanMarkIsACrashOfTheMachine) {
+  options_.boot_id = "monday";
+  OpenStore();
+  ASSERT_TRUE(store_->Close().ok());
+  options_.boot_id = "tuesday";
+  Reopen();
+  EXPECT_FALSE(store_->os_crashed());
+  options_.boot_id = "wednesday";
+  Reopen();
+  EXPECT_TRUE(store_->os_crashed());
+  EXPECT_FALSE(store_->opened_clean());
+  Reopen();
+  EXPECT_FALSE(store_->os_crashed());
+}
+
+TEST_F(OpenTest, CloseLeavesNothingToReplay) {
+  OpenStore();
+  WriteMany(10, {.bytes = 100000});
+  ASSERT_TRUE(store_->Close().ok());
+  Reopen();
+  EXPECT_LT(store_->Stats().memtable_bytes, 100000u);
+  EXPECT_EQ(State().log_end, Offset(100));
+}
+
+TEST_F(OpenTest, SecondStoreInThisProcessIsRefused) {
+  OpenStore();
+  const absl::Status status = OpenStatus();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(MessageOf(status), HasSubstr("already open in this process"));
+  ASSERT_TRUE(Write({}).ok());
+}
+
+// Another process holds the lock: a child that does nothing else.
+TEST_F(OpenTest, DirectoryInUseNamesTheOtherProcess) {
+  OpenStore();
+  ASSERT_TRUE(store_->Close().ok());
+  round_.reset();
+  store_.reset();
+  int ready[2];
+  int finish[2];
+  ASSERT_EQ(pipe(ready), 0);
+  ASSERT_EQ(pipe(finish), 0);
+  const std::string lock_file = options_.directory + "/LOCK";
+  const pid_t child = fork();
+  if (child == 0) {
+    const int fd = open(lock_file.c_str(), O_RDWR);
+    struct flock lock = {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    char byte = fcntl(fd, F_SETLK, &lock) == 0 ? 'y' : 'n';
+    close(finish[1]);
+    if (write(ready[1], &byte, 1) != 1 || read(finish[0], &byte, 1) != 0) _exit(1);
+    _exit(0);
+  }
+  close(finish[0]);
+  char byte = 0;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  ASSERT_EQ(byte, 'y');
+  const absl::Status status = OpenStatus();
+  close(finish[1]);
+  int exit_status;
+  waitpid(child, &exit_status, 0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(MessageOf(status), HasSubstr("in use by process " + std::to_string(child)));
+  EXPECT_THAT(MessageOf(status), HasSubstr(options_.directory));
+}
+
+TEST_F(OpenTest, NewerFormatIsRefused) {
+  OpenStore();
+  ASSERT_TRUE(store_->Close().ok());
+  round_.reset();
+  store_.reset();
+  {
+    rocksdb::Options options;
+    rocksdb::DB* raw = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open(options, options_.directory, &raw).ok());
+    std::unique_ptr<rocksdb::DB> db(raw);
+    ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), FormatVersionKey(), "2").ok());
+  }
+  const absl::Status status = OpenStatus();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(MessageOf(status), HasSubstr("format 2, written by a newer release"));
+}
+
+TEST_F(OpenTest, DirectoriesThatCannotBeUsedSayWhatToDo) {
+  options_.directory = "";
+  EXPECT_TRUE(absl::IsInvalidArgument(OpenStatus()));
+
+  options_.directory = directory_ / "missing";
+  options_.create_if_missing = false;
+  EXPECT_TRUE(absl::IsNotFound(OpenStatus()));
+  EXPECT_THAT(MessageOf(OpenStatus()), HasSubstr("No such file or directory"));
+
+  options_.create_if_missing = true;
+  options_.directory = directory_ / "no/parent";
+  EXPECT_TRUE(absl::IsFailedPrecondition(OpenStatus()));
+
+  options_.directory = directory_ / "file";
+  std::ofstream(options_.directory) << "x";
+  EXPECT_TRUE(absl::IsFailedPrecondition(OpenStatus()));
+  EXPECT_THAT(MessageOf(OpenStatus()), HasSubstr("is not a directory"));
+}
+
+TEST_F(OpenTest, UnwritableDirectoryIsRefused) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may write anywhere";
+  options_.directory = directory_ / "locked";
+  ASSERT_EQ(mkdir(options_.directory.c_str(), 0500), 0);
+  EXPECT_THAT(MessageOf(OpenStatus()), HasSubstr("cannot be written to"));
+}
+
+TEST_F(OpenTest, DamagedManifestIsDataLoss) {
+  OpenStore();
+  WriteMany(1, {});
+  ASSERT_TRUE(store_->Close().ok());
+  round_.reset();
+  store_.reset();
+  std::ofstream(options_.directory + "/CURRENT") << "MANIFEST-999999\n";
+  const absl::Status status = OpenStatus();
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(MessageOf(status), HasSubstr(options_.directory));
+}
+
+class FaultTest : public StoreTest {
+ protected:
+  FaultTest() {
+    options_.file_system = files_;
+    options_.memory_bytes = 4 << 20;
+    options_.on_fatal = [this](absl::Status status) {
+      ++fatal_calls_;
+      fatal_ = std::move(status);
+    };
+  }
+
+  void ExpectPoisoned() {
+    files_->Mend();
+    EXPECT_EQ(fatal_calls_, 1);
+    EXPECT_FALSE(fatal_.ok());
+    EXPECT_EQ(Write({}), fatal_);
+    EXPECT_EQ(SyncNow(), fatal_);
+    EXPECT_EQ(store_->Read(group_, Offset(0), Offset(1), kAll).status(), fatal_);
+    EXPECT_EQ(store_->Create(raft::GroupId(9), {}), fatal_);
+    EXPECT_EQ(store_->List().status(), fatal_);
+    EXPECT_EQ(store_->Close(), fatal_);
+    EXPECT_EQ(fatal_calls_, 1);
+  }
+
+  const std::shared_ptr<FaultyFileSystem> files_ = std::make_shared<FaultyFileSystem>();
+  std::atomic<int> fatal_calls_{0};
+  absl::Status fatal_;
+};
+
+TEST_F(FaultTest, FailedSyncPoisonsTheStore) {
+  OpenStore();
+  WriteMany(3, {});
+  ASSERT_TRUE(SyncNow().ok());
+  WriteMany(1, {});
+  files_->FailSyncs(FileKind::kWal);
+  const absl::Status failed = SyncNow();
+  EXPECT_THAT(std::string(failed.message()), HasSubstr("lost a page"));
+  EXPECT_THAT(std::string(failed.message()), HasSubstr("the broker must stop"));
+  ExpectPoisoned();
+}
+
+TEST_F(FaultTest, FailedWritePoisonsTheStoreAndChangesNothing) {
+  OpenStore();
+  WriteMany(3, {.records = 10});
+  files_->FailWrites(FileKind::kWal);
+  EXPECT_FALSE(Write({.records = 10}).ok());
+  EXPECT_EQ(State().log_end, Offset(30));
+  ExpectPoisoned();
+  Reopen();
+  EXPECT_EQ(State().log_end, Offset(30));
+}
+
+TEST_F(FaultTest, FailedFlushPoisonsTheStore) {
+  OpenStore();
+  files_->FailWrites(FileKind::kBlob);
+  absl::Status status;
+  for (int i = 0; i < 2000 && status.ok(); ++i) status = Write({.bytes = 20000});
+  EXPECT_FALSE(status.ok());
+  ExpectPoisoned();
+  Reopen();
+  EXPECT_GT(State().log_end, Offset(0));
+}
+
+TEST_F(OpenTest, OneSyncServesAllWhoAskedDuringThePreviousOne) {
+  OpenStore();
+  WriteMany(1, {});
+  constexpr int kRequests = 100;
+  std::promise<void> may_go_on;
+  std::promise<void> all_done;
+  std::atomic<int> done = 0;
+  store_->Sync([&](absl::Status) { may_go_on.get_future().wait(); });
+  for (int i = 0; i < kRequests; ++i) {
+    store_->Sync([&](absl::Status status) {
+      EXPECT_TRUE(status.ok());
+      if (++done == kRequests) all_done.set_value();
+    });
+  }
+  may_go_on.set_value();
+  all_done.get_future().wait();
+  EXPECT_LE(store_->Stats().syncs, 2u);
+}
+
+TEST_F(OpenTest, StatsCountWhatGoesToWhichFiles) {
+  options_.memory_bytes = 4 << 20;
+  OpenStore();
+  WriteMany(100, {.bytes = 50000});
+  ASSERT_TRUE(SyncNow().ok());
+  const StoreStats stats = store_->Stats();
+  EXPECT_EQ(stats.rounds, 100u);
+  EXPECT_EQ(stats.entry_bytes, 5'000'000u);
+  EXPECT_EQ(stats.syncs, 1u);
+  EXPECT_GT(stats.wal_bytes_written, 5'000'000u);
+  EXPECT_LT(stats.wal_bytes_written, 5'200'000u);
+  EXPECT_GT(stats.cached_bytes, 5'000'000u);
+  EXPECT_GT(stats.file_syncs, 0u);
+  EXPECT_GT(stats.wal_file_bytes, 0u);
+}
+
+TEST(FileSystem, KindsAreKnownByName) {
+  EXPECT_EQ(KindOfFile("/data/store/000012.log"), FileKind::kWal);
+  EXPECT_EQ(KindOfFile("/data/store/000012.blob"), FileKind::kBlob);
+  EXPECT_EQ(KindOfFile("/data/store/000012.sst"), FileKind::kSst);
+  EXPECT_EQ(KindOfFile("/data/store/MANIFEST-000004"), FileKind::kManifest);
+  EXPECT_EQ(KindOfFile("/data/store.log/CURRENT"), FileKind::kOther);
+  EXPECT_EQ(KindOfFile("LOG"), FileKind::kOther);
+}
+
+}  // namespace
+}  // namespace millrace::storage
