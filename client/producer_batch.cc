@@ -4,14 +4,15 @@
 
 namespace millrace::client {
 
-void ProducerBatch::Compress(Codec codec) {
+void ProducerBatch::Compress() {
   record_count_ = builder_.record_count();
-  bytes_ = builder_.Finish({.codec = codec});
+  bytes_ = builder_.Finish({.codec = codec_});
 }
 
 void ProducerBatch::Stamp(control::ProducerIdentity producer, int32_t base_sequence) {
   stamped = true;
   base_sequence_ = base_sequence;
+  if (!builder_.empty() && codec_ != Codec::kNone) Compress();
   if (!builder_.empty()) {
     record_count_ = builder_.record_count();
     bytes_ = builder_.Finish(

@@ -21,8 +21,9 @@ struct PartitionQueue;
 class ProducerBatch {
  public:
   // reserve: bytes to allocate at once for records.
-  ProducerBatch(PartitionQueue* partition, std::chrono::nanoseconds created, uint64_t flush_epoch, size_t reserve)
-      : partition(partition), created(created), flush_epoch(flush_epoch), builder_(reserve) {}
+  ProducerBatch(PartitionQueue* partition, Codec codec, std::chrono::nanoseconds created, uint64_t flush_epoch,
+                size_t reserve)
+      : partition(partition), created(created), flush_epoch(flush_epoch), codec_(codec), builder_(reserve) {}
 
   void Add(const RecordView& record, DeliveryCallback* callback) {
     if (callback != nullptr && *callback) callbacks_.push_back({builder_.record_count(), std::move(*callback)});
@@ -32,8 +33,8 @@ class ProducerBatch {
   // While records are added.
   int64_t payload_bytes() const { return static_cast<int64_t>(builder_.payload_bytes()); }
 
-  // No more records. Compresses, which takes long: not under a lock.
-  void Compress(Codec codec);
+  // No more records. Takes long: not under a lock. Stamp() does it where it was not done.
+  void Compress();
 
   // Gives the batch its place in the producer's sequence and makes its bytes. May be called again, with another place.
   void Stamp(control::ProducerIdentity producer, int32_t base_sequence);
@@ -65,6 +66,7 @@ class ProducerBatch {
     DeliveryCallback call;
   };
 
+  const Codec codec_;
   BatchBuilder builder_;
   std::vector<Callback> callbacks_;
   int32_t record_count_ = 0;  // once the builder is empty

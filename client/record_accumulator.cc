@@ -145,7 +145,8 @@ PartitionQueue* RecordAccumulator::PickPartition(const Input& input, TopicQueues
 void RecordAccumulator::OpenBatch(PartitionQueue& partition) {
   const auto limit = static_cast<size_t>(partition.topic->batch_bytes_max);
   const size_t reserve = partition.last_batch_bytes == 0 ? kFirstReserve : partition.last_batch_bytes;
-  partition.open = std::make_unique<ProducerBatch>(&partition, clock_.Monotonic(), epoch_, std::min(reserve, limit));
+  partition.open = std::make_unique<ProducerBatch>(&partition, options_.codec, clock_.Monotonic(), epoch_,
+                                                   std::min(reserve, limit));
   ++pending_by_epoch_[epoch_];
 }
 
@@ -173,7 +174,7 @@ void RecordAccumulator::Seal(PartitionQueue& partition, Lock& lock) {
   }
   // The place in the queue is taken; the long work is done here, on the sender's thread, without the lock.
   lock.unlock();
-  batch->Compress(options_.codec);
+  batch->Compress();
   lock.lock();
   batch->ready = true;
 }

@@ -1,0 +1,127 @@
+#include "client/control_client.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+
+#include "tests/support/sim_executor.h"
+
+namespace millrace {
+namespace {
+
+using client::ControlClient;
+using client::Repeat;
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// Answers calls from a list, and notes where they went.
+class ScriptedTransport : public ClientTransport {
+ public:
+  explicit ScriptedTransport(SimExecutor& executor) : executor_(executor) {}
+
+  std::unique_ptr<Stream> OpenStream(const std::string&, const std::string&, StreamHandler*) override { return nullptr; }
+  void Call(const std::string& address, const std::string&, absl::Cord, std::chrono::nanoseconds,
+            std::function<void(CallReply)> done) override {
+    called.push_back(address);
+    CallReply reply = answers.empty() ? fallback : answers.front();
+    if (!answers.empty()) answers.pop_front();
+    executor_.Post([done = std::move(done), reply = std::move(reply)] { done(reply); });
+  }
+
+  std::vector<std::string> called;
+  std::deque<CallReply> answers;
+  CallReply fallback;
+
+ private:
+  SimExecutor& executor_;
+};
+
+CallReply Failure(int32_t code, bool retriable, bool may_have_happened) {
+  CallReply reply;
+  reply.end.status = absl::UnavailableError("x");
+  reply.end.error = {
+      .code = code, .message = "said so", .retriable = retriable, .may_have_happened = may_have_happened};
+  return reply;
+}
+
+CallReply Refused() { return Failure(13, true, false); }
+CallReply Broken() { return Failure(13, true, true); }
+
+class ControlTest : public testing::Test {
+ protected:
+  absl::StatusOr<absl::Cord> Call(Repeat repeat, std::vector<std::string> addresses = {"a:1", "b:1"}) {
+    ControlClient control({executor.clock(), executor, random, transport}, options, std::move(addresses));
+    std::optional<absl::StatusOr<absl::Cord>> result;
+    control.Call("/m", absl::Cord(), {.timeout = seconds(10), .repeat = repeat},
+                 [&](absl::StatusOr<absl::Cord> reply) { result = std::move(reply); });
+    executor.Advance(seconds(60));
+    return result.value_or(absl::InternalError("never answered"));
+  }
+
+  SimExecutor executor;
+  SimRandom random{1};
+  ScriptedTransport transport{executor};
+  ClientOptions options;
+};
+
+TEST_F(ControlTest, NextAddressIsTriedWhenOneCannotBeConnected) {
+  transport.answers = {Refused(), {{}, absl::Cord("yes")}};
+  EXPECT_EQ(*Call(Repeat::kIfNotSent), "yes");
+  EXPECT_THAT(transport.called, ElementsAre("a:1", "b:1"));
+}
+
+TEST_F(ControlTest, CallThatMayHaveHappenedIsRepeatedOnlyIfThatIsSafe) {
+  transport.answers = {Broken(), {{}, absl::Cord("yes")}};
+  EXPECT_EQ(*Call(Repeat::kSafe), "yes");
+  transport.called.clear();
+  transport.answers = {Broken(), {{}, absl::Cord("yes")}};
+  const Error error = ErrorFrom(Call(Repeat::kIfNotSent).status());
+  EXPECT_EQ(error.code, ErrorCode::kNetworkException);
+  EXPECT_TRUE(error.may_have_happened);
+  EXPECT_EQ(transport.called.size(), 1u);
+}
+
+TEST_F(ControlTest, FinalErrorsAreGivenAsTheyAre) {
+  transport.fallback = Failure(36, false, false);
+  const Error error = ErrorFrom(Call(Repeat::kSafe).status());
+  EXPECT_EQ(error.code, ErrorCode::kTopicAlreadyExists);
+  EXPECT_EQ(error.message, "said so");
+  EXPECT_EQ(transport.called.size(), 1u);
+}
+
+TEST_F(ControlTest, UnknownTopicIsNotWaitedForThoughItIsRetriable) {
+  transport.fallback = Failure(3, true, false);
+  EXPECT_EQ(ErrorFrom(Call(Repeat::kSafe).status()).code, ErrorCode::kUnknownTopicOrPartition);
+  EXPECT_EQ(transport.called.size(), 1u);
+}
+
+TEST_F(ControlTest, UnreachableClusterIsReportedSoonAndNamed) {
+  transport.fallback = Refused();
+  const auto begun = executor.clock().Monotonic();
+  std::optional<std::chrono::nanoseconds> answered;
+  ControlClient control({executor.clock(), executor, random, transport}, options, {"a:1", "b:1"});
+  Error error;
+  control.Call("/m", absl::Cord(), {.timeout = seconds(10), .repeat = Repeat::kIfNotSent},
+               [&](absl::StatusOr<absl::Cord> reply) {
+                 error = ErrorFrom(reply.status());
+                 answered = executor.clock().Monotonic() - begun;
+               });
+  executor.Advance(seconds(20));
+  ASSERT_TRUE(answered);
+  EXPECT_LE(*answered, seconds(2));
+  EXPECT_EQ(error.code, ErrorCode::kNetworkException);
+  EXPECT_FALSE(error.may_have_happened);
+  EXPECT_THAT(error.message, HasSubstr("a:1, b:1"));
+  EXPECT_GT(transport.called.size(), 4u);
+}
+
+TEST_F(ControlTest, BrokerThatIsBusyIsAskedUntilTheTimeOut) {
+  transport.fallback = Failure(5, true, false);
+  EXPECT_EQ(ErrorFrom(Call(Repeat::kSafe).status()).code, ErrorCode::kLeaderNotAvailable);
+  EXPECT_GT(transport.called.size(), 8u);
+}
+
+}  // namespace
+}  // namespace millrace
