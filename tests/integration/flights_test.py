@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 SAMPLE = Path(__file__).resolve().parents[2] / "deploy/sample/flights-2013-sample.jsonl.gz"
@@ -139,15 +140,21 @@ def check_acked(stream, topic, reply):
 
 
 def produce_through_kill(broker, stream, topic):
-    """Kills the broker once the first records are in and the file is still coming."""
-    middle = len(stream.lines) // 2
+    """Kills the broker once the first third is on its way and while the second streams in; the last comes after the restart."""
+    third = len(stream.lines) // 3
     with subprocess.Popen(broker.command("produce", topic, *PRODUCE), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as producer:
-        producer.stdin.write(b"".join(stream.lines[:middle]))
-        producer.stdin.flush()
+        def feed(begin, end):
+            producer.stdin.write(b"".join(stream.lines[begin:end]))
+            producer.stdin.flush()
+
+        feed(0, third)
         while sum(p["latest"] for p in json.loads(broker.run("offsets", topic, "--output", "json"))) == 0:
             pass
+        feeder = threading.Thread(target=feed, args=(third, 2 * third))
+        feeder.start()
         broker.restart(signal.SIGKILL)
-        producer.stdin.write(b"".join(stream.lines[middle:]))
+        feeder.join()
+        feed(2 * third, len(stream.lines))
         producer.stdin.close()
         reply = producer.stdout.read()
     if producer.returncode != 0:
