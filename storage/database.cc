@@ -38,9 +38,10 @@ class FailureListener : public rocksdb::EventListener {
   FailureListener(std::string directory, StoreHealth& health) : directory_(std::move(directory)), health_(health) {}
 
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
-    health_.Fail(absl::InternalError(
-        absl::StrCat("background work of the store in ", directory_, " failed: ", error->ToString(),
-                     "; what reached the disk is unknown, so the broker must stop: mend the cause and start it again")))
+    health_
+        .Fail(absl::InternalError(absl::StrCat(
+            "background work of the store in ", directory_, " failed: ", error->ToString(),
+            "; what reached the disk is unknown, so the broker must stop: mend the cause and start it again")))
         .IgnoreError();  // the handler was told
   }
 
@@ -116,14 +117,15 @@ absl::Status PrepareDirectory(const std::string& directory, bool create_if_missi
                                               "; check the path, or make the directory"));
     }
     if (mkdir(directory.c_str(), 0700) != 0) {
-      return absl::FailedPreconditionError(absl::StrCat("the store's directory ", directory, " cannot be made: ",
-                                                        strerror(errno),
+      return absl::FailedPreconditionError(absl::StrCat("the store's directory ", directory,
+                                                        " cannot be made: ", strerror(errno),
                                                         "; make it, owned by the user that runs the broker"));
     }
     return absl::OkStatus();
   }
   if (!S_ISDIR(info.st_mode)) {
-    return absl::FailedPreconditionError(absl::StrCat(directory, " is not a directory; choose another path for the store"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(directory, " is not a directory; choose another path for the store"));
   }
   if (access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
     return absl::FailedPreconditionError(absl::StrCat("the store's directory ", directory, " cannot be written to: ",
@@ -151,14 +153,14 @@ absl::Status OpenError(const std::string& directory, const rocksdb::Status& stat
   }
   if (status.IsIOError() && absl::StrContains(text, "/LOCK")) {
     std::optional<pid_t> holder = LockHolder(directory);
-    return absl::FailedPreconditionError(
-        absl::StrCat("the store in ", directory, " is in use by ",
-                     holder ? absl::StrCat("process ", *holder) : "another process",
-                     "; stop that broker, or choose another data directory"));
+    return absl::FailedPreconditionError(absl::StrCat("the store in ", directory, " is in use by ",
+                                                      holder ? absl::StrCat("process ", *holder) : "another process",
+                                                      "; stop that broker, or choose another data directory"));
   }
   if (status.IsCorruption()) {
-    return absl::DataLossError(absl::StrCat("the store in ", directory, " is damaged: ", text,
-                                            "; restore the directory, or start with an empty one and let replicas refill it"));
+    return absl::DataLossError(
+        absl::StrCat("the store in ", directory, " is damaged: ", text,
+                     "; restore the directory, or start with an empty one and let replicas refill it"));
   }
   return absl::FailedPreconditionError(
       absl::StrCat("the store in ", directory, " cannot be opened: ", text, "; mend the cause and start again"));
@@ -182,8 +184,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
 
   std::unique_ptr<Database> database(new Database);
   database->directory_ = options.directory;
-  database->files_ = std::make_shared<StoreFileSystem>(
-      options.file_system != nullptr ? options.file_system : rocksdb::FileSystem::Default());
+  database->files_ = std::make_shared<StoreFileSystem>(options.file_system != nullptr ? options.file_system
+                                                                                      : rocksdb::FileSystem::Default());
   database->env_ = rocksdb::NewCompositeEnv(database->files_);
 
   ResetCrc32cCalled();
@@ -194,7 +196,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   database->db_.reset(db);
   if (!Crc32cCalled()) {
     return absl::InternalError(
-        "RocksDB does not use this program's CRC32C: it was linked in a way that its own, four times slower, is in effect; "
+        "RocksDB does not use this program's CRC32C: it was linked in a way that its own, four times slower, is in "
+        "effect; "
         "link librocksdb.so dynamically, without -Bsymbolic");
   }
   if (absl::Status status = database->CheckFormat(); !status.ok()) return status;
@@ -208,9 +211,10 @@ absl::Status Database::CheckFormat() {
   if (!stored->has_value()) return absl::OkStatus();
   int version = 0;
   if (absl::SimpleAtoi(**stored, &version) && version <= kFormatVersion) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      "the store in ", directory_, " has format ", **stored, ", written by a newer release; this one knows formats up to ",
-      kFormatVersion, ": start the newer release on it. Nothing was changed"));
+  return absl::FailedPreconditionError(absl::StrCat("the store in ", directory_, " has format ", **stored,
+                                                    ", written by a newer release; this one knows formats up to ",
+                                                    kFormatVersion,
+                                                    ": start the newer release on it. Nothing was changed"));
 }
 
 absl::Status Database::MarkInUse(const std::string& boot_id) {

@@ -73,8 +73,8 @@ absl::StatusOr<StoredHeader> DecodeHeader(std::string_view value) {
   const auto crc = reader.Get<uint32_t>();
   if (crc != HeaderCrc(value.data())) return absl::DataLossError("an entry's header does not match its checksum");
   if (version != kHeaderVersion || !IsEntryType(type)) {
-    return absl::DataLossError(absl::StrCat("an entry of version ", version, " and type ", type,
-                                            ", which this release does not know"));
+    return absl::DataLossError(
+        absl::StrCat("an entry of version ", version, " and type ", type, ", which this release does not know"));
   }
   entry.type = static_cast<EntryType>(type);
   if (header.payload_bytes != value.size() - kStoredHeaderBytes) {

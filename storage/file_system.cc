@@ -25,11 +25,12 @@ class CountedFile : public rocksdb::FSWritableFileOwnerWrapper {
                   IODebugContext* dbg) override {
     return Count(data, target()->Append(data, options, info, dbg));
   }
-  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options, IODebugContext* dbg) override {
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
+                            IODebugContext* dbg) override {
     return Count(data, target()->PositionedAppend(data, offset, options, dbg));
   }
-  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options, const DataVerificationInfo& info,
-                            IODebugContext* dbg) override {
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
+                            const DataVerificationInfo& info, IODebugContext* dbg) override {
     return Count(data, target()->PositionedAppend(data, offset, options, info, dbg));
   }
   IOStatus Sync(const IOOptions& options, IODebugContext* dbg) override {
@@ -79,8 +80,9 @@ IOStatus StoreFileSystem::ReopenWritableFile(const std::string& path, const File
   return status;
 }
 
-IOStatus StoreFileSystem::ReuseWritableFile(const std::string& path, const std::string& old_path, const FileOptions& options,
-                                            std::unique_ptr<FSWritableFile>* file, IODebugContext* dbg) {
+IOStatus StoreFileSystem::ReuseWritableFile(const std::string& path, const std::string& old_path,
+                                            const FileOptions& options, std::unique_ptr<FSWritableFile>* file,
+                                            IODebugContext* dbg) {
   IOStatus status = target()->ReuseWritableFile(path, old_path, options, file, dbg);
   if (status.ok()) Wrap(path, file);
   return status;

@@ -73,7 +73,9 @@ std::string Beside(GroupId group, char kind, LogIndex index) {
   return key;
 }
 
-KeyRange AllBeside(GroupId group, char kind) { return {Beside(group, kind), Beside(group, static_cast<char>(kind + 1))}; }
+KeyRange AllBeside(GroupId group, char kind) {
+  return {Beside(group, kind), Beside(group, static_cast<char>(kind + 1))};
+}
 
 std::string EntriesAt(GroupId group, LogIndex index) {
   std::string key = Prefixed(kEntryPrefix, group);
@@ -100,7 +102,9 @@ std::optional<EntryKey::Parts> EntryKey::Parse(std::string_view key) {
 KeyRange EntriesFrom(GroupId group, LogIndex first) {
   return {EntriesAt(group, first), Prefixed(kEntryPrefix, group + 1)};
 }
-KeyRange Entries(GroupId group, LogIndex first, LogIndex end) { return {EntriesAt(group, first), EntriesAt(group, end)}; }
+KeyRange Entries(GroupId group, LogIndex first, LogIndex end) {
+  return {EntriesAt(group, first), EntriesAt(group, end)};
+}
 
 std::string GroupKey(GroupId group) { return Prefixed(kGroupPrefix, group); }
 std::optional<GroupId> ParseGroupKey(std::string_view key) {

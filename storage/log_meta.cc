@@ -66,7 +66,8 @@ LogPosition LogPosition::After(const StoredHeader& header) {
 }
 
 std::string Encode(const raft::SegmentLimits& limits) {
-  return EncodeWith([&](LittleEndianWriter& out) { out.Put<int64_t>(limits.bytes_max).Put<int64_t>(limits.age_ms_max); });
+  return EncodeWith(
+      [&](LittleEndianWriter& out) { out.Put<int64_t>(limits.bytes_max).Put<int64_t>(limits.age_ms_max); });
 }
 
 std::string Encode(const raft::HardState& state) {
@@ -101,10 +102,11 @@ std::string Encode(const IntervalMeta& interval) {
 }
 
 absl::StatusOr<raft::SegmentLimits> DecodeLimits(std::string_view value) {
-  return DecodeWith<raft::SegmentLimits>("segment limits", value, [](LittleEndianReader& in, raft::SegmentLimits& limits) {
-    limits.bytes_max = in.Get<int64_t>();
-    limits.age_ms_max = in.Get<int64_t>();
-  });
+  return DecodeWith<raft::SegmentLimits>("segment limits", value,
+                                         [](LittleEndianReader& in, raft::SegmentLimits& limits) {
+                                           limits.bytes_max = in.Get<int64_t>();
+                                           limits.age_ms_max = in.Get<int64_t>();
+                                         });
 }
 
 absl::StatusOr<raft::HardState> DecodeHardState(std::string_view value) {

@@ -16,13 +16,13 @@ namespace millrace::storage {
 
 // A place between two entries, known from the one before it.
 struct LogPosition {
-  raft::LogIndex index;         // of the entry before; 0 at the log's very beginning
-  raft::Term term;              // its term
-  raft::Offset end_offset;      // where it ends
+  raft::LogIndex index;     // of the entry before; 0 at the log's very beginning
+  raft::Term term;          // its term
+  raft::Offset end_offset;  // where it ends
   int64_t append_time = 0;
   uint32_t chain = 0;
-  int64_t log_bytes = 0;        // payload bytes since the log began, up to here
-  bool after_records = false;   // the entry before has records
+  int64_t log_bytes = 0;       // payload bytes since the log began, up to here
+  bool after_records = false;  // the entry before has records
 
   static LogPosition After(const StoredHeader& header);
 };
@@ -30,8 +30,8 @@ struct LogPosition {
 // A contiguous run of entries, sealed by size or age, removed as a whole. `last` of the active one moves with each append; its
 // stored form has `last` == `before`.
 struct SegmentMeta {
-  LogPosition before;                    // the entry before the first
-  LogPosition last;                      // the last entry
+  LogPosition before;  // the entry before the first
+  LogPosition last;    // the last entry
   int64_t first_append_time = 0;
   int64_t max_timestamp = kNoTimestamp;  // of entries with records; an upper bound
   bool sealed = false;

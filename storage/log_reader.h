@@ -22,10 +22,10 @@ namespace millrace::storage {
 
 // What a read may return.
 struct ReadLimits {
-  raft::LogIndex last;      // not beyond this entry
-  raft::Offset end;         // nor any that ends above this offset
-  size_t bytes_max = 0;     // of payloads; the first entry may be larger
-  raft::Offset from{-1};    // skips entries that end at or below this offset
+  raft::LogIndex last;    // not beyond this entry
+  raft::Offset end;       // nor any that ends above this offset
+  size_t bytes_max = 0;   // of payloads; the first entry may be larger
+  raft::Offset from{-1};  // skips entries that end at or below this offset
 };
 
 class LogReader {
@@ -44,7 +44,8 @@ class LogReader {
   absl::StatusOr<raft::LogIndex> Find(raft::GroupId group, const LogImage& image, raft::Offset offset) const;
   // Entries from `first` on, within limits. Stops before a damaged one; a damaged first one is an error. kNotFound: `first` is
   // not there, or begins above limits.from (the log was cut meanwhile, or `first` was a guess).
-  absl::StatusOr<std::vector<raft::Entry>> Read(raft::GroupId group, raft::LogIndex first, const ReadLimits& limits) const;
+  absl::StatusOr<std::vector<raft::Entry>> Read(raft::GroupId group, raft::LogIndex first,
+                                                const ReadLimits& limits) const;
   // As LogStore::OffsetForTime.
   absl::StatusOr<raft::Offset> OffsetForTime(raft::GroupId group, const LogImage& image, int64_t timestamp) const;
 

@@ -37,7 +37,8 @@ namespace {
 // A log that is open.
 class OpenLog {
  public:
-  OpenLog(GroupId group, LogImage image) : group(group), tail(std::make_shared<CachedTail>()), image_(std::move(image)) {}
+  OpenLog(GroupId group, LogImage image)
+      : group(group), tail(std::make_shared<CachedTail>()), image_(std::move(image)) {}
 
   LogImage image() const {
     std::lock_guard lock(mutex_);
@@ -130,10 +131,10 @@ class RocksLogStore::Impl {
   }
 
   absl::Status Fail(std::string_view doing, const rocksdb::Status& status) {
-    return health_.Fail(absl::InternalError(
-        absl::StrCat(absl::string_view(doing.data(), doing.size()), " the store in ", options_.directory, " failed: ",
-                     status.ToString(),
-                     "; what reached the disk is unknown, so the broker must stop: mend the cause and start it again")));
+    return health_.Fail(absl::InternalError(absl::StrCat(
+        absl::string_view(doing.data(), doing.size()), " the store in ", options_.directory,
+        " failed: ", status.ToString(),
+        "; what reached the disk is unknown, so the broker must stop: mend the cause and start it again")));
   }
 
   std::shared_ptr<OpenLog> Find(GroupId group) {
@@ -331,7 +332,8 @@ absl::StatusOr<std::vector<Entry>> RocksLogStore::Impl::Read(GroupId group, Offs
     if (from >= limits.end) return std::vector<Entry>();
     absl::StatusOr<std::vector<Entry>> entries = absl::NotFoundError("no hint");
     const std::optional<LogIndex> hint = log.HintFor(from);
-    if (hint && *hint >= image.first_index() && *hint <= image.last.index) entries = reader_->Read(group, *hint, limits);
+    if (hint && *hint >= image.first_index() && *hint <= image.last.index)
+      entries = reader_->Read(group, *hint, limits);
     if (absl::IsNotFound(entries.status())) {
       absl::StatusOr<LogIndex> first = reader_->Find(group, image, from);
       entries = first.ok() ? reader_->Read(group, *first, limits) : first.status();
@@ -420,7 +422,9 @@ bool RocksLogStore::opened_clean() const { return impl_->database_->opened_clean
 bool RocksLogStore::os_crashed() const { return impl_->database_->os_crashed(); }
 StoreStats RocksLogStore::Stats() const { return impl_->Stats(); }
 
-absl::Status RocksLogStore::Create(GroupId group, const raft::SegmentLimits& limits) { return impl_->Create(group, limits); }
+absl::Status RocksLogStore::Create(GroupId group, const raft::SegmentLimits& limits) {
+  return impl_->Create(group, limits);
+}
 absl::Status RocksLogStore::Remove(GroupId group) { return impl_->Remove(group); }
 
 absl::StatusOr<std::vector<GroupId>> RocksLogStore::List() {

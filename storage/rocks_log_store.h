@@ -32,15 +32,15 @@ namespace millrace::storage {
 // What the store has done since it was opened, and what it holds.
 struct StoreStats {
   uint64_t rounds = 0;
-  uint64_t entry_bytes = 0;        // payloads written
-  uint64_t syncs = 0;              // of the WAL, on request
-  uint64_t cached_bytes = 0;       // memory held by the tail cache
+  uint64_t entry_bytes = 0;   // payloads written
+  uint64_t syncs = 0;         // of the WAL, on request
+  uint64_t cached_bytes = 0;  // memory held by the tail cache
   uint64_t memtable_bytes = 0;
   uint64_t wal_bytes_written = 0;
   uint64_t blob_bytes_written = 0;
   uint64_t sst_bytes_written = 0;
-  uint64_t file_syncs = 0;         // fsync calls on any file
-  uint64_t wal_file_bytes = 0;     // size of the WAL files there are
+  uint64_t file_syncs = 0;      // fsync calls on any file
+  uint64_t wal_file_bytes = 0;  // size of the WAL files there are
   uint64_t blob_files = 0;
   uint64_t blob_file_bytes = 0;
   uint64_t sst_files = 0;
@@ -53,8 +53,8 @@ class RocksLogStore : public raft::LogStore {
     std::string directory;
     bool create_if_missing = true;
 
-    size_t cache_bytes = 64 << 20;     // entries kept in memory for readers at the end of a log
-    size_t memory_bytes = 128 << 20;   // not yet flushed to blob files, at most
+    size_t cache_bytes = 64 << 20;    // entries kept in memory for readers at the end of a log
+    size_t memory_bytes = 128 << 20;  // not yet flushed to blob files, at most
     // Flushed blob and SST files are handed to the disk in pieces of this size, so that no sync of the WAL queues behind a
     // whole file; 0: when they are complete.
     size_t flush_piece_bytes = 256 << 10;

@@ -58,16 +58,16 @@ TEST(EntryFormat, BytesAreThoseOfTheReadme) {
   const std::string value = Stored(Example(), "123456789");
   const auto hex = absl::BytesToHexString(absl::string_view(value.data(), value.size()));
   EXPECT_EQ(std::string(hex),
-            "0101000019000000"   // version, type, zero, record_count
-            "0300000000000000"   // term
-            "2a00000000000000"   // index
-            "e803000000000000"   // base_offset
-            "0068e5cf8b010000"   // append_time
-            "f667e5cf8b010000"   // max_timestamp
-            "839206e304030201"   // payload_crc, chain
-            "0000010000000000"   // log_bytes
-            "0568e5cf8b010000"   // segment_max_timestamp
-            "0900000008666728"   // payload_bytes, header_crc
+            "0101000019000000"  // version, type, zero, record_count
+            "0300000000000000"  // term
+            "2a00000000000000"  // index
+            "e803000000000000"  // base_offset
+            "0068e5cf8b010000"  // append_time
+            "f667e5cf8b010000"  // max_timestamp
+            "839206e304030201"  // payload_crc, chain
+            "0000010000000000"  // log_bytes
+            "0568e5cf8b010000"  // segment_max_timestamp
+            "0900000008666728"  // payload_bytes, header_crc
             "313233343536373839");
 }
 

@@ -21,8 +21,8 @@ std::string Entry(int64_t group, int64_t index, int64_t offset) {
 
 TEST(Keys, EntryKeysLieInTheOrderOfGroupIndexAndOffset) {
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
-  const std::vector<std::string> keys = {Entry(0, 0, 0),     Entry(0, 0, 1),   Entry(0, 1, 0),    Entry(1, 0, 0),
-                                         Entry(1, 255, 7),   Entry(1, 256, 0), Entry(255, 3, 9),  Entry(256, 1, 1),
+  const std::vector<std::string> keys = {Entry(0, 0, 0),      Entry(0, 0, 1),     Entry(0, 1, 0),   Entry(1, 0, 0),
+                                         Entry(1, 255, 7),    Entry(1, 256, 0),   Entry(255, 3, 9), Entry(256, 1, 1),
                                          Entry(256, 1, kMax), Entry(256, kMax, 0)};
   EXPECT_TRUE(std::is_sorted(keys.begin(), keys.end()));
 }
@@ -51,8 +51,9 @@ TEST(Keys, RangesHoldTheirOwnKeysAndNoOthers) {
   EXPECT_FALSE(some.Contains(Entry(7, 12, 0)));
 
   const KeyRange beside = BesideEntries(group);
-  for (const std::string& key : {HardStateKey(group), LogStartKey(group), ValueKey(group, ""), ValueKey(group, "\xff\xff"),
-                                 SegmentKey(group, LogIndex(1)), IntervalKey(group, LogIndex(1 << 20))}) {
+  for (const std::string& key :
+       {HardStateKey(group), LogStartKey(group), ValueKey(group, ""), ValueKey(group, "\xff\xff"),
+        SegmentKey(group, LogIndex(1)), IntervalKey(group, LogIndex(1 << 20))}) {
     EXPECT_TRUE(beside.Contains(key));
     EXPECT_FALSE(EntriesFrom(group, LogIndex(0)).Contains(key));
     EXPECT_FALSE(AllGroups().Contains(key));

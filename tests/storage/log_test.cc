@@ -182,7 +182,7 @@ TEST_F(LogTest, OffsetIsFoundByTimeWhateverTheOrderOfTimestamps) {
   for (int restarts = 0; restarts < 2; ++restarts) {
     EXPECT_EQ(store_->OffsetForTime(group_, 0).value(), Offset(0));
     EXPECT_EQ(store_->OffsetForTime(group_, 1001).value(), Offset(2));
-    EXPECT_EQ(store_->OffsetForTime(group_, 1003).value(), Offset(8));    // entry 3 carries 5
+    EXPECT_EQ(store_->OffsetForTime(group_, 1003).value(), Offset(8));  // entry 3 carries 5
     EXPECT_EQ(store_->OffsetForTime(group_, 1299).value(), Offset(598));
     EXPECT_EQ(store_->OffsetForTime(group_, 1400).value(), Offset(600));  // the one that is far ahead
     EXPECT_EQ(store_->OffsetForTime(group_, 100001).value(), Offset(1200));
@@ -236,8 +236,8 @@ TEST_F(LogTest, RemovedLogIsGoneForReadersAndForWhatWasStaged) {
 TEST_F(LogTest, PayloadsOfEverySizeAndShapeComeBack) {
   OpenStore();
   std::vector<absl::Cord> payloads;
-  for (const size_t size : {size_t{0}, size_t{1}, size_t{1023 - kStoredHeaderBytes}, size_t{1024}, size_t{4096}, size_t{70000},
-                            size_t{3 << 20}}) {
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{1023 - kStoredHeaderBytes}, size_t{1024}, size_t{4096},
+                            size_t{70000}, size_t{3 << 20}}) {
     absl::Cord payload;
     while (payload.size() < size) payload.Append(std::string(std::min(size - payload.size(), size / 3 + 1), 'p'));
     payloads.push_back(payload);

@@ -84,7 +84,8 @@ void ExpectSameEntries(const absl::StatusOr<std::vector<Entry>>& a, const absl::
 
 // A read may stop early where it cannot know the next entry's size: goes on until it has what the budget allows, which is
 // what the model returns at once.
-absl::StatusOr<std::vector<Entry>> ReadAll(RocksLogStore& store, GroupId group, Offset from, Offset end, size_t bytes_max) {
+absl::StatusOr<std::vector<Entry>> ReadAll(RocksLogStore& store, GroupId group, Offset from, Offset end,
+                                           size_t bytes_max) {
   auto entries = store.Read(group, from, end, bytes_max);
   while (entries.ok() && !entries->empty()) {
     size_t bytes = 0;
@@ -109,7 +110,8 @@ void CompareAnswers(Workload& draw, RocksLogStore& store, GroupId group, const M
   if (store.ReadCached(group, from, end, bytes, &cached)) ExpectSameEntries(cached, model.Read(from, end, bytes));
 
   const LogIndex index(draw.UpTo(state.last_index.value() + 2));
-  ExpectSameEntries(store.ReadEntries(group, index, index + 5, kAllBytes), model.ReadEntries(index, index + 5, kAllBytes));
+  ExpectSameEntries(store.ReadEntries(group, index, index + 5, kAllBytes),
+                    model.ReadEntries(index, index + 5, kAllBytes));
   const auto term = store.TermAt(group, index);
   const auto model_term = model.TermAt(index);
   ASSERT_EQ(term.status().code(), model_term.status().code()) << term.status() << model_term.status();

@@ -245,7 +245,8 @@ absl::StatusOr<std::vector<Entry>> FakeLogStore::UpToDamage(GroupId group,
   for (size_t i = 0; i < entries->size(); ++i) {
     const LogIndex index = (*entries)[i].header.index;
     if (!damaged_.contains({group, index})) continue;
-    if (i == 0) return absl::DataLossError(absl::StrCat("group ", group.value(), " entry ", index.value(), " is damaged"));
+    if (i == 0)
+      return absl::DataLossError(absl::StrCat("group ", group.value(), " entry ", index.value(), " is damaged"));
     entries->resize(i);
   }
   return entries;

@@ -105,7 +105,7 @@ class FakeLogStore : public raft::LogStore {
   std::map<raft::GroupId, raft::Offset> cached_from_;
   std::set<std::pair<raft::GroupId, raft::LogIndex>> damaged_;
   std::deque<WaitingSync> waiting_;
-  uint64_t writes_ = 0;   // == writes covered by synced_ + unsynced_.size()
+  uint64_t writes_ = 0;  // == writes covered by synced_ + unsynced_.size()
   uint64_t syncs_ = 0;
   uint64_t crashes_ = 0;  // syncs scheduled before a crash complete nothing after it
   absl::Status health_;   // of the first failure; sticky until Crash

@@ -95,8 +95,8 @@ raft::LogState MemoryLog::State() const {
 
 absl::StatusOr<std::vector<Entry>> MemoryLog::Read(Offset from, Offset end, size_t bytes_max) const {
   if (from < log_start_ || from > Last().end_offset()) {
-    return absl::OutOfRangeError(absl::StrCat("offset ", from.value(), " is not in the log, which has ", log_start_.value(),
-                                              " to ", Last().end_offset().value()));
+    return absl::OutOfRangeError(absl::StrCat("offset ", from.value(), " is not in the log, which has ",
+                                              log_start_.value(), " to ", Last().end_offset().value()));
   }
   std::vector<Entry> entries;
   size_t bytes = 0;
@@ -111,8 +111,8 @@ absl::StatusOr<std::vector<Entry>> MemoryLog::Read(Offset from, Offset end, size
 
 absl::StatusOr<std::vector<Entry>> MemoryLog::ReadEntries(LogIndex first, LogIndex last, size_t bytes_max) const {
   if (first < FirstIndex() || first > LastIndex() + 1) {
-    return absl::OutOfRangeError(absl::StrCat("entry ", first.value(), " is not in the log, which has ", FirstIndex().value(),
-                                              " to ", LastIndex().value()));
+    return absl::OutOfRangeError(absl::StrCat("entry ", first.value(), " is not in the log, which has ",
+                                              FirstIndex().value(), " to ", LastIndex().value()));
   }
   std::vector<Entry> entries;
   size_t bytes = 0;

@@ -28,7 +28,8 @@ class MemoryLog {
 
   raft::LogState State() const;
   absl::StatusOr<std::vector<raft::Entry>> Read(raft::Offset from, raft::Offset end, size_t bytes_max) const;
-  absl::StatusOr<std::vector<raft::Entry>> ReadEntries(raft::LogIndex first, raft::LogIndex last, size_t bytes_max) const;
+  absl::StatusOr<std::vector<raft::Entry>> ReadEntries(raft::LogIndex first, raft::LogIndex last,
+                                                       size_t bytes_max) const;
   absl::StatusOr<raft::Term> TermAt(raft::LogIndex index) const;
   raft::Offset OffsetForTime(int64_t timestamp) const;
   // First index of each segment.

@@ -1,0 +1,305 @@
+// What the store costs: appends, sequential reads, opening, and the time to durable under a steady load.
+//
+//     storage_bench write   --dir D --gb 4 --partitions 16 --entry-kib 64 --round-kib 1024 [--sync]
+//     storage_bench read    --dir D                      // everything that write left, by Read(), one partition after the other
+//     storage_bench open    --dir D                      // every group
+//     storage_bench latency --dir D --mb-s 50 --entry-kib 16 --seconds 20
+//
+// Each prints MB/s (or ms) and CPU seconds per GB of the whole process, background work included, and what was written to which
+// files per byte of payload.
+#include <malloc.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "proto/wire/check.h"
+#include "storage/rocks_log_store.h"
+
+namespace millrace::storage {
+namespace {
+
+using raft::Entry;
+using raft::GroupId;
+using raft::LogState;
+using raft::Offset;
+using SteadyClock = std::chrono::steady_clock;
+
+struct Flags {
+  std::string mode;
+  std::map<std::string, std::string> values;
+
+  double Number(const std::string& name, double otherwise) const {
+    auto found = values.find(name);
+    return found == values.end() ? otherwise : std::atof(found->second.c_str());
+  }
+};
+
+Flags ParseFlags(int argc, char** argv) {
+  Flags flags;
+  flags.mode = argc > 1 ? argv[1] : "";
+  for (int i = 2; i < argc; ++i) {
+    const std::string name = argv[i] + 2;
+    const bool has_value = i + 1 < argc && std::strncmp(argv[i + 1], "--", 2) != 0;
+    flags.values[name] = has_value ? argv[++i] : "1";
+  }
+  return flags;
+}
+
+double ToSeconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+}
+
+// Of the whole process.
+struct CpuSeconds {
+  double user;
+  double system;
+
+  static CpuSeconds Now() {
+    rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return {ToSeconds(usage.ru_utime), ToSeconds(usage.ru_stime)};
+  }
+};
+
+double Seconds(SteadyClock::duration d) { return std::chrono::duration<double>(d).count(); }
+
+class Meter {
+ public:
+  void Report(const char* what, double bytes) const {
+    const double seconds = Seconds(SteadyClock::now() - start_);
+    const CpuSeconds cpu = CpuSeconds::Now();
+    std::printf("%s: %.2f GB in %.2f s, %.0f MB/s, CPU s/GB %.2f user + %.2f system\n", what, bytes / 1e9, seconds,
+                bytes / 1e6 / seconds, (cpu.user - cpu_.user) / (bytes / 1e9),
+                (cpu.system - cpu_.system) / (bytes / 1e9));
+  }
+
+ private:
+  const SteadyClock::time_point start_ = SteadyClock::now();
+  const CpuSeconds cpu_ = CpuSeconds::Now();
+};
+
+// What millraced does at its start: memory that was touched once stays.
+void KeepHeap() {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, 64 << 20);
+}
+
+std::unique_ptr<RocksLogStore> OpenStore(const Flags& flags) {
+  RocksLogStore::Options options;
+  auto directory = flags.values.find("dir");
+  MILLRACE_CHECK(directory != flags.values.end()) << "--dir is missing";
+  options.directory = directory->second;
+  options.memory_bytes = static_cast<size_t>(flags.Number("memory-mib", 128)) << 20;
+  options.cache_bytes = static_cast<size_t>(flags.Number("cache-mib", 64)) << 20;
+  options.flush_piece_bytes = static_cast<size_t>(flags.Number("piece-kib", 256)) << 10;
+  auto store = RocksLogStore::Open(options);
+  MILLRACE_CHECK(store.ok()) << store.status().ToString();
+  return *std::move(store);
+}
+
+void PrintWritten(const RocksLogStore& store) {
+  const StoreStats stats = store.Stats();
+  const auto bytes = static_cast<double>(stats.entry_bytes);
+  std::printf(
+      "written per byte: wal %.3f blob %.3f sst %.4f; %lu file syncs; files: wal %.0f MB, %lu blobs %.0f MB, %lu ssts "
+      "%.2f MB\n",
+      static_cast<double>(stats.wal_bytes_written) / bytes, static_cast<double>(stats.blob_bytes_written) / bytes,
+      static_cast<double>(stats.sst_bytes_written) / bytes, stats.file_syncs,
+      static_cast<double>(stats.wal_file_bytes) / 1e6, stats.blob_files,
+      static_cast<double>(stats.blob_file_bytes) / 1e6, stats.sst_files,
+      static_cast<double>(stats.sst_file_bytes) / 1e6);
+}
+
+// Appends of equal entries to partitions in turn.
+class Appender {
+ public:
+  Appender(RocksLogStore& store, int partitions, size_t entry_bytes) : store_(store), logs_(partitions) {
+    std::string bytes(entry_bytes, '\0');
+    std::mt19937_64 random(1);
+    for (char& byte : bytes) byte = static_cast<char>(random());
+    payload_ = absl::Cord(std::move(bytes));
+    for (int i = 0; i < partitions; ++i) {
+      const GroupId group(i + 1);
+      if (absl::Status created = store.Create(group, {}); !created.ok()) MILLRACE_CHECK(absl::IsAlreadyExists(created));
+      auto state = store.Open(group);
+      MILLRACE_CHECK(state.ok()) << state.status().ToString();
+      logs_[i] = *state;
+    }
+    round_ = store.NewRound();
+  }
+
+  void Stage() {
+    const size_t turn = next_++ % logs_.size();
+    LogState& log = logs_[turn];
+    Entry entry;
+    entry.header.record_count = 64;
+    entry.header.index = ++log.last_index;
+    entry.header.base_offset = log.log_end;
+    entry.header.append_time = entry.header.max_timestamp = ++log.last_append_time;
+    entry.payload = payload_;
+    log.log_end += 64;
+    round_->Append(GroupId(static_cast<int64_t>(turn) + 1), std::move(entry));
+  }
+  raft::Round& round() { return *round_; }
+  void Write() {
+    const absl::Status status = store_.Write(*round_);
+    MILLRACE_CHECK(status.ok()) << status.ToString();
+  }
+
+ private:
+  RocksLogStore& store_;
+  std::vector<LogState> logs_;
+  absl::Cord payload_;
+  std::unique_ptr<raft::Round> round_;
+  size_t next_ = 0;
+};
+
+void SyncNow(RocksLogStore& store) {
+  std::mutex mutex;
+  std::condition_variable synced;
+  bool done = false;
+  store.Sync([&](absl::Status status) {
+    MILLRACE_CHECK(status.ok()) << status.ToString();
+    std::lock_guard lock(mutex);
+    done = true;
+    synced.notify_one();
+  });
+  std::unique_lock lock(mutex);
+  synced.wait(lock, [&] { return done; });
+}
+
+void Write(const Flags& flags) {
+  auto store = OpenStore(flags);
+  const auto entry_bytes = static_cast<size_t>(flags.Number("entry-kib", 64) * 1024);
+  const auto round_bytes = static_cast<size_t>(flags.Number("round-kib", 1024) * 1024);
+  const double total = flags.Number("gb", 4) * 1e9;
+  const bool sync = flags.Number("sync", 0) > 0;
+  Appender appender(*store, static_cast<int>(flags.Number("partitions", 16)), entry_bytes);
+  Meter meter;
+  double slowest = 0;
+  double bytes = 0;
+  while (bytes < total) {
+    while (appender.round().bytes() < round_bytes) appender.Stage();
+    bytes += static_cast<double>(appender.round().bytes());
+    const auto start = SteadyClock::now();
+    appender.Write();
+    slowest = std::max(slowest, Seconds(SteadyClock::now() - start));
+    if (sync) SyncNow(*store);
+  }
+  meter.Report("write", bytes);
+  std::printf("slowest write %.1f ms\n", slowest * 1e3);
+  PrintWritten(*store);
+  MILLRACE_CHECK(store->Close().ok());
+}
+
+void Read(const Flags& flags) {
+  auto store = OpenStore(flags);
+  const std::vector<GroupId> groups = store->List().value();
+  const auto bytes_max = static_cast<size_t>(flags.Number("read-kib", 1024) * 1024);
+  for (int pass = 0; pass < 3; ++pass) {
+    Meter meter;
+    double bytes = 0;
+    for (GroupId group : groups) {
+      const LogState state = store->Open(group).value();
+      for (Offset from = state.log_start; from < state.log_end;) {
+        auto entries = store->Read(group, from, state.log_end, bytes_max);
+        MILLRACE_CHECK(entries.ok() && !entries->empty()) << entries.status().ToString();
+        for (const Entry& entry : *entries) bytes += static_cast<double>(entry.payload.size());
+        from = entries->back().header.end_offset();
+      }
+    }
+    meter.Report("read", bytes);
+  }
+}
+
+void Open(const Flags& flags) {
+  const auto start = SteadyClock::now();
+  auto store = OpenStore(flags);
+  const auto opened = SteadyClock::now();
+  const auto groups = store->List().value();
+  for (GroupId group : groups) MILLRACE_CHECK(store->Open(group).ok());
+  std::printf("open: store %.1f ms, then %zu groups %.1f ms\n", Seconds(opened - start) * 1e3, groups.size(),
+              Seconds(SteadyClock::now() - opened) * 1e3);
+}
+
+// Open loop: an entry is due every so often, whether the last one is durable or not.
+void Latency(const Flags& flags) {
+  auto store = OpenStore(flags);
+  const auto entry_bytes = static_cast<size_t>(flags.Number("entry-kib", 16) * 1024);
+  const double gap = static_cast<double>(entry_bytes) / (flags.Number("mb-s", 50) * 1e6);
+  const auto total = static_cast<size_t>(flags.Number("seconds", 20) / gap);
+  Appender appender(*store, static_cast<int>(flags.Number("partitions", 64)), entry_bytes);
+  std::vector<double> latencies;
+  latencies.reserve(total);
+  std::mutex mutex;
+  std::condition_variable synced;
+  bool syncing = false;
+  size_t durable = 0;
+  size_t written = 0;
+  const auto start = SteadyClock::now();
+  const auto now = [&] { return Seconds(SteadyClock::now() - start); };
+  while (durable < total) {
+    const auto due = std::min(total, static_cast<size_t>(now() / gap));
+    if (written < due) {
+      for (; written < due && appender.round().bytes() < (8 << 20); ++written) appender.Stage();
+      appender.Write();
+    }
+    std::unique_lock lock(mutex);
+    if (!syncing && durable < written) {
+      syncing = true;
+      store->Sync([&, covered = written](absl::Status status) {
+        MILLRACE_CHECK(status.ok()) << status.ToString();
+        std::lock_guard lock(mutex);
+        const double at = now();
+        for (; durable < covered; ++durable) latencies.push_back(at - static_cast<double>(durable + 1) * gap);
+        syncing = false;
+        synced.notify_one();
+      });
+    }
+    const double next_due = static_cast<double>(written + 1) * gap;
+    synced.wait_for(lock, std::chrono::duration<double>(std::max(0.0, std::min(next_due - now(), 1.0))));
+  }
+  std::sort(latencies.begin(), latencies.end());
+  const auto quantile = [&](double q) {
+    return latencies[static_cast<size_t>(q * static_cast<double>(total - 1))] * 1e3;
+  };
+  std::printf("durable: p50 %.2f p90 %.2f p99 %.2f p99.9 %.2f max %.1f ms\n", quantile(0.5), quantile(0.9),
+              quantile(0.99), quantile(0.999), quantile(1));
+  PrintWritten(*store);
+  MILLRACE_CHECK(store->Close().ok());
+}
+
+}  // namespace
+}  // namespace millrace::storage
+
+int main(int argc, char** argv) {
+  using namespace millrace::storage;
+  KeepHeap();
+  const Flags flags = ParseFlags(argc, argv);
+  if (flags.mode == "write") {
+    Write(flags);
+  } else if (flags.mode == "read") {
+    Read(flags);
+  } else if (flags.mode == "open") {
+    Open(flags);
+  } else if (flags.mode == "latency") {
+    Latency(flags);
+  } else {
+    std::fprintf(stderr, "usage: storage_bench write|read|open|latency --dir DIR ...\n");
+    return 2;
+  }
+  return 0;
+}
