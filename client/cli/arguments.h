@@ -24,6 +24,12 @@ namespace millrace::cli {
 // What the command line asks for; returns the exit code.
 using Run = std::function<int()>;
 
+// "--from" of "-o,--from".
+inline std::string LongName(const std::string& names) {
+  size_t first = names.find("--");
+  return first == std::string::npos ? names : names.substr(first, names.find(',', first) - first);
+}
+
 template <class T>
 struct ValueOf {
   using type = typename T::value_type;
@@ -33,9 +39,9 @@ struct ValueOf {
 template <class Out, class Parse>
 CLI::Option* AddParsed(CLI::App& app, const std::string& names, Out& out, Parse parse, const std::string& type,
                        const std::string& description) {
-  auto store = [&out, parse](const std::string& text) {
+  auto store = [&out, parse, names](const std::string& text) {
     auto value = parse(std::string_view(text));
-    if (!value.ok()) throw CLI::ValidationError(std::string(value.status().message()));
+    if (!value.ok()) throw CLI::ValidationError(LongName(names), std::string(value.status().message()));
     out = *std::move(value);
   };
   return app.add_option_function<std::string>(names, store, description)->type_name(type);
@@ -47,14 +53,14 @@ CLI::Option* AddChoice(CLI::App& app, const std::string& names, T& out, std::vec
                        const std::string& description) {
   std::string type;
   for (const auto& choice : choices) type += (type.empty() ? "" : "|") + choice.first;
-  auto store = [&out, choices, type](const std::string& text) {
+  auto store = [&out, choices, type, names](const std::string& text) {
     for (const auto& [word, value] : choices) {
       if (word == text) {
         out = value;
         return;
       }
     }
-    throw CLI::ValidationError("'" + text + "' is not one of " + type);
+    throw CLI::ValidationError(LongName(names), "'" + text + "' is not one of " + type);
   };
   return app.add_option_function<std::string>(names, store, description)->type_name(type);
 }

@@ -12,12 +12,12 @@ namespace millrace::cli {
 namespace {
 
 void TellError(const Common& common, const Error& error, std::string_view code, std::string_view advice) {
-  std::string message = error.message;
-  if (!advice.empty()) message += absl::StrCat("\n", std::string(advice));
   if (!common.json()) {
-    Say(absl::StrCat("millrace: ", message, "\n"));
+    Say(absl::StrCat("millrace: ", error.message, "\n", std::string(advice), advice.empty() ? "" : "\n"));
     return;
   }
+  std::string message = error.message;
+  if (!advice.empty()) absl::StrAppend(&message, message.ends_with('.') ? " " : ". ", std::string(advice));
   nlohmann::ordered_json document = {
       {"error", code}, {"message", message}, {"retriable", error.retriable}, {"may_have_happened", error.may_have_happened},
       {"topic", nullptr}, {"partition", nullptr}, {"address", nullptr}};

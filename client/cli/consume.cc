@@ -70,14 +70,30 @@ std::vector<Assignment> AssignmentsOf(const ConsumeOptions& options) {
 }
 
 int ReportGap(const Common& common, const Gap& gap) {
+  const bool truncated = gap.reason == Gap::Reason::kTruncated;
   Error error;
   error.code = gap.reason == Gap::Reason::kCorrupt ? ErrorCode::kCorruptMessage : ErrorCode::kOffsetOutOfRange;
   error.topic = std::string(gap.topic);
   error.partition = gap.partition;
   error.message = absl::StrCat(error.topic, " ", gap.partition, ": offsets ", gap.from, " to ", gap.to - 1, " are gone (",
-                               std::string(GapReasonName(gap.reason)), "); reading goes on at ", gap.to);
+                               std::string(GapReasonName(gap.reason)), "); reading goes on at ", truncated ? gap.from : gap.to);
   Report(common, ToStatus(error));
   return kExitPartly;
+}
+
+// `--from OFFSET` above the end shows as a log that lost its tail, in the first news of the partition.
+bool BeginsAboveEnd(const ConsumeOptions& options, const Gap& gap) {
+  return gap.reason == Gap::Reason::kTruncated && options.from && options.from->kind() == Position::Kind::kOffset &&
+         options.from->value() == gap.to;
+}
+
+int ReportAboveEnd(const Common& common, const Gap& gap) {
+  Error error;
+  error.code = ErrorCode::kOffsetOutOfRange;
+  error.topic = std::string(gap.topic);
+  error.partition = gap.partition;
+  error.message = absl::StrCat(error.topic, " ", gap.partition, ": offset ", gap.to, " is above the end of the log, ", gap.from);
+  return Report(common, ToStatus(error), absl::StrCat("See what there is with: millrace offsets ", error.topic));
 }
 
 // Writes records to standard output in the form asked for.
@@ -139,7 +155,10 @@ int Copy(const Common& common, const ConsumeOptions& options, Consumer& consumer
       code = kExitPartly;
       continue;
     }
-    for (const Gap& gap : polled->gaps) code = ReportGap(common, gap);
+    for (const Gap& gap : polled->gaps) {
+      if (BeginsAboveEnd(options, gap)) return ReportAboveEnd(common, gap);
+      code = ReportGap(common, gap);
+    }
     for (const ConsumerRecord& record : polled->records) {
       if (!writer.Write(record)) return code;
       if (writer.records() == options.count) break;

@@ -35,6 +35,21 @@ void AddCommonFlags(CLI::App& app, Common& common) {
   app.add_option("--tls-key", common.tls_key, "This client's key, PEM")->type_name("FILE");
 }
 
+// Help without what clutters it: each flag's environment variable (all have one) and types that say nothing.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() { column_width(34); }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_type_size() == 0 || option->get_type_name() == "TEXT") return "";
+    return " " + option->get_type_name();
+  }
+  std::string make_subcommands(const CLI::App* app, CLI::AppFormatMode mode) const override {
+    std::string text = CLI::Formatter::make_subcommands(app, mode);
+    size_t heading = text.find("Subcommands:");
+    return heading == std::string::npos ? text : text.replace(heading, 12, "Commands:");
+  }
+};
+
 // "topic create" of the commands that were recognised.
 std::string CommandPath(const CLI::App& app) {
   std::vector<std::string> path;
@@ -85,6 +100,7 @@ int Main(int argc, char** argv) {
   Common common;
   Run run;
   CLI::App app("Millrace: topics, records, offsets and the state of a cluster", "millrace");
+  app.formatter(std::make_shared<HelpFormatter>());  // before the commands are added: they take it over
   app.footer(kFooter);
   app.require_subcommand(1);
   app.set_version_flag("--version", absl::StrCat("millrace ", std::string(LibraryVersion())));
@@ -103,6 +119,9 @@ int Main(int argc, char** argv) {
   } catch (const CLI::Success& help_or_version) {
     return app.exit(help_or_version);
   } catch (const CLI::ParseError& error) {
+    // What was wrong may have stopped CLI11 before it came to --output.
+    const std::vector<std::string>& output = app.get_option("--output")->results();
+    if (!output.empty() && output.back() == "json") common.output = Output::kJson;
     return ReportUsage(common, CommandPath(app), UsageMessage(app, error));
   }
   for (const std::string& name : UnknownVariables(app)) {

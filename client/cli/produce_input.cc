@@ -47,11 +47,11 @@ absl::Status RecordMaker::Make(const std::optional<std::string_view>& input, Pro
 absl::Status RecordMaker::TakeFields(std::string_view line, ProducerRecord& record) {
   if (absl::Status scanned = scanner_.Scan(line); !scanned.ok()) return scanned;
   if (key_index_) {
-    const JsonField& field = scanner_.field(*key_index_);
+    const JsonText* field = scanner_.field(*key_index_);
     absl::StatusOr<std::optional<std::string_view>> key = KeyOfField(field, *options_.key_field);
     if (!key.ok()) return key.status();
     record.key = *key;
-    key_seen_ |= field.kind != JsonField::Kind::kMissing;
+    key_seen_ |= field != nullptr;
   }
   if (timestamp_index_) {
     absl::StatusOr<int64_t> timestamp = TimestampOfField(scanner_.field(*timestamp_index_), *options_.timestamp_field);
@@ -62,16 +62,14 @@ absl::Status RecordMaker::TakeFields(std::string_view line, ProducerRecord& reco
 }
 
 absl::Status RecordMaker::TakeJson(std::string_view line, ProducerRecord& record) {
-  absl::StatusOr<JsonRecord> parsed = ParseJsonRecord(line);
-  if (!parsed.ok()) return parsed.status();
-  json_ = *std::move(parsed);
+  if (absl::Status parsed = ParseJsonRecord(line, json_); !parsed.ok()) return parsed;
   if (options_.keep_partition && !json_.partition) return absl::InvalidArgumentError("has no \"partition\" to keep");
   if (options_.keep_timestamp && !json_.timestamp) return absl::InvalidArgumentError("has no \"timestamp\" to keep");
   record.key = json_.key;
   record.value = json_.value;
   record.headers.clear();
   for (const HeaderText& header : json_.headers) record.headers.push_back({header.key, header.value});
-  if (options_.keep_partition) record.partition = json_.partition;
+  if (options_.keep_partition) record.partition = static_cast<int32_t>(*json_.partition);
   if (options_.keep_timestamp) record.timestamp = json_.timestamp;
   return absl::OkStatus();
 }

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 
 namespace millrace::cli {
 
@@ -25,7 +25,7 @@ struct HeaderText {
 
 // A record read back from JSON, with the members that producing can use; `partition` and `timestamp` where they were given.
 struct JsonRecord {
-  std::optional<int32_t> partition;
+  std::optional<int64_t> partition;  // fits 32 bits
   std::optional<int64_t> timestamp;
   std::optional<std::string> key;
   std::optional<std::string> value;
@@ -40,7 +40,7 @@ void AppendJsonString(std::string& out, std::string_view text);
 // Appends `"name":…` for bytes that may be null or not UTF-8, and `,"name_encoding":"base64"` where needed.
 void AppendJsonBytes(std::string& out, std::string_view name, const std::optional<std::string_view>& bytes);
 
-// kInvalidArgument continues a sentence that begins "line 7 ".
-absl::StatusOr<JsonRecord> ParseJsonRecord(std::string_view line);
+// Members of other names are passed over. kInvalidArgument continues a sentence that begins "line 7 ".
+absl::Status ParseJsonRecord(std::string_view line, JsonRecord& record);
 
 }  // namespace millrace::cli

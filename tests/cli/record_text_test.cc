@@ -132,13 +132,18 @@ TEST(Json, WithoutKeepLeavesPlaceAndTimeToTheProducer) {
 }
 
 TEST(Json, SaysWhatIsWrong) {
-  auto error = [](std::string_view line) { return std::string(ParseJsonRecord(line).status().message()); };
+  auto error = [](std::string_view line) {
+    JsonRecord record;
+    return std::string(ParseJsonRecord(line, record).message());
+  };
   EXPECT_THAT(error("flight UA1545"), HasSubstr("no JSON object"));
+  EXPECT_THAT(error(R"({"value":""} {)"), HasSubstr("more than one"));
+  EXPECT_THAT(error(R"({"value":"\q"})"), HasSubstr("invalid escape"));
   EXPECT_THAT(error(R"({"flight":"UA1545"})"), HasSubstr("has no \"value\""));
   EXPECT_THAT(error(R"({"value":5})"), HasSubstr("neither a string nor null"));
   EXPECT_THAT(error(R"({"value":"?","value_encoding":"base64"})"), HasSubstr("not base64"));
   EXPECT_THAT(error(R"({"value":"?","value_encoding":"hex"})"), HasSubstr("other than base64"));
-  EXPECT_THAT(error(R"({"value":"","partition":-1})"), HasSubstr("below 0"));
+  EXPECT_THAT(error(R"({"value":"","partition":-1})"), HasSubstr("no whole number"));
   EXPECT_THAT(error(R"({"value":"","partition":1.5})"), HasSubstr("no whole number"));
   EXPECT_THAT(error(R"({"value":"","partition":3000000000})"), HasSubstr("no whole number"));
   EXPECT_THAT(error(R"({"value":"","headers":[1]})"), HasSubstr("no array of"));

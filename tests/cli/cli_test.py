@@ -1,0 +1,547 @@
+#!/usr/bin/env python3
+"""The millrace program against a broker: every command, every exit code, pipes, Ctrl-C, and bytes that come out as they went in.
+
+cli_test.py MILLRACE MILLRACED [TEST...]
+"""
+import base64
+import gzip
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from harness import DEADLINE_S, Broker, Millrace, interrupt
+
+MILLRACE, MILLRACED = sys.argv[1:3]
+SAMPLE = pathlib.Path(__file__).parents[2] / "deploy/sample/flights-2013-sample.jsonl.gz"
+NOBODY = "127.0.0.1:1"  # nothing listens there
+COMMANDS = [["topic"], ["topic", "create"], ["topic", "list"], ["topic", "describe"], ["topic", "alter"], ["topic", "delete"],
+            ["topic", "trim"], ["produce"], ["consume"], ["offsets"], ["bench"], ["bench", "produce"], ["bench", "consume"],
+            ["bench", "end-to-end"], ["cluster"], ["cluster", "status"], ["completion"]]
+
+
+class WithBroker(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.broker = Broker(MILLRACED)
+        cls.millrace = Millrace(MILLRACE, cls.broker.address)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.broker.stop()
+
+    def ok(self, *arguments, **options):
+        result = self.millrace(*arguments, **options)
+        self.assertEqual(result.code, 0, f"{arguments}: {result.err}")
+        return result
+
+    def fails(self, code, *arguments, **options):
+        result = self.millrace(*arguments, **options)
+        self.assertEqual(result.code, code, f"{arguments}: {result.out} {result.err}")
+        return result
+
+    def topic(self, *flags):
+        """A new topic of this test."""
+        WithBroker.topics = getattr(WithBroker, "topics", 0) + 1
+        name = f"{self.id().rsplit('.', 1)[1]}-{WithBroker.topics}"
+        self.ok("topic", "create", name, *flags)
+        return name
+
+    def consume(self, topic, *flags):
+        return self.ok("consume", topic, *flags).out
+
+    def records(self, topic, *flags):
+        return [json.loads(line) for line in self.ok("consume", topic, "--output", "json", *flags).lines]
+
+
+class Usage(WithBroker):
+    def test_every_command_has_help_with_an_example(self):
+        for command in COMMANDS + [[]]:
+            result = self.ok(*command, "--help")
+            self.assertRegex(result.out.decode(), r"Examples?:\s+.*millrace")
+
+    def test_version(self):
+        self.assertRegex(self.ok("--version").out.decode(), r"^millrace \d+\.\d+\.\d+\n$")
+
+    def test_wrong_usage_is_2_and_says_what_is_right(self):
+        for arguments, said in [
+            ([], "a command is missing: one of topic, produce"),
+            (["topic"], "one of create, list"),
+            (["topik"], "did you mean topic?"),
+            (["topic", "create"], "NAME is required"),
+            (["topic", "create", "t", "--partitons", "3"], "did you mean --partitions?"),
+            (["topic", "create", "t", "--partitions", "0"], "--partitions: '0' is no whole number"),
+            (["topic", "create", "t", "--partitions", "x"], "'x' is no whole number"),
+            (["topic", "create", "t", "--config", "retention.ms"], "write NAME=VALUE"),
+            (["topic", "create", "t", "u"], "one argument too many: u"),
+            (["topic", "alter", "t"], "nothing to change"),
+            (["topic", "trim", "t", "--partition", "0"], "--before is required"),
+            (["produce", "t", "--key", "k", "--key-field", "f"], "exclude each other"),
+            (["produce", "t", "--keep-partition"], "need --input json"),
+            (["produce", "t", "--linger", "5"], "write 5s or 5ms"),
+            (["produce", "t", "--acks", "some"], "none|leader|quorum"),
+            (["produce", "t", "--header", "x"], "write NAME=VALUE"),
+            (["consume", "t", "--from", "noon"], "--from: 'noon' is no position"),
+            (["consume", "t", "--from", "@2013-07-04"], "names no time zone"),
+            (["consume", "t", "--format", "%q"], "'%q' is no field"),
+            (["consume", "t", "--follow", "--until", "5"], "give one of them"),
+            (["consume", "t", "--partition", "-1"], "--partition"),
+            (["bench", "produce", "--topic", "t"], "either --records N or --seconds S"),
+            (["bench", "end-to-end", "--topic", "t", "--records", "5", "--record-size", "8"], "at least 16"),
+            (["offsets", "t", "--timeout", "soon"], "is no duration"),
+            (["completion", "fish"], "bash|zsh"),
+        ]:
+            result = self.fails(2, *arguments)
+            self.assertIn(said, result.err, arguments)
+            self.assertIn("See: millrace", result.err)
+            self.assertEqual(result.out, b"")
+            as_json = self.fails(2, *arguments, "--output", "json")
+            self.assertEqual(as_json.error["error"], "USAGE", arguments)
+
+    def test_commands_of_later_releases_are_not_there(self):
+        for command in (["group", "list"], ["inspect", "."], ["verify"], ["cluster", "drain", "1"], ["consume", "t", "--group", "g"]):
+            self.fails(2, *command)
+
+    def test_topics_may_be_called_like_commands(self):
+        for name in ("bench", "list", "create"):
+            self.ok("topic", "create", name)
+            self.ok("produce", name, stdin=b"x\n")
+            self.assertEqual(self.consume(name), b"x\n")
+
+    def test_flags_may_stand_before_the_command(self):
+        self.assertIsInstance(self.ok("--output", "json", "topic", "list").json, list)
+
+    def test_the_environment_gives_flags_and_the_flag_wins(self):
+        topic = self.topic()
+        self.ok("produce", topic, stdin=b"a\nb\nc\n")
+        self.assertEqual(self.ok("consume", topic, env={"MILLRACE_COUNT": "2"}).out, b"a\nb\n")
+        self.assertEqual(self.ok("consume", topic, "--count", "1", env={"MILLRACE_COUNT": "2"}).out, b"a\n")
+        self.assertEqual(self.ok("consume", topic, env={"MILLRACE_OUTPUT": "json", "MILLRACE_FROM": "-1"}).json["value"], "c")
+        self.assertIn("--count", self.fails(2, "consume", topic, env={"MILLRACE_COUNT": "many"}).err)
+
+    def test_unknown_variables_are_reported_once_and_ignored(self):
+        result = self.ok("topic", "list", env={"MILLRACE_SERVICE_HOST": "x", "MILLRACE_DATA_DIR": "known to millraced", "MILLRACE_CONFIG": "too"})
+        self.assertEqual(result.err.count("MILLRACE_"), 1)
+        self.assertIn("MILLRACE_SERVICE_HOST", result.err)
+        self.assertEqual(self.ok("topic", "list", "--quiet", env={"MILLRACE_SERVICE_HOST": "x"}).err, "")
+
+    def test_completion_offers_commands_and_flags(self):
+        script = self.ok("completion", "bash").out.decode()
+
+        def offered(*words):
+            line = " ".join(f"'{word}'" for word in words)
+            code = f"{script}\nCOMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _millrace; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+            return subprocess.run(["bash", "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+        self.assertIn("produce", offered("millrace", ""))
+        self.assertEqual(offered("millrace", "top"), ["topic"])
+        self.assertEqual(offered("millrace", "topic", "cre"), ["create"])
+        self.assertEqual(offered("millrace", "--quiet", "topic", "create", "t", "--part"), ["--partitions"])
+        self.assertEqual(offered("millrace", "consume", "t", "--fo"), ["--follow", "--format"])
+        self.assertIn("#compdef millrace", self.ok("completion", "zsh").out.decode())
+
+
+class Errors(WithBroker):
+    def test_nobody_there_is_3(self):
+        for arguments in (["topic", "list"], ["topic", "create", "t"], ["offsets", "t"], ["produce", "t"], ["consume", "t"],
+                          ["cluster", "status"], ["bench", "produce", "--topic", "t", "--records", "1"]):
+            result = self.fails(3, *arguments, "--address", NOBODY, "--timeout", "1s", "--output", "json")
+            self.assertEqual(result.error["error"], "NETWORK_EXCEPTION", arguments)
+            self.assertTrue(result.error["retriable"])
+            self.assertFalse(result.error["may_have_happened"])
+            self.assertIn(NOBODY, result.error["message"])
+            self.assertEqual(list(result.error), ["error", "message", "retriable", "may_have_happened", "topic", "partition", "address"])
+
+    def test_one_address_of_several_that_answers_is_enough(self):
+        self.ok("topic", "list", "--address", f"{NOBODY},{self.broker.address}")
+
+    def test_a_missing_topic_names_the_command_that_creates_it(self):
+        for arguments in (["topic", "describe", "nowhere"], ["offsets", "nowhere"], ["produce", "nowhere"], ["consume", "nowhere"],
+                          ["topic", "alter", "nowhere", "--partitions", "3"], ["bench", "consume", "--topic", "nowhere"]):
+            result = self.fails(1, *arguments, stdin=b"x\n")
+            self.assertIn("nowhere", result.err)
+            self.assertIn("millrace topic create nowhere", result.err)
+        result = self.fails(1, "offsets", "nowhere", "--output", "json")
+        self.assertEqual(result.error["error"], "UNKNOWN_TOPIC_OR_PARTITION")
+        self.assertEqual(result.error["topic"], "nowhere")
+        self.fails(1, "topic", "delete", "nowhere")
+
+    def test_bad_names_and_settings_are_refused_and_nothing_is_created(self):
+        for name in ("..", "a b", "a/b", "x" * 250):
+            self.assertEqual(self.fails(1, "topic", "create", name, "--output", "json").error["error"], "INVALID_TOPIC_EXCEPTION", name)
+        result = self.fails(1, "topic", "create", "refused", "--config", "retention.msx=1", "--output", "json")
+        self.assertEqual(result.error["error"], "INVALID_CONFIG")
+        self.assertIn("retention.ms", result.error["message"])
+        self.assertEqual(self.fails(1, "topic", "create", "refused", "-r", "3", "--output", "json").error["error"], "INVALID_REPLICATION_FACTOR")
+        self.assertNotIn("refused", [topic["name"] for topic in self.millrace.json("topic", "list")])
+
+    def test_a_missing_partition_is_named(self):
+        topic = self.topic("-p", "2")
+        for arguments in (["consume", topic, "-p", "7"], ["produce", topic, "-p", "7"], ["topic", "trim", topic, "-p", "7", "--before", "0"]):
+            result = self.fails(1, *arguments, "--output", "json", stdin=b"x\n")
+            self.assertEqual(result.error["error"], "UNKNOWN_TOPIC_OR_PARTITION", arguments)
+
+
+class Topics(WithBroker):
+    def test_create_list_describe_alter_delete(self):
+        created = self.millrace.json("topic", "create", "orders", "-p", "4", "-c", "retention.ms=3600000")
+        self.assertEqual(created, {"name": "orders", "partitions": 4, "replication_factor": 1, "created": True})
+        self.assertIn({"name": "orders", "partitions": 4, "replication_factor": 1}, self.millrace.json("topic", "list"))
+
+        again = self.fails(1, "topic", "create", "orders", "--output", "json")
+        self.assertEqual(again.error["error"], "TOPIC_ALREADY_EXISTS")
+        self.assertFalse(self.millrace.json("topic", "create", "orders", "--if-not-exists")["created"])
+
+        described = self.millrace.json("topic", "describe", "orders")
+        self.assertEqual([p["partition"] for p in described["partitions"]], [0, 1, 2, 3])
+        self.assertLessEqual({"partition", "leader", "replicas", "in_sync", "leader_epoch", "log_start_offset", "high_watermark",
+                              "log_end_offset", "bytes"}, set(described["partitions"][0]))
+        self.assertEqual(described["config"]["retention.ms"], "3600000")
+
+        altered = self.ok("topic", "alter", "orders", "--unset", "retention.ms", "-c", "flush=async", "--partitions", "6")
+        self.assertIn("most keys move", altered.err)
+        described = self.millrace.json("topic", "describe", "orders")
+        self.assertEqual(len(described["partitions"]), 6)
+        self.assertEqual(described["config"]["retention.ms"], str(7 * 86400 * 1000))
+        self.assertEqual(described["config"]["flush"], "async")
+        fewer = self.fails(1, "topic", "alter", "orders", "--partitions", "2", "--output", "json")
+        self.assertEqual(fewer.error["error"], "INVALID_PARTITIONS")
+
+        self.ok("topic", "delete", "orders")
+        self.assertNotIn("orders", [topic["name"] for topic in self.millrace.json("topic", "list")])
+
+    def test_text_lines_up(self):
+        topic = self.topic("-p", "12")
+        self.ok("produce", topic, "-p", "3", stdin=b"x\n" * 1000)
+        table = self.ok("topic", "describe", topic).out.decode().split("\n\n")[1].splitlines()
+        end = table[0].index("HIGH-WATERMARK") + len("HIGH-WATERMARK")
+        self.assertEqual([row[:end].split()[-1] for row in table[1:]], ["0"] * 3 + ["1000"] + ["0"] * 8)
+        self.assertIn(topic, self.ok("topic", "list").out.decode())
+
+    def test_trim(self):
+        topic = self.topic()
+        self.ok("produce", topic, stdin=b"a\nb\nc\nd\n")
+        self.assertEqual(self.millrace.json("topic", "trim", topic, "-p", "0", "--before", "2"),
+                         {"name": topic, "partition": 0, "log_start_offset": 2})
+        self.assertEqual(self.consume(topic), b"c\nd\n")
+        beyond = self.fails(1, "topic", "trim", topic, "-p", "0", "--before", "9", "--output", "json")
+        self.assertEqual(beyond.error["error"], "OFFSET_OUT_OF_RANGE")
+
+        # A position below the start: what is missing is said, and the result is partial.
+        below = self.fails(4, "consume", topic, "--from", "0", "-p", "0")
+        self.assertEqual(below.out, b"c\nd\n")
+        self.assertIn("offsets 0 to 1 are gone (retention)", below.err)
+
+        self.ok("topic", "trim", topic, "-p", "0", "--before", "end")
+        self.assertEqual(self.millrace.json("offsets", topic), [{"partition": 0, "earliest": 4, "latest": 4}])
+
+
+class Records(WithBroker):
+    def test_lines_come_out_as_they_went_in(self):
+        topic = self.topic("-c", "max.message.bytes=16777216")
+        lines = [b"", b"a", b"", b"carriage return\r", b"\0\xff\xfe", b"x" * 5_000_000, b"\xc3\xa9", b"last"]
+        for tail in (b"\n", b""):  # the last line needs no newline
+            reply = self.millrace.json("produce", topic, stdin=b"\n".join(lines) + tail)
+            self.assertEqual((reply["acked"], reply["failed"], reply["first_unacked_line"]), (len(lines), 0, None))
+        self.assertEqual(reply["partitions"], [{"partition": 0, "first": 8, "last": 15}])
+        self.assertEqual(self.consume(topic), (b"\n".join(lines) + b"\n") * 2)
+        self.ok("produce", topic, stdin=b"")
+        self.assertEqual(self.millrace.json("offsets", topic)[0]["latest"], 16)
+
+    def test_files_plain_and_packed(self):
+        topic = self.topic()
+        with tempfile.TemporaryDirectory() as directory:
+            for name, opener in (("a.txt", open), ("b.gz", gzip.open)):
+                path = pathlib.Path(directory) / name
+                with opener(path, "wb") as file:
+                    file.write(name.encode() + b"\nline\n")
+                self.ok("produce", topic, "--file", path)
+            cut = pathlib.Path(directory) / "cut.gz"
+            cut.write_bytes(gzip.compress(b"sound\n" + random.randbytes(100_000), mtime=0)[:-9])
+            result = self.fails(4, "produce", topic, "--file", cut, "--output", "json")
+            self.assertIn("cut short", result.error["message"])
+            self.assertEqual(result.json["first_unacked_line"], result.json["acked"] + 1)
+        self.assertTrue(self.consume(topic).startswith(b"a.txt\nline\nb.gz\nline\nsound\n"))
+        self.assertIn("No such file", self.fails(1, "produce", topic, "--file", "/no/such/file").err)
+
+    def test_keys_and_headers(self):
+        topic = self.topic("-p", "4")
+        self.ok("produce", topic, "-K", ":", "-H", "a=1", "-H", "a=", stdin=b"k1:v1\nk2:v:2\nnone\n:empty\n")
+        by_value = {record["value"]: record for record in self.records(topic)}
+        self.assertEqual([by_value[value]["key"] for value in ("v1", "v:2", "none", "empty")], ["k1", "k2", None, ""])
+        self.assertEqual(by_value["v1"]["headers"], [{"key": "a", "value": "1"}, {"key": "a", "value": ""}])
+        self.ok("produce", topic, "-K", "\\t", stdin=b"tab\tvalue\n")
+        self.ok("produce", topic, "-k", "same", "-p", "2", stdin=b"1\n2\n")
+        two = [record for record in self.records(topic, "-p", "2") if record["key"] == "same"]
+        self.assertEqual([record["value"] for record in two], ["1", "2"])
+        formatted = self.consume(topic, "-p", "2", "--from", "-2", "-f", r"%t|%p|%o|%k|%v|%h|%K|%V|%%\x41\n").splitlines()
+        self.assertEqual(formatted[-1].split(b"|")[:2] + formatted[-1].split(b"|")[3:], [topic.encode(), b"2", b"same", b"2", b"", b"4", b"1", b"%A"])
+
+    def test_a_real_file_by_key_and_time(self):
+        topic = self.topic("-p", "4")
+        with gzip.open(SAMPLE) as file:
+            lines = file.read().splitlines()
+        reply = self.millrace.json("produce", topic, "--file", SAMPLE, "--key-field", "tailnum", "--timestamp-field", "time", "-z", "lz4")
+        self.assertEqual(reply["acked"], len(lines))
+        records = self.records(topic)
+        self.assertCountEqual([record["value"].encode() for record in records], lines)
+        places = {}
+        for record in records:
+            event = json.loads(record["value"])
+            self.assertEqual(record["key"], event["tailnum"])
+            if record["key"] is not None:
+                self.assertEqual(places.setdefault(record["key"], record["partition"]), record["partition"])
+        times = sorted({json.loads(line)["time"] for line in lines})
+        begin, end = times[len(times) // 3], times[len(times) // 2]
+        replayed = self.consume(topic, "--from", f"@{begin}").splitlines()
+        self.assertEqual(sorted(replayed), sorted(line for line in lines if json.loads(line)["time"] >= begin))
+        between = self.consume(topic, "--from", f"@{begin}", "--until", f"@{end}").splitlines()
+        self.assertEqual(sorted(between), sorted(line for line in lines if begin <= json.loads(line)["time"] < end))
+        at = self.millrace.json("offsets", topic, "--at", begin)
+        self.assertEqual(sum(p["latest"] - p["offset"] for p in at), len(replayed))
+
+    def test_a_line_that_is_wrong_stops_there_and_is_named(self):
+        topic = self.topic()
+        result = self.fails(4, "produce", topic, "--key-field", "k", "--output", "json", stdin=b'{"k":1}\n{"k":2}\nnonsense\n{"k":4}\n')
+        self.assertEqual(result.error["message"][:6], "line 3")
+        self.assertEqual((result.json["acked"], result.json["failed"], result.json["first_unacked_line"]), (2, 1, 3))
+        self.assertEqual(self.consume(topic), b'{"k":1}\n{"k":2}\n')
+        nothing = self.fails(1, "produce", topic, "--timestamp-field", "t", "--output", "json", stdin=b'{"k":1}\n')
+        self.assertIn("no field 't'", nothing.error["message"])
+        large = self.fails(4, "produce", topic, "--output", "json", stdin=b"small\n" + b"x" * 3_000_000 + b"\nafter\n")
+        self.assertEqual(large.error["error"], "MESSAGE_TOO_LARGE")
+        self.assertEqual((large.json["acked"], large.json["first_unacked_line"]), (1, 2))
+        self.assertIn("all keys are null", self.ok("produce", topic, "--key-field", "typo", stdin=b'{"k":1}\n').err)
+
+    def test_create_makes_a_missing_topic(self):
+        result = self.ok("produce", "made-on-the-way", "--create", stdin=b"x\n")
+        self.assertIn("created made-on-the-way", result.err)
+        self.ok("produce", "made-on-the-way", "--create", stdin=b"y\n")
+        self.assertEqual(self.consume("made-on-the-way"), b"x\ny\n")
+
+    def test_length_prefixed_is_its_own_inverse(self):
+        topic, copy = self.topic(), self.topic()
+        values = [b"", b"\n", b"\0\xff", random.Random(7).randbytes(300_000)]
+        framed = b"".join(len(value).to_bytes(4, "big") + value for value in values) + b"\xff\xff\xff\xff"
+        self.ok("produce", topic, "--length-prefixed", stdin=framed)
+        self.assertEqual(self.consume(topic, "--length-prefixed"), framed)
+        self.assertIsNone(self.records(topic)[-1]["value"])
+        self.ok("produce", copy, "--length-prefixed", stdin=self.consume(topic, "--length-prefixed"))
+        self.assertEqual(self.consume(copy, "--length-prefixed"), framed)
+        result = self.fails(4, "produce", copy, "--length-prefixed", stdin=framed + b"\0\0\1")
+        self.assertIn("record 6 ends within its length", result.err)
+
+    def test_json_copies_records_exactly(self):
+        seed = random.randrange(2**32)
+        rng = random.Random(seed)
+        topic, copy = self.topic("-p", "3"), self.topic("-p", "3")
+
+        def some_bytes():
+            return rng.choice([None, b"", b"text", "h\u00e9\u2028\U0001f600".encode(), b"\xff\0", rng.randbytes(rng.randrange(40))])
+
+        def member(name, value):
+            if value is None:
+                return {name: None}
+            try:
+                return {name: value.decode()}
+            except UnicodeDecodeError:
+                return {name: base64.b64encode(value).decode(), f"{name}_encoding": "base64"}
+
+        def headers():
+            return [{**member("key", rng.choice([b"a", b"", b"b"])), **member("value", some_bytes())} for _ in range(rng.randrange(3))]
+
+        made = [{"partition": rng.randrange(3), "timestamp": rng.randrange(1_700_000_000_000), **member("key", some_bytes()),
+                 **member("value", some_bytes()), "headers": headers()} for _ in range(2000)]
+        lines = "\n".join(json.dumps(record, ensure_ascii=rng.random() < 0.5) for record in made)
+        self.ok("produce", topic, "--input", "json", "--keep-partition", "--keep-timestamp", stdin=lines.encode())
+
+        def essence(records):
+            return [[{name: record[name] for name in record if name not in ("topic", "offset", "append_time", "leader_epoch")}
+                     for record in records if record["partition"] == p] for p in range(3)]
+
+        first = self.ok("consume", topic, "--output", "json")
+        self.assertEqual(essence([json.loads(line) for line in first.lines]), essence(made), f"seed {seed}")
+        self.ok("produce", copy, "--input", "json", "--keep-partition", "--keep-timestamp", "-z", "zstd", stdin=first.out)
+        self.assertEqual(essence(self.records(copy)), essence(made), f"seed {seed}")
+
+    def test_acks_none_and_leader(self):
+        topic = self.topic()
+        self.ok("produce", topic, "--acks", "leader", stdin=b"a\n")
+        self.assertEqual(self.millrace.json("produce", topic, "--acks", "none", stdin=b"b\n")["acked"], 1)
+        self.assertEqual(self.ok("consume", topic, "--follow", "-n", "2").out, b"a\nb\n")
+
+
+class Positions(WithBroker):
+    def setUp(self):
+        self.name = self.topic()
+        self.ok("produce", self.name, stdin=b"".join(b"%d\n" % i for i in range(10)))
+
+    def test_from_until_and_count(self):
+        for flags, expected in [
+            ([], range(10)),
+            (["--from", "beginning"], range(10)),
+            (["--from", "7"], range(7, 10)),
+            (["--from", "10"], []),
+            (["--from", "-3"], range(7, 10)),
+            (["--from", "-1000"], range(10)),
+            (["--from", "-1h"], range(10)),
+            (["--from", "@2100-01-01T00:00:00Z"], []),
+            (["--from", "end", "--no-follow"], []),
+            (["--from", "2", "--until", "5"], range(2, 5)),
+            (["--until", "-8"], range(2)),
+            (["--until", "beginning"], []),
+            (["--from", "4", "--count", "3"], range(4, 7)),
+            (["-o", "4", "-n", "3"], range(4, 7)),
+            (["--count", "0"], []),
+            (["-p", "0", "--from", "9"], [9]),
+        ]:
+            self.assertEqual(self.consume(self.name, *flags), b"".join(b"%d\n" % i for i in expected), flags)
+
+    def test_without_follow_it_says_where_it_stopped(self):
+        self.assertIn("10 records; stopped at the high watermark seen at the start", self.ok("consume", self.name).err)
+        self.assertEqual(self.ok("consume", self.name, "--quiet").err, "")
+        self.assertEqual(self.ok("consume", self.name, "-n", "1").err, "")
+
+    def test_above_the_end_is_out_of_range(self):
+        for flags in ([], ["--follow"], ["--partition", "0"]):
+            result = self.fails(1, "consume", self.name, "--from", "11", *flags, "--output", "json")
+            self.assertEqual(result.error["error"], "OFFSET_OUT_OF_RANGE")
+            self.assertIn("above the end of the log, 10", result.error["message"])
+
+    def test_offsets(self):
+        self.assertEqual(self.millrace.json("offsets", self.name), [{"partition": 0, "earliest": 0, "latest": 10}])
+        self.assertEqual(self.millrace.json("offsets", self.name, "--at", "-1h"), [{"partition": 0, "earliest": 0, "latest": 10, "offset": 0}])
+        self.assertEqual(self.ok("offsets", self.name).out.decode().split(), ["PARTITION", "EARLIEST", "LATEST", "0", "0", "10"])
+
+
+class Processes(WithBroker):
+    def test_follow_shows_records_as_they_come_and_ctrl_c_is_130(self):
+        topic = self.topic()
+        follower = self.millrace.start("consume", topic, "--follow")
+        for i in range(3):
+            self.ok("produce", topic, stdin=b"%d\n" % i)
+            self.assertEqual(follower.stdout.readline(), b"%d\n" % i)
+        self.assertEqual(interrupt(follower).code, 130)
+
+    def test_from_end_follows_and_count_ends_it(self):
+        topic = self.topic()
+        self.ok("produce", topic, stdin=b"old\n")
+        follower = self.millrace.start("consume", topic, "--from", "end", "-n", "1")
+        while follower.poll() is None:  # until the follower has found the end it misses what is written
+            self.ok("produce", topic, stdin=b"new\n")
+        out, _ = follower.communicate(timeout=DEADLINE_S)
+        self.assertEqual((follower.returncode, out), (0, b"new\n"))
+
+    def test_produce_sends_lines_as_they_come_and_acks_them_on_ctrl_c(self):
+        topic = self.topic()
+        follower = self.millrace.start("consume", topic, "--follow")
+        producer = self.millrace.start("produce", topic, "--output", "json")
+        for i in range(3):
+            producer.stdin.write(b"%d\n" % i)
+            producer.stdin.flush()
+            self.assertEqual(follower.stdout.readline(), b"%d\n" % i)
+        stopped = interrupt(producer)
+        self.assertEqual(stopped.code, 130)
+        self.assertEqual((stopped.json["acked"], stopped.json["first_unacked_line"]), (3, 4))
+        interrupt(follower)
+
+    def test_a_closed_pipe_is_no_error(self):
+        topic = self.topic()
+        self.ok("produce", topic, stdin=b"line of some length\n" * 200_000)
+        reader = self.millrace.start("consume", topic)
+        self.assertEqual(reader.stdout.readline(), b"line of some length\n")
+        reader.stdout.close()
+        self.assertEqual(reader.wait(DEADLINE_S), 0, reader.stderr.read())
+        reader.stderr.close()
+        reader.stdin.close()
+
+    def test_a_closed_pipe_ends_following_although_nothing_comes(self):
+        topic = self.topic()
+        self.ok("produce", topic, stdin=b"x\n")
+        follower = self.millrace.start("consume", topic, "--follow")
+        self.assertEqual(follower.stdout.readline(), b"x\n")
+        follower.stdout.close()
+        self.assertEqual(follower.wait(DEADLINE_S), 0, follower.stderr.read())
+        follower.stderr.close()
+        follower.stdin.close()
+
+    def test_a_full_disk_is_an_error(self):
+        topic = self.topic()
+        self.ok("produce", topic, stdin=b"x\n")
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([MILLRACE, "consume", topic, "--address", self.broker.address], stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"No space left", done.stderr)
+
+    def test_everything_survives_a_pipe_of_programs(self):
+        topic, copy = self.topic("-p", "2"), self.topic("-p", "2")
+        self.ok("produce", topic, stdin=b"".join(b"%d\n" % i for i in range(50_000)))
+        source = self.millrace.start("consume", topic, "--output", "json", stdin=subprocess.DEVNULL)
+        sink = self.millrace.start("produce", copy, "--input", "json", "--keep-partition", stdin=source.stdout)
+        source.stdout.close()
+        sink.communicate(timeout=DEADLINE_S)
+        source.stderr.close()
+        self.assertEqual((source.wait(DEADLINE_S), sink.returncode), (0, 0))
+        for partition in ("0", "1"):
+            self.assertEqual(self.consume(copy, "-p", partition), self.consume(topic, "-p", partition))
+
+
+class Bench(WithBroker):
+    SHAPE = {"records", "bytes", "seconds", "records_per_second", "megabytes_per_second", "errors", "client_cpu_seconds", "latency_ms"}
+
+    def bench(self, *arguments):
+        result = self.ok("bench", *arguments)
+        document = result.json
+        self.assertEqual(set(document), self.SHAPE)
+        self.assertEqual(set(document["latency_ms"]), {"p50", "p90", "p99", "p999", "max"})
+        self.assertEqual(document["errors"], 0)
+        return document
+
+    def test_produce_then_consume(self):
+        produced = self.bench("produce", "--topic", "load", "--records", "20000", "--record-size", "100", "--partitions", "3", "--keys", "50",
+                              "--producers", "2", "--config", "flush=async")
+        self.assertEqual((produced["records"], produced["bytes"]), (20000, 20000 * 112))
+        described = self.millrace.json("topic", "describe", "load")
+        self.assertEqual((len(described["partitions"]), described["config"]["flush"]), (3, "async"))
+        consumed = self.bench("consume", "--topic", "load", "--consumers", "2")
+        self.assertEqual((consumed["records"], consumed["bytes"]), (20000, 20000 * 112))
+        self.assertEqual(self.bench("consume", "--topic", "load", "--records", "500")["records"], 500)
+
+    def test_an_open_loop_sends_at_its_rate(self):
+        produced = self.bench("produce", "--topic", "paced", "--records", "600", "--rate", "2000", "--warmup", "0.1", "--acks", "leader")
+        self.assertEqual(produced["records"], 600)
+        self.assertGreaterEqual(produced["seconds"], 0.29)  # 600 records cannot be due any earlier
+
+    def test_end_to_end(self):
+        for flags in ([], ["--rate", "1000"]):
+            measured = self.bench("end-to-end", "--topic", "echo", "--records", "200", "--record-size", "64", "--partitions", "2", *flags)
+            self.assertEqual((measured["records"], measured["bytes"]), (200, 200 * 64))
+            self.assertGreater(measured["latency_ms"]["p50"], 0)
+
+    def test_too_few_records_to_consume_is_partial(self):
+        self.ok("topic", "create", "few")
+        self.ok("produce", "few", stdin=b"a\nb\n")
+        result = self.fails(4, "bench", "consume", "--topic", "few", "--records", "5", "--timeout", "1s")
+        self.assertEqual(result.json["records"], 2)
+
+
+class Cluster(WithBroker):
+    def test_status(self):
+        status = self.millrace.json("cluster", "status")
+        self.assertEqual(list(status), ["cluster_id", "controller", "brokers", "under_replicated", "leaderless"])
+        self.assertEqual((status["under_replicated"], status["leaderless"], len(status["brokers"])), (0, 0, 1))
+        self.assertEqual(status["brokers"][0]["address"], self.broker.address)
+        text = self.ok("cluster", "status").out.decode()
+        self.assertTrue(text.endswith("healthy\n"), text)
+
+    def test_check_and_wait(self):
+        self.ok("cluster", "status", "--check")
+        self.ok("cluster", "status", "--wait", "healthy", "--timeout", "10s")
+        self.fails(3, "cluster", "status", "--wait", "healthy", "--timeout", "1s", "--address", NOBODY)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
