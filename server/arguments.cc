@@ -36,7 +36,8 @@ std::string Dashed(const Flag& flag) { return absl::StrCat("--", std::string(fla
 
 absl::Status UnexpectedArgument(const std::string& argument) {
   if (!argument.starts_with('-')) {
-    return absl::InvalidArgumentError(absl::StrCat("unexpected argument \"", argument, "\"; millraced takes flags only"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("unexpected argument \"", argument, "\"; millraced takes flags only"));
   }
   std::vector<std::string> dashed;
   for (const Flag& flag : Flags()) dashed.push_back(Dashed(flag));
@@ -77,7 +78,8 @@ absl::StatusOr<Sources> ReadArguments(int argc, const char* const* argv) {
   for (const auto& [flag, option] : options) {
     if (option->count() == 0) continue;
     if (flag->name != "set") {
-      sources.flags[std::string(flag->name)] = {flag->name == "help" ? app.help() : option->results().back(), Dashed(*flag)};
+      sources.flags[std::string(flag->name)] = {flag->name == "help" ? app.help() : option->results().back(),
+                                                Dashed(*flag)};
       continue;
     }
     for (const std::string& text : option->results()) {

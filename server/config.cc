@@ -31,7 +31,8 @@ constexpr int kMaxDefaultThreads = 8;
 constexpr int kMaxThreads = 64;
 constexpr size_t kMaxRackBytes = 255;
 
-constexpr const char* kNotYet = " is not implemented in this version, where each broker is a cluster of its own; leave it out";
+constexpr const char* kNotYet =
+    " is not implemented in this version, where each broker is a cluster of its own; leave it out";
 
 absl::Status Refuse(const std::string& source, const std::string& why) {
   return absl::InvalidArgumentError(absl::StrCat(source, ": ", why));
@@ -63,7 +64,9 @@ absl::Status RefuseWhatIsNotImplemented(const Sources& sources) {
   }
   const auto resync = ReadSwitch(sources, "resync");
   if (!resync.ok()) return resync.status();
-  if (*resync) return Refuse(sources.Flag("resync")->source, absl::StrCat("taking the data anew from other brokers", kNotYet));
+  if (*resync) {
+    return Refuse(sources.Flag("resync")->source, absl::StrCat("taking the data anew from other brokers", kNotYet));
+  }
   return absl::OkStatus();
 }
 
@@ -110,7 +113,9 @@ absl::Status ReadHttp(const Sources& sources, Config& config) {
   const auto address = ReadAddress(*given, next);
   if (!address.ok()) return address.status();
   config.http = *address;
-  if (config.http == config.listen && config.http.port != 0) return BadValue(*given, "another address than that of --listen");
+  if (config.http == config.listen && config.http.port != 0) {
+    return BadValue(*given, "another address than that of --listen");
+  }
   return absl::OkStatus();
 }
 
@@ -132,8 +137,9 @@ absl::Status ReadBrokerId(const Sources& sources, const Host& host, Config& conf
   const bool by_name = given->value == "hostname";
   const auto id = by_name ? TrailingNumber(host.name) : ParseBrokerId(given->value);
   if (!id && by_name) {
-    return Refuse(given->source, absl::StrCat("the host's name \"", host.name,
-                                              "\" does not end in a number from 0 to 2147483647; give the number itself"));
+    return Refuse(given->source,
+                  absl::StrCat("the host's name \"", host.name,
+                               "\" does not end in a number from 0 to 2147483647; give the number itself"));
   }
   if (!id) return BadValue(*given, "a number from 0 to 2147483647, or hostname");
   config.broker_id = *id;
@@ -197,7 +203,8 @@ int64_t DefaultDiskFloor(const std::string& data_dir) {
   fs::path path = data_dir;
   while (!fs::exists(path, error) && path.has_relative_path()) path = path.parent_path();
   const fs::space_info space = fs::space(path, error);
-  return error ? kMaxDefaultDiskFloor : std::min<int64_t>(kMaxDefaultDiskFloor, static_cast<int64_t>(space.capacity / 20));
+  return error ? kMaxDefaultDiskFloor
+               : std::min<int64_t>(kMaxDefaultDiskFloor, static_cast<int64_t>(space.capacity / 20));
 }
 
 struct BrokerSetting {
@@ -214,7 +221,9 @@ absl::Status ReadDiskFreeFloor(const Given& given, const Host&, Config& config) 
 
 absl::Status ReadIoThreads(const Given& given, const Host&, Config& config) {
   const auto threads = ParseInteger(given.value);
-  if (!threads || *threads < 1 || *threads > kMaxThreads) return BadValue(given, absl::StrCat("a number from 1 to ", kMaxThreads));
+  if (!threads || *threads < 1 || *threads > kMaxThreads) {
+    return BadValue(given, absl::StrCat("a number from 1 to ", kMaxThreads));
+  }
   config.io_threads = static_cast<int>(*threads);
   return absl::OkStatus();
 }
@@ -298,11 +307,12 @@ absl::StatusOr<Sources> ReadSources(Sources arguments, const Host& host, std::ve
   return all;
 }
 
-CommandLine Print(std::string text) { return {.exit_code = 0, .output = std::move(text), .error = "", .config = {}}; }
+CommandLine Print(std::string text) { return {.exit_code = 0, .output = std::move(text)}; }
 
 CommandLine UsageError(const absl::Status& status) {
-  std::string text = absl::StrCat("millraced: ", status.message(), "\n(millraced --help lists the flags and settings)\n");
-  return {.exit_code = 2, .output = "", .error = std::move(text), .config = {}};
+  std::string text =
+      absl::StrCat("millraced: ", status.message(), "\n(millraced --help lists the flags and settings)\n");
+  return {.exit_code = 2, .error = std::move(text)};
 }
 
 // --help and the like, which act before anything else is looked at.
@@ -345,7 +355,7 @@ std::string Config::ToYaml() const {
 }
 
 Host Host::Current() {
-  Host host{.environment = {}, .name = HostName(), .usable_memory = UsableMemoryBytes(), .usable_cores = UsableCores()};
+  Host host{.name = HostName(), .usable_memory = UsableMemoryBytes(), .usable_cores = UsableCores()};
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
     const size_t equals = text.find('=');

@@ -55,10 +55,11 @@ struct Host {
 };
 
 struct CommandLine {
-  std::optional<int> exit_code;  // set: nothing is to be run (0: asked for --help and the like; 2: bad usage or configuration)
-  std::string output;            // for standard output
-  std::string error;             // for standard error
-  Config config;                 // meaningful when exit_code is not set
+  // Set: nothing is to be run. 0: asked for --help and the like; 2: bad usage or configuration.
+  std::optional<int> exit_code;
+  std::string output;  // for standard output
+  std::string error;   // for standard error
+  Config config;       // meaningful when exit_code is not set
 };
 
 CommandLine ParseCommandLine(int argc, const char* const* argv, const Host& host);

@@ -1,8 +1,8 @@
 #include "server/flags.h"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
-#include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -15,10 +15,12 @@ using enum Flag::From;
 
 constexpr auto kFlags = std::to_array<Flag>({
     {"config", "FILE", "Configuration file (YAML): the names of flags and settings as keys", kFile, kFlagOrEnvironment},
-    {"check-config", "", "Check the configuration, print every value in effect, and exit", kNothing, kFlagOrEnvironment},
+    {"check-config", "", "Check the configuration, print every value in effect, and exit", kNothing,
+     kFlagOrEnvironment},
     {"data-dir", "DIR", "Where the data is kept (default ./millrace-data)", kFolder},
     {"listen", "HOST[:PORT]", "Address for clients; port 0 takes a free one (default 127.0.0.1:9470)"},
-    {"advertise", "HOST[:PORT]", "Address that clients are told (default --listen, or the host's name if that is a wildcard)"},
+    {"advertise", "HOST[:PORT]",
+     "Address that clients are told (default --listen, or the host's name if that is a wildcard)"},
     {"http", "HOST[:PORT]", "Address of metrics and health (default the host of --listen, port + 1)"},
     {"broker-id", "N|hostname", "This broker's number; hostname: the number at the end of the host's name (default 1)"},
     {"rack", "NAME", "Where this broker stands; replicas of a partition are spread over racks"},

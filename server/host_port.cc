@@ -13,10 +13,10 @@ namespace millrace::server {
 namespace {
 
 absl::Status Refuse(std::string_view text, std::string_view why) {
-  return absl::InvalidArgumentError(absl::StrCat("\"", absl::string_view(text.data(), text.size()), "\" ",
-                                                 absl::string_view(why.data(), why.size()),
-                                                 "; accepted: HOST or HOST:PORT, where HOST is a name, an IPv4 address or an "
-                                                 "IPv6 address in brackets, and PORT is 0 to 65535"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", absl::string_view(text.data(), text.size()), "\" ", absl::string_view(why.data(), why.size()),
+                   "; accepted: HOST or HOST:PORT, where HOST is a name, an IPv4 address or an "
+                   "IPv6 address in brackets, and PORT is 0 to 65535"));
 }
 
 std::optional<uint16_t> ParsePort(std::string_view text) {
@@ -56,7 +56,9 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text, uint16_t default_p
     if (close == std::string_view::npos) return Refuse(text, "has no closing bracket");
     host = text.substr(1, close - 1);
     const std::string_view rest = text.substr(close + 1);
-    if (!rest.empty() && !rest.starts_with(':')) return Refuse(text, "has something other than :PORT after the bracket");
+    if (!rest.empty() && !rest.starts_with(':')) {
+      return Refuse(text, "has something other than :PORT after the bracket");
+    }
     if (!rest.empty()) port = rest.substr(1);
   } else if (const size_t colon = text.find(':'); colon != std::string_view::npos) {
     if (text.find(':', colon + 1) != std::string_view::npos) {

@@ -15,11 +15,10 @@
 namespace millrace::server {
 namespace {
 
-// Types as the library's variable arguments want them.
-constexpr unsigned kMaxConnections = 64;
-constexpr unsigned kIdleSeconds = 10;
-constexpr size_t kConnectionBytes = 16 << 10;
-constexpr size_t kStackBytes = 512 << 10;
+constexpr int kMaxConnections = 64;
+constexpr int kIdleSeconds = 10;
+constexpr int kConnectionBytes = 16 << 10;
+constexpr int kStackBytes = 512 << 10;
 
 constexpr const char* kIndex =
     "Millrace broker\n\n"
@@ -46,8 +45,8 @@ Answer Route(const HttpServer::Options& options, std::string_view method, std::s
   return {.code = 404, .body = absl::StrCat("nothing here; there are:\n\n", kIndex)};
 }
 
-MHD_Result Handle(void* context, MHD_Connection* connection, const char* path, const char* method, const char*, const char*,
-                  size_t* upload_bytes, void** seen_before) {
+MHD_Result Handle(void* context, MHD_Connection* connection, const char* path, const char* method, const char*,
+                  const char*, size_t* upload_bytes, void** seen_before) {
   // The first call comes with the headers; answering it would close the connection. Uploads are read and thrown away.
   if (*seen_before == nullptr || *upload_bytes > 0) {
     *seen_before = context;
@@ -56,8 +55,8 @@ MHD_Result Handle(void* context, MHD_Connection* connection, const char* path, c
   }
   const Answer answer = Route(*static_cast<const HttpServer::Options*>(context), method, path);
   // The library copies the body and does not write to it.
-  MHD_Response* response = MHD_create_response_from_buffer(answer.body.size(), const_cast<char*>(answer.body.data()),
-                                                           MHD_RESPMEM_MUST_COPY);
+  MHD_Response* response =
+      MHD_create_response_from_buffer(answer.body.size(), const_cast<char*>(answer.body.data()), MHD_RESPMEM_MUST_COPY);
   MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer.type);
   MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
   const MHD_Result queued = MHD_queue_response(connection, answer.code, response);
@@ -145,13 +144,17 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HostPort& li
   if (!fd.ok()) return fd.status();
 
   auto impl = std::make_unique<Impl>(std::move(options));
-  impl->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC, address.port, nullptr, nullptr,
-                                  Handle, const_cast<Options*>(&impl->options),              //
-                                  MHD_OPTION_LISTEN_SOCKET, *fd,                             //
-                                  MHD_OPTION_CONNECTION_LIMIT, kMaxConnections,              //
-                                  MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds,               //
-                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionBytes,      //
-                                  MHD_OPTION_THREAD_STACK_SIZE, kStackBytes, MHD_OPTION_END);
+  const MHD_OptionItem settings[] = {
+      {MHD_OPTION_LISTEN_SOCKET, *fd, nullptr},
+      {MHD_OPTION_CONNECTION_LIMIT, kMaxConnections, nullptr},
+      {MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, nullptr},
+      {MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionBytes, nullptr},
+      {MHD_OPTION_THREAD_STACK_SIZE, kStackBytes, nullptr},
+      {MHD_OPTION_END, 0, nullptr},
+  };
+  constexpr unsigned kOneThread = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC;
+  impl->daemon = MHD_start_daemon(kOneThread, address.port, nullptr, nullptr, Handle,
+                                  const_cast<Options*>(&impl->options), MHD_OPTION_ARRAY, settings, MHD_OPTION_END);
   if (impl->daemon == nullptr) {
     const int cause = errno;
     close(*fd);

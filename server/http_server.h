@@ -42,8 +42,8 @@ class Health {
 class HttpServer {
  public:
   struct Options {
-    const Health& health;                   // outlives the server
-    std::function<std::string()> metrics;   // called on the server's thread
+    const Health& health;                  // outlives the server
+    std::function<std::string()> metrics;  // called on the server's thread
   };
 
   // The status says which address could not be had, and why.

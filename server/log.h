@@ -75,23 +75,23 @@ void SetSink(std::function<void(std::string_view line)> sink);
 
 }  // namespace millrace::log
 
-#define MILLRACE_LOG(severity, message, ...)                                                                      \
-  do {                                                                                                            \
-    if (::millrace::log::IsOn(::millrace::log::Level::severity)) {                                                \
-      ::millrace::log::internal::Write(::millrace::log::Level::severity, __FILE__, __LINE__, message, 0,          \
-                                       {__VA_ARGS__});                                                            \
-    }                                                                                                             \
+#define MILLRACE_LOG(severity, message, ...)                                                             \
+  do {                                                                                                   \
+    if (::millrace::log::IsOn(::millrace::log::Level::severity)) {                                       \
+      ::millrace::log::internal::Write(::millrace::log::Level::severity, __FILE__, __LINE__, message, 0, \
+                                       {__VA_ARGS__});                                                   \
+    }                                                                                                    \
   } while (false)
 
 // At most one line per `interval` from this place in the code; the line says how many were `suppressed` since the last.
-#define MILLRACE_LOG_EVERY(interval, severity, message, ...)                                                      \
-  do {                                                                                                            \
-    if (::millrace::log::IsOn(::millrace::log::Level::severity)) {                                                \
-      static ::millrace::log::internal::RateLimit millrace_limit;                                                 \
-      uint64_t millrace_suppressed = 0;                                                                           \
-      if (millrace_limit.Allow(interval, millrace_suppressed)) {                                                  \
-        ::millrace::log::internal::Write(::millrace::log::Level::severity, __FILE__, __LINE__, message,           \
-                                         millrace_suppressed, {__VA_ARGS__});                                     \
-      }                                                                                                           \
-    }                                                                                                             \
+#define MILLRACE_LOG_EVERY(interval, severity, message, ...)                                            \
+  do {                                                                                                  \
+    if (::millrace::log::IsOn(::millrace::log::Level::severity)) {                                      \
+      static ::millrace::log::internal::RateLimit millrace_limit;                                       \
+      uint64_t millrace_suppressed = 0;                                                                 \
+      if (millrace_limit.Allow(interval, millrace_suppressed)) {                                        \
+        ::millrace::log::internal::Write(::millrace::log::Level::severity, __FILE__, __LINE__, message, \
+                                         millrace_suppressed, {__VA_ARGS__});                           \
+      }                                                                                                 \
+    }                                                                                                   \
   } while (false)

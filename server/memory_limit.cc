@@ -120,8 +120,8 @@ absl::StatusOr<int64_t> RaiseFileLimit() {
     const rlim_t soft = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
-      return absl::ErrnoToStatus(
-          errno, absl::StrCat("raising the limit on open files from ", soft, " to ", limit.rlim_max));
+      return absl::ErrnoToStatus(errno,
+                                 absl::StrCat("raising the limit on open files from ", soft, " to ", limit.rlim_max));
     }
   }
   return static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, kNoLimit));

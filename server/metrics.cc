@@ -22,7 +22,7 @@ using prometheus::MetricType;
 
 template <typename T>
 struct Row {
-  T LoopMetrics::* member;
+  T LoopMetrics::*member;
   const char* name;
   const char* help;
 };
@@ -36,10 +36,12 @@ constexpr Row<Counter> kCounters[] = {
     {&LoopMetrics::bytes_out, "millrace_bytes_out_total", "Payload bytes of batches sent to readers."},
     {&LoopMetrics::records_out, "millrace_records_out_total", "Records sent to readers."},
     {&LoopMetrics::batches_out, "millrace_batches_out_total", "Record batches sent to readers."},
-    {&LoopMetrics::cold_reads, "millrace_cold_reads_total", "Reads that were not served from recently appended batches."},
+    {&LoopMetrics::cold_reads, "millrace_cold_reads_total",
+     "Reads that were not served from recently appended batches."},
     {&LoopMetrics::slow_inline_writes, "millrace_slow_inline_writes_total",
      "Writes on an I/O thread that took over 1 ms."},
-    {&LoopMetrics::append_refusals, "millrace_append_refusals_total", "Appends refused for want of memory or disk space."},
+    {&LoopMetrics::append_refusals, "millrace_append_refusals_total",
+     "Appends refused for want of memory or disk space."},
     {&LoopMetrics::calls, "millrace_calls_total", "Unary calls served."},
 };
 
@@ -157,20 +159,24 @@ void AddProcess(Page& page, const Metrics::Options& options, double start_time) 
   getrusage(RUSAGE_SELF, &usage);
   rlimit files{};
   getrlimit(RLIMIT_NOFILE, &files);
-  struct statvfs disk{};
+  struct statvfs disk {};
   statvfs(options.data_dir.c_str(), &disk);
   const auto gauge = [&page](const char* name, const char* help, double value) {
-    page.Add({.name = name, .help = help, .value = value, .is_counter = false, .labels = {}});
+    page.Add({.name = name, .help = help, .value = value});
   };
   gauge("millrace_disk_free_bytes", "Free on the file system of the data directory, for this process.",
         static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize));
   gauge("millrace_memory_limit_bytes", "The setting memory.limit.", static_cast<double>(options.memory_limit));
   // A broker without peers is its own controller.
   gauge("millrace_clock_offset_seconds", "This broker's clock against the controller's.", 0);
-  page.Add({.name = "millrace_build_info", .help = "1, labelled with the version.", .value = 1, .is_counter = false,
+  page.Add({.name = "millrace_build_info",
+            .help = "1, labelled with the version.",
+            .value = 1,
             .labels = {{"version", MILLRACE_VERSION}}});
-  page.Add({.name = "process_cpu_seconds_total", .help = "User and system CPU time.",
-            .value = SecondsOf(usage.ru_utime) + SecondsOf(usage.ru_stime), .is_counter = true, .labels = {}});
+  page.Add({.name = "process_cpu_seconds_total",
+            .help = "User and system CPU time.",
+            .value = SecondsOf(usage.ru_utime) + SecondsOf(usage.ru_stime),
+            .is_counter = true});
   gauge("process_resident_memory_bytes", "Resident set.", static_cast<double>(ResidentBytes()));
   gauge("process_open_fds", "Open file descriptors.", static_cast<double>(OpenFiles()));
   gauge("process_max_fds", "Limit on open file descriptors.", static_cast<double>(files.rlim_cur));
@@ -186,7 +192,10 @@ void AddErrors(Page& page, const Metrics::Options& options, const std::vector<st
     for (const auto& loop : loops) count += loop->errors.Value(code);
     if (count == 0) continue;
     const std::string label = options.error_name ? options.error_name(code) : std::to_string(code);
-    page.Add({.name = kName, .help = kHelp, .value = static_cast<double>(count), .is_counter = true,
+    page.Add({.name = kName,
+              .help = kHelp,
+              .value = static_cast<double>(count),
+              .is_counter = true,
               .labels = {{"code", label}}});
   }
 }
@@ -220,12 +229,12 @@ std::string Metrics::Text() const {
   for (const auto& row : kCounters) {
     double value = 0;
     for (const auto& loop : loops) value += static_cast<double>(((*loop).*row.member).Value());
-    page.Add({.name = row.name, .help = row.help, .value = value, .is_counter = true, .labels = {}});
+    page.Add({.name = row.name, .help = row.help, .value = value, .is_counter = true});
   }
   for (const auto& row : kGauges) {
     double value = 0;
     for (const auto& loop : loops) value += static_cast<double>(((*loop).*row.member).Value());
-    page.Add({.name = row.name, .help = row.help, .value = value, .is_counter = false, .labels = {}});
+    page.Add({.name = row.name, .help = row.help, .value = value});
   }
   for (const auto& row : kLatencies) page.AddHistogram(row, loops, 1e-9);
   for (const auto& row : kSizes) page.AddHistogram(row, loops, 1);
@@ -233,7 +242,8 @@ std::string Metrics::Text() const {
   AddProcess(page, impl_->options, impl_->start_time);
   // Known to dashboards before the first group exists.
   page.Family("millrace_group_lag_records", "Records a consumer group has yet to read of a topic.", MetricType::Gauge);
-  page.Family("millrace_group_lag_seconds", "How far a consumer group is behind a topic's newest record.", MetricType::Gauge);
+  page.Family("millrace_group_lag_seconds", "How far a consumer group is behind a topic's newest record.",
+              MetricType::Gauge);
   for (const auto& source : impl_->sources) source([&page](const Sample& sample) { page.Add(sample); });
   return page.ToText();
 }

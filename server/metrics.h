@@ -101,7 +101,6 @@ class ErrorCounters {
   void Add(int code) { counts_[SlotOf(code)].Add(); }
   uint64_t Value(int code) const { return counts_[SlotOf(code)].Value(); }
 
-
   // Every code that is counted by itself; all others share 0.
   static std::vector<int> Codes();
 
@@ -122,37 +121,37 @@ struct alignas(64) LoopMetrics {
   // Produce: from the request's last byte read to the ack handed to the connection.
   LatencyHistogram produce_seconds;
   SizeHistogram produce_batch_bytes;
-  Counter bytes_in;       // payload bytes of appended batches
+  Counter bytes_in;  // payload bytes of appended batches
   Counter records_in;
   Counter batches_in;
-  Counter duplicates;     // batches of an idempotent producer that were stored before
+  Counter duplicates;         // batches of an idempotent producer that were stored before
   Gauge produce_queue_bytes;  // received, not acked
   Gauge produce_queue_batches;
 
   // Fetch: from a batch being there and the client's credit allowing it to the batch handed to the connection.
   LatencyHistogram fetch_seconds;
-  Counter bytes_out;      // payload bytes of batches sent
+  Counter bytes_out;  // payload bytes of batches sent
   Counter records_out;
   Counter batches_out;
-  Counter cold_reads;     // reads that had to leave the loop
+  Counter cold_reads;  // reads that had to leave the loop
   LatencyHistogram cold_read_seconds;
-  Gauge fetch_queue_bytes;    // handed to connections, not yet on the wire
+  Gauge fetch_queue_bytes;  // handed to connections, not yet on the wire
 
   // Appending: a round is what all partitions wrote together.
   LatencyHistogram append_seconds;
   LatencyHistogram sync_seconds;
   SizeHistogram append_bytes;
-  Counter slow_inline_writes;   // writes on the loop that took over 1 ms
-  Counter append_refusals;      // for want of memory or disk space
+  Counter slow_inline_writes;  // writes on the loop that took over 1 ms
+  Counter append_refusals;     // for want of memory or disk space
 
   // Connections and calls.
   Gauge connections;
-  Gauge connections_paused;     // not read from, because memory.limit is reached
+  Gauge connections_paused;  // not read from, because memory.limit is reached
   Gauge produce_streams;
   Gauge fetch_streams;
   Gauge tail_streams;
   Gauge subscriptions;
-  Counter calls;                // unary
+  Counter calls;  // unary
   LatencyHistogram call_seconds;
   ErrorCounters errors;
   LatencyHistogram loop_seconds;  // one turn of the loop: what a message may have to wait for the others
@@ -160,14 +159,14 @@ struct alignas(64) LoopMetrics {
   // Partitions hosted by this loop.
   Gauge under_replicated_partitions;
   Gauge leaderless_partitions;
-  Gauge producers;              // idempotent producers remembered
+  Gauge producers;  // idempotent producers remembered
 };
 
 class Metrics {
  public:
   struct Options {
-    std::string data_dir;      // whose file system's free space is shown
-    int64_t memory_limit = 0;  // bytes
+    std::string data_dir;                             // whose file system's free space is shown
+    int64_t memory_limit = 0;                         // bytes
     std::function<std::string(int code)> error_name;  // for the label of millrace_errors_total; unset: the number
   };
 
@@ -175,7 +174,7 @@ class Metrics {
     std::string name;
     std::string help;
     double value = 0;
-    bool is_counter = false;   // else a gauge
+    bool is_counter = false;  // else a gauge
     std::vector<std::pair<std::string, std::string>> labels;
   };
   using Emit = std::function<void(Sample)>;

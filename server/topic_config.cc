@@ -41,12 +41,12 @@ std::string Describe(Kind kind, const Range& range) {
   };
   const bool open = range.last >= kMaxMillis;
   return absl::StrCat(kind == Kind::kBytes ? "a size such as 64MiB" : "milliseconds, or a time such as 12h or 7d", ", ",
-                      open ? "at least " : "from ", bound(range.first), open ? "" : " to ", open ? "" : bound(range.last),
-                      range.unlimited ? ", or -1 for no limit" : "");
+                      open ? "at least " : "from ", bound(range.first), open ? "" : " to ",
+                      open ? "" : bound(range.last), range.unlimited ? ", or -1 for no limit" : "");
 }
 
 template <typename Member>
-Setting Number(std::string_view name, Kind kind, Range range, Member TopicConfig::* member,
+Setting Number(std::string_view name, Kind kind, Range range, Member TopicConfig::*member,
                int64_t (*get)(const TopicConfig&)) {
   return {name, Describe(kind, range),
           [=](std::string_view text, TopicConfig& config) {
@@ -59,7 +59,7 @@ Setting Number(std::string_view name, Kind kind, Range range, Member TopicConfig
 }
 
 template <typename Enum>
-Setting Choice(std::string_view name, std::string_view first, std::string_view second, Enum TopicConfig::* member) {
+Setting Choice(std::string_view name, std::string_view first, std::string_view second, Enum TopicConfig::*member) {
   return {name, absl::StrCat(std::string(first), " or ", std::string(second)),
           [=](std::string_view text, TopicConfig& config) {
             if (text != first && text != second) return false;
@@ -81,8 +81,7 @@ std::vector<Setting> MakeSettings() {
   settings.push_back(Number("message.timestamp.after.max.ms", Kind::kMillis, {0, kMaxMillis, false},
                             &TopicConfig::timestamp_after_max_ms,
                             [](const TopicConfig& c) { return c.timestamp_after_max_ms; }));
-  settings.push_back(
-      Choice("message.timestamp.type", "CreateTime", "LogAppendTime", &TopicConfig::timestamp_type));
+  settings.push_back(Choice("message.timestamp.type", "CreateTime", "LogAppendTime", &TopicConfig::timestamp_type));
   settings.push_back(Number("retention.bytes", Kind::kBytes, {1, std::numeric_limits<int64_t>::max(), true},
                             &TopicConfig::retention_bytes, [](const TopicConfig& c) { return c.retention_bytes; }));
   settings.push_back(Number("retention.ms", Kind::kMillis, {1, kMaxMillis, true}, &TopicConfig::retention_ms,
@@ -131,8 +130,8 @@ bool IsTopicSetting(std::string_view name) {
 absl::Status SetTopicSetting(std::string_view name, std::string_view value, TopicConfig& config) {
   if (name == kMinInsyncReplicas) {
     return absl::InvalidArgumentError(
-        "min.insync.replicas does not exist here: a record is committed once a majority of its replicas has it, and that "
-        "is the rule for every topic; leave the setting out");
+        "min.insync.replicas does not exist here: a record is committed once a majority of its replicas has it, "
+        "and that is the rule for every topic; leave the setting out");
   }
   const auto it = std::ranges::find(Settings(), name, &Setting::name);
   if (it == Settings().end()) {

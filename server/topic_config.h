@@ -34,13 +34,14 @@ inline constexpr int64_t kMaxMessageBytesLimit = int64_t{64} << 20;
 
 struct TopicConfig {
   int64_t retention_ms = int64_t{7} * 24 * 60 * 60 * 1000;  // of append time; kUnlimited: for ever
-  int64_t retention_bytes = kUnlimited;                      // of each partition
+  int64_t retention_bytes = kUnlimited;                     // of each partition
   int64_t segment_bytes = int64_t{256} << 20;
-  std::optional<int64_t> segment_ms;                         // unset: SegmentMillis() derives it
-  int64_t max_message_bytes = int64_t{1} << 20;              // of a record batch as sent; <= kMaxMessageBytesLimit
+  std::optional<int64_t> segment_ms;             // unset: SegmentMillis() derives it
+  int64_t max_message_bytes = int64_t{1} << 20;  // of a record batch as sent; <= kMaxMessageBytesLimit
   FlushPolicy flush = FlushPolicy::kCommit;
   TimestampType timestamp_type = TimestampType::kCreateTime;
-  int64_t timestamp_after_max_ms = int64_t{60} * 60 * 1000;  // how far a record's timestamp may lie ahead of the broker's clock
+  // How far a record's timestamp may lie ahead of the broker's clock.
+  int64_t timestamp_after_max_ms = int64_t{60} * 60 * 1000;
 
   bool operator==(const TopicConfig&) const = default;
 

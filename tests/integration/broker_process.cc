@@ -54,8 +54,8 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
 }
 
 // millraced with these file descriptors for standard output and standard error.
-pid_t Launch(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment, int output,
-             int error) {
+pid_t Launch(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
+             int output, int error) {
   std::vector<std::string> texts = {MILLRACED_BINARY};
   texts.insert(texts.end(), arguments.begin(), arguments.end());
   std::vector<std::string> environment_texts = MakeEnvironment(environment);
@@ -163,7 +163,8 @@ void BrokerProcess::Start() {
   ready_line_ = ReadLine(output_);
   if (!ready_line_.starts_with("ready ")) {
     const int code = Wait();
-    FAIL() << "millraced ended with " << code << " instead of becoming ready; it printed \"" << ready_line_ << "\" and said:\n"
+    FAIL() << "millraced ended with " << code << " instead of becoming ready; it printed \"" << ready_line_
+           << "\" and said:\n"
            << ErrorOutput();
   }
   address_ = WordOf(ready_line_, "listen");

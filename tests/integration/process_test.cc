@@ -73,17 +73,18 @@ class Listener {
 // The ready line, and standard output beside it.
 
 TEST(ReadyLine, NamesBrokerAddressesDataAndTime) {
-  BrokerProcess broker({.listen = "", .arguments = {"--broker-id", "7"}, .environment = {}});
+  BrokerProcess broker({.arguments = {"--broker-id", "7"}});
   const std::string address = broker.address();
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   EXPECT_THAT(broker.ready_line(), MatchesRegex("ready broker=7 listen=127\\.0\\.0\\.1:[1-9][0-9]* "
                                                 "http=127\\.0\\.0\\.1:[1-9][0-9]* data=/[^ ]* start_ms=[0-9]+"));
-  EXPECT_THAT(broker.ready_line(), AllOf(HasSubstr(" listen=" + address + " "), HasSubstr(" data=" + broker.data_dir() + " ")));
+  EXPECT_THAT(broker.ready_line(),
+              AllOf(HasSubstr(" listen=" + address + " "), HasSubstr(" data=" + broker.data_dir() + " ")));
 }
 
 TEST(ReadyLine, NamesThePortThatWasFree) {
   for (const char* listen : {"localhost:0", "[::1]:0"}) {
-    BrokerProcess broker({.listen = listen, .arguments = {}, .environment = {}});
+    BrokerProcess broker({.listen = listen});
     ASSERT_NO_FATAL_FAILURE(broker.Start());
     const std::string host(listen, std::string(listen).rfind(':'));
     EXPECT_THAT(broker.address(), StartsWith(host + ":"));
@@ -248,9 +249,10 @@ TEST(HttpPort, IsHealthyReadyAndHasEveryFixedMetric) {
   EXPECT_THAT(Get(broker.http_address(), "/healthz"), StartsWith("HTTP/1.1 200 "));
   EXPECT_THAT(Get(broker.http_address(), "/readyz"), StartsWith("HTTP/1.1 200 "));
   const std::string metrics = Get(broker.http_address(), "/metrics");
-  for (const char* name : {"millrace_produce_seconds", "millrace_fetch_seconds", "millrace_bytes_in_total", "millrace_bytes_out_total",
-                           "millrace_under_replicated_partitions", "millrace_leaderless_partitions", "millrace_disk_free_bytes",
-                           "millrace_clock_offset_seconds", "millrace_group_lag_records", "millrace_group_lag_seconds"}) {
+  for (const char* name :
+       {"millrace_produce_seconds", "millrace_fetch_seconds", "millrace_bytes_in_total", "millrace_bytes_out_total",
+        "millrace_under_replicated_partitions", "millrace_leaderless_partitions", "millrace_disk_free_bytes",
+        "millrace_clock_offset_seconds", "millrace_group_lag_records", "millrace_group_lag_seconds"}) {
     EXPECT_EQ(CountOf("\n# TYPE " + std::string(name) + " ", metrics), 1) << name;
   }
 }
@@ -269,7 +271,7 @@ TEST(HttpPort, ShowsNoSeriesTwice) {
 }
 
 TEST(Log, ReportsUnknownVariablesOnce) {
-  BrokerProcess broker({.listen = "", .arguments = {}, .environment = {{"MILLRACE_SERVICE_PORT", "tcp://10.0.0.1:9470"}, {"MILLRACE_RACK", "r1"}}});
+  BrokerProcess broker({.environment = {{"MILLRACE_SERVICE_PORT", "tcp://10.0.0.1:9470"}, {"MILLRACE_RACK", "r1"}}});
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   EXPECT_EQ(broker.Stop(), 0);
   EXPECT_EQ(CountOf("MILLRACE_SERVICE_PORT", broker.ErrorOutput()), 1);
@@ -277,7 +279,7 @@ TEST(Log, ReportsUnknownVariablesOnce) {
 }
 
 TEST(Log, SaysWhatIsAdvertisedWhenListeningEverywhere) {
-  BrokerProcess broker({.listen = "0.0.0.0:0", .arguments = {}, .environment = {}});
+  BrokerProcess broker({.listen = "0.0.0.0:0"});
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   EXPECT_THAT(broker.ErrorOutput(), HasSubstr("--advertise"));
 }
@@ -325,8 +327,9 @@ TEST(Threads, OnePollsForAllOfGrpc) {
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   // gRPC's timer, resolver and executor threads come with the library and do not poll its sockets; the event_engine threads
   // poll a set of their own, in which nothing is.
-  const std::set<std::string> known = {"millraced",       "rocksdb:low",     "rocksdb:high",  "rocksdb:bottom", "MHD-single",
-                                       "default-executo", "resolver-execut", "grpc_global_tim", "event_engine",  "timer_manager"};
+  const std::set<std::string> known = {"millraced",    "rocksdb:low",     "rocksdb:high",    "rocksdb:bottom",
+                                       "MHD-single",   "default-executo", "resolver-execut", "grpc_global_tim",
+                                       "event_engine", "timer_manager"};
   std::map<std::string, int> polling;
   for (const auto& [name, system_call] : RestingThreads(broker.pid())) {
     if (system_call.empty()) GTEST_SKIP() << "/proc/PID/task/*/syscall cannot be read here";

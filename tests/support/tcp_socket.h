@@ -39,7 +39,8 @@ class TcpSocket {
   std::string ReadAll() {
     std::string text;
     std::array<char, 4096> chunk;
-    for (ssize_t n; (n = recv(fd_, chunk.data(), chunk.size(), 0)) > 0;) text.append(chunk.data(), static_cast<size_t>(n));
+    for (ssize_t n; (n = recv(fd_, chunk.data(), chunk.size(), 0)) > 0;)
+      text.append(chunk.data(), static_cast<size_t>(n));
     return text;
   }
 

@@ -10,7 +10,7 @@ namespace millrace::server {
 
 // A host with 8 GiB and 2 cores.
 inline Host TestHost() {
-  return {.environment = {}, .name = "broker-7.example.org", .usable_memory = int64_t{8} << 30, .usable_cores = 2};
+  return {.name = "broker-7.example.org", .usable_memory = int64_t{8} << 30, .usable_cores = 2};
 }
 
 inline CommandLine Parse(const std::vector<std::string>& arguments, const Host& host = TestHost()) {

@@ -45,8 +45,8 @@ TEST_F(ConfigFile, TakesFlagsAndSettingsAsKeys) {
 }
 
 TEST_F(ConfigFile, IsBelowTheEnvironmentWhichIsBelowFlags) {
-  const std::string file = Write(
-      "rack: file\nbroker-id: 1\nlisten: file:1\nretention.ms: 1\nsegment.ms: 1\nmax.message.bytes: 1\n");
+  const std::string file =
+      Write("rack: file\nbroker-id: 1\nlisten: file:1\nretention.ms: 1\nsegment.ms: 1\nmax.message.bytes: 1\n");
   Host host = TestHost();
   host.environment = {{"MILLRACE_CONFIG", file},
                       {"MILLRACE_BROKER_ID", "2"},
@@ -86,7 +86,8 @@ TEST_F(ConfigFile, NamesLineAndKeyOfABadValue) {
   EXPECT_THAT(ErrorIn("\n\nlisten: nowhere:x\n"), StartsWith("FILE line 3, listen: \"nowhere:x\" has no valid port"));
   EXPECT_EQ(ErrorIn("broker-id: first\n"),
             "FILE line 1, broker-id: \"first\" is not accepted; accepted: a number from 0 to 2147483647, or hostname");
-  EXPECT_EQ(ErrorIn("io.threads: 0\n"), "FILE line 1, io.threads: \"0\" is not accepted; accepted: a number from 1 to 64");
+  EXPECT_EQ(ErrorIn("io.threads: 0\n"),
+            "FILE line 1, io.threads: \"0\" is not accepted; accepted: a number from 1 to 64");
   EXPECT_EQ(ErrorIn("flush: never\n"), "FILE line 1: \"never\" is no value for flush; accepted: commit or async");
   EXPECT_THAT(ErrorIn("min.insync.replicas: 2\n"), AllOf(StartsWith("FILE line 1: "), HasSubstr("majority")));
   EXPECT_THAT(ErrorIn("join: a:1\n"), HasSubstr("joining a cluster is not implemented"));
@@ -104,8 +105,7 @@ TEST_F(ConfigFile, RefusesWhatIsNoListOfNamesAndValues) {
   EXPECT_THAT(ErrorIn("rack: [a\nlisten: b\n"), AllOf(StartsWith("FILE line "), HasSubstr("not valid YAML: ")));
   EXPECT_EQ(ErrorOf({"--config", "/no/such/file.yaml"}),
             "/no/such/file.yaml: cannot be read: No such file or directory");
-  EXPECT_EQ(ErrorOf({"--config", dir_.Path().string()}),
-            dir_.Path().string() + ": cannot be read: Is a directory");
+  EXPECT_EQ(ErrorOf({"--config", dir_.Path().string()}), dir_.Path().string() + ": cannot be read: Is a directory");
 }
 
 }  // namespace

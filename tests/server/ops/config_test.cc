@@ -106,7 +106,8 @@ TEST(Config, GivesMemoryByWhatTheProcessMayUse) {
   for (const char* value : {"8193MiB", "15MiB", "0", "-1", "40%"}) {
     EXPECT_EQ(ErrorOf({"--set", std::string("memory.limit=") + value}),
               "--set, memory.limit: \"" + std::string(value) +
-                  "\" is not accepted; accepted: a size such as 512MiB, from 16MiB to 8GiB, which is all that this process may use");
+                  "\" is not accepted; accepted: a size such as 512MiB, from 16MiB to 8GiB, which is all that this "
+                  "process may use");
   }
 }
 
@@ -143,8 +144,10 @@ TEST(Config, SetsTopicDefaultsAndLogLevel) {
 }
 
 TEST(Config, NamesTheNearestOfAnUnknownSettingOrFlag) {
-  EXPECT_EQ(ErrorOf({"--set", "retenton.ms=1"}), "--set: unknown setting \"retenton.ms\"; did you mean \"retention.ms\"?");
-  EXPECT_EQ(ErrorOf({"--set", "memory.limits=1"}), "--set: unknown setting \"memory.limits\"; did you mean \"memory.limit\"?");
+  EXPECT_EQ(ErrorOf({"--set", "retenton.ms=1"}),
+            "--set: unknown setting \"retenton.ms\"; did you mean \"retention.ms\"?");
+  EXPECT_EQ(ErrorOf({"--set", "memory.limits=1"}),
+            "--set: unknown setting \"memory.limits\"; did you mean \"memory.limit\"?");
   EXPECT_EQ(ErrorOf({"--set", "xyz=1"}), "--set: unknown setting \"xyz\"");
   EXPECT_THAT(ErrorOf({"--set", "min.insync.replicas=2"}), AllOf(StartsWith("--set: "), HasSubstr("majority")));
   EXPECT_EQ(ErrorOf({"--lisen", "a:1"}), "unknown flag --lisen; did you mean \"--listen\"?");
@@ -164,7 +167,8 @@ TEST(Config, RefusesFlagsThatAreIncompleteOrRepeated) {
 }
 
 TEST(Config, RefusesWhatThisVersionDoesNotDo) {
-  const std::string not_yet = " is not implemented in this version, where each broker is a cluster of its own; leave it out";
+  const std::string not_yet =
+      " is not implemented in this version, where each broker is a cluster of its own; leave it out";
   EXPECT_EQ(ErrorOf({"--join", "a:1"}), "--join: joining a cluster" + not_yet);
   EXPECT_EQ(ErrorOf({"--resync"}), "--resync: taking the data anew from other brokers" + not_yet);
   for (const char* flag : {"--tls-cert", "--tls-key", "--tls-ca", "--tls-client-auth"}) {
@@ -178,7 +182,8 @@ TEST(Config, TakesAClusterOfThisBrokerOnly) {
   EXPECT_EQ(Accepted({"--cluster", "1@127.0.0.1"}).broker_id, 1);
   EXPECT_EQ(Accepted({"--cluster", "5@localhost:9470"}).broker_id, 5);
   EXPECT_EQ(Accepted({"--cluster", "0@[::1]:70", "--listen", "[::1]:70", "--broker-id", "0"}).broker_id, 0);
-  EXPECT_EQ(ErrorOf({"--cluster", "5@localhost", "--broker-id", "4"}), "--cluster: names broker 5, but --broker-id says 4");
+  EXPECT_EQ(ErrorOf({"--cluster", "5@localhost", "--broker-id", "4"}),
+            "--cluster: names broker 5, but --broker-id says 4");
   EXPECT_EQ(ErrorOf({"--cluster", "1@a:1"}),
             "--cluster: names a:1, but this broker is at 127.0.0.1:9470; the ports have to agree");
   EXPECT_EQ(ErrorOf({"--cluster", "1@a,1@b"}), "--cluster: broker 1 is named twice");
@@ -190,8 +195,9 @@ TEST(Config, TakesAClusterOfThisBrokerOnly) {
 
 TEST(Environment, GivesEveryFlagAValueBelowTheCommandLine) {
   Host host = TestHost();
-  host.environment = {{"MILLRACE_LISTEN", "a:1"},   {"MILLRACE_DATA_DIR", "/from/environment"}, {"MILLRACE_RACK", ""},
-                      {"MILLRACE_BROKER_ID", "9"}, {"MILLRACE_SET", "flush=async, retention.ms=5"}, {"HOME", "/root"}};
+  host.environment = {
+      {"MILLRACE_LISTEN", "a:1"},  {"MILLRACE_DATA_DIR", "/from/environment"},      {"MILLRACE_RACK", ""},
+      {"MILLRACE_BROKER_ID", "9"}, {"MILLRACE_SET", "flush=async, retention.ms=5"}, {"HOME", "/root"}};
   const Config config = Accepted({"--broker-id", "3", "--set", "retention.ms=6"}, host);
   EXPECT_EQ(config.listen.ToString(), "a:1");
   EXPECT_EQ(config.data_dir, "/from/environment");
@@ -225,8 +231,9 @@ TEST(Environment, ReportsUnknownVariablesInOneNoticeAndIgnoresThem) {
 }
 
 TEST(CheckConfig, PrintsEveryValueInEffectAsAFileThatMeansTheSame) {
-  const std::vector<std::string> arguments = {"--listen", "[::1]:7000", "--rack", "a: b",         "--broker-id",
-                                              "4",        "--set",      "memory.limit=100MB", "--set", "retention.bytes=5GiB"};
+  const std::vector<std::string> arguments = {
+      "--listen", "[::1]:7000",          "--rack", "a: b", "--broker-id", "4", "--set", "memory.limit=100MB",
+      "--set",    "retention.bytes=5GiB"};
   std::vector<std::string> check = arguments;
   check.push_back("--check-config");
   const CommandLine checked = Parse(check);
@@ -262,16 +269,19 @@ TEST(Help, WinsOverABadConfiguration) {
   EXPECT_EQ(Parse({"--version", "--broker-id", "x"}, host).exit_code, 0);
 }
 
-TEST(Version, IsOneLine) { EXPECT_THAT(Parse({"--version"}).output, ::testing::MatchesRegex("millraced [0-9]+\\.[0-9]+\\.[0-9]+\n")); }
+TEST(Version, IsOneLine) {
+  EXPECT_THAT(Parse({"--version"}).output, ::testing::MatchesRegex("millraced [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
 
 TEST(Completion, IsAScriptThatBashAcceptsAndThatKnowsEveryFlag) {
   const CommandLine bash = Parse({"--completion", "bash"});
   EXPECT_EQ(bash.exit_code, 0);
   TempDir dir;
   const std::string script = dir.Write("completion", bash.output);
-  const std::string check = "bash -c 'source " + script +
-                            "; COMP_WORDS=(millraced --bro) COMP_CWORD=1; _millraced; [ \"${COMPREPLY[*]}\" = --broker-id ]"
-                            " && COMP_WORDS=(millraced --tls-client-auth r) COMP_CWORD=2; _millraced; [ \"${COMPREPLY[*]}\" = require ]'";
+  const std::string check =
+      "bash -c 'source " + script +
+      "; COMP_WORDS=(millraced --bro) COMP_CWORD=1; _millraced; [ \"${COMPREPLY[*]}\" = --broker-id ]"
+      " && COMP_WORDS=(millraced --tls-client-auth r) COMP_CWORD=2; _millraced; [ \"${COMPREPLY[*]}\" = require ]'";
   EXPECT_EQ(std::system(check.c_str()), 0);
   for (const Flag& flag : Flags()) EXPECT_THAT(bash.output, HasSubstr("--" + std::string(flag.name)));
   EXPECT_THAT(Parse({"--completion=zsh"}).output, StartsWith("autoload -U +X bashcompinit"));

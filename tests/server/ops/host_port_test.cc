@@ -23,14 +23,14 @@ TEST_P(HostPortForms, AreReadAndWrittenBack) {
   EXPECT_EQ(address->ToString(), GetParam().written);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, HostPortForms,
-                         ::testing::Values(Form{"localhost", {"localhost", 9470}, "localhost:9470"},
-                                           Form{"127.0.0.1:0", {"127.0.0.1", 0}, "127.0.0.1:0"},
-                                           Form{"broker-1.example.org:65535", {"broker-1.example.org", 65535},
-                                                "broker-1.example.org:65535"},
-                                           Form{"[::1]", {"::1", 9470}, "[::1]:9470"},
-                                           Form{"[fe80::1%eth0]:80", {"fe80::1%eth0", 80}, "[fe80::1%eth0]:80"},
-                                           Form{"my_service:1", {"my_service", 1}, "my_service:1"}));
+INSTANTIATE_TEST_SUITE_P(
+    All, HostPortForms,
+    ::testing::Values(Form{"localhost", {"localhost", 9470}, "localhost:9470"},
+                      Form{"127.0.0.1:0", {"127.0.0.1", 0}, "127.0.0.1:0"},
+                      Form{"broker-1.example.org:65535", {"broker-1.example.org", 65535}, "broker-1.example.org:65535"},
+                      Form{"[::1]", {"::1", 9470}, "[::1]:9470"},
+                      Form{"[fe80::1%eth0]:80", {"fe80::1%eth0", 80}, "[fe80::1%eth0]:80"},
+                      Form{"my_service:1", {"my_service", 1}, "my_service:1"}));
 
 struct BadForm {
   const char* text;
@@ -50,8 +50,10 @@ TEST_P(BadHostPortForms, AreRefusedWithTheReasonAndWhatIsAccepted) {
 INSTANTIATE_TEST_SUITE_P(All, BadHostPortForms,
                          ::testing::Values(BadForm{"", "names no host"}, BadForm{":9470", "names no host"},
                                            BadForm{"[]:9470", "names no host"}, BadForm{"host:", "has no valid port"},
-                                           BadForm{"host:65536", "has no valid port"}, BadForm{"host:-1", "has no valid port"},
-                                           BadForm{"host:80x", "has no valid port"}, BadForm{"[::1]:", "has no valid port"},
+                                           BadForm{"host:65536", "has no valid port"},
+                                           BadForm{"host:-1", "has no valid port"},
+                                           BadForm{"host:80x", "has no valid port"},
+                                           BadForm{"[::1]:", "has no valid port"},
                                            BadForm{"::1", "looks like an IPv6 address without its brackets"},
                                            BadForm{"[::1", "has no closing bracket"},
                                            BadForm{"[::1]9470", "has something other than :PORT after the bracket"},

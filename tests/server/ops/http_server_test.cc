@@ -26,7 +26,8 @@ std::string Ask(const HostPort& address, const std::string& method, const std::s
 class Http : public ::testing::Test {
  protected:
   void Start(const HostPort& listen) {
-    auto server = HttpServer::Start(listen, {.health = health_, .metrics = [] { return std::string("millrace_x 1\n"); }});
+    auto server =
+        HttpServer::Start(listen, {.health = health_, .metrics = [] { return std::string("millrace_x 1\n"); }});
     server_ = std::move(server).value();
   }
   std::string Get(const std::string& path) { return Ask(server_->Address(), "GET", path); }
@@ -90,7 +91,8 @@ TEST_F(Http, ListsWhatThereIs) {
 
 TEST_F(Http, AnswersHeadWithoutABodyAndNothingThatWrites) {
   Start({"127.0.0.1", 0});
-  EXPECT_THAT(Ask(server_->Address(), "HEAD", "/healthz"), AllOf(HasSubstr("Content-Length: 3\r\n"), EndsWith("\r\n\r\n")));
+  EXPECT_THAT(Ask(server_->Address(), "HEAD", "/healthz"),
+              AllOf(HasSubstr("Content-Length: 3\r\n"), EndsWith("\r\n\r\n")));
   EXPECT_THAT(Ask(server_->Address(), "POST", "/metrics"), StartsWith("HTTP/1.1 405 "));
 }
 
@@ -111,17 +113,21 @@ TEST_F(Http, SurvivesGarbage) {
 
 TEST_F(Http, NamesAPortThatIsTaken) {
   Start({"127.0.0.1", 0});
-  const auto second = HttpServer::Start(server_->Address(), {.health = health_, .metrics = [] { return std::string(); }});
+  const auto second =
+      HttpServer::Start(server_->Address(), {.health = health_, .metrics = [] { return std::string(); }});
   ASSERT_FALSE(second.ok());
   const std::string text(second.status().message());
-  EXPECT_THAT(text, AllOf(HasSubstr("127.0.0.1:" + std::to_string(server_->Address().port)), HasSubstr("in use"), HasSubstr("--http")));
+  EXPECT_THAT(text, AllOf(HasSubstr("127.0.0.1:" + std::to_string(server_->Address().port)), HasSubstr("in use"),
+                          HasSubstr("--http")));
 }
 
 TEST_F(Http, NamesAHostThatIsNotThisOne) {
-  const auto unknown = HttpServer::Start({"no-such-host.invalid", 0}, {.health = health_, .metrics = [] { return std::string(); }});
+  const auto unknown =
+      HttpServer::Start({"no-such-host.invalid", 0}, {.health = health_, .metrics = [] { return std::string(); }});
   ASSERT_FALSE(unknown.ok());
   EXPECT_THAT(std::string(unknown.status().message()), HasSubstr("no-such-host.invalid"));
-  const auto foreign = HttpServer::Start({"192.0.2.1", 0}, {.health = health_, .metrics = [] { return std::string(); }});
+  const auto foreign =
+      HttpServer::Start({"192.0.2.1", 0}, {.health = health_, .metrics = [] { return std::string(); }});
   ASSERT_FALSE(foreign.ok());
   EXPECT_THAT(std::string(foreign.status().message()), HasSubstr("192.0.2.1"));
 }

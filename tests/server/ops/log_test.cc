@@ -36,21 +36,23 @@ class Log : public ::testing::Test {
 TEST_F(Log, WritesBothClocksTheLevelThePlaceAndTheFields) {
   MILLRACE_LOG(kInfo, "store opened", {"data", "/var/lib/millrace"}, {"ms", 41});
   ASSERT_THAT(lines_, SizeIs(1));
-  EXPECT_THAT(lines_[0],
-              MatchesRegex("ts=[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}Z up=[0-9]+\\.[0-9]{6} level=info "
-                           "at=log_test\\.cc:[0-9]+ msg=\"store opened\" data=/var/lib/millrace ms=41"));
+  EXPECT_THAT(
+      lines_[0],
+      MatchesRegex(
+          "ts=[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}Z up=[0-9]+\\.[0-9]{6} level=info "
+          "at=log_test\\.cc:[0-9]+ msg=\"store opened\" data=/var/lib/millrace ms=41"));
 }
 
 TEST_F(Log, WritesEveryKindOfValue) {
   const std::string owned = "text";
-  MILLRACE_LOG(kError, "kinds", {"i", int8_t{-3}}, {"u", uint64_t{18446744073709551615u}}, {"d", 0.5}, {"b", true}, {"s", owned},
-               {"v", std::string_view("view")});
+  MILLRACE_LOG(kError, "kinds", {"i", int8_t{-3}}, {"u", uint64_t{18446744073709551615u}}, {"d", 0.5}, {"b", true},
+               {"s", owned}, {"v", std::string_view("view")});
   EXPECT_THAT(lines_.at(0), EndsWith(" msg=kinds i=-3 u=18446744073709551615 d=0.5 b=true s=text v=view"));
 }
 
 TEST_F(Log, QuotesWhatWouldBreakALine) {
-  MILLRACE_LOG(kInfo, "m", {"a", "two words"}, {"b", "say \"hi\"\n"}, {"c", ""}, {"d", "x=y"}, {"e", "back\\slash"}, {"f", "\x01"},
-               {"g", "Zürich"});
+  MILLRACE_LOG(kInfo, "m", {"a", "two words"}, {"b", "say \"hi\"\n"}, {"c", ""}, {"d", "x=y"}, {"e", "back\\slash"},
+               {"f", "\x01"}, {"g", "Zürich"});
   EXPECT_THAT(lines_.at(0),
               EndsWith(R"(msg=m a="two words" b="say \"hi\"\n" c="" d="x=y" e="back\\slash" f="\x01" g=Zürich)"));
 }
@@ -126,7 +128,8 @@ class UnreadPipe : public ::testing::Test {
     std::string text;
     std::array<char, 65536> chunk;
     fcntl(pipe_[0], F_SETFL, O_NONBLOCK);
-    for (ssize_t n; (n = read(pipe_[0], chunk.data(), chunk.size())) > 0;) text.append(chunk.data(), static_cast<size_t>(n));
+    for (ssize_t n; (n = read(pipe_[0], chunk.data(), chunk.size())) > 0;)
+      text.append(chunk.data(), static_cast<size_t>(n));
     return text;
   }
 

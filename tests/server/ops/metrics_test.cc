@@ -44,20 +44,21 @@ TEST(Histogram, KeepsWhatIsBeyondItsLastBound) {
 }
 
 TEST(Metrics, ShowsEveryFixedNameFromTheStart) {
-  Metrics metrics({.data_dir = "/", .memory_limit = 64, .error_name = nullptr});
+  Metrics metrics({.data_dir = "/", .memory_limit = 64});
   const std::string text = metrics.Text();
   for (const char* name :
        {"millrace_produce_seconds_bucket{le=", "millrace_fetch_seconds_bucket{le=", "millrace_bytes_in_total 0",
         "millrace_bytes_out_total 0", "millrace_under_replicated_partitions 0", "millrace_leaderless_partitions 0",
-        "millrace_clock_offset_seconds 0", "# TYPE millrace_group_lag_records gauge", "# TYPE millrace_group_lag_seconds gauge",
-        "millrace_memory_limit_bytes 64", "process_resident_memory_bytes ", "process_cpu_seconds_total ", "process_open_fds "}) {
+        "millrace_clock_offset_seconds 0", "# TYPE millrace_group_lag_records gauge",
+        "# TYPE millrace_group_lag_seconds gauge", "millrace_memory_limit_bytes 64", "process_resident_memory_bytes ",
+        "process_cpu_seconds_total ", "process_open_fds "}) {
     EXPECT_THAT(text, HasSubstr(name));
   }
   EXPECT_THAT(text, ContainsRegex("\nmillrace_disk_free_bytes [1-9]"));
 }
 
 TEST(Metrics, AddsUpTheLoops) {
-  Metrics metrics({.data_dir = "/", .memory_limit = 0, .error_name = nullptr});
+  Metrics metrics({.data_dir = "/"});
   LoopMetrics& first = metrics.AddLoop();
   LoopMetrics& second = metrics.AddLoop();
   first.bytes_in.Add(1000);
@@ -76,7 +77,7 @@ TEST(Metrics, AddsUpTheLoops) {
 }
 
 TEST(Metrics, CountsErrorsByName) {
-  Metrics metrics({.data_dir = "/", .memory_limit = 0, .error_name = [](int code) { return "E" + std::to_string(code); }});
+  Metrics metrics({.data_dir = "/", .error_name = [](int code) { return "E" + std::to_string(code); }});
   LoopMetrics& loop = metrics.AddLoop();
   loop.errors.Add(3);
   loop.errors.Add(3);
@@ -90,15 +91,12 @@ TEST(Metrics, CountsErrorsByName) {
 }
 
 TEST(Metrics, AsksItsSourcesAtEachScrape) {
-  Metrics metrics({.data_dir = "/", .memory_limit = 0, .error_name = nullptr});
+  Metrics metrics({.data_dir = "/"});
   int scrapes = 0;
   metrics.AddSource([&scrapes](const Metrics::Emit& emit) {
-    emit({.name = "millrace_store_wal_bytes", .help = "WAL.", .value = static_cast<double>(++scrapes), .is_counter = false,
-          .labels = {}});
-    emit({.name = "millrace_group_lag_records", .help = "", .value = 7, .is_counter = false,
-          .labels = {{"group", "a"}, {"topic", "t"}}});
-    emit({.name = "millrace_group_lag_records", .help = "", .value = 8, .is_counter = false,
-          .labels = {{"group", "b"}, {"topic", "t"}}});
+    emit({.name = "millrace_store_wal_bytes", .help = "WAL.", .value = static_cast<double>(++scrapes)});
+    emit({.name = "millrace_group_lag_records", .help = "", .value = 7, .labels = {{"group", "a"}, {"topic", "t"}}});
+    emit({.name = "millrace_group_lag_records", .help = "", .value = 8, .labels = {{"group", "b"}, {"topic", "t"}}});
   });
   EXPECT_THAT(metrics.Text(), HasSubstr("\nmillrace_store_wal_bytes 1\n"));
   const std::string text = metrics.Text();
@@ -108,7 +106,7 @@ TEST(Metrics, AsksItsSourcesAtEachScrape) {
 }
 
 TEST(Metrics, CanBeScrapedWhileALoopCounts) {
-  Metrics metrics({.data_dir = "/", .memory_limit = 0, .error_name = nullptr});
+  Metrics metrics({.data_dir = "/"});
   LoopMetrics& loop = metrics.AddLoop();
   std::atomic<bool> stop = false;
   std::jthread writer([&] {

@@ -23,8 +23,8 @@ TEST(ParseBytes, TakesDecimalAndBinaryUnitsInAnyCase) {
 }
 
 TEST(ParseBytes, RefusesWhatIsAmbiguousOrDoesNotFit) {
-  for (const char* text : {"", "M", "1M", "1K", "1G", "1.5GiB", "1 0", "0x10", "1MiBs", "9223372036854775808", "9000000TiB",
-                           "+5", "five", "1  MiB"}) {
+  for (const char* text : {"", "M", "1M", "1K", "1G", "1.5GiB", "1 0", "0x10", "1MiBs", "9223372036854775808",
+                           "9000000TiB", "+5", "five", "1  MiB"}) {
     EXPECT_EQ(ParseBytes(text), std::nullopt) << text;
   }
 }
@@ -51,7 +51,8 @@ TEST(FormatBytes, UsesTheLargestUnitThatDividesAndIsReadBack) {
   EXPECT_EQ(FormatBytes(1000), "1000B");
   EXPECT_EQ(FormatBytes(64 << 20), "64MiB");
   EXPECT_EQ(FormatBytes((1 << 20) + 1024), "1025KiB");
-  for (const int64_t bytes : {int64_t{1}, int64_t{1} << 30, int64_t{5} << 50}) EXPECT_EQ(ParseBytes(FormatBytes(bytes)), bytes);
+  for (const int64_t bytes : {int64_t{1}, int64_t{1} << 30, int64_t{5} << 50})
+    EXPECT_EQ(ParseBytes(FormatBytes(bytes)), bytes);
 }
 
 TEST(NearestName, FindsASlipOfTheFingerAndNothingElse) {

@@ -51,8 +51,8 @@ TEST(TopicConfig, TakesOverridesOverDefaults) {
 }
 
 TEST(TopicConfig, ToMapIsReadBackAsTheSameConfig) {
-  const auto config = ParseTopicConfig({{"retention.ms", "-1"}, {"retention.bytes", "1GB"}, {"segment.ms", "90s"}, {"flush", "async"}},
-                                       TopicConfig());
+  const auto config = ParseTopicConfig(
+      {{"retention.ms", "-1"}, {"retention.bytes", "1GB"}, {"segment.ms", "90s"}, {"flush", "async"}}, TopicConfig());
   ASSERT_TRUE(config.ok()) << config.status();
   const auto again = ParseTopicConfig(config->ToMap(), TopicConfig());
   ASSERT_TRUE(again.ok()) << again.status();
@@ -74,7 +74,8 @@ TEST(TopicConfig, SealsSegmentsAfterADayOrATenthOfTheRetention) {
 }
 
 TEST(TopicConfig, NamesTheNearestKnownSetting) {
-  EXPECT_EQ(ErrorOf({{"retention.mss", "1"}}), "unknown topic setting \"retention.mss\"; did you mean \"retention.ms\"?");
+  EXPECT_EQ(ErrorOf({{"retention.mss", "1"}}),
+            "unknown topic setting \"retention.mss\"; did you mean \"retention.ms\"?");
   EXPECT_EQ(ErrorOf({{"colour", "blue"}}), "unknown topic setting \"colour\"");
 }
 
@@ -84,14 +85,16 @@ TEST(TopicConfig, RefusesBadValuesWithWhatIsAccepted) {
   EXPECT_EQ(ErrorOf({{"segment.bytes", "1B"}}),
             "\"1B\" is no value for segment.bytes; accepted: a size such as 64MiB, from 16KiB to 4GiB");
   EXPECT_EQ(ErrorOf({{"retention.ms", "0"}}),
-            "\"0\" is no value for retention.ms; accepted: milliseconds, or a time such as 12h or 7d, at least 1 ms, or -1 for "
+            "\"0\" is no value for retention.ms; accepted: milliseconds, or a time such as 12h or 7d, at least 1 ms, "
+            "or -1 for "
             "no limit");
   EXPECT_EQ(ErrorOf({{"retention.bytes", "-2"}}),
             "\"-2\" is no value for retention.bytes; accepted: a size such as 64MiB, at least 1B, or -1 for no limit");
   EXPECT_EQ(ErrorOf({{"segment.ms", "-1"}}),
             "\"-1\" is no value for segment.ms; accepted: milliseconds, or a time such as 12h or 7d, at least 1 ms");
   EXPECT_EQ(ErrorOf({{"message.timestamp.after.max.ms", "soon"}}),
-            "\"soon\" is no value for message.timestamp.after.max.ms; accepted: milliseconds, or a time such as 12h or 7d, at "
+            "\"soon\" is no value for message.timestamp.after.max.ms; accepted: milliseconds, or a time such as 12h or "
+            "7d, at "
             "least 0 ms");
   EXPECT_EQ(ErrorOf({{"flush", "fsync"}}), "\"fsync\" is no value for flush; accepted: commit or async");
   EXPECT_EQ(ErrorOf({{"message.timestamp.type", "createtime"}}),
@@ -100,7 +103,8 @@ TEST(TopicConfig, RefusesBadValuesWithWhatIsAccepted) {
 }
 
 TEST(TopicConfig, ExplainsWhatIsRefusedOnPurpose) {
-  EXPECT_THAT(ErrorOf({{"min.insync.replicas", "2"}}), AllOf(HasSubstr("majority"), HasSubstr("leave the setting out")));
+  EXPECT_THAT(ErrorOf({{"min.insync.replicas", "2"}}),
+              AllOf(HasSubstr("majority"), HasSubstr("leave the setting out")));
   EXPECT_THAT(ErrorOf({{"cleanup.policy", "compact"}}), HasSubstr("compact is not implemented yet"));
 }
 
