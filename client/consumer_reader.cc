@@ -1,6 +1,7 @@
 #include "client/consumer_reader.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -229,6 +230,7 @@ absl::Status ConsumerReader::TakeBatch(FetchedItem item) {
     return absl::OkStatus();
   }
   batch_first_ = partition.position;
+  Flatten();
   reader_.emplace(batch_->batch, RecordReader::Options{.check_crc = options_.check_crcs});
   if (base <= partition.position) return absl::OkStatus();
 
@@ -242,6 +244,23 @@ absl::Status ConsumerReader::TakeBatch(FetchedItem item) {
   return StopWith(owner, {.code = ErrorCode::kOffsetOutOfRange,
                           .message = "offsets " + std::to_string(expected) + " to " + std::to_string(base - 1) +
                                      " are missing; Seek() to go on behind them"});
+}
+
+// Payloads arrive in the pieces that the network read. RecordReader would allocate for each batch to put them together.
+void ConsumerReader::Flatten() {
+  absl::Cord& payload = batch_->batch.payload;
+  if (payload.TryFlat().has_value()) return;
+  const size_t bytes = payload.size();
+  if (bytes > flat_bytes_) {
+    flat_ = std::make_unique_for_overwrite<char[]>(bytes);
+    flat_bytes_ = bytes;
+  }
+  char* end = flat_.get();
+  for (absl::string_view chunk : payload.Chunks()) {
+    std::memcpy(end, chunk.data(), chunk.size());
+    end += chunk.size();
+  }
+  payload = absl::MakeCordFromExternal(absl::string_view(flat_.get(), bytes), [] {});  // flat_ outlives the batch
 }
 
 // Fills records_ from the current batch.

@@ -64,6 +64,7 @@ class ConsumerReader {
   absl::Status TakeBatch(FetchedItem item);
   absl::Status TakeGap(FetchPartition& partition, int64_t from, int64_t to, Gap::Reason reason);
   absl::Status BatchDamaged(std::string what, ErrorCode code);
+  void Flatten();
   absl::Status Decode();
   void AddRecord(const RecordView& record, int64_t offset);
   bool Passes(const RecordView& record) const;
@@ -80,7 +81,9 @@ class ConsumerReader {
   // The batch being given out.
   std::optional<FetchedItem> batch_;
   std::optional<RecordReader> reader_;
-  int64_t batch_first_ = 0;  // records below belong to others: before the position
+  int64_t batch_first_ = 0;  // records below it are before the position
+  std::unique_ptr<char[]> flat_;  // its payload in one piece; used again for the next one
+  size_t flat_bytes_ = 0;
 
   // What the last Next() gave.
   std::vector<ConsumerRecord> records_;
