@@ -50,6 +50,16 @@ struct LogState {
   HardState hard_state;
 };
 
+// What retention decides by: segments go whole.
+struct SegmentInfo {
+  LogIndex first_index;
+  Offset end_offset;           // a log start here or above removes it
+  int64_t last_append_time = 0;
+  int64_t bytes = 0;
+
+  bool operator==(const SegmentInfo&) const = default;
+};
+
 // Changes of any number of groups, applied atomically. In the order staged.
 class Round {
  public:
@@ -86,7 +96,10 @@ class LogStore {
   virtual absl::StatusOr<LogState> Open(GroupId group) = 0;
   // Of an open log, with what was written but not what is only staged. [writer]
   virtual LogState State(GroupId group) = 0;
-  virtual void SetLimits(GroupId group, const SegmentLimits& limits) = 0;  // [writer]
+  // Oldest first; the last one is being filled. [any]
+  virtual std::vector<SegmentInfo> Segments(GroupId group) = 0;
+  // Until the store closes: then those of Create hold again. [writer]
+  virtual void SetLimits(GroupId group, const SegmentLimits& limits) = 0;
 
   virtual std::unique_ptr<Round> NewRound() = 0;  // [any]
   // Writes a round; it is empty afterwards and can be filled again. May be called inline: it does not wait for a sync.

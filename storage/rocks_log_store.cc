@@ -143,6 +143,12 @@ class RocksLogStore::Impl {
     return found == logs_.end() ? nullptr : found->second;
   }
 
+  std::shared_ptr<OpenLog> FindOpened(GroupId group) {
+    std::shared_ptr<OpenLog> log = Find(group);
+    MILLRACE_CHECK(log != nullptr) << "group " << group << " is not open";
+    return log;
+  }
+
   absl::StatusOr<std::shared_ptr<OpenLog>> FindForRead(GroupId group) {
     if (!health_.ok()) return health_.status();
     std::shared_ptr<OpenLog> log = Find(group);
@@ -434,16 +440,21 @@ absl::StatusOr<std::vector<GroupId>> RocksLogStore::List() {
 
 absl::StatusOr<LogState> RocksLogStore::Open(GroupId group) { return impl_->OpenGroup(group); }
 
-LogState RocksLogStore::State(GroupId group) {
-  std::shared_ptr<OpenLog> log = impl_->Find(group);
-  MILLRACE_CHECK(log != nullptr) << "group " << group << " is not open";
-  return log->state();
+LogState RocksLogStore::State(GroupId group) { return impl_->FindOpened(group)->state(); }
+
+std::vector<raft::SegmentInfo> RocksLogStore::Segments(GroupId group) {
+  const LogImage image = impl_->FindOpened(group)->image();
+  std::vector<raft::SegmentInfo> infos;
+  const auto add = [&infos](const SegmentMeta& segment) {
+    infos.push_back({segment.first_index(), segment.last.end_offset, segment.last.append_time, segment.bytes()});
+  };
+  for (const SegmentMeta& segment : *image.sealed) add(segment);
+  if (image.active) add(*image.active);
+  return infos;
 }
 
 void RocksLogStore::SetLimits(GroupId group, const raft::SegmentLimits& limits) {
-  std::shared_ptr<OpenLog> log = impl_->Find(group);
-  MILLRACE_CHECK(log != nullptr) << "group " << group << " is not open";
-  log->SetLimits(limits);
+  impl_->FindOpened(group)->SetLimits(limits);
 }
 
 std::unique_ptr<raft::Round> RocksLogStore::NewRound() { return std::make_unique<RocksRound>(); }

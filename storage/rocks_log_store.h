@@ -91,6 +91,7 @@ class RocksLogStore : public raft::LogStore {
   absl::StatusOr<std::vector<raft::GroupId>> List() override;
   absl::StatusOr<raft::LogState> Open(raft::GroupId group) override;
   raft::LogState State(raft::GroupId group) override;
+  std::vector<raft::SegmentInfo> Segments(raft::GroupId group) override;
   void SetLimits(raft::GroupId group, const raft::SegmentLimits& limits) override;
   std::unique_ptr<raft::Round> NewRound() override;
   absl::Status Write(raft::Round& round) override;

@@ -102,6 +102,7 @@ absl::StatusOr<std::vector<Entry>> ReadAll(RocksLogStore& store, GroupId group, 
 void CompareAnswers(Workload& draw, RocksLogStore& store, GroupId group, const MemoryLog& model) {
   const LogState state = model.State();
   ExpectSameState(store.State(group), state);
+  ASSERT_TRUE(store.Segments(group) == model.Segments());
   const Offset from(draw.UpTo(state.log_end.value() + 1));
   const Offset end = from + draw.UpTo(200);
   const size_t bytes = draw.OneIn(3) ? kAllBytes : static_cast<size_t>(draw.UpTo(20000));
@@ -141,6 +142,7 @@ void CompareEverything(RocksLogStore& store, const Workload::Logs& logs) {
     ExpectSameEntries(store.ReadEntries(group, state->first_index, state->last_index, kAllBytes),
                       model.ReadEntries(state->first_index, state->last_index, kAllBytes));
     ASSERT_EQ(ValuesOf(store, group), model.values());
+    ASSERT_TRUE(store.Segments(group) == model.Segments());
   }
 }
 

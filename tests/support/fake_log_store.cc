@@ -167,6 +167,12 @@ raft::LogState FakeLogStore::State(GroupId group) {
   return written_.at(group).State();
 }
 
+std::vector<raft::SegmentInfo> FakeLogStore::Segments(GroupId group) {
+  std::lock_guard lock(mutex_);
+  MILLRACE_CHECK(open_.contains(group)) << "group " << group;
+  return written_.at(group).Segments();
+}
+
 void FakeLogStore::SetLimits(GroupId group, const raft::SegmentLimits& limits) {
   std::lock_guard lock(mutex_);
   MILLRACE_CHECK(open_.contains(group)) << "group " << group;

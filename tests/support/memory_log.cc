@@ -143,10 +143,17 @@ Offset MemoryLog::OffsetForTime(int64_t timestamp) const {
   return Last().end_offset();
 }
 
-std::vector<LogIndex> MemoryLog::Segments() const {
-  std::vector<LogIndex> firsts;
-  for (const Segment& segment : segments_) firsts.push_back(segment.first);
-  return firsts;
+std::vector<raft::SegmentInfo> MemoryLog::Segments() const {
+  std::vector<raft::SegmentInfo> infos;
+  for (size_t i = 0; i < segments_.size(); ++i) {
+    const LogIndex last = i + 1 < segments_.size() ? segments_[i + 1].first - 1 : LastIndex();
+    int64_t bytes = 0;
+    for (LogIndex index = segments_[i].first; index <= last; ++index)
+      bytes += static_cast<int64_t>(At(index).payload.size());
+    const EntryHeader& header = At(last).header;
+    infos.push_back({segments_[i].first, header.end_offset(), header.append_time, bytes});
+  }
+  return infos;
 }
 
 }  // namespace millrace

@@ -32,8 +32,7 @@ class MemoryLog {
                                                        size_t bytes_max) const;
   absl::StatusOr<raft::Term> TermAt(raft::LogIndex index) const;
   raft::Offset OffsetForTime(int64_t timestamp) const;
-  // First index of each segment.
-  std::vector<raft::LogIndex> Segments() const;
+  std::vector<raft::SegmentInfo> Segments() const;
 
  private:
   struct Segment {
