@@ -7,7 +7,7 @@
 namespace millrace {
 namespace {
 
-// Serialized millrace.v1.Error, so that whoever has the .proto can read it too.
+// Serialized millrace.v1.Error, so that whoever has the .proto can read it too; its message is the status' text.
 constexpr char kErrorPayloadType[] = "type.googleapis.com/millrace.v1.Error";
 
 absl::StatusCode CanonicalCode(ErrorCode code) {
@@ -67,10 +67,18 @@ absl::StatusCode CanonicalCode(ErrorCode code) {
   return absl::StatusCode::kUnknown;
 }
 
+// The status' text is the code's name, a colon and the sentence.
+std::string MessageIn(const absl::Status& status, ErrorCode code) {
+  std::string_view text(status.message().data(), status.message().size());
+  const std::string_view name = ErrorCodeName(code);
+  if (text.starts_with(name) && text.substr(name.size()).starts_with(": ")) text.remove_prefix(name.size() + 2);
+  return std::string(text);
+}
+
+// Without the sentence, which the status has: it would be printed twice.
 ErrorFrame ToFrame(const Error& error) {
   ErrorFrame frame;
   frame.code = static_cast<int32_t>(error.code);
-  frame.message = error.message;
   frame.retriable = error.retriable;
   frame.may_have_happened = error.may_have_happened;
   frame.topic = error.topic;
@@ -166,7 +174,11 @@ std::string_view ErrorCodeName(ErrorCode code) {
 Error ErrorFrom(const absl::Status& status) {
   if (status.ok()) return {};
   if (auto payload = status.GetPayload(kErrorPayloadType); payload.has_value()) {
-    if (absl::StatusOr<ErrorFrame> frame = ParseError(*payload); frame.ok()) return client::FromFrame(*frame);
+    if (absl::StatusOr<ErrorFrame> frame = ParseError(*payload); frame.ok()) {
+      Error error = client::FromFrame(*frame);
+      error.message = MessageIn(status, error.code);
+      return error;
+    }
   }
   Error error;
   error.code = ErrorCode::kUnknown;
