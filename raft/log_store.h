@@ -39,21 +39,21 @@ struct SegmentLimits {
 
 // Where a group's log stands, written rounds included.
 struct LogState {
-  LogIndex first_index{1};   // of the oldest entry kept
+  LogIndex first_index{1};  // of the oldest entry kept
   LogIndex last_index{0};
   Term last_term;
-  Offset log_start;          // oldest offset that may be read; may lie within an entry
-  Offset log_end;            // next offset to be assigned
+  Offset log_start;  // oldest offset that may be read; may lie within an entry
+  Offset log_end;    // next offset to be assigned
   int64_t last_append_time = 0;
-  uint32_t chain = 0;        // of the last entry
-  int64_t bytes = 0;         // of all entries kept
+  uint32_t chain = 0;  // of the last entry
+  int64_t bytes = 0;   // of all entries kept
   HardState hard_state;
 };
 
 // What retention decides by: segments go whole.
 struct SegmentInfo {
   LogIndex first_index;
-  Offset end_offset;           // a log start here or above removes it
+  Offset end_offset;  // a log start here or above removes it
   int64_t last_append_time = 0;
   int64_t bytes = 0;
 
@@ -115,7 +115,8 @@ class LogStore {
   // entry (entries before it are returned first; asked for it alone, the status). [any]
   virtual absl::StatusOr<std::vector<Entry>> Read(GroupId group, Offset from, Offset end, size_t bytes_max) = 0;
   // By index, for replication. [any]
-  virtual absl::StatusOr<std::vector<Entry>> ReadEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max) = 0;
+  virtual absl::StatusOr<std::vector<Entry>> ReadEntries(GroupId group, LogIndex first, LogIndex last,
+                                                         size_t bytes_max) = 0;
   // Term of an entry; the term of first_index - 1 is known as long as anything follows it. kOutOfRange. [any]
   virtual absl::StatusOr<Term> TermAt(GroupId group, LogIndex index) = 0;
   // Base offset of the first entry whose max_timestamp is >= `timestamp`; the log end if none. May block. [any]

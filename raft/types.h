@@ -24,13 +24,21 @@ class StrongInt {
   constexpr int64_t value() const { return value_; }
 
   constexpr auto operator<=>(const StrongInt&) const = default;
-  constexpr StrongInt& operator++() { ++value_; return *this; }
-  constexpr StrongInt& operator+=(int64_t n) { value_ += n; return *this; }
+  constexpr StrongInt& operator++() {
+    ++value_;
+    return *this;
+  }
+  constexpr StrongInt& operator+=(int64_t n) {
+    value_ += n;
+    return *this;
+  }
   friend constexpr StrongInt operator+(StrongInt a, int64_t n) { return StrongInt(a.value_ + n); }
   friend constexpr StrongInt operator-(StrongInt a, int64_t n) { return StrongInt(a.value_ - n); }
   friend constexpr int64_t operator-(StrongInt a, StrongInt b) { return a.value_ - b.value_; }
   template <typename H>
-  friend H AbslHashValue(H h, StrongInt a) { return H::combine(std::move(h), a.value_); }
+  friend H AbslHashValue(H h, StrongInt a) {
+    return H::combine(std::move(h), a.value_);
+  }
   friend std::ostream& operator<<(std::ostream& out, StrongInt a) { return out << a.value_; }
 
  private:
@@ -41,7 +49,7 @@ using Term = StrongInt<struct TermTag>;          // = leader epoch on the wire
 using LogIndex = StrongInt<struct LogIndexTag>;  // of an entry; the first is 1, 0 is before the first
 using Offset = StrongInt<struct OffsetTag>;      // of a record; the first is 0
 using BrokerId = StrongInt<struct BrokerIdTag>;
-using GroupId = StrongInt<struct GroupIdTag>;    // one Raft group = one partition's log; never reused
+using GroupId = StrongInt<struct GroupIdTag>;  // one Raft group = one partition's log; never reused
 
 enum class EntryType : uint8_t {
   kRecords = 1,     // payload: a serialized RecordBatch

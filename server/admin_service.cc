@@ -16,7 +16,8 @@ using v1::Error;
 
 // Runs a controller operation where the controller lives, and its answer back on the call's executor.
 template <typename Response>
-void OnController(Broker& broker, Executor& executor, Reply<Response> reply, std::function<void(Controller&, Controller::Done)> operation) {
+void OnController(Broker& broker, Executor& executor, Reply<Response> reply,
+                  std::function<void(Controller&, Controller::Done)> operation) {
   RunOn(broker.control_executor(), [&broker, &executor, reply, operation = std::move(operation)] {
     operation(broker.controller(), [&executor, reply](const ErrorFrame& error) {
       RunOn(executor, [reply, error] { error.ok() ? reply.Send({}) : reply.Fail(error); });
@@ -25,14 +26,19 @@ void OnController(Broker& broker, Executor& executor, Reply<Response> reply, std
 }
 
 ErrorFrame NoTopic(const std::string& name) {
-  ErrorFrame error = MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION,
-                               absl::StrCat("there is no topic ", name, "; create it with: millrace topic create ", name));
+  ErrorFrame error =
+      MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION,
+                absl::StrCat("there is no topic ", name, "; create it with: millrace topic create ", name));
   error.topic = name;
   return error;
 }
 
-void CreateTopic(Broker& broker, const v1::CreateTopicRequest& request, Reply<v1::CreateTopicResponse> reply, Executor& executor) {
-  NewTopic topic{request.name(), request.partitions(), request.replication_factor(), {request.config().begin(), request.config().end()},
+void CreateTopic(Broker& broker, const v1::CreateTopicRequest& request, Reply<v1::CreateTopicResponse> reply,
+                 Executor& executor) {
+  NewTopic topic{request.name(),
+                 request.partitions(),
+                 request.replication_factor(),
+                 {request.config().begin(), request.config().end()},
                  request.if_not_exists()};
   RunOn(broker.control_executor(), [&broker, &executor, reply, topic = std::move(topic)] {
     broker.controller().CreateTopic(topic, [&executor, reply](const ErrorFrame& error, const CreatedTopic& created) {
@@ -82,7 +88,8 @@ void DescribePartition(Partition& partition, v1::PartitionDescription* out, Erro
   out->set_bytes(partition.bytes());
 }
 
-void DescribeTopic(Broker& broker, const v1::DescribeTopicRequest& request, Reply<v1::DescribeTopicResponse> reply, Executor& executor) {
+void DescribeTopic(Broker& broker, const v1::DescribeTopicRequest& request, Reply<v1::DescribeTopicResponse> reply,
+                   Executor& executor) {
   const auto topic = broker.image()->FindTopic(request.name());
   if (topic == nullptr) return reply.Fail(NoTopic(request.name()));
   auto description = std::make_shared<Description>();
@@ -119,11 +126,13 @@ void DescribeTopic(Broker& broker, const v1::DescribeTopicRequest& request, Repl
   }
 }
 
-void TrimPartition(Broker& broker, const v1::TrimPartitionRequest& request, Reply<v1::TrimPartitionResponse> reply, Executor& executor) {
+void TrimPartition(Broker& broker, const v1::TrimPartitionRequest& request, Reply<v1::TrimPartitionResponse> reply,
+                   Executor& executor) {
   ErrorFrame error;
   auto partition = broker.FindPartition(request.name(), request.partition(), 0, &error);
   if (partition == nullptr) return reply.Fail(std::move(error));
-  if (request.before() < -1) return reply.Fail(MakeError(Error::INVALID_REQUEST, "`before` is an offset, or -1 for the high watermark"));
+  if (request.before() < -1)
+    return reply.Fail(MakeError(Error::INVALID_REQUEST, "`before` is an offset, or -1 for the high watermark"));
   RunOn(partition->executor(), [partition, before = request.before(), reply, &executor] {
     if (absl::Status status = partition->Open(); !status.ok()) {
       return RunOn(executor, [reply, status] { reply.Fail(ErrorFromStatus(status)); });
@@ -140,7 +149,8 @@ void TrimPartition(Broker& broker, const v1::TrimPartitionRequest& request, Repl
   });
 }
 
-void AddTopicMetadata(const Broker& broker, const MetadataImage& image, const std::string& name, v1::GetMetadataResponse* response) {
+void AddTopicMetadata(const Broker& broker, const MetadataImage& image, const std::string& name,
+                      v1::GetMetadataResponse* response) {
   v1::TopicMetadata& out = *response->add_topics();
   out.set_name(name);
   const auto topic = image.FindTopic(name);
@@ -201,44 +211,50 @@ void DescribeCluster(Broker& broker, const Reply<v1::DescribeClusterResponse>& r
 
 void AddAdminService(Broker& broker, ServiceRegistry& services) {
   const std::string prefix = "/millrace.v1.Admin/";
-  services.Add(prefix + "CreateTopic", Unary<v1::CreateTopicRequest, v1::CreateTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
-                 CreateTopic(broker, request, std::move(reply), e);
-               }));
-  services.Add(prefix + "DeleteTopic", Unary<v1::DeleteTopicRequest, v1::DeleteTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
-                 OnController<v1::DeleteTopicResponse>(broker, e, reply, [name = request.name()](Controller& c, Controller::Done done) {
-                   c.DeleteTopic(name, std::move(done));
-                 });
-               }));
-  services.Add(prefix + "AlterTopic", Unary<v1::AlterTopicRequest, v1::AlterTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
-                 OnController<v1::AlterTopicResponse>(broker, e, reply, [request](Controller& c, Controller::Done done) {
-                   c.AlterTopic(request.name(), {request.set().begin(), request.set().end()},
-                                {request.unset().begin(), request.unset().end()}, std::move(done));
-                 });
-               }));
-  services.Add(prefix + "AddPartitions",
-               Unary<v1::AddPartitionsRequest, v1::AddPartitionsResponse>([&broker](const auto& request, auto reply, Executor& e) {
-                 OnController<v1::AddPartitionsResponse>(broker, e, reply, [request](Controller& c, Controller::Done done) {
-                   c.AddPartitions(request.name(), request.partitions(), std::move(done));
-                 });
-               }));
-  services.Add(prefix + "ListTopics", Unary<v1::ListTopicsRequest, v1::ListTopicsResponse>([&broker](const auto& request, auto reply, Executor&) {
-                 ListTopics(broker, request, reply);
-               }));
-  services.Add(prefix + "DescribeTopic",
-               Unary<v1::DescribeTopicRequest, v1::DescribeTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
-                 DescribeTopic(broker, request, std::move(reply), e);
-               }));
-  services.Add(prefix + "TrimPartition",
-               Unary<v1::TrimPartitionRequest, v1::TrimPartitionResponse>([&broker](const auto& request, auto reply, Executor& e) {
-                 TrimPartition(broker, request, std::move(reply), e);
-               }));
-  services.Add(prefix + "GetMetadata", Unary<v1::GetMetadataRequest, v1::GetMetadataResponse>([&broker](const auto& request, auto reply, Executor&) {
-                 GetMetadata(broker, request, reply);
-               }));
+  services.Add(prefix + "CreateTopic", Unary<v1::CreateTopicRequest, v1::CreateTopicResponse>(
+                                           [&broker](const auto& request, auto reply, Executor& e) {
+                                             CreateTopic(broker, request, std::move(reply), e);
+                                           }));
+  services.Add(
+      prefix + "DeleteTopic",
+      Unary<v1::DeleteTopicRequest, v1::DeleteTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
+        OnController<v1::DeleteTopicResponse>(
+            broker, e, reply,
+            [name = request.name()](Controller& c, Controller::Done done) { c.DeleteTopic(name, std::move(done)); });
+      }));
+  services.Add(
+      prefix + "AlterTopic",
+      Unary<v1::AlterTopicRequest, v1::AlterTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
+        OnController<v1::AlterTopicResponse>(broker, e, reply, [request](Controller& c, Controller::Done done) {
+          c.AlterTopic(request.name(), {request.set().begin(), request.set().end()},
+                       {request.unset().begin(), request.unset().end()}, std::move(done));
+        });
+      }));
+  services.Add(prefix + "AddPartitions", Unary<v1::AddPartitionsRequest, v1::AddPartitionsResponse>(
+                                             [&broker](const auto& request, auto reply, Executor& e) {
+                                               OnController<v1::AddPartitionsResponse>(
+                                                   broker, e, reply, [request](Controller& c, Controller::Done done) {
+                                                     c.AddPartitions(request.name(), request.partitions(),
+                                                                     std::move(done));
+                                                   });
+                                             }));
+  services.Add(prefix + "ListTopics",
+               Unary<v1::ListTopicsRequest, v1::ListTopicsResponse>(
+                   [&broker](const auto& request, auto reply, Executor&) { ListTopics(broker, request, reply); }));
+  services.Add(prefix + "DescribeTopic", Unary<v1::DescribeTopicRequest, v1::DescribeTopicResponse>(
+                                             [&broker](const auto& request, auto reply, Executor& e) {
+                                               DescribeTopic(broker, request, std::move(reply), e);
+                                             }));
+  services.Add(prefix + "TrimPartition", Unary<v1::TrimPartitionRequest, v1::TrimPartitionResponse>(
+                                             [&broker](const auto& request, auto reply, Executor& e) {
+                                               TrimPartition(broker, request, std::move(reply), e);
+                                             }));
+  services.Add(prefix + "GetMetadata",
+               Unary<v1::GetMetadataRequest, v1::GetMetadataResponse>(
+                   [&broker](const auto& request, auto reply, Executor&) { GetMetadata(broker, request, reply); }));
   services.Add(prefix + "DescribeCluster",
-               Unary<v1::DescribeClusterRequest, v1::DescribeClusterResponse>([&broker](const auto&, auto reply, Executor&) {
-                 DescribeCluster(broker, reply);
-               }));
+               Unary<v1::DescribeClusterRequest, v1::DescribeClusterResponse>(
+                   [&broker](const auto&, auto reply, Executor&) { DescribeCluster(broker, reply); }));
 }
 
 }  // namespace millrace::server

@@ -28,7 +28,8 @@ ErrorFrame CheckHeader(const BatchHeader& header, const TopicConfig& config, Uni
     return MakeError(Error::UNSUPPORTED_VERSION,
                      "ttl_ms, deliver_at, transaction_id and schema_id are for later releases; leave them 0");
   }
-  if (header.producer_id < 0 || header.producer_epoch < 0 || header.base_sequence < 0 || header.uncompressed_bytes < 0) {
+  if (header.producer_id < 0 || header.producer_epoch < 0 || header.base_sequence < 0 ||
+      header.uncompressed_bytes < 0) {
     return MakeError(Error::INVALID_REQUEST,
                      "producer_id, producer_epoch, base_sequence and uncompressed_bytes must not be negative");
   }
@@ -38,10 +39,12 @@ ErrorFrame CheckHeader(const BatchHeader& header, const TopicConfig& config, Uni
   }
   if (config.timestamp_type == TimestampType::kCreateTime && config.timestamp_after_max_ms >= 0 &&
       newest - now > config.timestamp_after_max_ms) {
-    return MakeError(Error::INVALID_TIMESTAMP,
-                     absl::StrCat("timestamp ", newest, " is ", newest - now, " ms ahead of the broker's clock; the topic's "
-                                  "message.timestamp.after.max.ms is ", config.timestamp_after_max_ms,
-                                  ". Timestamps are in milliseconds; is one in microseconds?"));
+    return MakeError(
+        Error::INVALID_TIMESTAMP,
+        absl::StrCat("timestamp ", newest, " is ", newest - now,
+                     " ms ahead of the broker's clock; the topic's "
+                     "message.timestamp.after.max.ms is ",
+                     config.timestamp_after_max_ms, ". Timestamps are in milliseconds; is one in microseconds?"));
   }
   return {};
 }
@@ -67,17 +70,19 @@ bool ValidateBatch(absl::Cord bytes, const TopicConfig& config, UnixMillis now, 
   if (!error->ok()) return false;
   const uint32_t crc = ComputeBatchCrc(batch->header, batch->payload);
   if (batch->header.crc32c && *batch->header.crc32c != crc) {
-    *error = MakeError(Error::CORRUPT_MESSAGE,
-                       absl::StrCat("crc32c says ", *batch->header.crc32c, ", the bytes received give ", crc,
-                                    "; the batch was damaged on its way, or its checksum is not of the layout in record.proto"));
+    *error = MakeError(
+        Error::CORRUPT_MESSAGE,
+        absl::StrCat("crc32c says ", *batch->header.crc32c, ", the bytes received give ", crc,
+                     "; the batch was damaged on its way, or its checksum is not of the layout in record.proto"));
     return false;
   }
   if (batch->header.codec == static_cast<int32_t>(Codec::kNone)) {
     absl::StatusOr<int64_t> count = CountRecords(batch->payload);
     if (!count.ok() || *count != batch->header.record_count) {
-      *error = MakeError(Error::CORRUPT_MESSAGE,
-                         count.ok() ? absl::StrCat("record_count says ", batch->header.record_count, ", the payload holds ", *count)
-                                    : absl::StrCat("the payload is not a Records message: ", count.status().message()));
+      *error = MakeError(
+          Error::CORRUPT_MESSAGE,
+          count.ok() ? absl::StrCat("record_count says ", batch->header.record_count, ", the payload holds ", *count)
+                     : absl::StrCat("the payload is not a Records message: ", count.status().message()));
       return false;
     }
   }

@@ -17,23 +17,23 @@ using v1::Error;
 constexpr int64_t kProduceShare = 8;
 constexpr int64_t kFetchShare = 8;
 
-std::vector<std::unique_ptr<Shard>> MakeShards(const Broker::Options& options, raft::LogStore& store, Clock& clock, Metrics& metrics,
-                                               const std::vector<Executor*>& executors,
+std::vector<std::unique_ptr<Shard>> MakeShards(const Broker::Options& options, raft::LogStore& store, Clock& clock,
+                                               Metrics& metrics, const std::vector<Executor*>& executors,
                                                const LogWriter::FatalHandler& on_fatal) {
   MILLRACE_CHECK(!executors.empty());
   const int64_t share = options.memory_limit / static_cast<int64_t>(executors.size());
   std::vector<std::unique_ptr<Shard>> shards;
   for (Executor* executor : executors) {
-    shards.push_back(std::make_unique<Shard>(store, *executor, clock, metrics.AddLoop(), on_fatal, share / kProduceShare,
-                                             share / kFetchShare));
+    shards.push_back(std::make_unique<Shard>(store, *executor, clock, metrics.AddLoop(), on_fatal,
+                                             share / kProduceShare, share / kFetchShare));
   }
   return shards;
 }
 
 }  // namespace
 
-Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& random, WorkPool& pool,
-               Metrics& metrics, const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal)
+Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& random, WorkPool& pool, Metrics& metrics,
+               const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal)
     : options_(std::move(options)),
       store_(store),
       clock_(clock),
@@ -83,8 +83,9 @@ std::shared_ptr<Partition> Broker::FindPartition(const std::string& topic, int32
     return nullptr;
   }
   if (partition < 0 || partition >= static_cast<int32_t>(entry.partitions.size())) {
-    *error = MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, topic, partition,
-                       absl::StrCat("topic ", topic, " has no partition ", partition, "; it has 0 to ", entry.partitions.size() - 1));
+    *error = MakeError(
+        Error::UNKNOWN_TOPIC_OR_PARTITION, topic, partition,
+        absl::StrCat("topic ", topic, " has no partition ", partition, "; it has 0 to ", entry.partitions.size() - 1));
     return nullptr;
   }
   return entry.partitions[partition];
@@ -104,8 +105,10 @@ void Broker::OnImage(std::shared_ptr<const MetadataImage> image) {
   next->reserve(image->topics().size());
   for (const auto& [name, info] : image->topics()) {
     auto it = old->find(name);
-    const TopicEntry* before = it != old->end() && it->second->info->topic_id == info->topic_id ? it->second.get() : nullptr;
-    (*next)[name] = before != nullptr && before->info == info ? it->second : MakeEntry(info, before, image->leader_epoch());
+    const TopicEntry* before =
+        it != old->end() && it->second->info->topic_id == info->topic_id ? it->second.get() : nullptr;
+    (*next)[name] =
+        before != nullptr && before->info == info ? it->second : MakeEntry(info, before, image->leader_epoch());
   }
   image_.store(image);
   directory_.store(next);
@@ -117,8 +120,8 @@ void Broker::OnImage(std::shared_ptr<const MetadataImage> image) {
 }
 
 // Keeps the partitions there were, with the new settings, and adds those that came.
-std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old,
-                                                            raft::Term epoch) {
+std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_ptr<const TopicInfo>& info,
+                                                            const TopicEntry* old, raft::Term epoch) {
   auto entry = std::make_shared<TopicEntry>();
   entry->info = info;
   if (old != nullptr) entry->partitions = old->partitions;
@@ -128,9 +131,9 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
   for (size_t p = entry->partitions.size(); p < info->partitions.size(); ++p) {
     const raft::GroupId group = info->partitions[p].group;
     Shard& shard = *shards_[static_cast<size_t>(group.value()) % shards_.size()];
-    entry->partitions.push_back(std::make_shared<Partition>(
-        PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group, epoch, info->config, store_, shard.writer,
-        shard.executor, clock_));
+    entry->partitions.push_back(
+        std::make_shared<Partition>(PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group, epoch,
+                                    info->config, store_, shard.writer, shard.executor, clock_));
   }
   return entry;
 }
@@ -142,7 +145,8 @@ void Broker::RemovePartition(const std::shared_ptr<Partition>& partition) {
     ShardOf(partition->executor()).writer.OnWritten([this, partition] {
       if (absl::Status status = store_.Remove(partition->group()); !status.ok()) {
         MILLRACE_LOG(kError, "could not remove a deleted partition's log; the next start tries again",
-                     {"topic", partition->name().topic}, {"partition", partition->name().partition}, {"status", status.ToString()});
+                     {"topic", partition->name().topic}, {"partition", partition->name().partition},
+                     {"status", status.ToString()});
       }
     });
   });

@@ -57,8 +57,8 @@ class Broker {
   };
 
   // `executors`: at least one; all must outlive the broker. `on_fatal` stops the process.
-  Broker(Options options, raft::LogStore& store, Clock& clock, Random& random, WorkPool& pool,
-         Metrics& metrics, const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal);
+  Broker(Options options, raft::LogStore& store, Clock& clock, Random& random, WorkPool& pool, Metrics& metrics,
+         const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal);
   ~Broker();
 
   // Reads the metadata; on the first executor, before any call. See Controller::Load.
@@ -91,7 +91,8 @@ class Broker {
   using Directory = std::unordered_map<std::string, std::shared_ptr<const TopicEntry>>;
 
   void OnImage(std::shared_ptr<const MetadataImage> image);
-  std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old, raft::Term epoch);
+  std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old,
+                                              raft::Term epoch);
   void RemovePartition(const std::shared_ptr<Partition>& partition);
   absl::Status RemoveOrphans();
 

@@ -39,7 +39,8 @@ bool SamePlacement(const v1::AppendRequest& request, int32_t partition, int32_t 
 
 void Append(Broker& broker, const v1::AppendRequest& request, Reply<v1::AppendResponse> reply, Executor& executor) {
   if (request.records().empty()) return reply.Fail(MakeError(Error::INVALID_REQUEST, "no records to append"));
-  if (request.acks() < 0 || request.acks() > v1::ACKS_QUORUM) return reply.Fail(MakeError(Error::INVALID_REQUEST, "acks is not known"));
+  if (request.acks() < 0 || request.acks() > v1::ACKS_QUORUM)
+    return reply.Fail(MakeError(Error::INVALID_REQUEST, "acks is not known"));
   auto topic = broker.image()->FindTopic(request.topic());
   const int32_t partitions = topic == nullptr ? 1 : static_cast<int32_t>(topic->partitions.size());
   const int32_t number = PlacementOf(request, partitions);
@@ -47,16 +48,19 @@ void Append(Broker& broker, const v1::AppendRequest& request, Reply<v1::AppendRe
   auto partition = broker.FindPartition(request.topic(), number, 0, &error);
   if (partition == nullptr) return reply.Fail(std::move(error));
   if (!SamePlacement(request, number, partitions)) {
-    return reply.Fail(MakeError(Error::INVALID_REQUEST, request.topic(), number,
-                                "the records' keys belong to different partitions; append them one by one, or name the partition"));
+    return reply.Fail(
+        MakeError(Error::INVALID_REQUEST, request.topic(), number,
+                  "the records' keys belong to different partitions; append them one by one, or name the partition"));
   }
   ValidBatch batch;
-  if (!ValidateBatch(BatchFromPlain(request.records(), broker.clock().Wall()), *partition->config(), broker.clock().Wall(), &batch, &error)) {
+  if (!ValidateBatch(BatchFromPlain(request.records(), broker.clock().Wall()), *partition->config(),
+                     broker.clock().Wall(), &batch, &error)) {
     error.topic = request.topic();
     error.partition = number;
     return reply.Fail(std::move(error));
   }
-  const Acks acks = request.acks() == v1::ACKS_LEADER || request.acks() == v1::ACKS_NONE ? Acks::kLeader : Acks::kQuorum;
+  const Acks acks =
+      request.acks() == v1::ACKS_LEADER || request.acks() == v1::ACKS_NONE ? Acks::kLeader : Acks::kQuorum;
   auto answer = [reply, number](const AppendOutcome& outcome) {
     if (!outcome.error.ok()) return reply.Fail(outcome.error);
     v1::AppendResponse response;
@@ -81,7 +85,8 @@ PositionSpec SpecOf(const v1::OffsetQuery& query) {
   return {query.spec() == v1::OFFSET_SPEC_LATEST ? PositionSpec::kLatest : PositionSpec::kEarliest, 0};
 }
 
-void ListOffsets(Broker& broker, const v1::ListOffsetsRequest& request, Reply<v1::ListOffsetsResponse> reply, Executor& executor) {
+void ListOffsets(Broker& broker, const v1::ListOffsetsRequest& request, Reply<v1::ListOffsetsResponse> reply,
+                 Executor& executor) {
   struct Pending {
     v1::ListOffsetsResponse response;
     int left;
@@ -106,7 +111,8 @@ void ListOffsets(Broker& broker, const v1::ListOffsetsRequest& request, Reply<v1
     PositionOutcome outcome;
     auto partition = broker.FindPartition(query.topic(), query.partition(), 0, &outcome.error);
     if (partition != nullptr && query.at_case() == v1::OffsetQuery::kTimestamp && query.timestamp() < 0) {
-      outcome.error = MakeError(Error::INVALID_TIMESTAMP, query.topic(), query.partition(), "timestamps must not be negative");
+      outcome.error =
+          MakeError(Error::INVALID_TIMESTAMP, query.topic(), query.partition(), "timestamps must not be negative");
     }
     if (!outcome.error.ok()) {
       finish(outcome);
@@ -135,15 +141,18 @@ void AddBrokerService(Broker& broker, ServiceRegistry& services) {
   const std::string prefix = "/millrace.v1.Broker/";
   services.Add(prefix + "Produce", [&broker](Executor& e) { return std::make_unique<ProduceCall>(broker, e); });
   services.Add(prefix + "Fetch", [&broker](Executor& e) { return std::make_unique<FetchCall>(broker, e); });
-  services.Add(prefix + "Tail", [&broker](Executor& e) { return std::make_unique<TailCall>(broker, e, TailCall::Mode::kFollow); });
-  services.Add(prefix + "Read", [&broker](Executor& e) { return std::make_unique<TailCall>(broker, e, TailCall::Mode::kOnce); });
-  services.Add(prefix + "Append", Unary<v1::AppendRequest, v1::AppendResponse>([&broker](const auto& request, auto reply, Executor& e) {
+  services.Add(prefix + "Tail",
+               [&broker](Executor& e) { return std::make_unique<TailCall>(broker, e, TailCall::Mode::kFollow); });
+  services.Add(prefix + "Read",
+               [&broker](Executor& e) { return std::make_unique<TailCall>(broker, e, TailCall::Mode::kOnce); });
+  services.Add(prefix + "Append",
+               Unary<v1::AppendRequest, v1::AppendResponse>([&broker](const auto& request, auto reply, Executor& e) {
                  Append(broker, request, std::move(reply), e);
                }));
-  services.Add(prefix + "ListOffsets",
-               Unary<v1::ListOffsetsRequest, v1::ListOffsetsResponse>([&broker](const auto& request, auto reply, Executor& e) {
-                 ListOffsets(broker, request, std::move(reply), e);
-               }));
+  services.Add(prefix + "ListOffsets", Unary<v1::ListOffsetsRequest, v1::ListOffsetsResponse>(
+                                           [&broker](const auto& request, auto reply, Executor& e) {
+                                             ListOffsets(broker, request, std::move(reply), e);
+                                           }));
   services.Add(prefix + "InitProducer",
                Unary<v1::InitProducerRequest, v1::InitProducerResponse>(
                    [&broker](const auto&, auto reply, Executor& e) { InitProducer(broker, std::move(reply), e); }));

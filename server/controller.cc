@@ -37,10 +37,12 @@ absl::Status CheckKnown(const std::vector<std::string>& settings) {
 
 std::string TopicNameProblem(const std::string& name) {
   if (name.empty()) return "a topic name must not be empty";
-  if (name.size() > kTopicNameMax) return absl::StrCat("a topic name has at most ", kTopicNameMax, " characters, this has ", name.size());
+  if (name.size() > kTopicNameMax)
+    return absl::StrCat("a topic name has at most ", kTopicNameMax, " characters, this has ", name.size());
   if (name == "." || name == "..") return "\".\" and \"..\" are not topic names";
   for (char c : name) {
-    const bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    const bool good =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     if (!good) return "a topic name consists of the characters A-Z a-z 0-9 . _ -";
   }
   if (name.rfind("__", 0) == 0) return "names that begin with \"__\" are the cluster's own";
@@ -55,8 +57,8 @@ struct Controller::Decision {
   MetadataRecord& Add() { return *records.add_records(); }
 };
 
-Controller::Controller(int32_t broker_id, TopicConfig defaults, raft::LogStore& store, LogWriter& writer, const Clock& clock,
-                       Random& random, ImageListener listener)
+Controller::Controller(int32_t broker_id, TopicConfig defaults, raft::LogStore& store, LogWriter& writer,
+                       const Clock& clock, Random& random, ImageListener listener)
     : broker_id_(broker_id),
       store_(store),
       writer_(writer),
@@ -86,7 +88,8 @@ absl::Status Controller::Load(bool raise_epoch) {
       next = entry.header.index + 1;
       MetadataRecords records;
       if (!records.ParseFromString(std::string(entry.payload))) {
-        return absl::DataLossError(absl::StrCat("entry ", entry.header.index.value(), " of the metadata log is damaged"));
+        return absl::DataLossError(
+            absl::StrCat("entry ", entry.header.index.value(), " of the metadata log is damaged"));
       }
       for (const MetadataRecord& record : records.records()) {
         if (absl::Status status = image->Apply(record); !status.ok()) return status;
@@ -94,9 +97,11 @@ absl::Status Controller::Load(bool raise_epoch) {
     }
   }
   MetadataRecords first;
-  if (image->cluster_id().empty()) first.add_records()->mutable_cluster()->set_cluster_id(HexId(random_.Next(), random_.Next()));
+  if (image->cluster_id().empty())
+    first.add_records()->mutable_cluster()->set_cluster_id(HexId(random_.Next(), random_.Next()));
   if (raise_epoch) {
-    first.add_records()->mutable_leader_epoch()->set_leader_epoch(static_cast<int32_t>(image->leader_epoch().value() + 1));
+    first.add_records()->mutable_leader_epoch()->set_leader_epoch(
+        static_cast<int32_t>(image->leader_epoch().value() + 1));
   }
   if (first.records_size() > 0) {
     for (const MetadataRecord& record : first.records()) {
@@ -161,7 +166,9 @@ void Controller::Commit(std::shared_ptr<Decision> decision) {
 }
 
 void Controller::CreateTopic(NewTopic topic, CreateDone done) {
-  Enqueue([this, topic = std::move(topic), done = std::move(done)](Decision& decision) { DecideCreate(topic, done, decision); });
+  Enqueue([this, topic = std::move(topic), done = std::move(done)](Decision& decision) {
+    DecideCreate(topic, done, decision);
+  });
 }
 
 void Controller::DecideCreate(const NewTopic& topic, const CreateDone& done, Decision& decision) {
@@ -176,15 +183,18 @@ void Controller::DecideCreate(const NewTopic& topic, const CreateDone& done, Dec
     decision.answer = [done, existing] { done({}, {existing, false}); };
     return;
   }
-  if (std::string problem = TopicNameProblem(topic.name); !problem.empty()) return refuse(Error::INVALID_TOPIC_EXCEPTION, problem);
+  if (std::string problem = TopicNameProblem(topic.name); !problem.empty())
+    return refuse(Error::INVALID_TOPIC_EXCEPTION, problem);
   const int32_t partitions = topic.partitions == 0 ? 1 : topic.partitions;
   if (partitions < 1 || partitions > kPartitionsMax) {
-    return refuse(Error::INVALID_PARTITIONS, absl::StrCat("a topic has 1 to ", kPartitionsMax, " partitions, asked for ", partitions));
+    return refuse(Error::INVALID_PARTITIONS,
+                  absl::StrCat("a topic has 1 to ", kPartitionsMax, " partitions, asked for ", partitions));
   }
   const int32_t replicas = topic.replication_factor == 0 ? 1 : topic.replication_factor;
   if (replicas != 1) {
-    return refuse(Error::INVALID_REPLICATION_FACTOR,
-                  absl::StrCat("asked for ", replicas, " replicas, but the cluster has 1 broker; use --replication-factor 1"));
+    return refuse(
+        Error::INVALID_REPLICATION_FACTOR,
+        absl::StrCat("asked for ", replicas, " replicas, but the cluster has 1 broker; use --replication-factor 1"));
   }
   if (absl::StatusOr<TopicConfig> config = ParseTopicConfig(topic.config, defaults_); !config.ok()) {
     return refuse(Error::INVALID_CONFIG, ToStdString(config.status().message()));
@@ -195,16 +205,20 @@ void Controller::DecideCreate(const NewTopic& topic, const CreateDone& done, Dec
   record.set_topic_id(topic_id);
   record.set_replication_factor(replicas);
   record.mutable_config()->insert(topic.config.begin(), topic.config.end());
-  if (absl::Status status = AddPartitionRecords(decision, topic_id, 0, partitions, image_->next_group()); !status.ok()) {
+  if (absl::Status status = AddPartitionRecords(decision, topic_id, 0, partitions, image_->next_group());
+      !status.ok()) {
     return refuse(Error::KAFKA_STORAGE_ERROR, ToStdString(status.message()));
   }
   decision.answer = [this, done, name = topic.name] { done({}, {image_->FindTopic(name), true}); };
 }
 
 // Logs are made before the records that name them: a crash in between leaves logs without a topic, which the next start removes.
-absl::Status Controller::AddPartitionRecords(Decision& decision, uint64_t topic_id, int32_t first, int32_t end, raft::GroupId next) {
+absl::Status Controller::AddPartitionRecords(Decision& decision, uint64_t topic_id, int32_t first, int32_t end,
+                                             raft::GroupId next) {
   for (int32_t p = first; p < end; ++p, ++next) {
-    if (absl::Status status = store_.Create(next, {}); !status.ok() && status.code() != absl::StatusCode::kAlreadyExists) return status;
+    if (absl::Status status = store_.Create(next, {});
+        !status.ok() && status.code() != absl::StatusCode::kAlreadyExists)
+      return status;
     auto& record = *decision.Add().mutable_partition();
     record.set_topic_id(topic_id);
     record.set_partition(p);
@@ -226,13 +240,16 @@ const TopicInfo* Controller::FindForChange(const std::string& name, ErrorFrame* 
 void Controller::DeleteTopic(std::string name, Done done) {
   Enqueue([this, name = std::move(name), done = std::move(done)](Decision& decision) {
     ErrorFrame error;
-    if (const TopicInfo* topic = FindForChange(name, &error)) decision.Add().mutable_remove_topic()->set_topic_id(topic->topic_id);
+    if (const TopicInfo* topic = FindForChange(name, &error))
+      decision.Add().mutable_remove_topic()->set_topic_id(topic->topic_id);
     decision.answer = [done, error] { done(error); };
   });
 }
 
-void Controller::AlterTopic(std::string name, std::map<std::string, std::string> set, std::vector<std::string> unset, Done done) {
-  Enqueue([this, name = std::move(name), set = std::move(set), unset = std::move(unset), done = std::move(done)](Decision& decision) {
+void Controller::AlterTopic(std::string name, std::map<std::string, std::string> set, std::vector<std::string> unset,
+                            Done done) {
+  Enqueue([this, name = std::move(name), set = std::move(set), unset = std::move(unset),
+           done = std::move(done)](Decision& decision) {
     ErrorFrame error;
     if (const TopicInfo* topic = FindForChange(name, &error)) {
       std::map<std::string, std::string> overrides = topic->overrides;
@@ -261,10 +278,13 @@ void Controller::AddPartitions(std::string name, int32_t partitions, Done done) 
     if (const TopicInfo* topic = FindForChange(name, &error)) {
       const int32_t have = static_cast<int32_t>(topic->partitions.size());
       if (partitions <= have || partitions > kPartitionsMax) {
-        error = MakeError(Error::INVALID_PARTITIONS, absl::StrCat("topic ", name, " has ", have, " partitions; the new total must be more, up to ",
-                                                                  kPartitionsMax, "; asked for ", partitions));
+        error = MakeError(Error::INVALID_PARTITIONS,
+                          absl::StrCat("topic ", name, " has ", have, " partitions; the new total must be more, up to ",
+                                       kPartitionsMax, "; asked for ", partitions));
         error.topic = name;
-      } else if (absl::Status status = AddPartitionRecords(decision, topic->topic_id, have, partitions, image_->next_group()); !status.ok()) {
+      } else if (absl::Status status =
+                     AddPartitionRecords(decision, topic->topic_id, have, partitions, image_->next_group());
+                 !status.ok()) {
         decision.records.Clear();
         error = ErrorFromStatus(status);
       }

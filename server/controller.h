@@ -70,7 +70,8 @@ class Controller {
   void Commit(std::shared_ptr<Decision> decision);
   void StageRecords(const std::string& serialized);
   void DecideCreate(const NewTopic& topic, const CreateDone& done, Decision& decision);
-  absl::Status AddPartitionRecords(Decision& decision, uint64_t topic_id, int32_t first, int32_t end, raft::GroupId next);
+  absl::Status AddPartitionRecords(Decision& decision, uint64_t topic_id, int32_t first, int32_t end,
+                                   raft::GroupId next);
   const TopicInfo* FindForChange(const std::string& name, ErrorFrame* error) const;
 
   const int32_t broker_id_;

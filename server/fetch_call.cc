@@ -70,7 +70,8 @@ void FetchCall::Start(Stream& stream) {
 void FetchCall::OnMessage(absl::Cord message) {
   absl::StatusOr<FetchRequestFrame> request = ParseFetchRequest(message);
   if (!request.ok()) {
-    stream_->Finish(FailedCall(MakeError(Error::INVALID_REQUEST, absl::StrCat("not a FetchRequest: ", request.status().message()))));
+    stream_->Finish(FailedCall(
+        MakeError(Error::INVALID_REQUEST, absl::StrCat("not a FetchRequest: ", request.status().message()))));
     return;
   }
   if (!Apply(*request)) return;
@@ -94,7 +95,8 @@ bool FetchCall::Apply(const FetchRequestFrame& request) {
     return fail(absl::StrCat("more than ", kSubscriptionsMax, " subscriptions on one stream; open another"));
   }
   for (const FetchSubscriptionFrame& subscribe : request.subscribe) {
-    if (subscriptions_.contains(subscribe.id)) return fail(absl::StrCat("subscription id ", subscribe.id, " is in use on this stream"));
+    if (subscriptions_.contains(subscribe.id))
+      return fail(absl::StrCat("subscription id ", subscribe.id, " is in use on this stream"));
     Subscribe(subscribe);
   }
   for (uint64_t id : request.pause) {
@@ -121,11 +123,18 @@ void FetchCall::Subscribe(const FetchSubscriptionFrame& request) {
   PositionSpec spec;
   switch (request.position) {
     case Position::kNone:
-    case Position::kOffset: spec = {PositionSpec::kOffset, request.position_value}; break;
-    case Position::kTimestamp: spec = {PositionSpec::kTimestamp, request.position_value}; break;
-    case Position::kRecordsBeforeEnd: spec = {PositionSpec::kRecordsBeforeEnd, request.position_value}; break;
+    case Position::kOffset:
+      spec = {PositionSpec::kOffset, request.position_value};
+      break;
+    case Position::kTimestamp:
+      spec = {PositionSpec::kTimestamp, request.position_value};
+      break;
+    case Position::kRecordsBeforeEnd:
+      spec = {PositionSpec::kRecordsBeforeEnd, request.position_value};
+      break;
     case Position::kSpec:
-      spec.kind = request.position_value == static_cast<int64_t>(OffsetSpec::kLatest) ? PositionSpec::kLatest : PositionSpec::kEarliest;
+      spec.kind = request.position_value == static_cast<int64_t>(OffsetSpec::kLatest) ? PositionSpec::kLatest
+                                                                                      : PositionSpec::kEarliest;
       break;
   }
   if (request.position_value < 0 || request.end_offset < 0) {
@@ -133,9 +142,10 @@ void FetchCall::Subscribe(const FetchSubscriptionFrame& request) {
                                               "positions, times and end_offset must not be negative"));
   }
   sub.link = std::make_shared<Link>(self_, executor_, request.id);
-  ResolvePosition(broker_, sub.partition, spec, executor_, [self = self_, id = request.id](const PositionOutcome& outcome) {
-    if (*self != nullptr) (*self)->OnResolved(id, outcome);
-  });
+  ResolvePosition(broker_, sub.partition, spec, executor_,
+                  [self = self_, id = request.id](const PositionOutcome& outcome) {
+                    if (*self != nullptr) (*self)->OnResolved(id, outcome);
+                  });
 }
 
 void FetchCall::OnResolved(uint64_t id, const PositionOutcome& outcome) {
@@ -160,10 +170,12 @@ void FetchCall::CheckEpoch(uint64_t id, Subscription& sub) {
     if (it == call.subscriptions_.end()) return;
     Subscription& sub = it->second;
     std::optional<GapFrame> gap;
-    if (outcome.error.ok() && !outcome.entries.empty() && outcome.entries[0].header.term.value() != sub.request.leader_epoch) {
+    if (outcome.error.ok() && !outcome.entries.empty() &&
+        outcome.entries[0].header.term.value() != sub.request.leader_epoch) {
       if (sub.request.out_of_range != static_cast<int32_t>(OutOfRange::kGap)) {
         ErrorFrame error = OutOfRangeError(sub.partition->name(), sub.next.value(), outcome.bounds);
-        error.message = absl::StrCat("the log was truncated below offset ", sub.next.value(), ": the record before it is of leader epoch ",
+        error.message = absl::StrCat("the log was truncated below offset ", sub.next.value(),
+                                     ": the record before it is of leader epoch ",
                                      outcome.entries[0].header.term.value(), ", not ", sub.request.leader_epoch);
         return call.EndWithError(id, std::move(error));
       }
@@ -225,7 +237,8 @@ void FetchCall::Drop(uint64_t id) {
   Subscription& sub = it->second;
   read_ahead_bytes_ -= sub.read_ahead_bytes;
   if (sub.link != nullptr) {
-    RunOn(sub.partition->executor(), [partition = sub.partition, link = sub.link] { partition->RemoveWaiter(link.get()); });
+    RunOn(sub.partition->executor(),
+          [partition = sub.partition, link = sub.link] { partition->RemoveWaiter(link.get()); });
   }
   subscriptions_.erase(it);
 }
@@ -284,7 +297,8 @@ void FetchCall::Pump() {
 bool FetchCall::BuildFrame(FetchResponseFrame* frame) {
   std::vector<FetchPartitionFrame> data;
   int64_t room = std::min(kFrameBytesTarget, reply_bytes_max_);
-  for (const FetchPartitionFrame& news : news_) room -= kFetchPartitionOverheadBytes + static_cast<int64_t>(news.error.message.size());
+  for (const FetchPartitionFrame& news : news_)
+    room -= kFetchPartitionOverheadBytes + static_cast<int64_t>(news.error.message.size());
   for (size_t turns = ready_.size(); turns > 0 && room > 0 && credit_ > 0; --turns) {
     const uint64_t id = ready_.front();
     ready_.pop_front();
@@ -335,7 +349,8 @@ bool FetchCall::Load(uint64_t id, Subscription& sub) {
     return false;
   }
   if (partition.closed()) {
-    EndWithError(id, MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, partition.name().topic, partition.name().partition, "the topic was deleted"));
+    EndWithError(id, MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, partition.name().topic, partition.name().partition,
+                               "the topic was deleted"));
     return false;
   }
   sub.bounds = {partition.log_start(), partition.high_watermark(), partition.leader_epoch()};
@@ -365,11 +380,12 @@ void FetchCall::StartRead(uint64_t id, Subscription& sub) {
   if (read_ahead_bytes_ >= kReadAheadBytesMax) return;
   sub.state = Subscription::State::kReading;
   read_ahead_bytes_ += kReadBytes;
-  ReadPartition(broker_, sub.partition, sub.next, kReadBytes, sub.link, executor_, [self = self_, id](ReadOutcome outcome) {
-    if (*self == nullptr) return;
-    (*self)->read_ahead_bytes_ -= kReadBytes;
-    (*self)->OnRead(id, std::move(outcome));
-  });
+  ReadPartition(broker_, sub.partition, sub.next, kReadBytes, sub.link, executor_,
+                [self = self_, id](ReadOutcome outcome) {
+                  if (*self == nullptr) return;
+                  (*self)->read_ahead_bytes_ -= kReadBytes;
+                  (*self)->OnRead(id, std::move(outcome));
+                });
 }
 
 void FetchCall::OnRead(uint64_t id, ReadOutcome outcome) {
@@ -414,18 +430,21 @@ FetchCall::Turn FetchCall::Take(uint64_t id, Subscription& sub, FetchPartitionFr
     const int64_t framed = bytes + kFetchedBatchOverheadBytes;
     // A batch that does not fit goes first into the next frame; one that does not fit there either never will.
     if (framed > *room && framed + 2 * kFetchPartitionOverheadBytes > reply_bytes_max_) {
-      ErrorFrame error = MakeError(Error::REPLY_TOO_LARGE, sub.request.topic, sub.request.partition,
-                                   absl::StrCat("the batch at offset ", entry.header.base_offset.value(), " has ", bytes,
-                                                " bytes, this stream takes replies of ", reply_bytes_max_,
-                                                "; set max_reply_bytes in the first FetchRequest and the channel's option "
-                                                "grpc.max_receive_message_length to at least ", framed + 2 * kFetchPartitionOverheadBytes));
+      ErrorFrame error =
+          MakeError(Error::REPLY_TOO_LARGE, sub.request.topic, sub.request.partition,
+                    absl::StrCat("the batch at offset ", entry.header.base_offset.value(), " has ", bytes,
+                                 " bytes, this stream takes replies of ", reply_bytes_max_,
+                                 "; set max_reply_bytes in the first FetchRequest and the channel's option "
+                                 "grpc.max_receive_message_length to at least ",
+                                 framed + 2 * kFetchPartitionOverheadBytes));
       error.limit = reply_bytes_max_;
       error.size = bytes;
       EndWithError(id, std::move(error));
       return Turn::kEnded;
     }
     const int64_t budget = *room;
-    if (framed > budget && budget < std::min(kFrameBytesTarget, reply_bytes_max_) - 2 * kFetchPartitionOverheadBytes) return Turn::kFull;
+    if (framed > budget && budget < std::min(kFrameBytesTarget, reply_bytes_max_) - 2 * kFetchPartitionOverheadBytes)
+      return Turn::kFull;
     credit_ -= PayloadBytes(entry.payload);
     *room -= framed;
     sub.next = entry.header.end_offset();

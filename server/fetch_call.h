@@ -85,7 +85,7 @@ class FetchCall : public Call {
   bool pump_scheduled_ = false;
   int64_t reply_bytes_max_;
   int64_t credit_ = 0;
-  int64_t frame_bytes_ = 0;       // of the frame being written
+  int64_t frame_bytes_ = 0;  // of the frame being written
   std::chrono::nanoseconds write_started_{};
   int64_t read_ahead_bytes_ = 0;  // of all subscriptions; reads under way count as if done
   uint64_t pong_ = 0;

@@ -15,7 +15,9 @@ using grpc::health::v1::HealthCheckResponse;
 constexpr std::array<std::string_view, 3> kServices = {"", "millrace.v1.Broker", "millrace.v1.Admin"};
 constexpr std::chrono::seconds kWatchInterval{1};
 
-bool IsServed(std::string_view service) { return std::find(kServices.begin(), kServices.end(), service) != kServices.end(); }
+bool IsServed(std::string_view service) {
+  return std::find(kServices.begin(), kServices.end(), service) != kServices.end();
+}
 
 HealthCheckResponse::ServingStatus StatusOf(const std::string& service, const std::function<bool()>& serving) {
   if (!IsServed(service)) return HealthCheckResponse::SERVICE_UNKNOWN;
@@ -73,15 +75,16 @@ class WatchCall : public Call {
 }  // namespace
 
 void AddHealthService(std::function<bool()> serving, ServiceRegistry& services) {
-  services.Add("/grpc.health.v1.Health/Check",
-               Unary<HealthCheckRequest, HealthCheckResponse>([serving](const auto& request, auto reply, Executor&) {
-                 if (!IsServed(request.service())) {
-                   return reply.Fail(MakeError(v1::Error::UNKNOWN_TOPIC_OR_PARTITION, "no service " + request.service()));
-                 }
-                 HealthCheckResponse response;
-                 response.set_status(StatusOf(request.service(), serving));
-                 reply.Send(response);
-               }));
+  services.Add(
+      "/grpc.health.v1.Health/Check",
+      Unary<HealthCheckRequest, HealthCheckResponse>([serving](const auto& request, auto reply, Executor&) {
+        if (!IsServed(request.service())) {
+          return reply.Fail(MakeError(v1::Error::UNKNOWN_TOPIC_OR_PARTITION, "no service " + request.service()));
+        }
+        HealthCheckResponse response;
+        response.set_status(StatusOf(request.service(), serving));
+        reply.Send(response);
+      }));
   services.Add("/grpc.health.v1.Health/Watch",
                [serving](Executor& executor) { return std::make_unique<WatchCall>(serving, executor); });
 }

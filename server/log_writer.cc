@@ -11,7 +11,8 @@ constexpr std::chrono::milliseconds kSlowWrite{1};
 
 }  // namespace
 
-LogWriter::LogWriter(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics, FatalHandler on_fatal)
+LogWriter::LogWriter(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics,
+                     FatalHandler on_fatal)
     : store_(store),
       executor_(executor),
       clock_(clock),

@@ -62,8 +62,8 @@ absl::Status MetadataImage::Apply(const MetadataRecord& record) {
       const auto& r = record.partition();
       std::shared_ptr<TopicInfo> topic = MutableTopic(r.topic_id());
       if (topic == nullptr || r.partition() != static_cast<int32_t>(topic->partitions.size())) {
-        return absl::DataLossError(absl::StrCat("metadata log: partition ", r.partition(), " of topic id ", r.topic_id(),
-                                                " does not follow what came before"));
+        return absl::DataLossError(absl::StrCat("metadata log: partition ", r.partition(), " of topic id ",
+                                                r.topic_id(), " does not follow what came before"));
       }
       topic->partitions.push_back({raft::GroupId(r.group_id()), {r.replicas().begin(), r.replicas().end()}});
       next_group_ = std::max(next_group_, raft::GroupId(r.group_id() + 1));
@@ -86,7 +86,8 @@ absl::Status MetadataImage::Apply(const MetadataRecord& record) {
       break;
   }
   return absl::UnimplementedError(
-      "the metadata log has a record that this release does not know: it was written by a newer one; start that release");
+      "the metadata log has a record that this release does not know: it was written by a newer one; start that "
+      "release");
 }
 
 }  // namespace millrace::server

@@ -29,8 +29,8 @@ struct TopicInfo {
   std::string name;
   uint64_t topic_id = 0;
   int32_t replication_factor = 1;
-  std::map<std::string, std::string> overrides;      // what was set on the topic
-  std::shared_ptr<const TopicConfig> config;         // in effect: overrides over this broker's defaults
+  std::map<std::string, std::string> overrides;  // what was set on the topic
+  std::shared_ptr<const TopicConfig> config;     // in effect: overrides over this broker's defaults
   std::vector<PartitionInfo> partitions;
 };
 
@@ -39,7 +39,8 @@ class MetadataImage {
   explicit MetadataImage(TopicConfig defaults) : defaults_(std::move(defaults)) {}
 
   // The image after `record`. kUnimplemented for a record that this release does not know.
-  absl::StatusOr<std::shared_ptr<const MetadataImage>> Replay(const millrace::internal::v1::MetadataRecord& record) const;
+  absl::StatusOr<std::shared_ptr<const MetadataImage>> Replay(
+      const millrace::internal::v1::MetadataRecord& record) const;
 
   // Replays into this image, while it is not shared yet.
   absl::Status Apply(const millrace::internal::v1::MetadataRecord& record);
@@ -61,7 +62,7 @@ class MetadataImage {
   std::unordered_map<uint64_t, std::string> names_;
   int64_t producer_ids_end_ = 1;  // ids below were given out; 0 means "not idempotent" on the wire
   raft::Term leader_epoch_{1};
-  raft::GroupId next_group_{2};   // 1 is the metadata log's own
+  raft::GroupId next_group_{2};  // 1 is the metadata log's own
 };
 
 inline constexpr raft::GroupId kMetadataGroup{1};

@@ -40,39 +40,22 @@ constexpr Row<Counter> kCounters[] = {
      "Reads that were not served from recently appended batches."},
     {&LoopMetrics::slow_inline_writes, "millrace_slow_inline_writes_total",
      "Writes on an I/O thread that took over 1 ms."},
-    {&LoopMetrics::append_refusals, "millrace_append_refusals_total",
-     "Appends refused for want of memory or disk space."},
-    {&LoopMetrics::calls, "millrace_calls_total", "Unary calls served."},
 };
 
 constexpr Row<Gauge> kGauges[] = {
     {&LoopMetrics::produce_queue_bytes, "millrace_produce_queue_bytes", "Payload bytes received and not yet acked."},
-    {&LoopMetrics::produce_queue_batches, "millrace_produce_queue_batches", "Batches received and not yet acked."},
     {&LoopMetrics::fetch_queue_bytes, "millrace_fetch_queue_bytes", "Payload bytes on their way to readers."},
-    {&LoopMetrics::connections, "millrace_connections", "Open client connections."},
-    {&LoopMetrics::connections_paused, "millrace_connections_paused",
-     "Connections that are not read from because memory.limit is reached."},
     {&LoopMetrics::produce_streams, "millrace_produce_streams", "Open Produce streams."},
     {&LoopMetrics::fetch_streams, "millrace_fetch_streams", "Open Fetch streams."},
-    {&LoopMetrics::tail_streams, "millrace_tail_streams", "Open Tail streams."},
-    {&LoopMetrics::subscriptions, "millrace_subscriptions", "Partitions that Fetch streams read."},
-    {&LoopMetrics::under_replicated_partitions, "millrace_under_replicated_partitions",
-     "Partitions led by this broker of which a replica is missing or behind."},
-    {&LoopMetrics::leaderless_partitions, "millrace_leaderless_partitions",
-     "Partitions with a replica on this broker that have no leader."},
-    {&LoopMetrics::producers, "millrace_idempotent_producers", "Idempotent producers remembered."},
 };
 
 constexpr Row<LatencyHistogram> kLatencies[] = {
     {&LoopMetrics::produce_seconds, "millrace_produce_seconds", "From a batch's arrival to its ack."},
     {&LoopMetrics::fetch_seconds, "millrace_fetch_seconds",
      "From the moment a batch could be sent to a reader to the moment it was."},
-    {&LoopMetrics::cold_read_seconds, "millrace_cold_read_seconds", "Reads that were not served from memory."},
     {&LoopMetrics::append_seconds, "millrace_append_seconds",
      "Writing what all partitions appended since the last such write, without the sync."},
     {&LoopMetrics::sync_seconds, "millrace_sync_seconds", "Syncing the write-ahead log."},
-    {&LoopMetrics::call_seconds, "millrace_call_seconds", "Unary calls."},
-    {&LoopMetrics::loop_seconds, "millrace_loop_seconds", "One turn of an I/O thread."},
 };
 
 constexpr Row<SizeHistogram> kSizes[] = {
@@ -167,8 +150,10 @@ void AddProcess(Page& page, const Metrics::Options& options, double start_time) 
   gauge("millrace_disk_free_bytes", "Free on the file system of the data directory, for this process.",
         static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize));
   gauge("millrace_memory_limit_bytes", "The setting memory.limit.", static_cast<double>(options.memory_limit));
-  // A broker without peers is its own controller.
+  // A broker without peers is its own controller, and the only replica and the leader of all its partitions.
   gauge("millrace_clock_offset_seconds", "This broker's clock against the controller's.", 0);
+  gauge("millrace_under_replicated_partitions", "Partitions of which a replica is missing or behind.", 0);
+  gauge("millrace_leaderless_partitions", "Partitions without a leader.", 0);
   page.Add({.name = "millrace_build_info",
             .help = "1, labelled with the version.",
             .value = 1,

@@ -126,15 +126,13 @@ struct alignas(64) LoopMetrics {
   Counter batches_in;
   Counter duplicates;         // batches of an idempotent producer that were stored before
   Gauge produce_queue_bytes;  // received, not acked
-  Gauge produce_queue_batches;
 
   // Fetch: from a batch being there and the client's credit allowing it to the batch handed to the connection.
   LatencyHistogram fetch_seconds;
   Counter bytes_out;  // payload bytes of batches sent
   Counter records_out;
   Counter batches_out;
-  Counter cold_reads;  // reads that had to leave the loop
-  LatencyHistogram cold_read_seconds;
+  Counter cold_reads;       // reads that had to leave the loop
   Gauge fetch_queue_bytes;  // handed to connections, not yet on the wire
 
   // Appending: a round is what all partitions wrote together.
@@ -142,24 +140,10 @@ struct alignas(64) LoopMetrics {
   LatencyHistogram sync_seconds;
   SizeHistogram append_bytes;
   Counter slow_inline_writes;  // writes on the loop that took over 1 ms
-  Counter append_refusals;     // for want of memory or disk space
 
-  // Connections and calls.
-  Gauge connections;
-  Gauge connections_paused;  // not read from, because memory.limit is reached
   Gauge produce_streams;
   Gauge fetch_streams;
-  Gauge tail_streams;
-  Gauge subscriptions;
-  Counter calls;  // unary
-  LatencyHistogram call_seconds;
   ErrorCounters errors;
-  LatencyHistogram loop_seconds;  // one turn of the loop: what a message may have to wait for the others
-
-  // Partitions hosted by this loop.
-  Gauge under_replicated_partitions;
-  Gauge leaderless_partitions;
-  Gauge producers;  // idempotent producers remembered
 };
 
 class Metrics {

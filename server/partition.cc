@@ -97,14 +97,16 @@ void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
   }
   if (outcome.duplicate) {
     // The original may not be durable yet; whatever is staged after it is durable after it.
-    WhenCommitted([self = shared_from_this(), outcome, acks, done = std::move(done)] { self->Complete(outcome, acks, done); });
+    WhenCommitted(
+        [self = shared_from_this(), outcome, acks, done = std::move(done)] { self->Complete(outcome, acks, done); });
     return;
   }
 
   Entry entry = NextEntry(EntryType::kRecords);
   entry.header.record_count = header.record_count;
-  entry.header.max_timestamp = config_->timestamp_type == TimestampType::kLogAppendTime ? entry.header.append_time
-                                                                                        : header.EffectiveMaxTimestamp();
+  entry.header.max_timestamp = config_->timestamp_type == TimestampType::kLogAppendTime
+                                   ? entry.header.append_time
+                                   : header.EffectiveMaxTimestamp();
   entry.header.payload_crc = batch.crc;
   entry.payload = std::move(batch.bytes);
   outcome.base_offset = entry.header.base_offset;
@@ -140,20 +142,23 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome,
       *duplicate = true;
       return true;
     case Verdict::kOldDuplicate:
-      return refuse(Error::DUPLICATE_SEQUENCE_NUMBER,
-                    absl::StrCat("sequence ", header.base_sequence, " of producer ", header.producer_id,
-                                 " was stored before, longer ago than the last five batches; its offset is not known any more"));
+      return refuse(
+          Error::DUPLICATE_SEQUENCE_NUMBER,
+          absl::StrCat("sequence ", header.base_sequence, " of producer ", header.producer_id,
+                       " was stored before, longer ago than the last five batches; its offset is not known any more"));
     case Verdict::kOutOfOrder:
-      return refuse(Error::OUT_OF_ORDER_SEQUENCE_NUMBER,
-                    absl::StrCat("producer ", header.producer_id, " sent sequence ", header.base_sequence, ", expected ",
-                                 verdict.expected_sequence, "; an earlier batch was lost, resend from there in order"));
+      return refuse(
+          Error::OUT_OF_ORDER_SEQUENCE_NUMBER,
+          absl::StrCat("producer ", header.producer_id, " sent sequence ", header.base_sequence, ", expected ",
+                       verdict.expected_sequence, "; an earlier batch was lost, resend from there in order"));
     case Verdict::kFenced:
       return refuse(Error::INVALID_PRODUCER_EPOCH,
                     absl::StrCat("producer ", header.producer_id, " has epoch ", header.producer_epoch, ", but epoch ",
                                  verdict.current_epoch, " is in use; close this producer"));
     case Verdict::kUnknown:
       return refuse(Error::UNKNOWN_PRODUCER_ID,
-                    absl::StrCat("producer ", header.producer_id, " is not known to this partition and does not begin at "
+                    absl::StrCat("producer ", header.producer_id,
+                                 " is not known to this partition and does not begin at "
                                  "sequence 0; get a new id with InitProducer and begin at 0"));
   }
   MILLRACE_CHECK(false) << "verdict " << static_cast<int>(verdict.kind);

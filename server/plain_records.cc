@@ -23,12 +23,14 @@ RecordView ViewOf(const v1::PlainRecord& record, UnixMillis now) {
   return view;
 }
 
-void Fill(const RecordView& view, const raft::EntryHeader& entry, int32_t index, bool log_append_time, v1::PlainRecord* out) {
+void Fill(const RecordView& view, const raft::EntryHeader& entry, int32_t index, bool log_append_time,
+          v1::PlainRecord* out) {
   if (view.key) out->set_key(view.key->data(), view.key->size());
   if (view.value) out->set_value(view.value->data(), view.value->size());
   for (const HeaderView& header : view.headers) {
     v1::Header* h = out->add_headers();
-    h->set_key(IsUtf8(header.key) ? std::string(header.key) : MakeUtf8(header.key));  // else no stub could parse the reply
+    h->set_key(IsUtf8(header.key) ? std::string(header.key)
+                                  : MakeUtf8(header.key));  // else no stub could parse the reply
     if (header.value) h->set_value(header.value->data(), header.value->size());
   }
   out->set_timestamp(log_append_time ? entry.append_time : view.timestamp);
@@ -49,8 +51,10 @@ ErrorFrame TooLarge(raft::Offset offset, int64_t bytes, const PlainLimits& limit
 }
 
 ErrorFrame Unreadable(const raft::EntryHeader& entry, const absl::Status& cause) {
-  const auto code = cause.code() == absl::StatusCode::kUnimplemented ? v1::Error::UNSUPPORTED_VERSION : v1::Error::CORRUPT_MESSAGE;
-  return MakeError(code, absl::StrCat("the batch at offset ", entry.base_offset.value(), " cannot be read: ", cause.message()));
+  const auto code =
+      cause.code() == absl::StatusCode::kUnimplemented ? v1::Error::UNSUPPORTED_VERSION : v1::Error::CORRUPT_MESSAGE;
+  return MakeError(
+      code, absl::StrCat("the batch at offset ", entry.base_offset.value(), " cannot be read: ", cause.message()));
 }
 
 }  // namespace
@@ -78,7 +82,8 @@ ErrorFrame PlainFromEntries(const std::vector<raft::Entry>& entries, raft::Offse
       Fill(reader.record(), entry.header, reader.index(), log_append_time, &record);
       const int64_t bytes = static_cast<int64_t>(record.ByteSizeLong()) + kRecordOverhead;
       const bool first = response->records().empty();
-      if (encoded + bytes > limits.reply_bytes_max) return first ? TooLarge(offset, encoded + bytes, limits) : ErrorFrame{};
+      if (encoded + bytes > limits.reply_bytes_max)
+        return first ? TooLarge(offset, encoded + bytes, limits) : ErrorFrame{};
       if (!first && encoded + bytes > limits.records_bytes_max) return {};
       encoded += bytes;
       *response->add_records() = std::move(record);

@@ -19,7 +19,10 @@ constexpr size_t kUnsentAcksMax = 4096;
 }  // namespace
 
 ProduceCall::ProduceCall(Broker& broker, Executor& executor)
-    : broker_(broker), executor_(executor), shard_(broker.ShardOf(executor)), self_(std::make_shared<ProduceCall*>(this)) {}
+    : broker_(broker),
+      executor_(executor),
+      shard_(broker.ShardOf(executor)),
+      self_(std::make_shared<ProduceCall*>(this)) {}
 
 ProduceCall::~ProduceCall() {
   *self_ = nullptr;
@@ -37,7 +40,8 @@ void ProduceCall::OnMessage(absl::Cord message) {
   absl::StatusOr<ProduceRequestFrame> request = ParseProduceRequest(message);
   message.Clear();
   if (!request.ok()) {
-    stream_->Finish(FailedCall(MakeError(Error::INVALID_REQUEST, absl::StrCat("not a ProduceRequest: ", request.status().message()))));
+    stream_->Finish(FailedCall(
+        MakeError(Error::INVALID_REQUEST, absl::StrCat("not a ProduceRequest: ", request.status().message()))));
     return;
   }
   if (request->ping != 0) {
@@ -55,16 +59,18 @@ void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, bool acks_known) 
   const int64_t bytes = static_cast<int64_t>(frame.batch.size());
   ErrorFrame error;
   if (!acks_known) {
-    return Refuse(frame.id, acks, MakeError(Error::INVALID_REQUEST, "acks is none of ACKS_NONE, ACKS_LEADER, ACKS_QUORUM"));
+    return Refuse(frame.id, acks,
+                  MakeError(Error::INVALID_REQUEST, "acks is none of ACKS_NONE, ACKS_LEADER, ACKS_QUORUM"));
   }
   std::shared_ptr<Partition> partition = broker_.FindPartition(frame.topic, frame.partition, frame.topic_id, &error);
   if (partition == nullptr) return Refuse(frame.id, acks, std::move(error));
   if (frame.leader_epoch != 0 && frame.leader_epoch != partition->leader_epoch().value()) {
     const bool older = frame.leader_epoch < partition->leader_epoch().value();
-    return Refuse(frame.id, acks,
-                  MakeError(older ? Error::FENCED_LEADER_EPOCH : Error::UNKNOWN_LEADER_EPOCH, frame.topic, frame.partition,
-                            absl::StrCat("leader epoch is ", partition->leader_epoch().value(), ", the request says ",
-                                         frame.leader_epoch, "; ask for metadata again")));
+    return Refuse(
+        frame.id, acks,
+        MakeError(older ? Error::FENCED_LEADER_EPOCH : Error::UNKNOWN_LEADER_EPOCH, frame.topic, frame.partition,
+                  absl::StrCat("leader epoch is ", partition->leader_epoch().value(), ", the request says ",
+                               frame.leader_epoch, "; ask for metadata again")));
   }
   ValidBatch valid;
   if (!ValidateBatch(std::move(frame.batch), *partition->config(), broker_.clock().Wall(), &valid, &error)) {
@@ -75,7 +81,8 @@ void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, bool acks_known) 
   AppendTo(std::move(partition), std::move(valid), frame.id, acks, bytes);
 }
 
-void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id, Acks acks, int64_t bytes) {
+void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id, Acks acks,
+                           int64_t bytes) {
   shard_.metrics.batches_in.Add();
   shard_.metrics.records_in.Add(batch.header.record_count);
   shard_.metrics.bytes_in.Add(bytes);
@@ -84,8 +91,8 @@ void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batc
   ++batches_in_flight_;
   shard_.produce_budget.Take(bytes);
   shard_.metrics.produce_queue_bytes.Set(shard_.produce_budget.bytes());
-  auto on_appended = [self = self_, &shard = shard_, &clock = broker_.clock(), start = broker_.clock().Monotonic(), id, acks,
-                      bytes](const AppendOutcome& outcome) {
+  auto on_appended = [self = self_, &shard = shard_, &clock = broker_.clock(), start = broker_.clock().Monotonic(), id,
+                      acks, bytes](const AppendOutcome& outcome) {
     shard.produce_budget.Return(bytes);
     shard.metrics.produce_queue_bytes.Set(shard.produce_budget.bytes());
     shard.metrics.produce_seconds.Record(clock.Monotonic() - start);

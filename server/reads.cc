@@ -39,7 +39,8 @@ void ReadCold(Partition& partition, Offset from, Offset end, size_t bytes_max, R
     outcome->entries = *std::move(entries);
     return;
   }
-  outcome->error = entries.ok() ? MakeError(Error::INTERNAL, absl::StrCat("the store has no entry at offset ", from.value(), " below ", end.value()))
+  outcome->error = entries.ok() ? MakeError(Error::INTERNAL, absl::StrCat("the store has no entry at offset ",
+                                                                          from.value(), " below ", end.value()))
                                 : ErrorFromStatus(entries.status());
   outcome->error.topic = partition.name().topic;
   outcome->error.partition = partition.name().partition;
@@ -56,9 +57,10 @@ void RunOn(Executor& executor, std::function<void()> work) {
 }
 
 ErrorFrame OutOfRangeError(const PartitionName& name, int64_t offset, const PartitionBounds& bounds) {
-  ErrorFrame error = MakeError(Error::OFFSET_OUT_OF_RANGE, name.topic, name.partition,
-                               absl::StrCat("offset ", offset, " is not in the partition, which has ", bounds.log_start.value(),
-                                            " to ", bounds.high_watermark.value(), " (exclusive); begin within, or ask for a gap marker"));
+  ErrorFrame error = MakeError(
+      Error::OFFSET_OUT_OF_RANGE, name.topic, name.partition,
+      absl::StrCat("offset ", offset, " is not in the partition, which has ", bounds.log_start.value(), " to ",
+                   bounds.high_watermark.value(), " (exclusive); begin within, or ask for a gap marker"));
   error.log_start_offset = bounds.log_start.value();
   error.high_watermark = bounds.high_watermark.value();
   return error;
@@ -66,26 +68,29 @@ ErrorFrame OutOfRangeError(const PartitionName& name, int64_t offset, const Part
 
 void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, Offset from, size_t bytes_max,
                    std::shared_ptr<Partition::Waiter> waiter, Executor& home, std::function<void(ReadOutcome)> done) {
-  RunOn(partition->executor(), [&broker, partition, from, bytes_max, waiter = std::move(waiter), &home, done = std::move(done)] {
-    ReadOutcome outcome;
-    const auto answer = [&home, &done](ReadOutcome o) { RunOn(home, [done, o = std::move(o)]() mutable { done(std::move(o)); }); };
-    if (!Ready(*partition, &outcome.error)) return answer(std::move(outcome));
-    outcome.bounds = BoundsOf(*partition);
-    if (from < outcome.bounds.log_start || from > outcome.bounds.high_watermark) {
-      outcome.error = OutOfRangeError(partition->name(), from.value(), outcome.bounds);
-      return answer(std::move(outcome));
-    }
-    if (from == outcome.bounds.high_watermark) {
-      if (waiter != nullptr) partition->AddWaiter(waiter);
-      return answer(std::move(outcome));
-    }
-    if (partition->ReadCached(from, bytes_max, &outcome.entries)) return answer(std::move(outcome));
-    broker.ShardOf(partition->executor()).metrics.cold_reads.Add();
-    broker.pool().Submit([partition, from, bytes_max, &home, done, outcome = std::move(outcome)]() mutable {
-      ReadCold(*partition, from, outcome.bounds.high_watermark, bytes_max, &outcome);
-      home.Post([done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
-    });
-  });
+  RunOn(partition->executor(),
+        [&broker, partition, from, bytes_max, waiter = std::move(waiter), &home, done = std::move(done)] {
+          ReadOutcome outcome;
+          const auto answer = [&home, &done](ReadOutcome o) {
+            RunOn(home, [done, o = std::move(o)]() mutable { done(std::move(o)); });
+          };
+          if (!Ready(*partition, &outcome.error)) return answer(std::move(outcome));
+          outcome.bounds = BoundsOf(*partition);
+          if (from < outcome.bounds.log_start || from > outcome.bounds.high_watermark) {
+            outcome.error = OutOfRangeError(partition->name(), from.value(), outcome.bounds);
+            return answer(std::move(outcome));
+          }
+          if (from == outcome.bounds.high_watermark) {
+            if (waiter != nullptr) partition->AddWaiter(waiter);
+            return answer(std::move(outcome));
+          }
+          if (partition->ReadCached(from, bytes_max, &outcome.entries)) return answer(std::move(outcome));
+          broker.ShardOf(partition->executor()).metrics.cold_reads.Add();
+          broker.pool().Submit([partition, from, bytes_max, &home, done, outcome = std::move(outcome)]() mutable {
+            ReadCold(*partition, from, outcome.bounds.high_watermark, bytes_max, &outcome);
+            home.Post([done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
+          });
+        });
 }
 
 void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, PositionSpec spec, Executor& home,
@@ -97,9 +102,15 @@ void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, Posit
     outcome.bounds = BoundsOf(*partition);
     const Offset start = outcome.bounds.log_start, end = outcome.bounds.high_watermark;
     switch (spec.kind) {
-      case PositionSpec::kOffset: outcome.offset = Offset(spec.value); break;
-      case PositionSpec::kEarliest: outcome.offset = start; break;
-      case PositionSpec::kLatest: outcome.offset = end; break;
+      case PositionSpec::kOffset:
+        outcome.offset = Offset(spec.value);
+        break;
+      case PositionSpec::kEarliest:
+        outcome.offset = start;
+        break;
+      case PositionSpec::kLatest:
+        outcome.offset = end;
+        break;
       case PositionSpec::kRecordsBeforeEnd: {
         const int64_t back = std::clamp<int64_t>(spec.value, 0, end - start);
         outcome.offset = end - back;

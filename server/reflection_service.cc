@@ -30,7 +30,8 @@ std::vector<const pb::FileDescriptor*> ServedFiles() {
 }
 
 // A file and everything it imports, each once.
-void AddFiles(const pb::FileDescriptor* file, std::set<std::string>* seen, grpc::reflection::v1alpha::FileDescriptorResponse* out) {
+void AddFiles(const pb::FileDescriptor* file, std::set<std::string>* seen,
+              grpc::reflection::v1alpha::FileDescriptorResponse* out) {
   if (!seen->insert(file->name()).second) return;
   pb::FileDescriptorProto proto;
   file->CopyTo(&proto);
@@ -65,7 +66,8 @@ ServerReflectionResponse Reflect(const ServerReflectionRequest& request) {
       Answer(pool->FindFileByName(request.file_by_filename()), request.file_by_filename(), &response);
       break;
     case ServerReflectionRequest::kFileContainingSymbol:
-      Answer(pool->FindFileContainingSymbol(request.file_containing_symbol()), request.file_containing_symbol(), &response);
+      Answer(pool->FindFileContainingSymbol(request.file_containing_symbol()), request.file_containing_symbol(),
+             &response);
       break;
     default:
       response.mutable_error_response()->set_error_code(kUnimplemented);

@@ -67,7 +67,9 @@ class GrpcCall : public Stream {
     if (!server_.stopping_.load()) Await(server_, services_, loop_);
     call_ = services_.NewCall(context_.method(), loop_);
     if (call_ == nullptr) {
-      Finish({absl::UnimplementedError(absl::StrCat("no method ", context_.method(), "; this broker serves millrace.v1")), {}});
+      Finish(
+          {absl::UnimplementedError(absl::StrCat("no method ", context_.method(), "; this broker serves millrace.v1")),
+           {}});
       return;
     }
     call_->Start(*this);

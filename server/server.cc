@@ -52,7 +52,8 @@ DiskSpace DiskSpaceOf(const std::string& directory) {
 
 // What reached the disk is unknown: going on could ack what is lost. The next start recovers from what is there.
 [[noreturn]] void StopForStore(const absl::Status& status) {
-  MILLRACE_LOG(kError, "the store failed; stopping to be safe. Look at the disk, then start again", {"status", status.ToString()});
+  MILLRACE_LOG(kError, "the store failed; stopping to be safe. Look at the disk, then start again",
+               {"status", status.ToString()});
   std::_Exit(kExitStoreFailed);
 }
 
@@ -107,12 +108,13 @@ absl::Status Server::LoadBroker() {
 
 absl::Status Server::Start() {
   Parts& p = *parts_;
-  p.metrics = std::make_unique<Metrics>(Metrics::Options{
-      config_.data_dir, config_.memory_limit, [](int code) { return v1::Error::Code_Name(static_cast<ErrorCode>(code)); }});
+  p.metrics = std::make_unique<Metrics>(Metrics::Options{config_.data_dir, config_.memory_limit, [](int code) {
+                                                           return v1::Error::Code_Name(static_cast<ErrorCode>(code));
+                                                         }});
   if (absl::Status status = OpenStore(); !status.ok()) return status;
   p.pool = std::make_unique<ThreadPool>(kColdReadThreads);
-  p.rpc = std::make_unique<RpcServer>(RpcServer::Options{
-      config_.listen.ToString(), config_.io_threads, kMessageBytesMax, config_.memory_limit});
+  p.rpc = std::make_unique<RpcServer>(
+      RpcServer::Options{config_.listen.ToString(), config_.io_threads, kMessageBytesMax, config_.memory_limit});
   if (absl::Status status = p.rpc->Bind(); !status.ok()) return status;
   p.listen = WithPort(config_.listen, p.rpc->port());
   p.advertise = config_.advertise.port == 0 ? WithPort(config_.advertise, p.rpc->port()) : config_.advertise;
@@ -127,7 +129,8 @@ absl::Status Server::Start() {
   options.memory_limit = config_.memory_limit;
   options.start_time = p.clock.Wall();
   options.disk_space = [dir = config_.data_dir] { return DiskSpaceOf(dir); };
-  p.broker = std::make_unique<Broker>(std::move(options), *p.store, p.clock, p.random, *p.pool, *p.metrics, executors, StopForStore);
+  p.broker = std::make_unique<Broker>(std::move(options), *p.store, p.clock, p.random, *p.pool, *p.metrics, executors,
+                                      StopForStore);
   if (absl::Status status = LoadBroker(); !status.ok()) return status;
 
   AddBrokerService(*p.broker, p.services);
@@ -141,22 +144,30 @@ absl::Status Server::Start() {
   p.rpc->Serve(p.services);
   p.serving = true;
   p.health.SetReady();
-  p.start_ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_).count();
+  p.start_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_).count();
   return absl::OkStatus();
 }
 
 void Server::RegisterMetrics() {
   parts_->metrics->AddSource([this](const Metrics::Emit& emit) {
     const auto image = parts_->broker->image();
-    emit({.name = "millrace_topics", .help = "Topics of the cluster.", .value = static_cast<double>(image->topics().size())});
-    emit({.name = "millrace_partitions", .help = "Partitions hosted.", .value = static_cast<double>(image->partitions())});
-    emit({.name = "millrace_calls_open", .help = "Calls and streams open.", .value = static_cast<double>(parts_->rpc->calls())});
+    emit({.name = "millrace_topics",
+          .help = "Topics of the cluster.",
+          .value = static_cast<double>(image->topics().size())});
+    emit({.name = "millrace_partitions",
+          .help = "Partitions hosted.",
+          .value = static_cast<double>(image->partitions())});
+    emit({.name = "millrace_calls_open",
+          .help = "Calls and streams open.",
+          .value = static_cast<double>(parts_->rpc->calls())});
   });
 }
 
 std::string Server::ReadyLine() const {
   return absl::StrCat("ready broker=", config_.broker_id, " listen=", parts_->listen.ToString(),
-                      " http=", parts_->http->Address().ToString(), " data=", config_.data_dir, " start_ms=", parts_->start_ms);
+                      " http=", parts_->http->Address().ToString(), " data=", config_.data_dir,
+                      " start_ms=", parts_->start_ms);
 }
 
 void Server::Stop() {

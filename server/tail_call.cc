@@ -55,7 +55,8 @@ bool TailCall::ParseOnce(const absl::Cord& message, PositionSpec* spec) {
   limits_ = {request.max_bytes() == 0 ? kRecordBytesDefault : request.max_bytes(),
              request.max_reply_bytes() == 0 ? kReplyBytesDefault : request.max_reply_bytes()};
   wait_ms_ = std::min(request.max_wait_ms(), kWaitMsMax);
-  return request.offset() >= 0 && request.max_bytes() >= 0 && request.max_wait_ms() >= 0 && request.max_reply_bytes() >= 0;
+  return request.offset() >= 0 && request.max_bytes() >= 0 && request.max_wait_ms() >= 0 &&
+         request.max_reply_bytes() >= 0;
 }
 
 bool TailCall::ParseFollow(const absl::Cord& message, PositionSpec* spec) {
@@ -63,7 +64,8 @@ bool TailCall::ParseFollow(const absl::Cord& message, PositionSpec* spec) {
   if (!request.ParseFromString(std::string(message))) return false;
   topic_ = request.topic();
   partition_number_ = request.partition();
-  *spec = request.has_offset() ? PositionSpec{PositionSpec::kOffset, request.offset()} : PositionSpec{PositionSpec::kLatest, 0};
+  *spec = request.has_offset() ? PositionSpec{PositionSpec::kOffset, request.offset()}
+                               : PositionSpec{PositionSpec::kLatest, 0};
   limits_ = {kRecordBytesDefault, request.max_reply_bytes() == 0 ? kReplyBytesDefault : request.max_reply_bytes()};
   return request.offset() >= 0 && request.max_reply_bytes() >= 0;
 }
@@ -71,7 +73,9 @@ bool TailCall::ParseFollow(const absl::Cord& message, PositionSpec* spec) {
 void TailCall::OnMessage(absl::Cord message) {
   PositionSpec spec;
   const bool good = mode_ == Mode::kOnce ? ParseOnce(message, &spec) : ParseFollow(message, &spec);
-  if (!good) return Fail(MakeError(Error::INVALID_REQUEST, "not a valid request: offsets, sizes and times must not be negative"));
+  if (!good)
+    return Fail(
+        MakeError(Error::INVALID_REQUEST, "not a valid request: offsets, sizes and times must not be negative"));
   ErrorFrame error;
   partition_ = broker_.FindPartition(topic_, partition_number_, 0, &error);
   if (partition_ == nullptr) return Fail(std::move(error));
@@ -95,11 +99,12 @@ void TailCall::Read() {
   if (reading_ || stream_ == nullptr || partition_ == nullptr) return;
   reading_ = true;
   const size_t bytes = static_cast<size_t>(limits_.records_bytes_max);
-  ReadPartition(broker_, partition_, next_, bytes, deadline_passed_ ? nullptr : link_, executor_, [self = self_](ReadOutcome outcome) {
-    if (*self == nullptr) return;
-    (*self)->reading_ = false;
-    (*self)->OnRead(std::move(outcome));
-  });
+  ReadPartition(broker_, partition_, next_, bytes, deadline_passed_ ? nullptr : link_, executor_,
+                [self = self_](ReadOutcome outcome) {
+                  if (*self == nullptr) return;
+                  (*self)->reading_ = false;
+                  (*self)->OnRead(std::move(outcome));
+                });
 }
 
 void TailCall::OnRead(ReadOutcome outcome) {
@@ -125,7 +130,8 @@ void TailCall::OnRead(ReadOutcome outcome) {
 
 // A tail that retention overtook says so and goes on.
 bool TailCall::GapInstead(const ReadOutcome& outcome) {
-  if (mode_ == Mode::kOnce || outcome.error.code != Error::OFFSET_OUT_OF_RANGE || next_ >= outcome.bounds.log_start) return false;
+  if (mode_ == Mode::kOnce || outcome.error.code != Error::OFFSET_OUT_OF_RANGE || next_ >= outcome.bounds.log_start)
+    return false;
   v1::ReadResponse response;
   response.mutable_gap()->set_from(next_.value());
   response.mutable_gap()->set_to(outcome.bounds.log_start.value());

@@ -9,9 +9,7 @@ constexpr int kDeferredPassesMax = 8;
 
 }  // namespace
 
-std::chrono::nanoseconds SystemClock::Monotonic() const {
-  return std::chrono::steady_clock::now().time_since_epoch();
-}
+std::chrono::nanoseconds SystemClock::Monotonic() const { return std::chrono::steady_clock::now().time_since_epoch(); }
 
 UnixMillis SystemClock::Wall() const {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -113,7 +111,8 @@ bool CompletionLoop::RunDeferred() {
 gpr_timespec CompletionLoop::NextDeadline() const {
   if (timers_.empty()) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
   const auto delay = timers_.begin()->first.first - clock_.Monotonic();
-  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(delay.count() > 0 ? delay.count() : 0, GPR_TIMESPAN));
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                      gpr_time_from_nanos(delay.count() > 0 ? delay.count() : 0, GPR_TIMESPAN));
 }
 
 void CompletionLoop::Post(Task task) {

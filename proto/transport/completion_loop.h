@@ -90,10 +90,10 @@ class CompletionLoop : public Executor {
 
   WakeEvent wake_event_;
   std::mutex mutex_;
-  std::vector<Task> posted_;              // guarded by mutex_
-  bool wake_pending_ = false;             // guarded by mutex_; an alarm is on its way
-  bool draining_ = false;                 // guarded by mutex_; the queue was shut down
-  std::unique_ptr<grpc::Alarm> alarm_;    // guarded by mutex_
+  std::vector<Task> posted_;            // guarded by mutex_
+  bool wake_pending_ = false;           // guarded by mutex_; an alarm is on its way
+  bool draining_ = false;               // guarded by mutex_; the queue was shut down
+  std::unique_ptr<grpc::Alarm> alarm_;  // guarded by mutex_
   std::atomic<bool> stopping_{false};
 };
 

@@ -33,8 +33,10 @@ class World : public client::ConsumerReader::Core {
         broker_(executor_, network_, disk_) {
     CreateTopic();
     const client::ClientEnvironment env{executor_.clock(), executor_, random_, network_};
-    producer_ = std::make_unique<client::ProducerCore>(env, producer_options_, std::vector<std::string>{broker_.address()});
-    consumer_ = std::make_unique<client::ConsumerCore>(env, consumer_options_, std::vector<std::string>{broker_.address()}, queue_);
+    producer_ =
+        std::make_unique<client::ProducerCore>(env, producer_options_, std::vector<std::string>{broker_.address()});
+    consumer_ = std::make_unique<client::ConsumerCore>(env, consumer_options_,
+                                                       std::vector<std::string>{broker_.address()}, queue_);
     reader_ = std::make_unique<client::ConsumerReader>(consumer_options_, queue_, this);
     producer_->EnsureTopic(kTopic);
     Assign();
@@ -50,12 +52,24 @@ class World : public client::ConsumerReader::Core {
 
   void Step() {
     switch (Pick(20)) {
-      case 0: network_.Break(broker_.address()); break;
-      case 1: Crash(FakeLogStore::kKeepUnsynced); break;
-      case 2: Crash(FakeLogStore::kLoseUnsynced); break;
-      case 3: Crash(Pick(disk_.unsynced_writes() + 1)); break;
-      case 4: executor_.Advance(seconds(Pick(5))); break;
-      case 5: disk_.DropCache(); break;
+      case 0:
+        network_.Break(broker_.address());
+        break;
+      case 1:
+        Crash(FakeLogStore::kKeepUnsynced);
+        break;
+      case 2:
+        Crash(FakeLogStore::kLoseUnsynced);
+        break;
+      case 3:
+        Crash(Pick(disk_.unsynced_writes() + 1));
+        break;
+      case 4:
+        executor_.Advance(seconds(Pick(5)));
+        break;
+      case 5:
+        disk_.DropCache();
+        break;
       default:
         for (uint64_t n = Pick(8); n > 0; --n) Send();
         executor_.Advance(milliseconds(Pick(6)));
@@ -102,13 +116,14 @@ class World : public client::ConsumerReader::Core {
     v1::CreateTopicRequest request;
     request.set_name(kTopic);
     request.set_partitions(kPartitions);
-    network_.Call(broker_.address(), "/millrace.v1.Admin/CreateTopic", absl::Cord(request.SerializeAsString()), seconds(10),
-                  [](CallReply reply) { EXPECT_TRUE(reply.end.status.ok()) << reply.end.status; });
+    network_.Call(broker_.address(), "/millrace.v1.Admin/CreateTopic", absl::Cord(request.SerializeAsString()),
+                  seconds(10), [](CallReply reply) { EXPECT_TRUE(reply.end.status.ok()) << reply.end.status; });
     executor_.Advance(milliseconds(50));
   }
 
   void Assign() {
-    const std::vector<Assignment> assignments{{.topic = kTopic, .partition = std::nullopt, .from = Position::Beginning(), .until = std::nullopt}};
+    const std::vector<Assignment> assignments{
+        {.topic = kTopic, .partition = std::nullopt, .from = Position::Beginning(), .until = std::nullopt}};
     bool done = false;
     consumer_->Resolve(assignments, [&](absl::StatusOr<client::ConsumerCore::Partitions> partitions) {
       ASSERT_TRUE(partitions.ok()) << partitions.status();
@@ -136,7 +151,8 @@ class World : public client::ConsumerReader::Core {
       acked_at_[{partition, result->offset}] = value;
     };
     absl::Status refusal;
-    const auto outcome = producer_->accumulator().Append({.topic = kTopic, .partition = partition, .record = record}, &callback, &refusal);
+    const auto outcome = producer_->accumulator().Append({.topic = kTopic, .partition = partition, .record = record},
+                                                         &callback, &refusal);
     ASSERT_EQ(outcome, client::RecordAccumulator::Outcome::kTaken) << refusal;
     sent_[partition].push_back(value);
     ++total_;
@@ -161,7 +177,8 @@ class World : public client::ConsumerReader::Core {
     broker_.Start();
   }
 
-  void Reposition(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation, Position position) override {
+  void Reposition(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation,
+                  Position position) override {
     executor_.Post([=, this] { consumer_->Reposition(partition, generation, position); });
   }
   void Halt(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation) override {

@@ -39,7 +39,8 @@ void SimBroker::Start() {
   services_ = std::make_unique<server::ServiceRegistry>();
   broker_ = std::make_unique<server::Broker>(options_, disk_, executor_.clock(), random_, *pool_, *metrics_,
                                              std::vector<Executor*>{&executor_}, [](const absl::Status& status) {
-                                               MILLRACE_CHECK(false) << "the store failed: " << std::string(status.message());
+                                               MILLRACE_CHECK(false)
+                                                   << "the store failed: " << std::string(status.message());
                                              });
   server::AddBrokerService(*broker_, *services_);
   server::AddAdminService(*broker_, *services_);

@@ -19,7 +19,8 @@ namespace millrace {
 
 class SimBroker {
  public:
-  SimBroker(SimExecutor& executor, SimNetwork& network, FakeLogStore& disk, server::Broker::Options options = DefaultOptions());
+  SimBroker(SimExecutor& executor, SimNetwork& network, FakeLogStore& disk,
+            server::Broker::Options options = DefaultOptions());
   ~SimBroker();
 
   static server::Broker::Options DefaultOptions();

@@ -36,7 +36,8 @@ class SimConnection : public std::enable_shared_from_this<SimConnection> {
     bool write_blocked = false;  // our last write is beyond the peer's window
   };
 
-  std::unique_ptr<Stream> Open(const server::ServiceRegistry* services, const std::string& method, StreamHandler* handler) {
+  std::unique_ptr<Stream> Open(const server::ServiceRegistry* services, const std::string& method,
+                               StreamHandler* handler) {
     auto client = std::make_unique<End>(shared_from_this(), true);
     client_ = client.get();
     client_->handler = handler;
@@ -79,9 +80,8 @@ class SimConnection : public std::enable_shared_from_this<SimConnection> {
   void Write(End& end, absl::Cord message) {
     ++network_.messages_;
     if (!end.is_client) ++replies_under_way_;
-    network_.executor_.Post([self = shared_from_this(), is_client = end.is_client, message = std::move(message)]() mutable {
-      self->Arrive(is_client, std::move(message));
-    });
+    network_.executor_.Post([self = shared_from_this(), is_client = end.is_client,
+                             message = std::move(message)]() mutable { self->Arrive(is_client, std::move(message)); });
   }
 
   void Arrive(bool from_client, absl::Cord message) {
@@ -223,7 +223,9 @@ SimNetwork::SimNetwork(SimExecutor& executor) : executor_(executor) {}
 
 SimNetwork::~SimNetwork() = default;
 
-void SimNetwork::Attach(const std::string& address, const server::ServiceRegistry& services) { brokers_[address] = &services; }
+void SimNetwork::Attach(const std::string& address, const server::ServiceRegistry& services) {
+  brokers_[address] = &services;
+}
 
 void SimNetwork::Detach(const std::string& address) {
   brokers_.erase(address);
@@ -237,7 +239,8 @@ void SimNetwork::Break(const std::string& address) {
   }
 }
 
-std::unique_ptr<Stream> SimNetwork::OpenStream(const std::string& address, const std::string& method, StreamHandler* handler) {
+std::unique_ptr<Stream> SimNetwork::OpenStream(const std::string& address, const std::string& method,
+                                               StreamHandler* handler) {
   auto connection = std::make_shared<SimConnection>(*this, address);
   connections_.insert(connection);
   auto broker = brokers_.find(address);

@@ -30,7 +30,8 @@ class SimNetwork : public ClientTransport {
   // Ends every call under way to the address, as a broken connection does; new ones work.
   void Break(const std::string& address);
 
-  std::unique_ptr<Stream> OpenStream(const std::string& address, const std::string& method, StreamHandler* handler) override;
+  std::unique_ptr<Stream> OpenStream(const std::string& address, const std::string& method,
+                                     StreamHandler* handler) override;
   void Call(const std::string& address, const std::string& method, absl::Cord request, std::chrono::nanoseconds timeout,
             std::function<void(CallReply)> done) override;
 

@@ -7,7 +7,8 @@ namespace {
 
 class ControllerTest : public BrokerTest {
  protected:
-  CallEnd Create(const std::string& name, int32_t partitions, int32_t replicas = 0, std::map<std::string, std::string> config = {}, bool if_not_exists = false) {
+  CallEnd Create(const std::string& name, int32_t partitions, int32_t replicas = 0,
+                 std::map<std::string, std::string> config = {}, bool if_not_exists = false) {
     v1::CreateTopicRequest request;
     request.set_name(name);
     request.set_partitions(partitions);
@@ -29,8 +30,9 @@ class ControllerTest : public BrokerTest {
 };
 
 TEST_F(ControllerTest, BadTopicsAreRefusedAndChangeNothing) {
-  for (const std::string& name : {std::string(), std::string("."), std::string(".."), std::string("a/b"), std::string("a b"),
-                                  std::string("\xc3\xa4"), std::string("__x"), std::string(250, 'a')}) {
+  for (const std::string& name :
+       {std::string(), std::string("."), std::string(".."), std::string("a/b"), std::string("a b"),
+        std::string("\xc3\xa4"), std::string("__x"), std::string(250, 'a')}) {
     EXPECT_EQ(Create(name, 1).error.code, Error::INVALID_TOPIC_EXCEPTION) << name;
   }
   EXPECT_EQ(Create("t", -1).error.code, Error::INVALID_PARTITIONS);

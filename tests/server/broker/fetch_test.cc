@@ -5,9 +5,7 @@ namespace {
 
 class Fetch : public BrokerTest {
  protected:
-  Fetch() {
-    CreateTopic("t", 2, {{"max.message.bytes", "8388608"}});
-  }
+  Fetch() { CreateTopic("t", 2, {{"max.message.bytes", "8388608"}}); }
 
   void Fill(const std::string& topic, int32_t partition, int first, int count) {
     for (int i = first; i < first + count; ++i) Send(produce_, topic, partition, BatchOf({std::to_string(i)}));
@@ -107,7 +105,8 @@ TEST_F(Fetch, SeekIsANewIdAndTheOldOneFallsSilent) {
 
 TEST_F(Fetch, PositionsByTimeSpecAndFromTheEnd) {
   for (int i = 0; i < 10; ++i) Send(produce_, "t", 0, BatchOf({std::to_string(i)}, {}, 1000 + 10 * i));
-  FetchSubscriptionFrame by_time = At(1, "t", 0, 1045), latest = At(2, "t", 0, 0), back = At(3, "t", 0, 3), earliest = At(4, "t", 0, 0);
+  FetchSubscriptionFrame by_time = At(1, "t", 0, 1045), latest = At(2, "t", 0, 0), back = At(3, "t", 0, 3),
+                         earliest = At(4, "t", 0, 0);
   by_time.position = FetchSubscriptionFrame::Position::kTimestamp;
   latest.position = FetchSubscriptionFrame::Position::kSpec;
   latest.position_value = static_cast<int64_t>(OffsetSpec::kLatest);
@@ -181,7 +180,8 @@ TEST_F(Fetch, ATrimmedLogGoesOnWhereItWas) {
   ASSERT_TRUE(Unary("Admin/TrimPartition", trim, &trimmed).status.ok());
   client_.Send(FetchFrom(At(1, "t", 0, 3)));
   Fill("t", 0, 3, 2);
-  EXPECT_EQ(ValuesFetched(client_, 1), (std::vector<std::string>{"3", "4"})) << "no offset is used up, nothing is skipped";
+  EXPECT_EQ(ValuesFetched(client_, 1), (std::vector<std::string>{"3", "4"}))
+      << "no offset is used up, nothing is skipped";
 }
 
 TEST_F(Fetch, ABatchThatTheClientCannotTakeNamesTheOption) {

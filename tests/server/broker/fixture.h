@@ -20,7 +20,8 @@ using server::ErrorCode;
 using v1::Error;
 
 // A batch of records with these values.
-inline absl::Cord BatchOf(const std::vector<std::string>& values, BatchBuilder::Options options = {}, int64_t timestamp = 1'700'000'000'000) {
+inline absl::Cord BatchOf(const std::vector<std::string>& values, BatchBuilder::Options options = {},
+                          int64_t timestamp = 1'700'000'000'000) {
   BatchBuilder builder;
   for (const std::string& value : values) {
     RecordView record;
@@ -88,22 +89,22 @@ class FrameClient : public StreamHandler {
 
 class BrokerTest : public ::testing::Test {
  protected:
-  BrokerTest() : disk_([this](FakeLogStore::Task task) { executor_.After(std::chrono::milliseconds(1), std::move(task)); }) {
+  BrokerTest()
+      : disk_([this](FakeLogStore::Task task) { executor_.After(std::chrono::milliseconds(1), std::move(task)); }) {
     broker_ = std::make_unique<SimBroker>(executor_, network_, disk_);
   }
-  ~BrokerTest() override {
-    executor_.Advance(std::chrono::seconds(1));
-  }
+  ~BrokerTest() override { executor_.Advance(std::chrono::seconds(1)); }
 
   // A unary call; fills `response` if it succeeded.
   template <typename Request, typename Response>
   CallEnd Unary(const std::string& method, const Request& request, Response* response) {
     CallReply reply;
     bool done = false;
-    network_.Call("broker:9470", "/millrace.v1." + method, absl::Cord(request.SerializeAsString()), std::chrono::seconds(10), [&](CallReply r) {
-      reply = std::move(r);
-      done = true;
-    });
+    network_.Call("broker:9470", "/millrace.v1." + method, absl::Cord(request.SerializeAsString()),
+                  std::chrono::seconds(10), [&](CallReply r) {
+                    reply = std::move(r);
+                    done = true;
+                  });
     executor_.Advance(std::chrono::milliseconds(20));
     EXPECT_TRUE(done) << method;
     if (reply.end.status.ok()) {
@@ -112,7 +113,8 @@ class BrokerTest : public ::testing::Test {
     return reply.end;
   }
 
-  v1::CreateTopicResponse CreateTopic(const std::string& name, int32_t partitions, std::map<std::string, std::string> config = {}) {
+  v1::CreateTopicResponse CreateTopic(const std::string& name, int32_t partitions,
+                                      std::map<std::string, std::string> config = {}) {
     v1::CreateTopicRequest request;
     request.set_name(name);
     request.set_partitions(partitions);
@@ -124,7 +126,8 @@ class BrokerTest : public ::testing::Test {
   }
 
   // Produces one batch on `client` and returns its ack.
-  ProduceAckFrame Send(FrameClient& client, const std::string& topic, int32_t partition, absl::Cord batch, Acks acks = Acks::kQuorum) {
+  ProduceAckFrame Send(FrameClient& client, const std::string& topic, int32_t partition, absl::Cord batch,
+                       Acks acks = Acks::kQuorum) {
     ProduceRequestFrame request;
     request.acks = static_cast<int32_t>(acks);
     PartitionBatchFrame& b = request.batches.emplace_back();

@@ -99,10 +99,11 @@ TEST_F(Plain, ReadWaitsForARecordIfAsked) {
   read.set_max_wait_ms(1000);
   bool done = false;
   v1::ReadResponse response;
-  network_.Call("broker:9470", "/millrace.v1.Broker/Read", absl::Cord(read.SerializeAsString()), std::chrono::seconds(10), [&](CallReply r) {
-    done = true;
-    response.ParseFromString(std::string(r.message));
-  });
+  network_.Call("broker:9470", "/millrace.v1.Broker/Read", absl::Cord(read.SerializeAsString()),
+                std::chrono::seconds(10), [&](CallReply r) {
+                  done = true;
+                  response.ParseFromString(std::string(r.message));
+                });
   executor_.Advance(std::chrono::milliseconds(500));
   EXPECT_FALSE(done);
   v1::AppendResponse appended;
@@ -116,9 +117,8 @@ TEST_F(Plain, ReadThatWaitedInVainIsEmpty) {
   read.set_topic("t");
   read.set_max_wait_ms(1000);
   bool done = false;
-  network_.Call("broker:9470", "/millrace.v1.Broker/Read", absl::Cord(read.SerializeAsString()), std::chrono::seconds(10), [&](CallReply r) {
-    done = r.end.status.ok();
-  });
+  network_.Call("broker:9470", "/millrace.v1.Broker/Read", absl::Cord(read.SerializeAsString()),
+                std::chrono::seconds(10), [&](CallReply r) { done = r.end.status.ok(); });
   executor_.Advance(std::chrono::milliseconds(1100));
   EXPECT_TRUE(done);
 }
@@ -169,8 +169,8 @@ TEST_F(Plain, HealthAnswersForTheServices) {
   CallReply reply;
   grpc::health::v1::HealthCheckRequest request;
   request.set_service("millrace.v1.Broker");
-  network_.Call("broker:9470", "/grpc.health.v1.Health/Check", absl::Cord(request.SerializeAsString()), std::chrono::seconds(1),
-                [&](CallReply r) { reply = std::move(r); });
+  network_.Call("broker:9470", "/grpc.health.v1.Health/Check", absl::Cord(request.SerializeAsString()),
+                std::chrono::seconds(1), [&](CallReply r) { reply = std::move(r); });
   executor_.RunUntilIdle();
   grpc::health::v1::HealthCheckResponse response;
   ASSERT_TRUE(response.ParseFromString(std::string(reply.message)));

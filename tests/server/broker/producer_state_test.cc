@@ -48,7 +48,8 @@ TEST(ProducerTable, SavedChangesGiveTheSameTable) {
 
 TEST(ProducerTable, TheMostSilentAreForgottenFirst) {
   ProducerTable table;
-  for (int64_t id = 1; id <= static_cast<int64_t>(ProducerTable::kProducersMax) + 1; ++id) table.Update(Header(id, 0, 0), raft::Offset(id), id);
+  for (int64_t id = 1; id <= static_cast<int64_t>(ProducerTable::kProducersMax) + 1; ++id)
+    table.Update(Header(id, 0, 0), raft::Offset(id), id);
   EXPECT_LE(table.size(), ProducerTable::kProducersMax);
   EXPECT_EQ(table.Check(Header(1, 0, 1)).kind, Verdict::kUnknown);
   EXPECT_EQ(table.Check(Header(ProducerTable::kProducersMax + 1, 0, 1)).kind, Verdict::kAppend);
