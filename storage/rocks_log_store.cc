@@ -4,7 +4,7 @@
 #include <atomic>
 #include <mutex>
 #include <optional>
-#include <shared_mutex>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -75,6 +75,8 @@ class OpenLog {
   const std::shared_ptr<CachedTail> tail;
 
   std::atomic<bool> removed{false};
+  // LogImage::cuts of the round being written; readers may miss its entries before the image is published.
+  std::atomic<uint64_t> cuts_begun{0};
   // Of the group's writer, while it writes a round.
   std::optional<LogEditor> editor;
 
@@ -138,7 +140,7 @@ class RocksLogStore::Impl {
   }
 
   std::shared_ptr<OpenLog> Find(GroupId group) {
-    std::shared_lock lock(logs_mutex_);
+    std::lock_guard lock(logs_mutex_);
     auto found = logs_.find(group);
     return found == logs_.end() ? nullptr : found->second;
   }
@@ -179,7 +181,8 @@ class RocksLogStore::Impl {
   std::unique_ptr<Database> database_;
   std::optional<LogReader> reader_;
 
-  std::shared_mutex logs_mutex_;
+  // Not a shared_mutex: glibc lets readers in a loop keep a writer out for ever.
+  std::mutex logs_mutex_;
   std::unordered_map<GroupId, std::shared_ptr<OpenLog>> logs_;  // guarded by logs_mutex_
 
   std::atomic<uint64_t> round_count_{0};
@@ -214,7 +217,7 @@ absl::Status RocksLogStore::Impl::Remove(GroupId group) {
   if (!exists->has_value()) return absl::NotFoundError(absl::StrCat("no log of group ", group.value()));
   std::shared_ptr<OpenLog> log;
   {
-    std::unique_lock lock(logs_mutex_);
+    std::lock_guard lock(logs_mutex_);
     if (auto found = logs_.find(group); found != logs_.end()) {
       log = std::move(found->second);
       logs_.erase(found);
@@ -239,7 +242,7 @@ absl::StatusOr<LogState> RocksLogStore::Impl::OpenGroup(GroupId group) {
   absl::StatusOr<LogImage> image = reader_->Load(group);
   if (!image.ok()) return image.status();
   auto log = std::make_shared<OpenLog>(group, *std::move(image));
-  std::unique_lock lock(logs_mutex_);
+  std::lock_guard lock(logs_mutex_);
   return logs_.emplace(group, std::move(log)).first->second->state();
 }
 
@@ -289,6 +292,7 @@ absl::Status RocksLogStore::Impl::Write(RocksRound& round) {
     if (!status.ok()) break;
   }
   if (status.ok()) {
+    for (const std::shared_ptr<OpenLog>& log : edited) log->cuts_begun = log->editor->image().cuts;
     status = WriteBatch(round.batch());
   } else {
     status = health_.Fail(status);
@@ -311,7 +315,7 @@ void RocksLogStore::Impl::Publish(OpenLog& log) {
   cache_.Append(log.tail, editor.appended());
 }
 
-// Answers from one image of the log, and again from a newer one if entries were removed under it.
+// Answers from one image of the log, and again from a newer one if entries were or are being removed under it.
 template <typename Answer>
 auto RocksLogStore::Impl::Ask(GroupId group, Answer answer) -> decltype(answer(std::declval<OpenLog&>(), LogImage())) {
   absl::StatusOr<std::shared_ptr<OpenLog>> found = FindForRead(group);
@@ -322,7 +326,11 @@ auto RocksLogStore::Impl::Ask(GroupId group, Answer answer) -> decltype(answer(s
     auto answered = answer(log, image);
     if (answered.ok() || absl::IsOutOfRange(answered.status())) return answered;
     if (log.removed) return NoLog(group);
-    if (log.image().cuts != image.cuts) continue;
+    if (!health_.ok()) return health_.status();
+    if (log.cuts_begun != image.cuts) {
+      std::this_thread::yield();
+      continue;
+    }
     if (absl::IsNotFound(answered.status())) return absl::DataLossError(answered.status().message());
     return answered;
   }
