@@ -63,14 +63,14 @@ TEST(Metrics, AddsUpTheLoops) {
   LoopMetrics& second = metrics.AddLoop();
   first.bytes_in.Add(1000);
   second.bytes_in.Add(24);
-  first.connections.Add(3);
-  second.connections.Set(4);
-  second.connections.Add(-2);
+  first.fetch_streams.Add(3);
+  second.fetch_streams.Set(4);
+  second.fetch_streams.Add(-2);
   first.produce_seconds.Record(std::chrono::milliseconds(2));
   second.produce_seconds.Record(std::chrono::milliseconds(3));
   const std::string text = metrics.Text();
   EXPECT_THAT(text, HasSubstr("\nmillrace_bytes_in_total 1024\n"));
-  EXPECT_THAT(text, HasSubstr("\nmillrace_connections 5\n"));
+  EXPECT_THAT(text, HasSubstr("\nmillrace_fetch_streams 5\n"));
   EXPECT_THAT(text, HasSubstr("\nmillrace_produce_seconds_count 2\n"));
   EXPECT_THAT(text, HasSubstr("\nmillrace_produce_seconds_sum 0.005\n"));
   EXPECT_THAT(text, HasSubstr("\nmillrace_produce_seconds_bucket{le=\"+Inf\"} 2\n"));
