@@ -34,6 +34,9 @@ absl::StatusOr<int64_t> RaiseFileLimit();
 //     jemalloc, thp:always, narenas:1, decay 30 s          4,300                    6 /  99 / 91 MB
 //     one arena, no trimming, no mmap                     10,000                    1 / 196 /  1 MB
 //     the same on huge pages: what TuneHeap() does            21                    1 / 203 /  1 MB
+//
+// The broker itself, 1 KiB records over 16 partitions: 2-21 faults/GB, against 4,000-15,000 with glibc as it comes and
+// 39,000-61,000 with jemalloc as it comes; 3 MB private when fresh (jemalloc 4, with thp:always 8-10).
 void TuneHeap();
 
 // Gives the free pages inside the heap back to the system. Holds up every allocation meanwhile (0.5 ms for each 100 MB that
