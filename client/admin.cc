@@ -74,8 +74,8 @@ class AdminImpl : public Admin {
   }
 
   absl::StatusOr<ClusterMetadata> GetMetadata(const std::vector<std::string>& topics) override {
-    auto reply = CallAndParse(control::kGetMetadata, control::GetMetadataRequest(topics), Repeat::kSafe,
-                              control::ParseMetadata);
+    auto reply =
+        CallAndParse(control::kGetMetadata, control::GetMetadataRequest(topics), Repeat::kSafe, control::ParseMetadata);
     if (!reply.ok()) return reply.status();
     if (!reply->missing.empty()) {
       Error error = FromFrame(reply->missing.front().error);

@@ -1,5 +1,5 @@
-// Pauses between retries: they double up to a maximum, and each is drawn from its upper half so that clients do not come back
-// all at once.
+// Pauses between retries: they double up to a maximum, and each is drawn from its upper half so that clients do not
+// come back all at once.
 #pragma once
 
 #include <algorithm>

@@ -122,8 +122,8 @@ void BrokerStream::OnWatch() {
   const nanoseconds now = env_.clock.Monotonic();
   if (state_ == State::kConnecting || awaiting_pong_) {
     Lose({.code = ErrorCode::kNetworkException,
-          .message = target_.address + (state_ == State::kConnecting ? " cannot be connected in time"
-                                                                     : " does not answer any more"),
+          .message = target_.address +
+                     (state_ == State::kConnecting ? " cannot be connected in time" : " does not answer any more"),
           .retriable = true,
           .may_have_happened = state_ != State::kConnecting,
           .address = target_.address});

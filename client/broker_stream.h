@@ -1,8 +1,8 @@
 // One long-lived stream to one broker: opened, watched, and opened anew until Close().
 //
-// A new stream first carries a message of greeting; only when that was taken by a connection is the stream established. So
-// nothing of value is ever lost in a connection that never came to be. A stream on which nothing was heard for 20 s is pinged, and
-// given up when nothing comes back within 10 s: half-open connections are noticed.
+// A new stream first carries a message of greeting; only when that was taken by a connection is the stream established.
+// So nothing of value is ever lost in a connection that never came to be. A stream on which nothing was heard for 20 s
+// is pinged, and given up when nothing comes back within 10 s: half-open connections are noticed.
 //
 //     BrokerStream stream(env, {.address = "10.0.0.1:9470", .method = control::kProduce}, backoff, this);
 //     stream.Open();                                   // OnEstablished follows, perhaps after several OnLost
@@ -64,8 +64,8 @@ class BrokerStream : private StreamHandler {
  private:
   enum class State {
     kClosed,
-    kPausing,      // between attempts
-    kConnecting,   // the greeting is on its way
+    kPausing,     // between attempts
+    kConnecting,  // the greeting is on its way
     kEstablished,
   };
 
@@ -88,11 +88,11 @@ class BrokerStream : private StreamHandler {
   State state_ = State::kClosed;
   std::unique_ptr<Stream> stream_;  // in kConnecting and kEstablished
   bool writing_ = false;
-  bool ping_due_ = false;           // wanted while a write was under way
+  bool ping_due_ = false;  // wanted while a write was under way
   bool awaiting_pong_ = false;
   uint64_t last_ping_ = 0;
   std::chrono::nanoseconds heard_at_{0};
-  Executor::TimerId timer_ = 0;     // one at a time: pause, connect time-out or watch
+  Executor::TimerId timer_ = 0;  // one at a time: pause, connect time-out or watch
 
   std::vector<std::unique_ptr<Stream>> dropped_;  // hear nothing more; destroyed by the timer
   Executor::TimerId reap_timer_ = 0;

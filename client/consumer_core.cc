@@ -234,10 +234,10 @@ FetchSession* ConsumerCore::SessionFor(const Route& route) {
   if (!session) {
     session = std::make_unique<FetchSession>(
         env_,
-        FetchSession::Target{.address = route.address,
-                             .routing = route.routing,
-                             .connect_timeout = metadata_.IsAdvertised(route.address) ? kAdvertisedConnectTimeout
-                                                                                      : kConnectTimeout},
+        FetchSession::Target{
+            .address = route.address,
+            .routing = route.routing,
+            .connect_timeout = metadata_.IsAdvertised(route.address) ? kAdvertisedConnectTimeout : kConnectTimeout},
         options_.on_gap == OnGap::kReport ? OutOfRange::kGap : OutOfRange::kError, backoff_,
         static_cast<FetchSession::Owner*>(this));
     ShareCredit();

@@ -1,7 +1,7 @@
 // The I/O half of a consumer: everything that happens on the executor. The application's half is ConsumerReader.
 //
-// Finds out what an assignment means, subscribes each partition on the Fetch stream of its leader, passes what arrives into the
-// queue, and subscribes anew, at the next offset, after whatever a retry mends.
+// Finds out what an assignment means, subscribes each partition on the Fetch stream of its leader, passes what arrives
+// into the queue, and subscribes anew, at the next offset, after whatever a retry mends.
 //
 //     ConsumerCore core(env, options, addresses, queue);
 //     core.Resolve(assignments, [&](auto partitions) { core.Start(*partitions); });

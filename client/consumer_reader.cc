@@ -78,7 +78,8 @@ absl::Status ConsumerReader::Seek(const TopicPartition& partition, Position posi
   return absl::OkStatus();
 }
 
-// What a paused partition has in memory is dropped and fetched again later: it must not use up the credit that the others need.
+// What a paused partition has in memory is dropped and fetched again later: it must not use up the credit that the
+// others need.
 absl::Status ConsumerReader::Pause(std::span<const TopicPartition> partitions) {
   absl::StatusOr<Partitions> found = FindAll(partitions);
   if (!found.ok()) return found.status();
@@ -210,7 +211,8 @@ void ConsumerReader::TakeStart(const FetchedItem& item) {
 }
 
 absl::Status ConsumerReader::TakeGap(FetchPartition& partition, int64_t from, int64_t to, Gap::Reason reason) {
-  gaps_.push_back({.topic = partition.topic, .partition = partition.partition, .from = from, .to = to, .reason = reason});
+  gaps_.push_back(
+      {.topic = partition.topic, .partition = partition.partition, .from = from, .to = to, .reason = reason});
   counters_.gap_records += to - from;
   partition.position = to;
   return absl::OkStatus();
@@ -274,8 +276,8 @@ absl::Status ConsumerReader::Decode() {
         if (!records_.empty()) return absl::OkStatus();  // the error comes with the next call
         return BatchDamaged(std::string(reader_->status().message()), CodeOf(reader_->status()));
       }
-      partition.position = std::max(partition.position,
-                                    std::min(batch_->base_offset + batch_->batch.header.record_count, until));
+      partition.position =
+          std::max(partition.position, std::min(batch_->base_offset + batch_->batch.header.record_count, until));
       // The views live in the reader: it goes with the next call.
       if (!records_.empty()) break;
       FinishBatch();
@@ -347,11 +349,11 @@ absl::Status ConsumerReader::BatchDamaged(std::string what, ErrorCode code) {
   if (options_.on_gap == OnGap::kReport && end > base && code == ErrorCode::kCorruptMessage) {
     return TakeGap(*partition, std::max(partition->position, base), end, Gap::Reason::kCorrupt);
   }
-  return StopWith(partition, {.code = code,
-                              .message = "the batch at offset " + std::to_string(base) + " of " + partition->topic +
-                                         "[" + std::to_string(partition->partition) + "] cannot be read: " + what +
-                                         (end > base ? "; Seek() to offset " + std::to_string(end) + " to go on behind it"
-                                                     : "")});
+  return StopWith(partition,
+                  {.code = code,
+                   .message = "the batch at offset " + std::to_string(base) + " of " + partition->topic + "[" +
+                              std::to_string(partition->partition) + "] cannot be read: " + what +
+                              (end > base ? "; Seek() to offset " + std::to_string(end) + " to go on behind it" : "")});
 }
 
 absl::Status ConsumerReader::StopWith(const std::shared_ptr<FetchPartition>& partition, Error error) {

@@ -1,7 +1,7 @@
 // The application's half of a consumer: takes what the I/O half queued and makes records of it, a batch at a time.
 //
-// Records are decoded into one array that is used again and again; their keys and values point into the received buffers.
-// Nothing is allocated per record.
+// Records are decoded into one array that is used again and again; their keys and values point into the received
+// buffers. Nothing is allocated per record.
 //
 //     while (auto result = reader.Next()) ...   // nullopt: nothing is there now
 //
@@ -81,7 +81,7 @@ class ConsumerReader {
   // The batch being given out.
   std::optional<FetchedItem> batch_;
   std::optional<RecordReader> reader_;
-  int64_t batch_first_ = 0;  // records below it are before the position
+  int64_t batch_first_ = 0;       // records below it are before the position
   std::unique_ptr<char[]> flat_;  // its payload in one piece; used again for the next one
   size_t flat_bytes_ = 0;
 

@@ -1,5 +1,5 @@
-// The unary calls of proto/millrace/v1: requests to bytes and replies from bytes, between the library's own types and generated
-// code, which is included nowhere else in client/.
+// The unary calls of proto/millrace/v1: requests to bytes and replies from bytes, between the library's own types and
+// generated code, which is included nowhere else in client/.
 //
 // Parsing fails with kInternal when a reply is no such message.
 #pragma once

@@ -9,7 +9,8 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-// While no address at all can be connected there is no point in using up a long time-out: a broker that restarts is back sooner.
+// While no address at all can be connected there is no point in using up a long time-out: a broker that restarts is
+// back sooner.
 constexpr std::chrono::seconds kUnreachableLimit(2);
 // One address that does not answer must not use up the time for the others.
 constexpr std::chrono::seconds kAttemptLimit(5);
@@ -88,8 +89,8 @@ void ControlClient::OnReply(const std::shared_ptr<Attempt>& attempt, size_t inde
 }
 
 void ControlClient::RetryLater(const std::shared_ptr<Attempt>& attempt) {
-  const nanoseconds timeout =
-      attempt->connected ? attempt->options.timeout : std::min<nanoseconds>(attempt->options.timeout, kUnreachableLimit);
+  const nanoseconds timeout = attempt->connected ? attempt->options.timeout
+                                                 : std::min<nanoseconds>(attempt->options.timeout, kUnreachableLimit);
   const nanoseconds pause = attempt->backoff.Next();
   if (env_.clock.Monotonic() + pause >= attempt->started + timeout) return Finish(attempt, ToStatus(GiveUp(*attempt)));
   env_.executor.After(pause, [this, attempt, alive = std::weak_ptr(self_)] {

@@ -3,9 +3,9 @@
 //     control.Call(control::kListTopics, request, {.timeout = 10s, .repeat = Repeat::kSafe},
 //                  [](absl::StatusOr<absl::Cord> reply) { ... });
 //
-// Addresses are tried in turn, beginning with the last one that worked. Calls that never left are retried; those that may have
-// arrived only when repeating is safe; errors that the broker calls retriable as well, all until the time-out. An error says what
-// happened last, and where.
+// Addresses are tried in turn, beginning with the last one that worked. Calls that never left are retried; those that
+// may have arrived only when repeating is safe; errors that the broker calls retriable as well, all until the time-out.
+// An error says what happened last, and where.
 //
 // Lives on the executor: no locks. Destroying it drops calls under way: their `done` is not called any more.
 #pragma once

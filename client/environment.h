@@ -1,5 +1,5 @@
-// What producers, consumers and admins stand on: time, a thread, randomness and the network. Tests give fakes of all four and
-// run everything in one thread.
+// What producers, consumers and admins stand on: time, a thread, randomness and the network. Tests give fakes of all
+// four and run everything in one thread.
 #pragma once
 
 #include "proto/wire/runtime.h"

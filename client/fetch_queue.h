@@ -1,6 +1,7 @@
 // What lies between the I/O thread, which receives frames, and the application's, which reads records.
 //
-// Each partition has a generation, which counts its seeks: what was received under an older one is dropped, wherever it is met.
+// Each partition has a generation, which counts its seeks: what was received under an older one is dropped, wherever it
+// is met.
 //
 // Thread safety: FetchQueue and FetchCredit are made for both threads; the fields of FetchPartition say whose they are.
 #pragma once
@@ -36,19 +37,19 @@ struct FetchPartition {
 
   // I/O thread.
   uint64_t generation = 0;
-  bool wanted = false;               // to be fetched
+  bool wanted = false;  // to be fetched
   FetchSession* session = nullptr;
-  uint64_t subscription = 0;         // on the session; 0: none
+  uint64_t subscription = 0;              // on the session; 0: none
   Position from = Position::Beginning();  // where to subscribe while next_offset is not known
-  int64_t next_offset = -1;          // what the broker sends next
-  int32_t leader_epoch = 0;          // of the record before next_offset; 0: not known
-  Executor::TimerId pause = 0;       // before the next attempt
-  int failures = 0;                  // since the last frame
+  int64_t next_offset = -1;               // what the broker sends next
+  int32_t leader_epoch = 0;               // of the record before next_offset; 0: not known
+  Executor::TimerId pause = 0;            // before the next attempt
+  int failures = 0;                       // since the last frame
 
   // Application thread.
   uint64_t read_generation = 0;
   Position read_from = Position::Beginning();
-  int64_t position = -1;             // of the record that is given next; -1: not known
+  int64_t position = -1;                   // of the record that is given next; -1: not known
   std::optional<int64_t> skip_older_than;  // until the first record that is not
   bool ended = false;
   bool paused = false;

@@ -57,10 +57,8 @@ FetchSession::FetchSession(const ClientEnvironment& env, Target target, OutOfRan
 }
 
 void FetchSession::Subscribe(const std::shared_ptr<FetchPartition>& partition, uint64_t topic_id) {
-  FetchSubscriptionFrame frame{.id = ++last_subscription_,
-                               .topic = partition->topic,
-                               .partition = partition->partition,
-                               .topic_id = topic_id};
+  FetchSubscriptionFrame frame{
+      .id = ++last_subscription_, .topic = partition->topic, .partition = partition->partition, .topic_id = topic_id};
   SetPosition(*partition, frame);
   frame.out_of_range = static_cast<int32_t>(out_of_range_);
   frame.routing = static_cast<int32_t>(target_.routing);

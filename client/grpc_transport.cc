@@ -23,7 +23,7 @@ namespace {
 // ARCHITECTURE D19.
 constexpr int kConnectTimeoutMs = 2'000;
 constexpr int kBackoffMinMs = 50;
-constexpr int kBackoffMaxMs = 2'000;
+constexpr int kBackoffMaxMs = 1'000;
 constexpr int kKeepaliveTimeMs = 20'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
 
@@ -69,8 +69,8 @@ CallEnd EndOf(const grpc::Status& status, const grpc::ClientContext& context, bo
   return end;
 }
 
-// One call: a stream, or a unary one seen as a stream of one message each way. Deletes itself when its owner has let go of it
-// and gRPC owes it no event.
+// One call: a stream, or a unary one seen as a stream of one message each way. Deletes itself when its owner has let go
+// of it and gRPC owes it no event.
 class GrpcCall {
  public:
   GrpcCall(grpc::GenericStub& stub, grpc::CompletionQueue* queue, const std::string& method, StreamHandler* handler,

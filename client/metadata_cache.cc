@@ -137,8 +137,7 @@ std::optional<Route> MetadataCache::RouteTo(const std::string& topic, int32_t pa
 
   const std::string* address = AddressOf(p.leader);
   auto unreachable = address == nullptr ? unreachable_until_.end() : unreachable_until_.find(*address);
-  if (address == nullptr ||
-      (unreachable != unreachable_until_.end() && unreachable->second > env_.clock.Monotonic())) {
+  if (address == nullptr || (unreachable != unreachable_until_.end() && unreachable->second > env_.clock.Monotonic())) {
     route.routing = Routing::kAny;
   } else {
     route.address = *address;

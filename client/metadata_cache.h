@@ -4,8 +4,8 @@
 //     const TopicMetadata* topic = metadata.Find("orders");
 //     std::optional<Route> route = metadata.RouteTo("orders", 3);
 //
-// Refreshed when it is older than metadata.max.age.ms, when a topic is new, and when Refresh() says that something was wrong.
-// Lives on the executor: no locks.
+// Refreshed when it is older than metadata.max.age.ms, when a topic is new, and when Refresh() says that something was
+// wrong. Lives on the executor: no locks.
 #pragma once
 
 #include <chrono>

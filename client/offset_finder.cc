@@ -21,8 +21,7 @@ class Search : public std::enable_shared_from_this<Search> {
     for (const OffsetQuery& query : queries_) {
       const Position::Kind kind = query.at.kind();
       const bool as_is = kind == Position::Kind::kBeginning || kind == Position::Kind::kTime;
-      asked.push_back(
-          {.topic = query.topic, .partition = query.partition, .at = as_is ? query.at : Position::End()});
+      asked.push_back({.topic = query.topic, .partition = query.partition, .at = as_is ? query.at : Position::End()});
     }
     control_.Call(control::kListOffsets, control::ListOffsetsRequest(asked),
                   {.timeout = timeout_, .repeat = Repeat::kSafe},
@@ -72,9 +71,10 @@ class Search : public std::enable_shared_from_this<Search> {
   // The first record at or after the time lies within the batch that begins at answers_[i].offset.
   void ReadOn(size_t i) {
     const OffsetAnswer& answer = answers_[i];
-    control_.Call(control::kRead, control::ReadRequest(answer.topic, answer.partition, answer.offset),
-                  {.timeout = timeout_, .repeat = Repeat::kSafe},
-                  [self = shared_from_this(), i](absl::StatusOr<absl::Cord> reply) { self->OnRead(i, std::move(reply)); });
+    control_.Call(
+        control::kRead, control::ReadRequest(answer.topic, answer.partition, answer.offset),
+        {.timeout = timeout_, .repeat = Repeat::kSafe},
+        [self = shared_from_this(), i](absl::StatusOr<absl::Cord> reply) { self->OnRead(i, std::move(reply)); });
   }
 
   void OnRead(size_t i, absl::StatusOr<absl::Cord> reply) {

@@ -15,8 +15,8 @@ namespace millrace::client {
 
 using OffsetsFound = std::function<void(absl::StatusOr<std::vector<OffsetAnswer>>)>;
 
-// One answer for each query, in order. `now`: what Ago counts from. `control` must outlive the search, or end it by being
-// destroyed. On control's executor.
+// One answer for each query, in order. `now`: what Ago counts from. `control` must outlive the search, or end it by
+// being destroyed. On control's executor.
 void FindOffsets(ControlClient& control, std::vector<OffsetQuery> queries, int64_t now,
                  std::chrono::nanoseconds timeout, OffsetsFound done);
 

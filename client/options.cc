@@ -46,7 +46,8 @@ void RefuseKafkaSettings(Settings& settings) {
   }
   for (std::string_view name : {"group.id", "group.instance.id", "session.timeout.ms", "max.poll.interval.ms",
                                 "enable.auto.commit", "auto.commit.interval.ms"}) {
-    settings.Refuse(name, "this release has no consumer groups; use Consumer::Assign() and keep the positions yourself");
+    settings.Refuse(name,
+                    "this release has no consumer groups; use Consumer::Assign() and keep the positions yourself");
   }
   settings.Refuse("min.insync.replicas", "a majority of the replicas is the rule");
 }
@@ -115,14 +116,19 @@ absl::StatusOr<ProducerOptions> ProducerOptions::FromMap(const std::map<std::str
   Settings settings(map);
   TakeClientSettings(settings, options.client);
   settings.Choice<AckLevel>("acks", options.acks,
-                            {{"none", AckLevel::kNone}, {"leader", AckLevel::kLeader}, {"quorum", AckLevel::kQuorum},
-                             {"0", AckLevel::kNone}, {"1", AckLevel::kLeader}, {"all", AckLevel::kQuorum},
+                            {{"none", AckLevel::kNone},
+                             {"leader", AckLevel::kLeader},
+                             {"quorum", AckLevel::kQuorum},
+                             {"0", AckLevel::kNone},
+                             {"1", AckLevel::kLeader},
+                             {"all", AckLevel::kQuorum},
                              {"-1", AckLevel::kQuorum}});
   settings.Switch("enable.idempotence", options.idempotence);
   settings.Duration("linger.ms", options.linger);
   settings.Bytes("batch.size", options.batch_size);
-  settings.Choice<Compression>("compression.type", options.compression,
-                               {{"none", Compression::kNone}, {"lz4", Compression::kLz4}, {"zstd", Compression::kZstd}});
+  settings.Choice<Compression>(
+      "compression.type", options.compression,
+      {{"none", Compression::kNone}, {"lz4", Compression::kLz4}, {"zstd", Compression::kZstd}});
   settings.Bytes("buffer.memory", options.buffer_memory);
   settings.Duration("max.block.ms", options.max_block);
   settings.Duration("delivery.timeout.ms", options.delivery_timeout);
@@ -149,9 +155,8 @@ absl::StatusOr<ConsumerOptions> ConsumerOptions::FromMap(const std::map<std::str
   ConsumerOptions options;
   Settings settings(map);
   TakeClientSettings(settings, options.client);
-  settings.Choice<AutoOffsetReset>(
-      "auto.offset.reset", options.auto_offset_reset,
-      {{"earliest", AutoOffsetReset::kEarliest}, {"latest", AutoOffsetReset::kLatest}});
+  settings.Choice<AutoOffsetReset>("auto.offset.reset", options.auto_offset_reset,
+                                   {{"earliest", AutoOffsetReset::kEarliest}, {"latest", AutoOffsetReset::kLatest}});
   settings.Choice<OnGap>("on.gap", options.on_gap, {{"error", OnGap::kError}, {"report", OnGap::kReport}});
   settings.Bytes("fetch.max.bytes", options.fetch_max_bytes);
   settings.Count("max.poll.records", options.max_poll_records);

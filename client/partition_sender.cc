@@ -84,8 +84,7 @@ PartitionSender::Verdict PartitionSender::OnAnswer(ProducerBatch* batch, const E
   last_error_ = FromFrame(error);
   if (error.may_have_happened) batch->maybe_stored = true;
   const bool sequence_broken =
-      options_.idempotent &&
-      (code == ErrorCode::kOutOfOrderSequenceNumber || code == ErrorCode::kUnknownProducerId);
+      options_.idempotent && (code == ErrorCode::kOutOfOrderSequenceNumber || code == ErrorCode::kUnknownProducerId);
   if (sequence_broken) {
     if (unacked_.front().get() == batch) refused_identity_ = identity_.id;
   } else if (!error.retriable) {

@@ -1,4 +1,5 @@
-// What was sent of one partition and is not acked: its order, its place in the producer's sequence, and what has to be sent again.
+// What was sent of one partition and is not acked: its order, its place in the producer's sequence, and what has to be
+// sent again.
 //
 // The rules that keep order and store nothing twice:
 //   * Batches are stamped with (producer id, epoch, sequence) when they are first sent, and sent in that order.

@@ -84,8 +84,8 @@ class ProduceSession : private BrokerStream::Owner {
 
   BrokerQueue queue_;
   std::vector<PartitionSender*> retries_;
-  std::unordered_map<uint64_t, InFlight> in_flight_;          // by PartitionBatch.id
-  std::unordered_map<uint64_t, size_t> unanswered_;           // batches by request
+  std::unordered_map<uint64_t, InFlight> in_flight_;  // by PartitionBatch.id
+  std::unordered_map<uint64_t, size_t> unanswered_;   // batches by request
   uint64_t last_batch_id_ = 0;
   uint64_t last_request_ = 0;
   bool established_once_ = false;  // since the last loss

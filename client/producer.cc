@@ -105,7 +105,8 @@ class ProducerImpl : public Producer {
   absl::Status Append(const RecordAccumulator::Input& input, DeliveryCallback* callback, milliseconds limit) {
     absl::Status refusal;
     const RecordAccumulator::Outcome outcome = core_->accumulator().Append(input, callback, &refusal);
-    if (outcome == RecordAccumulator::Outcome::kTaken) [[likely]] return absl::OkStatus();
+    if (outcome == RecordAccumulator::Outcome::kTaken) [[likely]]
+      return absl::OkStatus();
     return AppendSlowly(outcome, std::move(refusal), input, callback, limit);
   }
 
@@ -160,12 +161,12 @@ class ProducerImpl : public Producer {
   }
 
   absl::Status BufferFull(milliseconds limit) const {
-    return ToStatus({.code = ErrorCode::kThrottlingQuotaExceeded,
-                     .message = "buffer.memory (" + std::to_string(options_.buffer_memory) + " bytes) is full" +
-                                (limit == milliseconds(0) ? std::string()
-                                                          : " for " + std::to_string(limit.count()) + " ms") +
-                                ": records come faster than brokers take them",
-                     .retriable = true});
+    return ToStatus(
+        {.code = ErrorCode::kThrottlingQuotaExceeded,
+         .message = "buffer.memory (" + std::to_string(options_.buffer_memory) + " bytes) is full" +
+                    (limit == milliseconds(0) ? std::string() : " for " + std::to_string(limit.count()) + " ms") +
+                    ": records come faster than brokers take them",
+         .retriable = true});
   }
 
   const ProducerOptions options_;

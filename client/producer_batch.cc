@@ -15,8 +15,8 @@ void ProducerBatch::Stamp(control::ProducerIdentity producer, int32_t base_seque
   if (!builder_.empty() && codec_ != Codec::kNone) Compress();
   if (!builder_.empty()) {
     record_count_ = builder_.record_count();
-    bytes_ = builder_.Finish(
-        {.producer_id = producer.id, .producer_epoch = producer.epoch, .base_sequence = base_sequence});
+    bytes_ =
+        builder_.Finish({.producer_id = producer.id, .producer_epoch = producer.epoch, .base_sequence = base_sequence});
     return;
   }
   absl::StatusOr<BatchView> view = ParseBatch(bytes_);

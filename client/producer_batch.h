@@ -43,7 +43,8 @@ class ProducerBatch {
   const absl::Cord& bytes() const { return bytes_; }  // after Stamp
   int32_t base_sequence() const { return base_sequence_; }
 
-  // Calls the callbacks: `stored` with the offset of the first record, or an error. True if every record had a callback.
+  // Calls the callbacks: `stored` with the offset of the first record, or an error. True if every record had a
+  // callback.
   bool Deliver(const absl::StatusOr<RecordMetadata>& stored);
 
   PartitionQueue* const partition;
@@ -51,8 +52,8 @@ class ProducerBatch {
   const uint64_t flush_epoch;              // see RecordAccumulator
 
   // Guarded by the accumulator's mutex until the batch is taken.
-  int64_t buffered_bytes = 0;              // counted in buffer.memory
-  bool ready = false;                      // full, and compressed if it is to be
+  int64_t buffered_bytes = 0;  // counted in buffer.memory
+  bool ready = false;          // full, and compressed if it is to be
 
   // I/O thread only.
   bool in_flight = false;

@@ -138,10 +138,10 @@ ProduceSession* ProducerCore::SessionFor(const Route& route) {
   if (!session) {
     session = std::make_unique<ProduceSession>(
         env_,
-        ProduceSession::Target{.address = route.address,
-                               .routing = route.routing,
-                               .connect_timeout = metadata_.IsAdvertised(route.address) ? kAdvertisedConnectTimeout
-                                                                                        : kConnectTimeout},
+        ProduceSession::Target{
+            .address = route.address,
+            .routing = route.routing,
+            .connect_timeout = metadata_.IsAdvertised(route.address) ? kAdvertisedConnectTimeout : kConnectTimeout},
         static_cast<Acks>(options_.acks),
         Backoff(env_.random, options_.client.retry_backoff, options_.client.retry_backoff_max), accumulator_,
         static_cast<ProduceSession::Owner*>(this));
@@ -302,8 +302,8 @@ absl::Status ProducerCore::TimedOut(const ProducerBatch& batch, const Error& cau
   const PartitionQueue& queue = *batch.partition;
   const bool maybe_stored = batch.maybe_stored || batch.in_flight;
   std::string text = "records for " + queue.topic->name + "[" + std::to_string(queue.partition) +
-                     "] were not stored within delivery.timeout.ms (" + std::to_string(options_.delivery_timeout.count()) +
-                     ")";
+                     "] were not stored within delivery.timeout.ms (" +
+                     std::to_string(options_.delivery_timeout.count()) + ")";
   const Error* why = cause.code != ErrorCode::kNone ? &cause : nullptr;
   if (why == nullptr && metadata_.last_error()) why = &*metadata_.last_error();
   if (why == nullptr && !session_errors_.empty()) why = &session_errors_.begin()->second;

@@ -1,7 +1,7 @@
 // The producer without threads: everything that happens on the executor.
 //
-// Application threads append to accumulator(); the core routes partitions to the Produce streams of their leaders, retries,
-// keeps sequences, gives up at delivery.timeout.ms. What each part knows:
+// Application threads append to accumulator(); the core routes partitions to the Produce streams of their leaders,
+// retries, keeps sequences, gives up at delivery.timeout.ms. What each part knows:
 //   RecordAccumulator  records that were not sent yet
 //   PartitionSender    order and sequence of what was sent and not acked, one for each partition
 //   ProduceSession     one broker's stream, and which batch an ack belongs to

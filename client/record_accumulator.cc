@@ -77,8 +77,8 @@ RecordAccumulator::Outcome RecordAccumulator::Append(const Input& input, Deliver
   buffered_bytes_ += added;
   Account(*partition, added);
   ++counters_.records_sent;
-  counters_.bytes_sent += static_cast<int64_t>((record.key ? record.key->size() : 0) +
-                                               (record.value ? record.value->size() : 0));
+  counters_.bytes_sent +=
+      static_cast<int64_t>((record.key ? record.key->size() : 0) + (record.value ? record.value->size() : 0));
   const bool counts = options_.linger.count() == 0 || opens;
   if (counts && WakeWanted(*partition->broker, opens)) to_wake = partition->broker;
   lock.unlock();
@@ -145,8 +145,8 @@ PartitionQueue* RecordAccumulator::PickPartition(const Input& input, TopicQueues
 void RecordAccumulator::OpenBatch(PartitionQueue& partition) {
   const auto limit = static_cast<size_t>(partition.topic->batch_bytes_max);
   const size_t reserve = partition.last_batch_bytes == 0 ? kFirstReserve : partition.last_batch_bytes;
-  partition.open = std::make_unique<ProducerBatch>(&partition, options_.codec, clock_.Monotonic(), epoch_,
-                                                   std::min(reserve, limit));
+  partition.open =
+      std::make_unique<ProducerBatch>(&partition, options_.codec, clock_.Monotonic(), epoch_, std::min(reserve, limit));
   ++pending_by_epoch_[epoch_];
 }
 
@@ -201,9 +201,8 @@ absl::Status RecordAccumulator::WaitForMetadata(std::string_view topic, uint64_t
                                                 bool* timed_out) {
   Lock lock(mutex_);
   const TopicQueues* queues = FindOrMakeTopic(topic);
-  *timed_out = !metadata_.wait_until(lock, deadline, [&] {
-    return closed_ || queues->known || !queues->failure.ok() || metadata_version_ != seen;
-  });
+  *timed_out = !metadata_.wait_until(
+      lock, deadline, [&] { return closed_ || queues->known || !queues->failure.ok() || metadata_version_ != seen; });
   return queues->failure;
 }
 
@@ -345,8 +344,8 @@ RecordAccumulator::Taken RecordAccumulator::Take(BrokerQueue* queue, Want want) 
   return taken;
 }
 
-std::vector<std::unique_ptr<ProducerBatch>> RecordAccumulator::TakeOlderThan(
-    nanoseconds created_before, std::optional<nanoseconds>* oldest_left) {
+std::vector<std::unique_ptr<ProducerBatch>> RecordAccumulator::TakeOlderThan(nanoseconds created_before,
+                                                                             std::optional<nanoseconds>* oldest_left) {
   std::vector<std::unique_ptr<ProducerBatch>> batches;
   Lock lock(mutex_);
   for (auto& [name, topic] : topics_) {

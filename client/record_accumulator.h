@@ -1,8 +1,9 @@
-// Records between Send() and the I/O thread: the open batch of each partition, and full ones that wait for an in-flight slot.
+// Records between Send() and the I/O thread: the open batch of each partition, and full ones that wait for an in-flight
+// slot.
 //
-// Application threads append under one short mutex, encoding straight into the open batch. The I/O thread takes batches,
-// broker by broker. It is woken only when it asked for it: a Take() that finds less than it wants leaves behind at how many
-// waiting bytes it wants to be called, so that under load nobody is woken per record.
+// Application threads append under one short mutex, encoding straight into the open batch. The I/O thread takes
+// batches, broker by broker. It is woken only when it asked for it: a Take() that finds less than it wants leaves
+// behind at how many waiting bytes it wants to be called, so that under load nobody is woken per record.
 //
 //     switch (accumulator.Append(input, &callback, &refusal)) ...              // application threads
 //     for (auto& batch : accumulator.Take(queue, {.min_bytes = 1}).batches) ... // I/O thread
@@ -104,9 +105,9 @@ class RecordAccumulator {
   };
   enum class Outcome {
     kTaken,
-    kRefused,    // `refusal` says why
-    kNoMetadata, // the topic is not known
-    kFull,       // buffer.memory
+    kRefused,     // `refusal` says why
+    kNoMetadata,  // the topic is not known
+    kFull,        // buffer.memory
   };
   // callback: may be nullptr; moved from when the record is taken.
   Outcome Append(const Input& input, DeliveryCallback* callback, absl::Status* refusal);
@@ -116,8 +117,8 @@ class RecordAccumulator {
 
   // Before asking for a topic: forgets that it could not be had. Gives what to wait beyond.
   uint64_t BeginMetadataWait(std::string_view topic);
-  // Waits until the topic is known or failed, or other news came since. The failure, or kOk: try again. `timed_out` when
-  // `deadline` came first.
+  // Waits until the topic is known or failed, or other news came since. The failure, or kOk: try again. `timed_out`
+  // when `deadline` came first.
   absl::Status WaitForMetadata(std::string_view topic, uint64_t seen, SteadyTime deadline, bool* timed_out);
 
   // Names everything appended until now; its batches do not linger any more, once the I/O thread is told.
@@ -202,8 +203,8 @@ class RecordAccumulator {
   uint64_t metadata_version_ = 0;
   int64_t buffered_bytes_ = 0;
   int room_waiters_ = 0;
-  uint64_t epoch_ = 1;                             // of batches opened now; BeginFlush() cuts
-  std::map<uint64_t, int64_t> pending_by_epoch_;   // batches not done
+  uint64_t epoch_ = 1;                            // of batches opened now; BeginFlush() cuts
+  std::map<uint64_t, int64_t> pending_by_epoch_;  // batches not done
   absl::Status first_error_;
   ProducerCounters counters_;
 };

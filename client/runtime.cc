@@ -36,10 +36,10 @@ class SystemRandom : public Random {
   std::mt19937_64 engine_{std::random_device()()};
 };
 
-// Streams of batches take and free buffers of some hundred KiB all the time. glibc maps and unmaps each of them, or trims its
-// heap, until it has seen a large block freed: from then on it keeps up to twice that block's size (mallopt(3),
-// M_MMAP_THRESHOLD; settings of the program's own win). Untouched, the block costs nothing; page faults were a third of a
-// consumer's CPU time. Other allocators do not mind.
+// Streams of batches take and free buffers of some hundred KiB all the time. glibc maps and unmaps each of them, or
+// trims its heap, until it has seen a large block freed: from then on it keeps up to twice that block's size
+// (mallopt(3), M_MMAP_THRESHOLD; settings of the program's own win). Untouched, the block costs nothing; page faults
+// were a third of a consumer's CPU time. Other allocators do not mind.
 void TeachAllocator() {
   constexpr size_t kBlockBytes = (32 << 20) - (64 << 10);
   void* volatile block = std::malloc(kBlockBytes);

@@ -54,8 +54,8 @@ const std::string* Settings::Take(std::string_view name) {
 
 void Settings::Fail(std::string_view name, const std::string& value, std::string_view expected) {
   if (!status_.ok()) return;
-  status_ = InvalidConfig("setting '" + std::string(name) + "' cannot be '" + value + "', expected " +
-                          std::string(expected));
+  status_ =
+      InvalidConfig("setting '" + std::string(name) + "' cannot be '" + value + "', expected " + std::string(expected));
 }
 
 void Settings::Text(std::string_view name, std::string& target) {

@@ -12,11 +12,12 @@ namespace millrace::client {
 
 Error FromFrame(const ErrorFrame& frame);
 
-// What ended a call to `address`. A status without an Error of the peer's becomes kRequestTimedOut, kUnsupportedVersion or
-// kNetworkException.
+// What ended a call to `address`. A status without an Error of the peer's becomes kRequestTimedOut, kUnsupportedVersion
+// or kNetworkException.
 Error ErrorOfCall(const CallEnd& end, const std::string& address);
 
-// Whether to ask again without being told to. A topic that is not there may appear later, but nobody should wait for that.
+// Whether to ask again without being told to. A topic that is not there may appear later, but nobody should wait for
+// that.
 bool WorthRetrying(const Error& error);
 
 absl::Status InvalidConfig(std::string message);

@@ -1,5 +1,7 @@
 #include "client/cli/arguments.h"
 
+#include <CLI/CLI.hpp>
+
 #include "absl/strings/str_cat.h"
 
 namespace millrace::cli {
@@ -7,21 +9,27 @@ namespace {
 
 CLI::App& AddApp(CLI::App& app, const std::string& name, const std::string& description, const std::string& footer) {
   CLI::App* added = app.add_subcommand(name, description);
-  added->footer(absl::StrCat("\n", footer, "\n\nFlags of every command (--address, --output, --timeout, ...): millrace --help"));
+  added->footer(
+      absl::StrCat("\n", footer, "\n\nFlags of every command (--address, --output, --timeout, ...): millrace --help"));
   added->fallthrough();  // those flags may stand behind the command as well
   return *added;
 }
 
 }  // namespace
 
-CLI::Option* AddSeconds(CLI::App& app, const std::string& names, std::optional<double>& out, const std::string& description) {
+void AddTopicName(CLI::App& app, std::string& out) {
+  AddParsed(app, "TOPIC", out, TakeText, "", "Name of the topic", Need::kRequired);
+}
+
+void AddSeconds(CLI::App& app, const std::string& names, std::optional<double>& out, const std::string& description) {
   auto parse = [](std::string_view text) -> absl::StatusOr<double> {
     bool bare = !text.empty() && text.back() >= '0' && text.back() <= '9';
-    absl::StatusOr<std::chrono::nanoseconds> duration = ParseDuration(bare ? std::string(text) + "s" : std::string(text));
+    absl::StatusOr<std::chrono::nanoseconds> duration =
+        ParseDuration(bare ? std::string(text) + "s" : std::string(text));
     if (!duration.ok()) return duration.status();
     return std::chrono::duration<double>(*duration).count();
   };
-  return AddParsed(app, names, out, parse, "S", description);
+  AddParsed(app, names, out, parse, "S", description);
 }
 
 CLI::App& AddGroup(CLI::App& app, const std::string& name, const std::string& description, const std::string& footer) {
@@ -48,27 +56,31 @@ ProducerOptions ProducerFlags::Options(const Common& common) const {
 }
 
 void AddProducerFlags(CLI::App& app, ProducerFlags& flags) {
-  AddChoice<AckLevel>(app, "--acks", flags.acks, {{"none", AckLevel::kNone}, {"leader", AckLevel::kLeader}, {"quorum", AckLevel::kQuorum}},
+  AddChoice<AckLevel>(app, "--acks", flags.acks,
+                      {{"none", AckLevel::kNone}, {"leader", AckLevel::kLeader}, {"quorum", AckLevel::kQuorum}},
                       "When a record counts as stored (default quorum)");
   AddChoice<Compression>(app, "-z,--compression", flags.compression,
                          {{"none", Compression::kNone}, {"lz4", Compression::kLz4}, {"zstd", Compression::kZstd}},
                          "Of whole batches (default none)");
-  AddParsed(app, "--linger", flags.linger, ParseDuration, "DURATION", "How long a batch waits for more records (default 0)");
+  AddParsed(app, "--linger", flags.linger, ParseDuration, "DURATION",
+            "How long a batch waits for more records (default 0)");
   AddParsed(app, "--batch-bytes", flags.batch_bytes, ParseSize, "N", "Size at which a batch is full (default 256KiB)");
 }
 
-absl::StatusOr<std::map<std::string, std::string>> ParseSettings(const std::vector<std::string>& settings) {
-  std::map<std::string, std::string> parsed;
-  for (const std::string& setting : settings) {
-    size_t equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      return absl::InvalidArgumentError(absl::StrCat("'", setting, "' is no setting; write NAME=VALUE, such as retention.ms=3600000"));
-    }
-    if (!parsed.emplace(setting.substr(0, equals), setting.substr(equals + 1)).second) {
-      return absl::InvalidArgumentError(absl::StrCat("the setting ", setting.substr(0, equals), " is given twice"));
+absl::StatusOr<NameValue> ParseNameValue(std::string_view text) {
+  size_t equals = text.find('=');
+  if (equals != std::string_view::npos && equals > 0) return NameValue(text.substr(0, equals), text.substr(equals + 1));
+  return absl::InvalidArgumentError(absl::StrCat("'", std::string(text), "' has no value; write NAME=VALUE"));
+}
+
+absl::StatusOr<std::map<std::string, std::string>> SettingsMap(const std::vector<NameValue>& settings) {
+  std::map<std::string, std::string> map;
+  for (const NameValue& setting : settings) {
+    if (!map.insert(setting).second) {
+      return absl::InvalidArgumentError(absl::StrCat("the setting ", setting.first, " is given twice"));
     }
   }
-  return parsed;
+  return map;
 }
 
 }  // namespace millrace::cli

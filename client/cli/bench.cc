@@ -22,7 +22,9 @@ constexpr size_t kPoolBytes = size_t{8} << 20;
 double CpuSeconds() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  auto seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6; };
+  auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -31,7 +33,9 @@ double Millis(int64_t nanoseconds) { return static_cast<double>(nanoseconds) / 1
 // To three decimals: a double's last digits say nothing about a measurement.
 double Rounded(double value) { return std::round(value * 1000) / 1000; }
 
-BenchTotals Minus(const BenchTotals& a, const BenchTotals& b) { return {a.records - b.records, a.bytes - b.bytes, a.errors - b.errors}; }
+BenchTotals Minus(const BenchTotals& a, const BenchTotals& b) {
+  return {a.records - b.records, a.bytes - b.bytes, a.errors - b.errors};
+}
 
 void SleepUntil(int64_t at_ns) {
   // The default slack of 50 us would be most of the latency of a fast broker.
@@ -47,10 +51,12 @@ void SleepUntil(int64_t at_ns) {
 }  // namespace
 
 int64_t NowNs() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
-BenchReport::BenchReport(const Common& common, std::vector<const BenchMeter*> meters) : common_(common), meters_(std::move(meters)) {}
+BenchReport::BenchReport(const Common& common, std::vector<const BenchMeter*> meters)
+    : common_(common), meters_(std::move(meters)) {}
 
 BenchReport::~BenchReport() { StopLines(); }
 
@@ -82,7 +88,8 @@ void BenchReport::PrintLines() {
     latency.Subtract(last.latency);
     Say(absl::StrFormat("%4d s  %12s records/s  %8.1f MB/s  p50 %.2f ms  p99 %.2f ms%s\n", second,
                         FormatCount(static_cast<int64_t>(static_cast<double>(delta.records) / seconds)),
-                        static_cast<double>(delta.bytes) / 1e6 / seconds, Millis(latency.Percentile(50)), Millis(latency.Percentile(99)),
+                        static_cast<double>(delta.bytes) / 1e6 / seconds, Millis(latency.Percentile(50)),
+                        Millis(latency.Percentile(99)),
                         delta.errors == 0 ? "" : absl::StrCat("  errors ", delta.errors)));
     last = std::move(now);
   }
@@ -114,7 +121,11 @@ int BenchReport::End() {
       {"errors", totals.errors},
       {"client_cpu_seconds", Rounded(end.cpu_seconds - begin_.cpu_seconds)},
       {"latency_ms",
-       {{"p50", percentile(50)}, {"p90", percentile(90)}, {"p99", percentile(99)}, {"p999", percentile(99.9)}, {"max", percentile(100)}}}};
+       {{"p50", percentile(50)},
+        {"p90", percentile(90)},
+        {"p99", percentile(99)},
+        {"p999", percentile(99.9)},
+        {"max", percentile(100)}}}};
   int printed = Print(common_, document.dump() + "\n");
   if (Interrupted()) return kExitInterrupted;
   if (totals.errors > 0) return totals.records > 0 ? kExitPartly : kExitFailed;
@@ -122,17 +133,19 @@ int BenchReport::End() {
 }
 
 void AddBenchTopicFlags(CLI::App& app, BenchTopic& topic) {
-  app.add_option("--topic", topic.name, "Topic to use; created if it is missing")->type_name("TOPIC")->required();
+  AddParsed(app, "--topic", topic.name, TakeText, "TOPIC", "Topic to use; created if it is missing", Need::kRequired);
   AddNumber(app, "-p,--partitions", topic.partitions, 1, "Partitions of a topic that is created (default 1)");
-  AddNumber(app, "-r,--replication-factor", topic.replication_factor, 1, "Replicas of a topic that is created (default 3, or 1 below three brokers)");
-  app.add_option("-c,--config", topic.config, "Setting of a topic that is created; repeat for more")->type_name("NAME=VALUE")->allow_extra_args(false);
+  AddNumber(app, "-r,--replication-factor", topic.replication_factor, 1,
+            "Replicas of a topic that is created (default 3, or 1 below three brokers)");
+  AddList(app, "-c,--config", topic.config, ParseNameValue, "NAME=VALUE",
+          "Setting of a topic that is created; repeat for more");
 }
 
 int EnsureBenchTopic(const Common& common, const BenchTopic& topic, int32_t& partitions) {
-  absl::StatusOr<std::map<std::string, std::string>> config = ParseSettings(topic.config);
+  absl::StatusOr<std::map<std::string, std::string>> config = SettingsMap(topic.config);
   if (!config.ok()) return ReportUsage(common, "bench", config.status());
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<CreatedTopic> created = (*admin)->CreateTopic({.name = topic.name,
                                                                 .partitions = topic.partitions,
                                                                 .replication_factor = topic.replication_factor,
@@ -141,8 +154,8 @@ int EnsureBenchTopic(const Common& common, const BenchTopic& topic, int32_t& par
   if (!created.ok()) return Report(common, created.status());
   partitions = created->partitions;
   if (created->created) {
-    Remark(common, absl::StrCat("created ", topic.name, " with ", created->partitions, " partitions, replication factor ",
-                                created->replication_factor));
+    Remark(common, absl::StrCat("created ", topic.name, ", partitions: ", created->partitions,
+                                ", replication factor: ", created->replication_factor));
   } else if (topic.partitions != 1 && topic.partitions != created->partitions) {
     Remark(common, absl::StrCat(topic.name, " was there with ", created->partitions, " partitions; it stays as it is"));
   }
@@ -178,10 +191,11 @@ int64_t Schedule::Next() {
 }
 
 void AddBenchCommands(CLI::App& app, const Common& common, Run& run) {
-  CLI::App& bench = AddGroup(app, "bench", "Measure throughput and latency",
-                             "Example: millrace bench produce --topic bench --records 1000000 --record-size 1024 --partitions 16\n\n"
-                             "Every second a line on standard error, at the end a JSON document on standard output. 1 MB is 1,000,000 bytes\n"
-                             "of keys and values.");
+  CLI::App& bench = AddGroup(
+      app, "bench", "Measure throughput and latency",
+      "Example: millrace bench produce --topic bench --records 1000000 --record-size 1024 --partitions 16\n\n"
+      "Every second a line on standard error, at the end a JSON document on standard output. 1 MB is 1,000,000 bytes\n"
+      "of keys and values.");
   AddBenchProduce(bench, common, run);
   AddBenchConsume(bench, common, run);
   AddBenchEndToEnd(bench, common, run);

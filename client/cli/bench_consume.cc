@@ -44,7 +44,8 @@ class Remaining {
 // One consumer with its thread and its share of the partitions.
 class Reader {
  public:
-  Reader(std::unique_ptr<Consumer> consumer, size_t partitions) : consumer_(std::move(consumer)), next_offset_(partitions, -1) {}
+  Reader(std::unique_ptr<Consumer> consumer, size_t partitions)
+      : consumer_(std::move(consumer)), next_offset_(partitions, -1) {}
 
   // Until the end, nothing remains to be read, nothing came for `idle_end`, or an error.
   void Run(Remaining& remaining, milliseconds idle_end) {
@@ -65,7 +66,8 @@ class Reader {
       }
       if (polled->end) return;
       if (now - last_news > idle_end) {
-        error_ = absl::DeadlineExceededError(absl::StrCat("no record came for ", idle_end.count(), " ms; --timeout sets how long to wait"));
+        error_ = absl::DeadlineExceededError(
+            absl::StrCat("no record came for ", idle_end.count(), " ms; --timeout sets how long to wait"));
         meter_.CountErrors(1);
         return;
       }
@@ -99,7 +101,7 @@ class Reader {
 
 int BenchConsume(const Common& common, const ConsumeBenchOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<ClusterMetadata> metadata = (*admin)->GetMetadata({options.topic});
   if (!metadata.ok()) return ReportTopicError(common, metadata.status(), options.topic);
   const auto partitions = static_cast<int32_t>(metadata->topics.at(0).partitions.size());
@@ -112,7 +114,7 @@ int BenchConsume(const Common& common, const ConsumeBenchOptions& options) {
   consumer_options.max_poll_records = kPollRecords;
   for (int32_t i = 0; i < consumers; ++i) {
     absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(consumer_options);
-    if (!consumer.ok()) return Report(common, consumer.status());
+    if (!consumer.ok()) return ReportOptions(common, consumer.status());
     readers.push_back(std::make_unique<Reader>(*std::move(consumer), static_cast<size_t>(partitions)));
     meters.push_back(&readers.back()->meter());
   }
@@ -122,7 +124,8 @@ int BenchConsume(const Common& common, const ConsumeBenchOptions& options) {
   for (int32_t i = 0; i < consumers; ++i) {
     std::vector<Assignment> share;
     for (int32_t p = i; p < partitions; p += consumers) {
-      Assignment assignment{.topic = options.topic, .partition = p, .from = options.from.value_or(Position::Beginning())};
+      Assignment assignment{
+          .topic = options.topic, .partition = p, .from = options.from.value_or(Position::Beginning())};
       if (!options.records) assignment.until = Position::End();
       share.push_back(assignment);
     }
@@ -145,14 +148,17 @@ int BenchConsume(const Common& common, const ConsumeBenchOptions& options) {
 void AddBenchConsume(CLI::App& bench, const Common& common, Run& run) {
   CLI::App& consume = AddLeaf(bench, "consume", "Measure consuming",
                               "Example: millrace bench consume --topic bench --from beginning --records 1000000\n\n"
-                              "Checks that the offsets of each partition follow on each other: what is missing or repeated is an error. Latency is\n"
-                              "the time a poll waited for records. Without --records it reads up to the end as it is at the start; with it, it waits\n"
+                              "Checks that the offsets of each partition follow on each other: what is missing or "
+                              "repeated is an error. Latency is\n"
+                              "the time a poll waited for records. Without --records it reads up to the end as it is "
+                              "at the start; with it, it waits\n"
                               "for more until none came for --timeout.");
   ConsumeBenchOptions& o = AddCommand(consume, run, BenchConsume, common);
-  consume.add_option("--topic", o.topic, "Topic to read")->type_name("TOPIC")->required();
+  AddParsed(consume, "--topic", o.topic, TakeText, "TOPIC", "Topic to read", Need::kRequired);
   AddNumber(consume, "-n,--records", o.records, 1, "Read so many records");
   AddParsed(consume, "-o,--from", o.from, ParsePosition, "POSITION", "Where to begin (default beginning)");
-  AddNumber(consume, "--consumers", o.consumers, 1, "Consumers, each with a thread and a share of the partitions (default 1)");
+  AddNumber(consume, "--consumers", o.consumers, 1,
+            "Consumers, each with a thread and a share of the partitions (default 1)");
 }
 
 }  // namespace millrace::cli

@@ -28,14 +28,15 @@ struct EndToEndOptions {
 
 // The front of each value: whose it is and when it was due.
 struct Stamp {
-  uint64_t run = 0;     // other writers' records, and those of an earlier run, have another one
-  int64_t due_ns = 0;   // 0: not to be measured
+  uint64_t run = 0;    // other writers' records, and those of an earlier run, have another one
+  int64_t due_ns = 0;  // 0: not to be measured
 };
 static_assert(sizeof(Stamp) == 16);
 
 class EndToEnd {
  public:
-  EndToEnd(const Common& common, const EndToEndOptions& options, std::unique_ptr<Producer> producer, std::unique_ptr<Consumer> consumer)
+  EndToEnd(const Common& common, const EndToEndOptions& options, std::unique_ptr<Producer> producer,
+           std::unique_ptr<Consumer> consumer)
       : options_(options),
         give_up_(TimeoutOr(common, kGiveUp)),
         producer_(std::move(producer)),
@@ -50,12 +51,14 @@ class EndToEnd {
     std::vector<bool> seen(static_cast<size_t>(partitions));
     const int64_t deadline_ns = NowNs() + std::chrono::nanoseconds(give_up_).count();
     while (!Interrupted() && std::find(seen.begin(), seen.end(), false) != seen.end()) {
-      if (NowNs() > deadline_ns) return absl::DeadlineExceededError("a record written to each partition did not come back in time");
+      if (NowNs() > deadline_ns)
+        return absl::DeadlineExceededError("a record written to each partition did not come back in time");
       for (int32_t p = 0; p < partitions; ++p) {
         if (seen[static_cast<size_t>(p)]) continue;
         if (absl::Status sent = Send(0, p); !sent.ok()) return sent;
       }
-      absl::Status received = Receive([&](const ConsumerRecord& record, int64_t) { seen[static_cast<size_t>(record.partition)] = true; });
+      absl::Status received =
+          Receive([&](const ConsumerRecord& record, int64_t) { seen[static_cast<size_t>(record.partition)] = true; });
       if (!received.ok()) return received;
     }
     return absl::OkStatus();
@@ -143,7 +146,8 @@ class EndToEnd {
     meter.CountErrors(records);
     absl::Status flushed = producer_->Flush(milliseconds(0));
     std::string cause = flushed.ok() ? "" : absl::StrCat(": ", std::string(flushed.message()));
-    return absl::DeadlineExceededError(absl::StrCat(records, " records did not come back within ", give_up_.count(), " ms", cause));
+    return absl::DeadlineExceededError(
+        absl::StrCat(records, " records did not come back within ", give_up_.count(), " ms", cause));
   }
 
   const EndToEndOptions& options_;
@@ -157,14 +161,16 @@ class EndToEnd {
 
 int BenchEndToEnd(const Common& common, const EndToEndOptions& options) {
   if (options.record_size < static_cast<int64_t>(sizeof(Stamp))) {
-    return ReportUsage(common, "bench end-to-end", absl::StrCat("--record-size must be at least ", sizeof(Stamp), ": each record carries its time"));
+    return ReportUsage(
+        common, "bench end-to-end",
+        absl::StrCat("--record-size must be at least ", sizeof(Stamp), ": each record carries its time"));
   }
   int32_t partitions = 0;
   if (int code = EnsureBenchTopic(common, options.topic, partitions); code != kExitDone) return code;
   absl::StatusOr<std::unique_ptr<Producer>> producer = Producer::Create(options.producer.Options(common));
-  if (!producer.ok()) return Report(common, producer.status());
+  if (!producer.ok()) return ReportOptions(common, producer.status());
   absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create({.client = common.Client()});
-  if (!consumer.ok()) return Report(common, consumer.status());
+  if (!consumer.ok()) return ReportOptions(common, consumer.status());
 
   EndToEnd bench(common, options, *std::move(producer), *std::move(consumer));
   if (absl::Status connected = bench.Connect(partitions); !connected.ok()) return Report(common, connected);
@@ -186,14 +192,16 @@ int BenchEndToEnd(const Common& common, const EndToEndOptions& options) {
 }  // namespace
 
 void AddBenchEndToEnd(CLI::App& bench, const Common& common, Run& run) {
-  CLI::App& end_to_end = AddLeaf(bench, "end-to-end", "Measure the time from sending a record to receiving it",
-                                 "Examples:\n  millrace bench end-to-end --topic bench --records 10000 --record-size 100\n"
-                                 "  millrace bench end-to-end --topic bench --records 100000 --record-size 100 --rate 10000\n\n"
-                                 "Without --rate the next record leaves when the one before was received. With it they are due evenly, and latency\n"
-                                 "counts from when a record was due.");
+  CLI::App& end_to_end =
+      AddLeaf(bench, "end-to-end", "Measure the time from sending a record to receiving it",
+              "Examples:\n  millrace bench end-to-end --topic bench --records 10000 --record-size 100\n"
+              "  millrace bench end-to-end --topic bench --records 100000 --record-size 100 --rate 10000\n\n"
+              "Without --rate the next record leaves when the one before was received. With it they are due evenly, "
+              "and latency\n"
+              "counts from when a record was due.");
   EndToEndOptions& o = AddCommand(end_to_end, run, BenchEndToEnd, common);
   AddBenchTopicFlags(end_to_end, o.topic);
-  AddNumber(end_to_end, "-n,--records", o.records, 1, "Send so many records")->required();
+  AddNumber(end_to_end, "-n,--records", o.records, 1, "Send so many records", Need::kRequired);
   AddParsed(end_to_end, "--record-size", o.record_size, ParseSize, "B", "Bytes of each value (default 1024)");
   AddNumber(end_to_end, "--rate", o.rate, 1, "Records per second (default: one after the other)");
   AddSeconds(end_to_end, "--warmup", o.warmup, "Run for so long before measuring");

@@ -62,15 +62,16 @@ class Sender {
 
   // Sends and waits for the acks.
   void Run(const Phase& phase, std::optional<double> rate) {
-    Schedule schedule(rate);
     const int64_t end_ns = NowNs() + static_cast<int64_t>(phase.seconds.value_or(0) * 1e9);
+    Schedule schedule(rate);  // begins no earlier: at most rate * seconds records are due before the end
     ProducerRecord record{.topic = options_.topic.name};
     for (int64_t sent = 0; sent < phase.records.value_or(INT64_MAX) && !Interrupted(); ++sent) {
       const int64_t due_ns = schedule.Next();
       if (phase.seconds && due_ns >= end_ns) break;
       record.key = keys_.Next();
       record.value = values_.Next();
-      absl::Status taken = producer_->Send(record, [this, due_ns](const absl::StatusOr<RecordMetadata>& result) { OnAck(due_ns, result); });
+      absl::Status taken = producer_->Send(
+          record, [this, due_ns](const absl::StatusOr<RecordMetadata>& result) { OnAck(due_ns, result); });
       if (!taken.ok()) {
         Fail(taken);
         break;
@@ -134,7 +135,7 @@ int BenchProduce(const Common& common, const ProduceBenchOptions& options) {
   std::vector<std::unique_ptr<Sender>> senders;
   for (int32_t i = 0; i < options.producers; ++i) {
     absl::StatusOr<std::unique_ptr<Producer>> producer = Producer::Create(options.producer.Options(common));
-    if (!producer.ok()) return Report(common, producer.status());
+    if (!producer.ok()) return ReportOptions(common, producer.status());
     senders.push_back(std::make_unique<Sender>(options, *std::move(producer), meter));
   }
   if (options.warmup) RunPhase(senders, {.seconds = options.warmup}, options.rate);
@@ -142,7 +143,8 @@ int BenchProduce(const Common& common, const ProduceBenchOptions& options) {
   BenchReport report(common, {&meter});
   report.Begin();
   RunPhase(senders, {.records = options.records, .seconds = options.seconds}, options.rate);
-  for (const auto& sender : senders) meter.CountErrors(sender->refused());  // the I/O thread has nothing to count any more
+  for (const auto& sender : senders)
+    meter.CountErrors(sender->refused());  // the I/O thread has nothing to count any more
   int code = report.End();
   for (const auto& sender : senders) {
     if (sender->first_error().ok()) continue;
@@ -155,11 +157,12 @@ int BenchProduce(const Common& common, const ProduceBenchOptions& options) {
 }  // namespace
 
 void AddBenchProduce(CLI::App& bench, const Common& common, Run& run) {
-  CLI::App& produce = AddLeaf(bench, "produce", "Measure producing",
-                              "Examples:\n  millrace bench produce --topic bench --partitions 16 --seconds 60 --warmup 10 --record-size 1024\n"
-                              "  millrace bench produce --topic bench --records 100000 --rate 10000 --record-size 100\n\n"
-                              "Latency is the time from when a record was due to its ack. With --rate records are due evenly, whether the ones "
-                              "before\nwere acked or not; without, when the buffer has room for them. Values are half random, half repeating.");
+  CLI::App& produce = AddLeaf(
+      bench, "produce", "Measure producing",
+      "Examples:\n  millrace bench produce --topic bench --partitions 16 --seconds 60 --warmup 10 --record-size 1024\n"
+      "  millrace bench produce --topic bench --records 100000 --rate 10000 --record-size 100\n\n"
+      "Latency is the time from when a record was due to its ack. With --rate records are due evenly, whether the ones "
+      "before\nwere acked or not; without, when the buffer has room for them. Values are half random, half repeating.");
   ProduceBenchOptions& o = AddCommand(produce, run, BenchProduce, common);
   AddBenchTopicFlags(produce, o.topic);
   AddNumber(produce, "-n,--records", o.records, 1, "Send so many records");

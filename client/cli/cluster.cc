@@ -60,14 +60,17 @@ std::string Findings(const ClusterDescription& cluster) {
     absl::StrAppend(&text, "broker ", broker.broker_id, " (", broker.address,
                     ") does not answer: start millraced there on its data directory; its log says what stopped it\n");
   }
-  if (cluster.controller < 0) absl::StrAppend(&text, "no controller: a majority of the brokers must run before topics can change\n");
+  if (cluster.controller < 0)
+    absl::StrAppend(&text, "no controller: a majority of the brokers must run before topics can change\n");
   if (cluster.leaderless > 0) {
-    absl::StrAppend(&text, cluster.leaderless, " partitions have no leader and take no records: start the brokers that hold them\n");
+    absl::StrAppend(&text, cluster.leaderless,
+                    " partitions have no leader and take no records: start the brokers that hold them\n");
   }
   if (cluster.under_replicated > 0) {
-    absl::StrAppend(&text, cluster.under_replicated,
-                    " partitions have a replica that is behind: they catch up by themselves once their brokers run; watch with: "
-                    "millrace cluster status --wait healthy\n");
+    absl::StrAppend(
+        &text, cluster.under_replicated,
+        " partitions have a replica that is behind: they catch up by themselves once their brokers run; watch with: "
+        "millrace cluster status --wait healthy\n");
   }
   return text.empty() ? "healthy\n" : text;
 }
@@ -82,9 +85,10 @@ std::string StatusText(const ClusterDescription& cluster) {
                {"DISK-FREE", Align::kRight},
                {"SINCE"}});
   for (const BrokerStatus& b : cluster.brokers) {
-    table.Add({std::to_string(b.broker_id) + (b.broker_id == cluster.controller ? "*" : ""), b.address, b.alive ? "up" : "down", b.version,
-               std::to_string(b.partitions), std::to_string(b.leaders),
-               absl::StrCat(FormatBytes(static_cast<double>(b.disk_free_bytes)), " of ", FormatBytes(static_cast<double>(b.disk_total_bytes))),
+    table.Add({std::to_string(b.broker_id) + (b.broker_id == cluster.controller ? "*" : ""), b.address,
+               b.alive ? "up" : "down", b.version, std::to_string(b.partitions), std::to_string(b.leaders),
+               absl::StrCat(FormatBytes(static_cast<double>(b.disk_free_bytes)), " of ",
+                            FormatBytes(static_cast<double>(b.disk_total_bytes))),
                b.start_time > 0 ? FormatTime(b.start_time) : ""});
   }
   return absl::StrCat("cluster ", cluster.cluster_id, "  (* controller)\n\n", table.Text(), "\n", Findings(cluster));
@@ -109,14 +113,17 @@ int WaitHealthy(const Common& common, Admin& admin, absl::StatusOr<ClusterDescri
       Remark(common, "the cluster did not become healthy within --timeout");
       return kExitFailed;
     }
-    progress.Show([&] { return cluster.ok() ? "waiting: " + Findings(*cluster).substr(0, 100) : std::string("waiting for a broker to answer"); });
+    progress.Show([&] {
+      return cluster.ok() ? "waiting: " + Findings(*cluster).substr(0, 100)
+                          : std::string("waiting for a broker to answer");
+    });
     if (!Pause()) return kExitInterrupted;
   }
 }
 
 int Status(const Common& common, const StatusOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<ClusterDescription> cluster = absl::UnknownError("not asked yet");
   int waited = kExitDone;
   if (options.wait) {
@@ -130,9 +137,12 @@ int Status(const Common& common, const StatusOptions& options) {
   if (printed != kExitDone) return printed;
   if (!options.check) return waited;
   switch (HealthOf(*cluster)) {
-    case Health::kHealthy: return kExitDone;
-    case Health::kDegraded: return kExitPartly;
-    case Health::kUnavailable: return kExitFailed;
+    case Health::kHealthy:
+      return kExitDone;
+    case Health::kDegraded:
+      return kExitPartly;
+    case Health::kUnavailable:
+      return kExitFailed;
   }
   return kExitFailed;
 }
@@ -141,12 +151,14 @@ int Status(const Common& common, const StatusOptions& options) {
 
 void AddClusterCommands(CLI::App& app, const Common& common, Run& run) {
   CLI::App& cluster = AddGroup(app, "cluster", "The state of the cluster", "Example: millrace cluster status");
-  CLI::App& status = AddLeaf(cluster, "status", "Show brokers, and what is wrong with what mends it",
-                             "Examples:\n  millrace cluster status --wait healthy --timeout 60s\n  millrace cluster status --check --quiet   "
-                             "# exit code 0 healthy, 4 degraded, 1 unavailable, 3 not reached");
+  CLI::App& status = AddLeaf(
+      cluster, "status", "Show brokers, and what is wrong with what mends it",
+      "Examples:\n  millrace cluster status --wait healthy --timeout 60s\n  millrace cluster status --check --quiet   "
+      "# exit code 0 healthy, 4 degraded, 1 unavailable, 3 not reached");
   StatusOptions& s = AddCommand(status, run, Status, common);
-  AddChoice<bool>(status, "--wait", s.wait, {{"healthy", true}}, "Wait until the cluster is healthy, for --timeout at most if that is given");
-  status.add_flag("--check", s.check, "Exit with 0 when healthy, 4 when degraded, 1 when unavailable");
+  AddChoice<bool>(status, "--wait", s.wait, {{"healthy", true}},
+                  "Wait until the cluster is healthy, for --timeout at most if that is given");
+  AddSwitch(status, "--check", s.check, "Exit with 0 when healthy, 4 when degraded, 1 when unavailable");
 }
 
 }  // namespace millrace::cli

@@ -18,9 +18,13 @@ void TellError(const Common& common, const Error& error, std::string_view code, 
   }
   std::string message = error.message;
   if (!advice.empty()) absl::StrAppend(&message, message.ends_with('.') ? " " : ". ", std::string(advice));
-  nlohmann::ordered_json document = {
-      {"error", code}, {"message", message}, {"retriable", error.retriable}, {"may_have_happened", error.may_have_happened},
-      {"topic", nullptr}, {"partition", nullptr}, {"address", nullptr}};
+  nlohmann::ordered_json document = {{"error", code},
+                                     {"message", message},
+                                     {"retriable", error.retriable},
+                                     {"may_have_happened", error.may_have_happened},
+                                     {"topic", nullptr},
+                                     {"partition", nullptr},
+                                     {"address", nullptr}};
   if (!error.topic.empty()) document["topic"] = error.topic;
   if (error.partition) document["partition"] = *error.partition;
   if (!error.address.empty()) document["address"] = error.address;
@@ -58,7 +62,13 @@ int Report(const Common& common, const absl::Status& status, std::string_view ad
 int ReportTopicError(const Common& common, const absl::Status& status, std::string_view topic) {
   Error error = ErrorFrom(status);
   if (error.code != ErrorCode::kUnknownTopicOrPartition || error.partition) return Report(common, status);
-  return Report(common, status, absl::StrCat("Create it with: millrace topic create ", std::string(topic), " --partitions 4"));
+  return Report(common, status,
+                absl::StrCat("Create it with: millrace topic create ", std::string(topic), " --partitions 4"));
+}
+
+int ReportOptions(const Common& common, const absl::Status& status) {
+  Report(common, status);
+  return kExitUsage;
 }
 
 int ReportUsage(const Common& common, std::string_view command, std::string_view message) {

@@ -14,9 +14,10 @@ namespace {
 constexpr std::string_view kPrefix = "MILLRACE_";
 
 // The broker's flags: their variables are often set in the same shell.
-constexpr std::string_view kBrokerFlags[] = {"config", "check-config", "data-dir", "listen",  "advertise", "http",
-                                             "broker-id", "rack", "cluster", "join", "resync", "tls-cert",
-                                             "tls-key", "tls-ca", "tls-client-auth", "peer-secret-file", "set"};
+constexpr std::string_view kBrokerFlags[] = {
+    "config",  "check-config", "data-dir", "listen",   "advertise", "http",   "broker-id",       "rack",
+    "cluster", "join",         "resync",   "tls-cert", "tls-key",   "tls-ca", "tls-client-auth", "peer-secret-file",
+    "set"};
 
 std::string VariableOf(std::string_view flag) {
   std::string name(kPrefix);
@@ -34,7 +35,8 @@ void CollectVariables(const CLI::App& app, std::set<std::string>& known) {
   for (const CLI::Option* option : app.get_options()) {
     if (HasVariable(*option)) known.insert(VariableOf(option->get_lnames()[0]));
   }
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) CollectVariables(*command, known);
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    CollectVariables(*command, known);
 }
 
 }  // namespace

@@ -60,12 +60,13 @@ absl::StatusOr<std::optional<std::string_view>> KeyOfField(const JsonText* field
   using Kind = JsonText::Kind;
   if (field == nullptr || field->kind == Kind::kNull) return std::optional<std::string_view>();
   if (field->kind != Kind::kObject && field->kind != Kind::kArray) return std::optional<std::string_view>(field->text);
-  return absl::InvalidArgumentError(
-      absl::StrCat("has an ", field->kind == Kind::kObject ? "object" : "array", " in field '", name, "'; a key is a string or a number"));
+  return absl::InvalidArgumentError(absl::StrCat("has an ", field->kind == Kind::kObject ? "object" : "array",
+                                                 " in field '", name, "'; a key is a string or a number"));
 }
 
 absl::StatusOr<int64_t> TimestampOfField(const JsonText* field, const std::string& name) {
-  if (field == nullptr) return absl::InvalidArgumentError(absl::StrCat("has no field '", name, "' to take the time from"));
+  if (field == nullptr)
+    return absl::InvalidArgumentError(absl::StrCat("has no field '", name, "' to take the time from"));
   if (field->kind == JsonText::Kind::kString) {
     if (std::optional<int64_t> time = ParseIsoTime(field->text)) return *time;
   } else if (field->kind == JsonText::Kind::kNumber) {
@@ -74,9 +75,9 @@ absl::StatusOr<int64_t> TimestampOfField(const JsonText* field, const std::strin
     if (std::abs(number) < kSecondsBelow) return std::llround(number * 1000);
     if (std::abs(number) < kMillisBelow) return std::llround(number);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("has ", std::string(field->text), " in field '", name,
-                   "'; a time is an ISO 8601 string with a zone (2013-07-04T00:00:00Z) or a number of seconds or milliseconds since 1970"));
+  return absl::InvalidArgumentError(absl::StrCat("has ", std::string(field->text), " in field '", name,
+                                                 "'; a time is an ISO 8601 string with a zone (2013-07-04T00:00:00Z) "
+                                                 "or a number of seconds or milliseconds since 1970"));
 }
 
 }  // namespace millrace::cli

@@ -58,7 +58,8 @@ LatencyRecorder::LatencyRecorder() : buckets_(new std::atomic<int64_t>[kBuckets]
 
 void LatencyRecorder::Record(int64_t value) {
   std::atomic<int64_t>& bucket = buckets_[BucketOf(value)];
-  bucket.store(bucket.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // one writer: no locked instruction
+  bucket.store(bucket.load(std::memory_order_relaxed) + 1,
+               std::memory_order_relaxed);  // one writer: no locked instruction
 }
 
 Histogram LatencyRecorder::Snapshot() const {

@@ -109,8 +109,11 @@ bool JsonCursor::TakeValue(JsonText& value) {
   }
   while (at_ < end_ && !EndsScalar(*at_)) ++at_;
   value.text = std::string_view(begin, at_ - begin);
-  value.kind = value.text == "null" ? Kind::kNull : value.text == "true" || value.text == "false" ? Kind::kBool : Kind::kNumber;
-  if (value.kind == Kind::kNumber && !IsNumber(value.text)) return Fail("a value is neither string, number, true, false nor null");
+  value.kind = value.text == "null"                            ? Kind::kNull
+               : value.text == "true" || value.text == "false" ? Kind::kBool
+                                                               : Kind::kNumber;
+  if (value.kind == Kind::kNumber && !IsNumber(value.text))
+    return Fail("a value is neither string, number, true, false nor null");
   return true;
 }
 

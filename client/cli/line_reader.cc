@@ -150,7 +150,8 @@ bool RecordInput::NextLine() {
     const char* newline = static_cast<const char*>(std::memchr(from + searched, '\n', rest() - searched));
     searched = newline != nullptr ? newline - from : rest();
     if (searched > kRecordBytesMax) {
-      status_ = absl::InvalidArgumentError(absl::StrCat("is longer than the largest record, ", kRecordBytesMax, " bytes"));
+      status_ =
+          absl::InvalidArgumentError(absl::StrCat("is longer than the largest record, ", kRecordBytesMax, " bytes"));
       return false;
     }
     if (newline != nullptr) {
@@ -175,15 +176,16 @@ bool RecordInput::NextPrefixed() {
   }
   int32_t length = ReadBigEndian(buffer_.get() + begin_);
   if (length < -1 || length > static_cast<int64_t>(kRecordBytesMax)) {
-    status_ = absl::InvalidArgumentError(absl::StrCat("has the length ", length, "; a length is -1 for null, or 0 to ", kRecordBytesMax,
-                                                      " (4 bytes, big-endian, before each value)"));
+    status_ = absl::InvalidArgumentError(absl::StrCat("has the length ", length, "; a length is -1 for null, or 0 to ",
+                                                      kRecordBytesMax, " (4 bytes, big-endian, before each value)"));
     return false;
   }
   size_t size = kPrefixBytes + std::max(length, 0);
   while (rest() < size) {
     if (Fill()) continue;
     if (status_.ok()) {
-      status_ = absl::InvalidArgumentError(absl::StrCat("ends after ", rest() - kPrefixBytes, " of ", length, " bytes"));
+      status_ =
+          absl::InvalidArgumentError(absl::StrCat("ends after ", rest() - kPrefixBytes, " of ", length, " bytes"));
     }
     return false;
   }

@@ -30,11 +30,13 @@ struct Row {
 };
 
 std::string Text(const std::vector<Row>& rows, bool with_at) {
-  std::vector<Table::Column> columns = {{"PARTITION", Align::kRight}, {"EARLIEST", Align::kRight}, {"LATEST", Align::kRight}};
+  std::vector<Table::Column> columns = {
+      {"PARTITION", Align::kRight}, {"EARLIEST", Align::kRight}, {"LATEST", Align::kRight}};
   if (with_at) columns.push_back({"OFFSET", Align::kRight});
   Table table(columns);
   for (const Row& row : rows) {
-    std::vector<std::string> cells = {std::to_string(row.partition), std::to_string(row.earliest), std::to_string(row.latest)};
+    std::vector<std::string> cells = {std::to_string(row.partition), std::to_string(row.earliest),
+                                      std::to_string(row.latest)};
     if (with_at) cells.push_back(std::to_string(row.at));
     table.Add(std::move(cells));
   }
@@ -52,7 +54,7 @@ std::string JsonText(const std::vector<Row>& rows, bool with_at) {
 
 int Offsets(const Common& common, const OffsetsOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<ClusterMetadata> metadata = (*admin)->GetMetadata({options.topic});
   if (!metadata.ok()) return ReportTopicError(common, metadata.status(), options.topic);
 
@@ -72,7 +74,8 @@ int Offsets(const Common& common, const OffsetsOptions& options) {
       failed = Report(common, answer.status);
     }
   }
-  int printed = Print(common, common.json() ? JsonText(rows, options.at.has_value()) : Text(rows, options.at.has_value()));
+  int printed =
+      Print(common, common.json() ? JsonText(rows, options.at.has_value()) : Text(rows, options.at.has_value()));
   if (printed != kExitDone || failed == kExitDone) return printed;
   return rows.empty() ? failed : kExitPartly;
 }
@@ -80,12 +83,14 @@ int Offsets(const Common& common, const OffsetsOptions& options) {
 }  // namespace
 
 void AddOffsetsCommand(CLI::App& app, const Common& common, Run& run) {
-  CLI::App& offsets = AddLeaf(app, "offsets", "Show the first and the next offset of each partition, or the offset at a time",
-                              "Example: millrace offsets orders --at 2013-07-04T00:00:00Z");
+  CLI::App& offsets =
+      AddLeaf(app, "offsets", "Show the first and the next offset of each partition, or the offset at a time",
+              "Example: millrace offsets orders --at 2013-07-04T00:00:00Z");
   OffsetsOptions& o = AddCommand(offsets, run, Offsets, common);
-  offsets.add_option("TOPIC", o.topic, "Name of the topic")->required();
+  AddTopicName(offsets, o.topic);
   AddParsed(offsets, "--at", o.at, ParseAt, "TIME",
-            "Also the offset of the first record at or after this time: 2013-07-04T00:00:00Z, -15m, or any position of consume --from");
+            "Also the offset of the first record at or after this time: 2013-07-04T00:00:00Z, -15m, or any position of "
+            "consume --from");
 }
 
 }  // namespace millrace::cli

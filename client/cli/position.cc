@@ -40,10 +40,10 @@ absl::StatusOr<Position> ParsePosition(std::string_view text) {
   } else if (absl::StatusOr<int64_t> offset = ParseInteger(text, 0, kAny); offset.ok()) {
     return Position::Offset(*offset);
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "'", std::string(text),
-      "' is no position; write beginning, end, an offset (1000), a time (@2013-07-04T00:00:00Z), a time back from now (-15m) "
-      "or a number of records back from the end (-100)"));
+  return absl::InvalidArgumentError(absl::StrCat("'", std::string(text),
+                                                 "' is no position; write beginning, end, an offset (1000), a time "
+                                                 "(@2013-07-04T00:00:00Z), a time back from now (-15m) "
+                                                 "or a number of records back from the end (-100)"));
 }
 
 }  // namespace millrace::cli

@@ -3,6 +3,7 @@
 #include <millrace/producer.h>
 
 #include <atomic>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -33,23 +34,23 @@ constexpr const char* kFooter = R"(Examples:
 
 One record a line; the newline is not part of it, a carriage return is, and an empty line is an empty value.
 --key-separator: a line without it has a null key. \t, \n, \xNN are understood.
---key-field, --timestamp-field: the line stays the value as it is. A key that is null or missing is null; a time is an ISO 8601
-  string with a zone, or a number of seconds or milliseconds since 1970.
+--key-field, --timestamp-field: the line stays the value as it is. A key that is null or missing is null; a time is
+  an ISO 8601 string with a zone, or a number of seconds or milliseconds since 1970.
 --length-prefixed: each value behind its length, 4 bytes, signed, big-endian; -1 is a null value.)";
 
 struct ProduceOptions {
   std::string topic;
   std::string file = "-";
   RecordMakerOptions maker;
-  std::vector<std::string> headers;
+  std::vector<NameValue> headers;
   std::optional<int32_t> partition;
   ProducerFlags producer;
   bool length_prefixed = false;
   bool create = false;
 };
 
-// What became of the records that the producer took. OnDelivery runs on the SDK's I/O thread; all but failed() is read after
-// Producer::Close(), when it runs no more.
+// What became of the records that the producer took. OnDelivery runs on the SDK's I/O thread; all but failed() is read
+// after Producer::Close(), when it runs no more.
 class Deliveries {
  public:
   struct Range {
@@ -99,8 +100,8 @@ class Deliveries {
 
 // Why reading stopped before the end of the input.
 struct Stop {
-  int64_t line = 0;  // the first that was not sent; 0: everything was
-  absl::Status error;  // OK: on Ctrl-C, or because a delivery failed
+  int64_t line = 0;           // the first that was not sent; 0: everything was
+  absl::Status error;         // OK: on Ctrl-C, or because a delivery failed
   bool line_refused = false;  // it was read, but is no record or was not taken
 };
 
@@ -117,22 +118,26 @@ std::string SummaryJson(const Summary& summary) {
   nlohmann::ordered_json document = {{"acked", summary.acked},
                                      {"failed", summary.failed},
                                      {"first_unacked_line", nullptr},
-                                     {"seconds", summary.seconds},
+                                     {"seconds", std::round(summary.seconds * 1000) / 1000},
                                      {"partitions", nlohmann::ordered_json::array()}};
   if (summary.first_unacked_line) document["first_unacked_line"] = *summary.first_unacked_line;
   for (size_t p = 0; p < summary.partitions.size(); ++p) {
     const Deliveries::Range& range = summary.partitions[p];
-    if (range.first >= 0) document["partitions"].push_back({{"partition", p}, {"first", range.first}, {"last", range.last}});
+    if (range.first >= 0)
+      document["partitions"].push_back({{"partition", p}, {"first", range.first}, {"last", range.last}});
   }
   return document.dump() + "\n";
 }
 
 std::string SummaryText(const Summary& summary) {
-  auto partitions = std::count_if(summary.partitions.begin(), summary.partitions.end(), [](const auto& range) { return range.first >= 0; });
-  std::string text = absl::StrCat(FormatCount(summary.acked), summary.acked == 1 ? " record" : " records", " acked in ", partitions,
-                                  partitions == 1 ? " partition" : " partitions", ", ", FormatBytes(static_cast<double>(summary.bytes)),
-                                  " in ", FormatSeconds(summary.seconds));
-  if (summary.seconds > 0.1) absl::StrAppend(&text, ", ", FormatBytes(static_cast<double>(summary.bytes) / summary.seconds), "/s");
+  auto partitions = std::count_if(summary.partitions.begin(), summary.partitions.end(),
+                                  [](const auto& range) { return range.first >= 0; });
+  std::string text =
+      absl::StrCat(FormatCount(summary.acked), summary.acked == 1 ? " record" : " records", " acked in ", partitions,
+                   partitions == 1 ? " partition" : " partitions", ", ",
+                   FormatBytes(static_cast<double>(summary.bytes)), " in ", FormatSeconds(summary.seconds));
+  if (summary.seconds > 0.1)
+    absl::StrAppend(&text, ", ", FormatBytes(static_cast<double>(summary.bytes) / summary.seconds), "/s");
   if (summary.first_unacked_line) {
     absl::StrAppend(&text, "; line ", *summary.first_unacked_line,
                     " is the first without an ack: all before it are stored, some after it may be");
@@ -147,10 +152,12 @@ std::string Contradiction(const ProduceOptions& options) {
   int keys = maker.key.has_value() + maker.key_separator.has_value() + maker.key_field.has_value();
   if (keys > 1) return "--key, --key-separator and --key-field exclude each other";
   if (json && (keys > 0 || maker.timestamp_field || options.length_prefixed || !options.headers.empty())) {
-    return "--input json takes keys, values, times and headers from the records: no --key, --key-separator, --key-field, "
+    return "--input json takes keys, values, times and headers from the records: no --key, --key-separator, "
+           "--key-field, "
            "--timestamp-field, --header or --length-prefixed with it";
   }
-  if (!json && (maker.keep_partition || maker.keep_timestamp)) return "--keep-partition and --keep-timestamp need --input json";
+  if (!json && (maker.keep_partition || maker.keep_timestamp))
+    return "--keep-partition and --keep-timestamp need --input json";
   if (maker.keep_partition && options.partition) return "--partition and --keep-partition exclude each other";
   if (options.length_prefixed && (maker.key_separator || maker.key_field || maker.timestamp_field)) {
     return "--length-prefixed values are not looked into: no --key-separator, --key-field or --timestamp-field with it";
@@ -159,20 +166,11 @@ std::string Contradiction(const ProduceOptions& options) {
   return "";
 }
 
-absl::StatusOr<std::vector<HeaderText>> ParseHeaders(const std::vector<std::string>& texts) {
-  std::vector<HeaderText> headers;
-  for (const std::string& text : texts) {
-    size_t equals = text.find('=');
-    if (equals == std::string::npos) return absl::InvalidArgumentError(absl::StrCat("'", text, "' is no header; write NAME=VALUE"));
-    headers.push_back({text.substr(0, equals), text.substr(equals + 1)});
-  }
-  return headers;
-}
-
-// kExitDone when the topic is there, perhaps only now. A topic that is missing would otherwise show at the first record.
+// kExitDone when the topic is there, perhaps only now. A topic that is missing would otherwise show at the first
+// record.
 int EnsureTopic(const Common& common, const ProduceOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<ClusterMetadata> metadata = (*admin)->GetMetadata({options.topic});
   if (metadata.ok()) return kExitDone;
   if (!options.create || ErrorFrom(metadata.status()).code != ErrorCode::kUnknownTopicOrPartition) {
@@ -180,18 +178,20 @@ int EnsureTopic(const Common& common, const ProduceOptions& options) {
   }
   absl::StatusOr<CreatedTopic> created = (*admin)->CreateTopic({.name = options.topic, .if_not_exists = true});
   if (!created.ok()) return Report(common, created.status());
-  Remark(common, absl::StrCat("created ", options.topic, " with ", created->partitions, " partition, replication factor ",
-                              created->replication_factor));
+  Remark(common, absl::StrCat("created ", options.topic, " with ", created->partitions,
+                              " partition, replication factor ", created->replication_factor));
   return kExitDone;
 }
 
-// Sends a record, however long the buffer stays full; gives up on Ctrl-C, when another record failed, and after the delivery
-// time-out, as the record would have waited that long in the buffer.
-absl::Status SendPatiently(Producer& producer, const ProducerRecord& record, int64_t line, Deliveries& deliveries, milliseconds timeout) {
+// Sends a record, however long the buffer stays full; gives up on Ctrl-C, when another record failed, and after the
+// delivery time-out, as the record would have waited that long in the buffer.
+absl::Status SendPatiently(Producer& producer, const ProducerRecord& record, int64_t line, Deliveries& deliveries,
+                           milliseconds timeout) {
   absl::Status sent = producer.Send(record, deliveries.ForLine(line));
   if (sent.ok()) return sent;
   const auto deadline = SteadyClock::now() + timeout;
-  while (!sent.ok() && ErrorFrom(sent).retriable && !Interrupted() && !deliveries.failed() && SteadyClock::now() < deadline) {
+  while (!sent.ok() && ErrorFrom(sent).retriable && !Interrupted() && !deliveries.failed() &&
+         SteadyClock::now() < deadline) {
     sent = producer.Send(record, deliveries.ForLine(line));
   }
   return sent;
@@ -199,23 +199,26 @@ absl::Status SendPatiently(Producer& producer, const ProducerRecord& record, int
 
 absl::Status AtLine(const ProduceOptions& options, int64_t line, const absl::Status& status) {
   const char* noun = options.length_prefixed ? "record " : "line ";
-  return absl::InvalidArgumentError(absl::StrCat(noun, line, options.file == "-" ? "" : " of " + options.file, " ",
-                                                 std::string(status.message())));
+  return absl::InvalidArgumentError(
+      absl::StrCat(noun, line, options.file == "-" ? "" : " of " + options.file, " ", std::string(status.message())));
 }
 
 std::string ProgressText(const RecordInput& input, const Producer& producer, double seconds) {
   ProducerCounters counters = producer.counters();
   std::string text = absl::StrCat(FormatCount(counters.records_acked), " records acked, ",
                                   FormatBytes(static_cast<double>(counters.bytes_sent) / seconds), "/s");
-  if (std::optional<double> share = input.Fraction()) absl::StrAppend(&text, ", ", static_cast<int>(*share * 100), " %");
+  if (std::optional<double> share = input.Fraction())
+    absl::StrAppend(&text, ", ", static_cast<int>(*share * 100), " %");
   return text;
 }
 
-double SecondsSince(SteadyClock::time_point begin) { return std::chrono::duration<double>(SteadyClock::now() - begin).count(); }
+double SecondsSince(SteadyClock::time_point begin) {
+  return std::chrono::duration<double>(SteadyClock::now() - begin).count();
+}
 
 // Sends all records and waits for their acks; stops at the first that is wrong or failed, and on Ctrl-C.
-Stop SendAll(const Common& common, const ProduceOptions& options, RecordInput& input, RecordMaker& maker, Producer& producer,
-             Deliveries& deliveries) {
+Stop SendAll(const Common& common, const ProduceOptions& options, RecordInput& input, RecordMaker& maker,
+             Producer& producer, Deliveries& deliveries) {
   Progress progress(common.quiet);
   const auto begin = SteadyClock::now();
   const milliseconds timeout = TimeoutOr(common, kDeliveryTimeout);
@@ -233,7 +236,8 @@ Stop SendAll(const Common& common, const ProduceOptions& options, RecordInput& i
     if (input.number() % kRecordsBetweenProgress == 0) show_progress();
   }
   const int64_t next = input.number() + 1;
-  if (absl::IsInvalidArgument(input.status())) return {.line = next, .error = AtLine(options, next, input.status()), .line_refused = true};
+  if (absl::IsInvalidArgument(input.status()))
+    return {.line = next, .error = AtLine(options, next, input.status()), .line_refused = true};
   if (absl::IsCancelled(input.status()) || Interrupted() || deliveries.failed()) return {.line = next};
   if (!input.status().ok()) return {.line = next, .error = input.status()};
   while (!Interrupted() && absl::IsDeadlineExceeded(producer.Flush(kSendWait))) show_progress();
@@ -253,10 +257,8 @@ Summary Summarize(const Deliveries& deliveries, const Stop& stop, const Producer
 
 int Produce(const Common& common, const ProduceOptions& options) {
   if (std::string wrong = Contradiction(options); !wrong.empty()) return ReportUsage(common, "produce", wrong);
-  absl::StatusOr<std::vector<HeaderText>> headers = ParseHeaders(options.headers);
-  if (!headers.ok()) return ReportUsage(common, "produce", headers.status());
   RecordMakerOptions maker_options = options.maker;
-  maker_options.headers = *std::move(headers);
+  for (const auto& [name, value] : options.headers) maker_options.headers.push_back({name, value});
 
   absl::StatusOr<std::unique_ptr<ByteSource>> source = OpenInput(options.file);
   if (!source.ok()) return Report(common, source.status());
@@ -264,7 +266,7 @@ int Produce(const Common& common, const ProduceOptions& options) {
   ProducerOptions producer_options = options.producer.Options(common);
   producer_options.max_block = kSendWait;
   absl::StatusOr<std::unique_ptr<Producer>> producer = Producer::Create(producer_options);
-  if (!producer.ok()) return Report(common, producer.status());
+  if (!producer.ok()) return ReportOptions(common, producer.status());
 
   const auto begin = SteadyClock::now();
   RecordInput input(*std::move(source), options.length_prefixed ? Framing::kLengthPrefixed : Framing::kLines);
@@ -296,21 +298,26 @@ int Produce(const Common& common, const ProduceOptions& options) {
 void AddProduceCommand(CLI::App& app, const Common& common, Run& run) {
   CLI::App& produce = AddLeaf(app, "produce", "Write records, one a line, from standard input or a file", kFooter);
   ProduceOptions& o = AddCommand(produce, run, Produce, common);
-  produce.add_option("TOPIC", o.topic, "Name of the topic")->required();
-  produce.add_option("--file", o.file, "Read this instead of standard input; .gz is unpacked")->type_name("FILE");
-  AddChoice<RecordMakerOptions::Input>(produce, "--input", o.maker.input,
-                                       {{"lines", RecordMakerOptions::Input::kLines}, {"json", RecordMakerOptions::Input::kJson}},
-                                       "lines (default), or json: what `consume --output json` writes");
-  produce.add_option("-k,--key", o.maker.key, "Key of every record")->type_name("KEY");
-  AddParsed(produce, "-K,--key-separator", o.maker.key_separator, ResolveEscapes, "C", "What stands between key and value on each line");
-  produce.add_option("--key-field", o.maker.key_field, "Lines are JSON; the key is this field")->type_name("NAME");
-  produce.add_option("--timestamp-field", o.maker.timestamp_field, "Lines are JSON; the record's time is this field")->type_name("NAME");
-  AddNumber(produce, "-p,--partition", o.partition, 0, "Write to this partition (default: by key, or spread without one)");
-  produce.add_option("-H,--header", o.headers, "Header of every record; repeat for more")->type_name("NAME=VALUE")->allow_extra_args(false);
-  produce.add_flag("--length-prefixed", o.length_prefixed, "Values are binary, each behind its length");
-  produce.add_flag("--keep-partition", o.maker.keep_partition, "With --input json: write each record to the partition it says");
-  produce.add_flag("--keep-timestamp", o.maker.keep_timestamp, "With --input json: each record keeps its time");
-  produce.add_flag("--create", o.create, "Create the topic, with one partition, when it is missing");
+  AddTopicName(produce, o.topic);
+  AddParsed(produce, "--file", o.file, TakeText, "FILE", "Read this instead of standard input; .gz is unpacked");
+  AddChoice<RecordMakerOptions::Input>(
+      produce, "--input", o.maker.input,
+      {{"lines", RecordMakerOptions::Input::kLines}, {"json", RecordMakerOptions::Input::kJson}},
+      "lines (default), or json: what `consume --output json` writes");
+  AddParsed(produce, "-k,--key", o.maker.key, TakeText, "KEY", "Key of every record");
+  AddParsed(produce, "-K,--key-separator", o.maker.key_separator, ResolveEscapes, "C",
+            "What stands between key and value on each line");
+  AddParsed(produce, "--key-field", o.maker.key_field, TakeText, "NAME", "Lines are JSON; the key is this field");
+  AddParsed(produce, "--timestamp-field", o.maker.timestamp_field, TakeText, "NAME",
+            "Lines are JSON; the record's time is this field");
+  AddNumber(produce, "-p,--partition", o.partition, 0,
+            "Write to this partition (default: by key, or spread without one)");
+  AddList(produce, "-H,--header", o.headers, ParseNameValue, "NAME=VALUE", "Header of every record; repeat for more");
+  AddSwitch(produce, "--length-prefixed", o.length_prefixed, "Values are binary, each behind its length");
+  AddSwitch(produce, "--keep-partition", o.maker.keep_partition,
+            "With --input json: write each record to the partition it says");
+  AddSwitch(produce, "--keep-timestamp", o.maker.keep_timestamp, "With --input json: each record keeps its time");
+  AddSwitch(produce, "--create", o.create, "Create the topic, with one partition, when it is missing");
   AddProducerFlags(produce, o.producer);
 }
 

@@ -6,7 +6,8 @@ namespace millrace::cli {
 namespace {
 
 // Names to scan lines for, and where they stand among them.
-FieldScanner MakeScanner(const RecordMakerOptions& options, std::optional<size_t>& key_index, std::optional<size_t>& timestamp_index) {
+FieldScanner MakeScanner(const RecordMakerOptions& options, std::optional<size_t>& key_index,
+                         std::optional<size_t>& timestamp_index) {
   std::vector<std::string> names;
   if (options.key_field) {
     key_index = names.size();

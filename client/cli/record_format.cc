@@ -16,7 +16,9 @@ void AppendInteger(std::string& out, int64_t number) {
   out.append(digits, std::to_chars(digits, digits + sizeof(digits), number).ptr - digits);
 }
 
-int64_t LengthOf(const std::optional<std::string_view>& bytes) { return bytes ? static_cast<int64_t>(bytes->size()) : -1; }
+int64_t LengthOf(const std::optional<std::string_view>& bytes) {
+  return bytes ? static_cast<int64_t>(bytes->size()) : -1;
+}
 
 void AppendHeaders(std::string& out, std::span<const Header> headers) {
   bool first = true;
@@ -34,11 +36,16 @@ absl::StatusOr<char> TakeEscape(std::string_view& rest) {
   const char kind = rest.empty() ? '\0' : rest[0];
   if (!rest.empty()) rest.remove_prefix(1);
   switch (kind) {
-    case 'n': return '\n';
-    case 't': return '\t';
-    case 'r': return '\r';
-    case '0': return '\0';
-    case '\\': return '\\';
+    case 'n':
+      return '\n';
+    case 't':
+      return '\t';
+    case 'r':
+      return '\r';
+    case '0':
+      return '\0';
+    case '\\':
+      return '\\';
     case 'x': {
       unsigned char byte = 0;
       if (rest.size() < 2) break;
@@ -86,8 +93,9 @@ absl::StatusOr<RecordFormat> RecordFormat::Compile(std::string_view text) {
       } else if (kFieldLetters.find(letter) != std::string_view::npos) {
         format.segments_.push_back({static_cast<Field>(letter), ""});
       } else {
-        return absl::InvalidArgumentError(absl::StrCat("'%", std::string(1, letter),
-                                                       "' is no field; there are %t %p %o %k %v %T %h %e %K %V, and %% for a percent sign"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("'%", std::string(1, letter),
+                         "' is no field; there are %t %p %o %k %v %T %h %e %K %V, and %% for a percent sign"));
       }
       continue;
     }
@@ -104,17 +112,39 @@ absl::StatusOr<RecordFormat> RecordFormat::Compile(std::string_view text) {
 void RecordFormat::Append(std::string& out, const ConsumerRecord& record) const {
   for (const Segment& segment : segments_) {
     switch (segment.field) {
-      case Field::kLiteral: out += segment.literal; break;
-      case Field::kTopic: out += record.topic; break;
-      case Field::kPartition: AppendInteger(out, record.partition); break;
-      case Field::kOffset: AppendInteger(out, record.offset); break;
-      case Field::kLeaderEpoch: AppendInteger(out, record.leader_epoch); break;
-      case Field::kTimestamp: AppendInteger(out, record.timestamp); break;
-      case Field::kKey: out += record.key.value_or(""); break;
-      case Field::kValue: out += record.value.value_or(""); break;
-      case Field::kHeaders: AppendHeaders(out, record.headers); break;
-      case Field::kKeyLength: AppendInteger(out, LengthOf(record.key)); break;
-      case Field::kValueLength: AppendInteger(out, LengthOf(record.value)); break;
+      case Field::kLiteral:
+        out += segment.literal;
+        break;
+      case Field::kTopic:
+        out += record.topic;
+        break;
+      case Field::kPartition:
+        AppendInteger(out, record.partition);
+        break;
+      case Field::kOffset:
+        AppendInteger(out, record.offset);
+        break;
+      case Field::kLeaderEpoch:
+        AppendInteger(out, record.leader_epoch);
+        break;
+      case Field::kTimestamp:
+        AppendInteger(out, record.timestamp);
+        break;
+      case Field::kKey:
+        out += record.key.value_or("");
+        break;
+      case Field::kValue:
+        out += record.value.value_or("");
+        break;
+      case Field::kHeaders:
+        AppendHeaders(out, record.headers);
+        break;
+      case Field::kKeyLength:
+        AppendInteger(out, LengthOf(record.key));
+        break;
+      case Field::kValueLength:
+        AppendInteger(out, LengthOf(record.value));
+        break;
     }
   }
 }
@@ -151,8 +181,8 @@ void AppendJsonRecord(std::string& out, const ConsumerRecord& record) {
 
 void AppendLengthPrefixed(std::string& out, const ConsumerRecord& record) {
   auto length = static_cast<uint32_t>(LengthOf(record.value));
-  const char prefix[4] = {static_cast<char>(length >> 24), static_cast<char>(length >> 16), static_cast<char>(length >> 8),
-                          static_cast<char>(length)};
+  const char prefix[4] = {static_cast<char>(length >> 24), static_cast<char>(length >> 16),
+                          static_cast<char>(length >> 8), static_cast<char>(length)};
   out.append(prefix, sizeof(prefix));
   out += record.value.value_or("");
 }

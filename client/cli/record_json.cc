@@ -25,13 +25,27 @@ constexpr auto kNeedsEscape = [] {
 void AppendEscaped(std::string& out, unsigned char c) {
   constexpr char kHex[] = "0123456789abcdef";
   switch (c) {
-    case '"': out += "\\\""; return;
-    case '\\': out += "\\\\"; return;
-    case '\b': out += "\\b"; return;
-    case '\f': out += "\\f"; return;
-    case '\n': out += "\\n"; return;
-    case '\r': out += "\\r"; return;
-    case '\t': out += "\\t"; return;
+    case '"':
+      out += "\\\"";
+      return;
+    case '\\':
+      out += "\\\\";
+      return;
+    case '\b':
+      out += "\\b";
+      return;
+    case '\f':
+      out += "\\f";
+      return;
+    case '\n':
+      out += "\\n";
+      return;
+    case '\r':
+      out += "\\r";
+      return;
+    case '\t':
+      out += "\\t";
+      return;
   }
   out += "\\u00";
   out += kHex[c >> 4];
@@ -51,7 +65,8 @@ absl::Status Decode(const char* name, const EncodedBytes& member, std::optional<
   using Kind = JsonText::Kind;
   out.reset();
   if (!member.found || member.text.kind == Kind::kNull) return absl::OkStatus();
-  if (member.text.kind != Kind::kString) return Bad(absl::StrCat("has a \"", name, "\" that is neither a string nor null"));
+  if (member.text.kind != Kind::kString)
+    return Bad(absl::StrCat("has a \"", name, "\" that is neither a string nor null"));
   std::string& bytes = out.emplace();
   if (!member.text.escaped) {
     bytes = member.text.text;
@@ -62,16 +77,19 @@ absl::Status Decode(const char* name, const EncodedBytes& member, std::optional<
   if (member.encoding.text != "base64") return Bad(absl::StrCat("has a \"", name, "_encoding\" other than base64"));
   const std::string encoded = std::move(bytes);
   bytes.clear();
-  return absl::Base64Unescape(encoded, &bytes) ? absl::OkStatus() : Bad(absl::StrCat("has a \"", name, "\" that is not base64"));
+  return absl::Base64Unescape(encoded, &bytes) ? absl::OkStatus()
+                                               : Bad(absl::StrCat("has a \"", name, "\" that is not base64"));
 }
 
-absl::Status DecodeInteger(const char* name, const JsonText& member, int64_t min, int64_t max, std::optional<int64_t>& out) {
+absl::Status DecodeInteger(const char* name, const JsonText& member, int64_t min, int64_t max,
+                           std::optional<int64_t>& out) {
   out.reset();
   if (member.kind == JsonText::Kind::kNull) return absl::OkStatus();
   int64_t number = 0;
   const char* end_of_text = member.text.data() + member.text.size();
   auto [end, error] = std::from_chars(member.text.data(), end_of_text, number);
-  if (member.kind != JsonText::Kind::kNumber || error != std::errc() || end != end_of_text || number < min || number > max) {
+  if (member.kind != JsonText::Kind::kNumber || error != std::errc() || end != end_of_text || number < min ||
+      number > max) {
     return Bad(absl::StrCat("has a \"", name, "\" that is no whole number from ", min, " to ", max));
   }
   out = number;
@@ -158,18 +176,25 @@ absl::Status ParseJsonRecord(std::string_view line, JsonRecord& record) {
   EncodedBytes key_member, value_member;
   for (bool more = at.EnterObject(); more; more = at.NextMember()) {
     if (!at.TakeName(name) || !at.TakeValue(value)) break;
-    if (name.text == "partition") partition = value;
-    else if (name.text == "timestamp") timestamp = value;
-    else if (name.text == "headers") headers = value;
-    else if (!TakeEncoded(name.text, "key", value, key_member)) TakeEncoded(name.text, "value", value, value_member);
+    if (name.text == "partition")
+      partition = value;
+    else if (name.text == "timestamp")
+      timestamp = value;
+    else if (name.text == "headers")
+      headers = value;
+    else if (!TakeEncoded(name.text, "key", value, key_member))
+      TakeEncoded(name.text, "value", value, value_member);
   }
   if (!at.status().ok()) return at.status();
   if (!at.AtEnd()) return Bad("is more than one JSON object");
   if (!value_member.found) {
-    return Bad("has no \"value\"; --input json takes the lines that consume --output json writes, for lines of other JSON use --key-field");
+    return Bad(
+        "has no \"value\"; --input json takes the lines that consume --output json writes, for lines of other JSON use "
+        "--key-field");
   }
   constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
-  absl::Status decoded = DecodeInteger("partition", partition, 0, std::numeric_limits<int32_t>::max(), record.partition);
+  absl::Status decoded =
+      DecodeInteger("partition", partition, 0, std::numeric_limits<int32_t>::max(), record.partition);
   if (decoded.ok()) decoded = DecodeInteger("timestamp", timestamp, -kAny, kAny, record.timestamp);
   if (decoded.ok()) decoded = Decode("key", key_member, record.key);
   if (decoded.ok()) decoded = Decode("value", value_member, record.value);

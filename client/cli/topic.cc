@@ -21,7 +21,7 @@ struct CreateOptions {
   std::string name;
   int32_t partitions = 1;
   int32_t replication_factor = 0;
-  std::vector<std::string> config;
+  std::vector<NameValue> config;
   bool if_not_exists = false;
 };
 struct ListOptions {};
@@ -30,7 +30,7 @@ struct NameOptions {
 };
 struct AlterOptions {
   std::string name;
-  std::vector<std::string> config;
+  std::vector<NameValue> config;
   std::vector<std::string> unset;
   std::optional<int32_t> partitions;
 };
@@ -44,16 +44,14 @@ std::string Plural(int64_t count, const std::string& noun) {
   return absl::StrCat(FormatCount(count), " ", noun, count == 1 ? "" : "s");
 }
 
-int Create(const Common& common, const CreateOptions& options) {
-  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
-  absl::StatusOr<std::map<std::string, std::string>> config = ParseSettings(options.config);
+int Create(const Common& common, Admin& admin, const CreateOptions& options) {
+  absl::StatusOr<std::map<std::string, std::string>> config = SettingsMap(options.config);
   if (!config.ok()) return ReportUsage(common, "topic create", config.status());
-  absl::StatusOr<CreatedTopic> created = (*admin)->CreateTopic({.name = options.name,
-                                                                .partitions = options.partitions,
-                                                                .replication_factor = options.replication_factor,
-                                                                .config = *std::move(config),
-                                                                .if_not_exists = options.if_not_exists});
+  absl::StatusOr<CreatedTopic> created = admin.CreateTopic({.name = options.name,
+                                                            .partitions = options.partitions,
+                                                            .replication_factor = options.replication_factor,
+                                                            .config = *std::move(config),
+                                                            .if_not_exists = options.if_not_exists});
   if (!created.ok()) {
     bool exists = ErrorFrom(created.status()).code == ErrorCode::kTopicAlreadyExists;
     return Report(common, created.status(), exists ? "With --if-not-exists that is no error." : "");
@@ -66,23 +64,23 @@ int Create(const Common& common, const CreateOptions& options) {
     return Print(common, document.dump() + "\n");
   }
   return Print(common, absl::StrCat(created->created ? "created " : "exists: ", options.name, ", ",
-                                    Plural(created->partitions, "partition"), ", replication factor ", created->replication_factor,
-                                    "\n"));
+                                    Plural(created->partitions, "partition"), ", replication factor ",
+                                    created->replication_factor, "\n"));
 }
 
-int List(const Common& common, const ListOptions&) {
-  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
-  absl::StatusOr<std::vector<TopicSummary>> topics = (*admin)->ListTopics();
+int List(const Common& common, Admin& admin, const ListOptions&) {
+  absl::StatusOr<std::vector<TopicSummary>> topics = admin.ListTopics();
   if (!topics.ok()) return Report(common, topics.status());
   if (common.json()) {
     Json document = Json::array();
     for (const TopicSummary& topic : *topics) {
-      document.push_back({{"name", topic.name}, {"partitions", topic.partitions}, {"replication_factor", topic.replication_factor}});
+      document.push_back(
+          {{"name", topic.name}, {"partitions", topic.partitions}, {"replication_factor", topic.replication_factor}});
     }
     return Print(common, document.dump() + "\n");
   }
-  if (topics->empty()) Remark(common, "there is no topic yet; create one with: millrace topic create NAME --partitions 4");
+  if (topics->empty())
+    Remark(common, "there is no topic yet; create one with: millrace topic create NAME --partitions 4");
   Table table({{"NAME"}, {"PARTITIONS", Align::kRight}, {"REPLICATION-FACTOR", Align::kRight}});
   for (const TopicSummary& topic : *topics) {
     table.Add({topic.name, std::to_string(topic.partitions), std::to_string(topic.replication_factor)});
@@ -119,9 +117,10 @@ std::string DescriptionText(const TopicDescription& topic) {
                     {"BYTES", Align::kRight}});
   int64_t records = 0, bytes = 0;
   for (const PartitionDescription& p : topic.partitions) {
-    partitions.Add({std::to_string(p.partition), p.leader < 0 ? "none" : std::to_string(p.leader), absl::StrJoin(p.replicas, ","),
-                    absl::StrJoin(p.in_sync, ","), std::to_string(p.leader_epoch), std::to_string(p.log_start_offset),
-                    std::to_string(p.high_watermark), std::to_string(p.log_end_offset), FormatBytes(static_cast<double>(p.bytes))});
+    partitions.Add({std::to_string(p.partition), p.leader < 0 ? "none" : std::to_string(p.leader),
+                    absl::StrJoin(p.replicas, ","), absl::StrJoin(p.in_sync, ","), std::to_string(p.leader_epoch),
+                    std::to_string(p.log_start_offset), std::to_string(p.high_watermark),
+                    std::to_string(p.log_end_offset), FormatBytes(static_cast<double>(p.bytes))});
     records += p.high_watermark - p.log_start_offset;
     bytes += p.bytes;
   }
@@ -131,68 +130,76 @@ std::string DescriptionText(const TopicDescription& topic) {
     config.Add({name, value, overridden ? "topic" : "default"});
   }
   return absl::StrCat(topic.name, ": ", Plural(static_cast<int64_t>(topic.partitions.size()), "partition"), ", ",
-                      Plural(records, "record"), ", ", FormatBytes(static_cast<double>(bytes)), "\n\n", partitions.Text(), "\n",
-                      config.Text());
+                      Plural(records, "record"), ", ", FormatBytes(static_cast<double>(bytes)), "\n\n",
+                      partitions.Text(), "\n", config.Text());
 }
 
-int Describe(const Common& common, const NameOptions& options) {
-  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
-  absl::StatusOr<TopicDescription> topic = (*admin)->DescribeTopic(options.name);
+int Describe(const Common& common, Admin& admin, const NameOptions& options) {
+  absl::StatusOr<TopicDescription> topic = admin.DescribeTopic(options.name);
   if (!topic.ok()) return ReportTopicError(common, topic.status(), options.name);
   return Print(common, common.json() ? DescriptionJson(*topic) : DescriptionText(*topic));
 }
 
-int Alter(const Common& common, const AlterOptions& options) {
-  absl::StatusOr<std::map<std::string, std::string>> set = ParseSettings(options.config);
+int Alter(const Common& common, Admin& admin, const AlterOptions& options) {
+  absl::StatusOr<std::map<std::string, std::string>> set = SettingsMap(options.config);
   if (!set.ok()) return ReportUsage(common, "topic alter", set.status());
   bool settings = !set->empty() || !options.unset.empty();
   if (!settings && !options.partitions) {
-    return ReportUsage(common, "topic alter", "nothing to change: give --config NAME=VALUE, --unset NAME or --partitions N");
+    return ReportUsage(common, "topic alter",
+                       "nothing to change: give --config NAME=VALUE, --unset NAME or --partitions N");
   }
-  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
   if (settings) {
-    absl::Status altered = (*admin)->AlterTopic(options.name, *set, options.unset);
+    absl::Status altered = admin.AlterTopic(options.name, *set, options.unset);
     if (!altered.ok()) return ReportTopicError(common, altered, options.name);
   }
   if (options.partitions) {
-    absl::Status added = (*admin)->AddPartitions(options.name, *options.partitions);
+    absl::Status added = admin.AddPartitions(options.name, *options.partitions);
     if (!added.ok()) {
       int code = ReportTopicError(common, added, options.name);
       if (!settings) return code;
       Remark(common, "the settings were changed, the number of partitions was not");
       return kExitPartly;
     }
-    Remark(common, absl::StrCat(options.name, " has ", *options.partitions,
-                                " partitions now: most keys move to another partition than before, so the order of a key's records "
-                                "holds only from here on"));
+    Remark(common,
+           absl::StrCat(
+               options.name, " has ", *options.partitions,
+               " partitions now: most keys move to another partition than before, so the order of a key's records "
+               "holds only from here on"));
   }
   if (!common.json()) return Print(common, absl::StrCat("altered ", options.name, "\n"));
   return Print(common, Json({{"name", options.name}, {"altered", true}}).dump() + "\n");
 }
 
-int Delete(const Common& common, const NameOptions& options) {
-  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
-  absl::Status deleted = (*admin)->DeleteTopic(options.name);
+int Delete(const Common& common, Admin& admin, const NameOptions& options) {
+  absl::Status deleted = admin.DeleteTopic(options.name);
   if (!deleted.ok()) return Report(common, deleted);
   if (!common.json()) return Print(common, absl::StrCat("deleted ", options.name, "\n"));
   return Print(common, Json({{"name", options.name}, {"deleted", true}}).dump() + "\n");
 }
 
-int Trim(const Common& common, const TrimOptions& options) {
-  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
-  absl::StatusOr<int64_t> start = (*admin)->TrimPartition({options.name, options.partition}, options.before);
+int Trim(const Common& common, Admin& admin, const TrimOptions& options) {
+  absl::StatusOr<int64_t> start = admin.TrimPartition({options.name, options.partition}, options.before);
   if (!start.ok()) return ReportTopicError(common, start.status(), options.name);
   if (!common.json()) {
-    return Print(common, absl::StrCat("trimmed ", options.name, " ", options.partition, ": begins at offset ", *start, " now\n"));
+    return Print(common, absl::StrCat("trimmed ", options.name, " ", options.partition, ": begins at offset ", *start,
+                                      " now\n"));
   }
-  return Print(common, Json({{"name", options.name}, {"partition", options.partition}, {"log_start_offset", *start}}).dump() + "\n");
+  return Print(
+      common,
+      Json({{"name", options.name}, {"partition", options.partition}, {"log_start_offset", *start}}).dump() + "\n");
 }
 
-CLI::Option* AddName(CLI::App& app, std::string& name) { return app.add_option("NAME", name, "Name of the topic")->required(); }
+// Runs a command with the client that all of them need.
+template <class Options, int (*kWork)(const Common&, Admin&, const Options&)>
+int WithAdmin(const Common& common, const Options& options) {
+  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
+  return kWork(common, **admin, options);
+}
+
+void AddName(CLI::App& app, std::string& name) {
+  AddParsed(app, "NAME", name, TakeText, "", "Name of the topic", Need::kRequired);
+}
 
 }  // namespace
 
@@ -202,43 +209,47 @@ void AddTopicCommands(CLI::App& app, const Common& common, Run& run) {
 
   CLI::App& create = AddLeaf(topic, "create", "Create a topic",
                              "Example: millrace topic create orders --partitions 16 --config retention.ms=3600000");
-  CreateOptions& c = AddCommand(create, run, Create, common);
+  CreateOptions& c = AddCommand(create, run, WithAdmin<CreateOptions, Create>, common);
   AddName(create, c.name);
   AddNumber(create, "-p,--partitions", c.partitions, 1, "Number of partitions (default 1)");
-  AddNumber(create, "-r,--replication-factor", c.replication_factor, 1, "Replicas of each partition (default 3, or 1 below three brokers)");
-  create.add_option("-c,--config", c.config, "Setting of the topic; repeat for more")->type_name("NAME=VALUE")->allow_extra_args(false);
-  create.add_flag("--if-not-exists", c.if_not_exists, "No error when the topic is there; it stays as it is");
+  AddNumber(create, "-r,--replication-factor", c.replication_factor, 1,
+            "Replicas of each partition (default 3, or 1 below three brokers)");
+  AddList(create, "-c,--config", c.config, ParseNameValue, "NAME=VALUE", "Setting of the topic; repeat for more");
+  AddSwitch(create, "--if-not-exists", c.if_not_exists, "No error when the topic is there; it stays as it is");
 
   CLI::App& list = AddLeaf(topic, "list", "List topics", "Example: millrace topic list --output json");
-  AddCommand(list, run, List, common);
+  AddCommand(list, run, WithAdmin<ListOptions, List>, common);
 
   CLI::App& describe = AddLeaf(topic, "describe", "Show partitions, offsets and settings of a topic",
                                "Example: millrace topic describe orders");
-  AddName(describe, AddCommand(describe, run, Describe, common).name);
+  AddName(describe, AddCommand(describe, run, WithAdmin<NameOptions, Describe>, common).name);
 
-  CLI::App& alter = AddLeaf(topic, "alter", "Change settings of a topic, or add partitions",
-                            "Example: millrace topic alter orders --config retention.ms=86400000 --unset retention.bytes");
-  AlterOptions& a = AddCommand(alter, run, Alter, common);
+  CLI::App& alter =
+      AddLeaf(topic, "alter", "Change settings of a topic, or add partitions",
+              "Example: millrace topic alter orders --config retention.ms=86400000 --unset retention.bytes");
+  AlterOptions& a = AddCommand(alter, run, WithAdmin<AlterOptions, Alter>, common);
   AddName(alter, a.name);
-  alter.add_option("-c,--config", a.config, "Setting to change; repeat for more")->type_name("NAME=VALUE")->allow_extra_args(false);
-  alter.add_option("--unset", a.unset, "Setting to take back to its default; repeat for more")->type_name("NAME")->allow_extra_args(false);
+  AddList(alter, "-c,--config", a.config, ParseNameValue, "NAME=VALUE", "Setting to change; repeat for more");
+  AddList(alter, "--unset", a.unset, TakeText, "NAME", "Setting to take back to its default; repeat for more");
   AddNumber(alter, "-p,--partitions", a.partitions, 1, "Total number of partitions wanted; most keys will move");
 
-  CLI::App& remove = AddLeaf(topic, "delete", "Delete a topic with all its records", "Example: millrace topic delete orders");
-  AddName(remove, AddCommand(remove, run, Delete, common).name);
+  CLI::App& remove =
+      AddLeaf(topic, "delete", "Delete a topic with all its records", "Example: millrace topic delete orders");
+  AddName(remove, AddCommand(remove, run, WithAdmin<NameOptions, Delete>, common).name);
 
   CLI::App& trim = AddLeaf(topic, "trim", "Delete the oldest records of a partition",
                            "Example: millrace topic trim orders --partition 3 --before 1000");
-  TrimOptions& t = AddCommand(trim, run, Trim, common);
+  TrimOptions& t = AddCommand(trim, run, WithAdmin<TrimOptions, Trim>, common);
   AddName(trim, t.name);
-  AddNumber(trim, "-p,--partition", t.partition, 0, "Partition to trim")->required();
+  AddNumber(trim, "-p,--partition", t.partition, 0, "Partition to trim", Need::kRequired);
   auto parse_before = [](std::string_view text) -> absl::StatusOr<std::optional<int64_t>> {
     if (text == "end") return std::optional<int64_t>();
     absl::StatusOr<int64_t> offset = ParseInteger(text, 0, std::numeric_limits<int64_t>::max());
     if (!offset.ok()) return offset.status();
     return std::optional<int64_t>(*offset);
   };
-  AddParsed(trim, "--before", t.before, parse_before, "OFFSET", "First offset to keep; `end` keeps nothing")->required();
+  AddParsed(trim, "--before", t.before, parse_before, "OFFSET", "First offset to keep; `end` keeps nothing",
+            Need::kRequired);
 }
 
 }  // namespace millrace::cli

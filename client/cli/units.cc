@@ -16,12 +16,18 @@ struct Unit {
   double factor;
 };
 
-constexpr std::array kDurationUnits = {Unit{"us", 1e3},        Unit{"ms", 1e6},         Unit{"s", 1e9},
-                                       Unit{"m", 60e9},        Unit{"h", 3600e9},       Unit{"d", 86'400e9},
-                                       Unit{"w", 7 * 86'400e9}};
-constexpr std::array kSizeUnits = {Unit{"B", 1},           Unit{"KB", 1e3},         Unit{"MB", 1e6},  Unit{"GB", 1e9},
-                                   Unit{"KiB", 1024},      Unit{"MiB", 1024 * 1024}, Unit{"GiB", 1024.0 * 1024 * 1024},
-                                   Unit{"K", 1024},        Unit{"M", 1024 * 1024},  Unit{"G", 1024.0 * 1024 * 1024}};
+constexpr std::array kDurationUnits = {Unit{"us", 1e3},   Unit{"ms", 1e6},     Unit{"s", 1e9},         Unit{"m", 60e9},
+                                       Unit{"h", 3600e9}, Unit{"d", 86'400e9}, Unit{"w", 7 * 86'400e9}};
+constexpr std::array kSizeUnits = {Unit{"B", 1},
+                                   Unit{"KB", 1e3},
+                                   Unit{"MB", 1e6},
+                                   Unit{"GB", 1e9},
+                                   Unit{"KiB", 1024},
+                                   Unit{"MiB", 1024 * 1024},
+                                   Unit{"GiB", 1024.0 * 1024 * 1024},
+                                   Unit{"K", 1024},
+                                   Unit{"M", 1024 * 1024},
+                                   Unit{"G", 1024.0 * 1024 * 1024}};
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
@@ -42,7 +48,8 @@ const Unit* FindUnit(const std::array<Unit, N>& units, std::string_view name) {
 }
 
 absl::Status BadDuration(std::string_view text) {
-  return absl::InvalidArgumentError(absl::StrCat("'", std::string(text), "' is no duration; write one like 500ms, 10s, 15m, 1h30m or 7d"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", std::string(text), "' is no duration; write one like 500ms, 10s, 15m, 1h30m or 7d"));
 }
 
 // Days since 1970-01-01 of a date of the proleptic Gregorian calendar.
@@ -115,15 +122,16 @@ absl::StatusOr<std::chrono::nanoseconds> ParseDuration(std::string_view text) {
     auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
     if (error != std::errc() || end != digits.data() + digits.size()) return BadDuration(text);
     if (name.empty() && rest.empty() && digits.size() == text.size()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("'", std::string(text), "' has no unit; write ", std::string(text), "s or ", std::string(text), "ms"));
+      return absl::InvalidArgumentError(absl::StrCat("'", std::string(text), "' has no unit; write ", std::string(text),
+                                                     "s or ", std::string(text), "ms"));
     }
     const Unit* unit = FindUnit(kDurationUnits, name);
     if (unit == nullptr || unit->factor >= previous_factor) return BadDuration(text);
     previous_factor = unit->factor;
     total += number * unit->factor;
   }
-  if (total > 9e18) return absl::InvalidArgumentError(absl::StrCat("'", std::string(text), "' is too long: at most 104,000 days"));
+  if (total > 9e18)
+    return absl::InvalidArgumentError(absl::StrCat("'", std::string(text), "' is too long: at most 104,000 days"));
   return std::chrono::nanoseconds(std::llround(total));
 }
 
@@ -172,11 +180,13 @@ absl::StatusOr<int64_t> ParseTime(std::string_view text) {
   std::string given(text);
   for (const char* completion : {"Z", "T00:00:00Z"}) {
     if (LooksLikeDate(text) && ParseIsoTime(given + completion)) {
-      return absl::InvalidArgumentError(absl::StrCat("'", given, "' names no time zone; write ", given, completion, " for UTC"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", given, "' names no time zone; write ", given, completion, " for UTC"));
     }
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("'", given, "' is no time; write one like 2013-07-04T00:00:00Z, 2013-07-04T02:00:00+02:00 or milliseconds since 1970"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "'", given,
+      "' is no time; write one like 2013-07-04T00:00:00Z, 2013-07-04T02:00:00+02:00 or milliseconds since 1970"));
 }
 
 std::string FormatTime(int64_t unix_millis) {
@@ -187,9 +197,9 @@ std::string FormatTime(int64_t unix_millis) {
   hh_mm_ss clock(time - day);
   char text[64];
   std::snprintf(text, sizeof(text), "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ", static_cast<int>(date.year()),
-                static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), static_cast<int>(clock.hours().count()),
-                static_cast<int>(clock.minutes().count()), static_cast<int>(clock.seconds().count()),
-                static_cast<int>(clock.subseconds().count()));
+                static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
+                static_cast<int>(clock.seconds().count()), static_cast<int>(clock.subseconds().count()));
   return text;
 }
 
@@ -223,7 +233,8 @@ std::string FormatSeconds(double seconds) {
     std::snprintf(text, sizeof(text), "%.0f s", seconds);
   } else {
     int64_t whole = std::llround(seconds);
-    std::snprintf(text, sizeof(text), "%lld min %lld s", static_cast<long long>(whole / 60), static_cast<long long>(whole % 60));
+    std::snprintf(text, sizeof(text), "%lld min %lld s", static_cast<long long>(whole / 60),
+                  static_cast<long long>(whole % 60));
   }
   return text;
 }

@@ -16,8 +16,8 @@
 
 namespace millrace::cli {
 
-// A number with a unit (us, ms, s, m, h, d, w), or several of them from large to small: "10s", "1.5h", "1h30m". A lone "0"
-// needs no unit; any other number does.
+// A number with a unit (us, ms, s, m, h, d, w), or several of them from large to small: "10s", "1.5h", "1h30m". A lone
+// "0" needs no unit; any other number does.
 absl::StatusOr<std::chrono::nanoseconds> ParseDuration(std::string_view text);
 
 // Bytes: a whole number, alone or with B, KB, MB, GB (powers of 1000), KiB, MiB, GiB or K, M, G (powers of 1024).
@@ -32,9 +32,9 @@ absl::StatusOr<int64_t> ParseTime(std::string_view text);
 // Only the ISO 8601 forms of ParseTime, in milliseconds; nullopt for anything else. Allocates nothing.
 std::optional<int64_t> ParseIsoTime(std::string_view text);
 
-std::string FormatTime(int64_t unix_millis);    // 2013-07-04T00:00:00.000Z
-std::string FormatBytes(double bytes);          // 54.2 MB
-std::string FormatCount(int64_t count);         // 336,776
-std::string FormatSeconds(double seconds);      // 0.8 s, 12 s, 3 min 20 s
+std::string FormatTime(int64_t unix_millis);  // 2013-07-04T00:00:00.000Z
+std::string FormatBytes(double bytes);        // 54.2 MB
+std::string FormatCount(int64_t count);       // 336,776
+std::string FormatSeconds(double seconds);    // 0.8 s, 12 s, 3 min 20 s
 
 }  // namespace millrace::cli

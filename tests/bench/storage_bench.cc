@@ -1,6 +1,7 @@
 // What the store costs: appends, sequential reads, opening, and the time to durable under a steady load.
 //
 //     storage_bench write   --dir D --gb 4 --partitions 16 --entry-kib 64 --round-kib 1024 [--sync]
+//                       [--keep-gb 2 --segment-mib 16]
 //     storage_bench read    --dir D                      // everything that write left, by Read(), one partition after the other
 //     storage_bench open    --dir D                      // every group
 //     storage_bench latency --dir D --mb-s 50 --entry-kib 16 --seconds 20
@@ -110,30 +111,37 @@ std::unique_ptr<RocksLogStore> OpenStore(const Flags& flags) {
   return *std::move(store);
 }
 
+void PrintFiles(const char* when, const RocksLogStore& store) {
+  const StoreStats stats = store.Stats();
+  std::printf("files %s: wal %.0f MB, %lu blobs %.0f MB, %lu ssts %.2f MB\n", when,
+              static_cast<double>(stats.wal_file_bytes) / 1e6, stats.blob_files,
+              static_cast<double>(stats.blob_file_bytes) / 1e6, stats.sst_files,
+              static_cast<double>(stats.sst_file_bytes) / 1e6);
+}
+
 void PrintWritten(const RocksLogStore& store) {
   const StoreStats stats = store.Stats();
   const auto bytes = static_cast<double>(stats.entry_bytes);
-  std::printf(
-      "written per byte: wal %.3f blob %.3f sst %.4f; %lu file syncs; files: wal %.0f MB, %lu blobs %.0f MB, %lu ssts "
-      "%.2f MB\n",
-      static_cast<double>(stats.wal_bytes_written) / bytes, static_cast<double>(stats.blob_bytes_written) / bytes,
-      static_cast<double>(stats.sst_bytes_written) / bytes, stats.file_syncs,
-      static_cast<double>(stats.wal_file_bytes) / 1e6, stats.blob_files,
-      static_cast<double>(stats.blob_file_bytes) / 1e6, stats.sst_files,
-      static_cast<double>(stats.sst_file_bytes) / 1e6);
+  std::printf("written per byte: wal %.3f blob %.3f sst %.4f; %lu file syncs\n",
+              static_cast<double>(stats.wal_bytes_written) / bytes,
+              static_cast<double>(stats.blob_bytes_written) / bytes,
+              static_cast<double>(stats.sst_bytes_written) / bytes, stats.file_syncs);
+  PrintFiles("at the end", store);
 }
 
 // Appends of equal entries to partitions in turn.
 class Appender {
  public:
-  Appender(RocksLogStore& store, int partitions, size_t entry_bytes) : store_(store), logs_(partitions) {
+  Appender(RocksLogStore& store, int partitions, size_t entry_bytes, const raft::SegmentLimits& limits = {})
+      : store_(store), logs_(partitions) {
     std::string bytes(entry_bytes, '\0');
     std::mt19937_64 random(1);
     for (char& byte : bytes) byte = static_cast<char>(random());
     payload_ = absl::Cord(std::move(bytes));
     for (int i = 0; i < partitions; ++i) {
       const GroupId group(i + 1);
-      if (absl::Status created = store.Create(group, {}); !created.ok()) MILLRACE_CHECK(absl::IsAlreadyExists(created));
+      if (absl::Status created = store.Create(group, limits); !created.ok())
+        MILLRACE_CHECK(absl::IsAlreadyExists(created));
       auto state = store.Open(group);
       MILLRACE_CHECK(state.ok()) << state.status().ToString();
       logs_[i] = *state;
@@ -152,6 +160,15 @@ class Appender {
     entry.payload = payload_;
     log.log_end += 64;
     round_->Append(GroupId(static_cast<int64_t>(turn) + 1), std::move(entry));
+  }
+  // Removes the oldest segment of each log that has more than this.
+  void Retain(int64_t bytes_max) {
+    for (size_t i = 0; i < logs_.size(); ++i) {
+      const GroupId group(static_cast<int64_t>(i) + 1);
+      if (store_.State(group).bytes <= bytes_max) continue;
+      const auto segments = store_.Segments(group);
+      if (segments.size() > 1) round_->SetLogStart(group, segments.front().end_offset);
+    }
   }
   raft::Round& round() { return *round_; }
   void Write() {
@@ -187,13 +204,17 @@ void Write(const Flags& flags) {
   const auto round_bytes = static_cast<size_t>(flags.Number("round-kib", 1024) * 1024);
   const double total = flags.Number("gb", 4) * 1e9;
   const bool sync = flags.Number("sync", 0) > 0;
-  Appender appender(*store, static_cast<int>(flags.Number("partitions", 16)), entry_bytes);
+  const auto partitions = static_cast<int>(flags.Number("partitions", 16));
+  const double kept = flags.Number("keep-gb", 1e6) * 1e9;
+  const auto segment_bytes = static_cast<int64_t>(flags.Number("segment-mib", 256)) << 20;
+  Appender appender(*store, partitions, entry_bytes, {.bytes_max = segment_bytes});
   Meter meter;
   double slowest = 0;
   double bytes = 0;
   while (bytes < total) {
     while (appender.round().bytes() < round_bytes) appender.Stage();
     bytes += static_cast<double>(appender.round().bytes());
+    appender.Retain(static_cast<int64_t>(kept / partitions));
     const auto start = SteadyClock::now();
     appender.Write();
     slowest = std::max(slowest, Seconds(SteadyClock::now() - start));
@@ -203,6 +224,9 @@ void Write(const Flags& flags) {
   std::printf("slowest write %.1f ms\n", slowest * 1e3);
   PrintWritten(*store);
   MILLRACE_CHECK(store->Close().ok());
+  store.reset();
+  store = OpenStore(flags);
+  PrintFiles("after a restart", *store);
 }
 
 void Read(const Flags& flags) {

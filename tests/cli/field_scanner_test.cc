@@ -27,7 +27,8 @@ std::optional<Kind> FieldOf(std::string_view line, const std::string& name, std:
 
 TEST(FieldScanner, FindsValuesOfEveryKind) {
   std::string text;
-  const char* line = R"( { "s" : "a b" , "n":-1.5e3,"t":true,"f":false,"z":null,"o":{"s":"inner"},"a":[{"s":1}], "e":"" } )";
+  const char* line =
+      R"( { "s" : "a b" , "n":-1.5e3,"t":true,"f":false,"z":null,"o":{"s":"inner"},"a":[{"s":1}], "e":"" } )";
   EXPECT_EQ(FieldOf(line, "s", text), Kind::kString);
   EXPECT_EQ(text, "a b");
   EXPECT_EQ(FieldOf(line, "n", text), Kind::kNumber);
@@ -67,9 +68,28 @@ TEST(FieldScanner, TakesTheFirstOfARepeatedName) {
 
 TEST(FieldScanner, RefusesWhatIsNoObject) {
   FieldScanner scanner({"k"});
-  for (const char* line : {"", " ", "[]", "1", "null", "\"k\"", "{", "{\"k\"", "{\"k\":", "{\"k\":\"", "{\"a\":1", "{\"a\":1 \"k\":2}", "{k:1}",
-                           "{\"a\":[1,{\"b\":2]", "{\"k\":nul}", "{\"k\":}", "{\"k\":\"\\x\"}", "{\"k\":\"\\", "{\"k\":01x}",
-                           "{\"k\":\"\\ud83d\"}", "{\"k\":\"\\ude00\"}", "{\"k\":\"\\u12\"}"}) {
+  for (const char* line : {"",
+                           " ",
+                           "[]",
+                           "1",
+                           "null",
+                           "\"k\"",
+                           "{",
+                           "{\"k\"",
+                           "{\"k\":",
+                           "{\"k\":\"",
+                           "{\"a\":1",
+                           "{\"a\":1 \"k\":2}",
+                           "{k:1}",
+                           "{\"a\":[1,{\"b\":2]",
+                           "{\"k\":nul}",
+                           "{\"k\":}",
+                           "{\"k\":\"\\x\"}",
+                           "{\"k\":\"\\",
+                           "{\"k\":01x}",
+                           "{\"k\":\"\\ud83d\"}",
+                           "{\"k\":\"\\ude00\"}",
+                           "{\"k\":\"\\u12\"}"}) {
     EXPECT_FALSE(scanner.Scan(line).ok()) << line;
   }
 }
@@ -80,18 +100,24 @@ TEST(FieldScanner, AgreesWithAJsonLibraryOnRandomObjects) {
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
   auto text = [&] {
-    static const char* const pieces[] = {"a", "\"", "\\", "\n", "{", "}", "[", ",", ":", "\xc3\xa9", "\xf0\x9f\x98\x80", "\x01", "k", "/"};
+    static const char* const pieces[] = {
+        "a", "\"", "\\", "\n", "{", "}", "[", ",", ":", "\xc3\xa9", "\xf0\x9f\x98\x80", "\x01", "k", "/"};
     std::string built;
     for (unsigned i = random() % 6; i > 0; --i) built += pieces[random() % std::size(pieces)];
     return built;
   };
   std::function<nlohmann::json(int)> value = [&](int depth) -> nlohmann::json {
     switch (random() % (depth > 2 ? 5 : 7)) {
-      case 0: return nullptr;
-      case 1: return random() % 2 == 0;
-      case 2: return static_cast<int>(random()) * 0.25;
-      case 3: return static_cast<int>(random());
-      case 4: return text();
+      case 0:
+        return nullptr;
+      case 1:
+        return random() % 2 == 0;
+      case 2:
+        return static_cast<int>(random()) * 0.25;
+      case 3:
+        return static_cast<int>(random());
+      case 4:
+        return text();
       case 5: {
         auto array = nlohmann::json::array();
         for (unsigned i = random() % 3; i > 0; --i) array.push_back(value(depth + 1));

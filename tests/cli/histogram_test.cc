@@ -72,7 +72,8 @@ TEST(Histogram, SubtractedIsWhatCameSince) {
   Histogram since = recorder.Snapshot();
   since.Subtract(before);
   EXPECT_EQ(since.count(), expected.count());
-  for (double percentile : {0.0, 50.0, 99.0, 100.0}) EXPECT_EQ(since.Percentile(percentile), expected.Percentile(percentile));
+  for (double percentile : {0.0, 50.0, 99.0, 100.0})
+    EXPECT_EQ(since.Percentile(percentile), expected.Percentile(percentile));
 }
 
 TEST(Histogram, OfNothingIsZero) { EXPECT_EQ(Histogram().Percentile(99), 0); }

@@ -54,7 +54,9 @@ std::vector<std::optional<std::string>> Lines(std::string text, size_t piece = 1
 
 std::string Prefixed(const std::string& value) {
   const auto size = static_cast<uint32_t>(value.size());
-  return std::string{static_cast<char>(size >> 24), static_cast<char>(size >> 16), static_cast<char>(size >> 8), static_cast<char>(size)} + value;
+  return std::string{static_cast<char>(size >> 24), static_cast<char>(size >> 16), static_cast<char>(size >> 8),
+                     static_cast<char>(size)} +
+         value;
 }
 
 class TempFile {
@@ -104,16 +106,19 @@ TEST(Lines, AreTheSameHoweverTheyArrive) {
     expected.emplace_back(std::string(random() % 2000, static_cast<char>('a' + i % 26)));
     text += *expected.back() + "\n";
   }
-  for (size_t piece : {size_t{1}, size_t{7}, size_t{4096}, size_t{65536}, size_t{10'000'000}}) EXPECT_EQ(Lines(text, piece), expected) << piece;
+  for (size_t piece : {size_t{1}, size_t{7}, size_t{4096}, size_t{65536}, size_t{10'000'000}})
+    EXPECT_EQ(Lines(text, piece), expected) << piece;
 }
 
 TEST(Lines, MayBeManyMegabytesLong) {
   const std::string large(5'000'000, 'x');
-  EXPECT_TRUE(Lines("a\n" + large + "\nb\n" + large, 65536) == std::vector<std::optional<std::string>>({"a", large, "b", large}));
+  EXPECT_TRUE(Lines("a\n" + large + "\nb\n" + large, 65536) ==
+              std::vector<std::optional<std::string>>({"a", large, "b", large}));
 }
 
 TEST(Lines, LongerThanAnyRecordAreRefused) {
-  RecordInput input(std::make_unique<PieceSource>("a\n" + std::string(kRecordBytesMax + 2, 'x') + "\n", 1 << 20), Framing::kLines);
+  RecordInput input(std::make_unique<PieceSource>("a\n" + std::string(kRecordBytesMax + 2, 'x') + "\n", 1 << 20),
+                    Framing::kLines);
   EXPECT_EQ(ReadAll(input).size(), 1u);
   EXPECT_TRUE(absl::IsInvalidArgument(input.status()));
 }
@@ -121,8 +126,9 @@ TEST(Lines, LongerThanAnyRecordAreRefused) {
 TEST(LengthPrefixed, TakesAnyBytesAndNull) {
   const std::string binary = "\n\0\xff"s;
   for (size_t piece : {1, 3, 100}) {
-    RecordInput input(std::make_unique<PieceSource>(Prefixed(binary) + Prefixed("") + "\xff\xff\xff\xff" + Prefixed("z"), piece),
-                      Framing::kLengthPrefixed);
+    RecordInput input(
+        std::make_unique<PieceSource>(Prefixed(binary) + Prefixed("") + "\xff\xff\xff\xff" + Prefixed("z"), piece),
+        Framing::kLengthPrefixed);
     EXPECT_THAT(ReadAll(input), ElementsAre(binary, "", std::nullopt, "z"));
     EXPECT_TRUE(input.status().ok());
   }
@@ -165,7 +171,8 @@ TEST(Gzip, CutShortOrDamagedIsAnErrorAfterTheLinesThatAreSound) {
 
 TEST(OpenInput, NamesTheFileAndTheCause) {
   absl::StatusOr<std::unique_ptr<ByteSource>> missing = OpenInput("/no/such/file");
-  EXPECT_THAT(std::string(missing.status().message()), testing::AllOf(HasSubstr("/no/such/file"), HasSubstr("No such file")));
+  EXPECT_THAT(std::string(missing.status().message()),
+              testing::AllOf(HasSubstr("/no/such/file"), HasSubstr("No such file")));
   EXPECT_FALSE(OpenInput(testing::TempDir()).ok());
 }
 

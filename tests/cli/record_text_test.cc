@@ -17,8 +17,15 @@ using namespace std::string_view_literals;
 using testing::HasSubstr;
 
 ConsumerRecord Sample() {
-  return {.topic = "orders", .partition = 3, .leader_epoch = 7, .offset = 42, .timestamp = 1372896000000, .append_time = 1700000000000,
-          .key = "k", .value = "value", .headers = {}};
+  return {.topic = "orders",
+          .partition = 3,
+          .leader_epoch = 7,
+          .offset = 42,
+          .timestamp = 1372896000000,
+          .append_time = 1700000000000,
+          .key = "k",
+          .value = "value",
+          .headers = {}};
 }
 
 std::string Format(std::string_view format, const ConsumerRecord& record) {
@@ -33,7 +40,8 @@ TEST(Format, WritesEveryField) {
   std::vector<Header> headers = {{"a", "1"}, {"b", std::nullopt}, {"a", ""}};
   ConsumerRecord record = Sample();
   record.headers = headers;
-  EXPECT_EQ(Format("%t %p %o %k %v %T %h %e %K %V %%", record), "orders 3 42 k value 1372896000000 a=1,b=NULL,a= 7 1 5 %");
+  EXPECT_EQ(Format("%t %p %o %k %v %T %h %e %K %V %%", record),
+            "orders 3 42 k value 1372896000000 a=1,b=NULL,a= 7 1 5 %");
 }
 
 TEST(Format, WritesNothingForNullAndMinusOneForItsLength) {
@@ -46,7 +54,8 @@ TEST(Format, WritesNothingForNullAndMinusOneForItsLength) {
 TEST(Format, ResolvesEscapes) { EXPECT_EQ(Format(R"(%v\n\t\r\0\\\x41\xff)", Sample()), "value\n\t\r\0\\A\xff"s); }
 
 TEST(Format, RefusesUnknownFieldsAndEscapes) {
-  for (const char* format : {"%", "%q", "\\", "\\q", "\\x", "\\x4", "\\xgg"}) EXPECT_FALSE(RecordFormat::Compile(format).ok()) << format;
+  for (const char* format : {"%", "%q", "\\", "\\q", "\\x", "\\x4", "\\xgg"})
+    EXPECT_FALSE(RecordFormat::Compile(format).ok()) << format;
   EXPECT_THAT(std::string(RecordFormat::Compile("%s").status().message()), HasSubstr("'%s' is no field"));
 }
 
@@ -66,10 +75,11 @@ TEST(Json, HasTheDocumentedMembersInOrder) {
   record.key.reset();
   std::string line;
   AppendJsonRecord(line, record);
-  EXPECT_EQ(line,
-            R"({"topic":"orders","partition":3,"offset":42,"leader_epoch":7,"timestamp":1372896000000,"append_time":1700000000000,)"
-            R"("key":null,"value":"value","headers":[{"key":"h","value":null}]})"
-            "\n");
+  EXPECT_EQ(
+      line,
+      R"({"topic":"orders","partition":3,"offset":42,"leader_epoch":7,"timestamp":1372896000000,"append_time":1700000000000,)"
+      R"("key":null,"value":"value","headers":[{"key":"h","value":null}]})"
+      "\n");
 }
 
 TEST(Json, HoldsWhatIsNotUtf8AsBase64) {
@@ -80,29 +90,56 @@ TEST(Json, HoldsWhatIsNotUtf8AsBase64) {
   EXPECT_THAT(line, HasSubstr(R"("value":"/wA=","value_encoding":"base64")"));
 }
 
-// Goal: nothing a record can hold is lost or changed by `consume --output json | produce --input json`. Method: random records
-// of bytes that are hard on JSON, written, checked by a JSON library, read back, and compared.
+// Goal: nothing a record can hold is lost or changed by `consume --output json | produce --input json`. Method: random
+// records of bytes that are hard on JSON, written, checked by a JSON library, read back, and compared.
 TEST(Json, ComesBackAsItWas) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
   auto bytes = [&](unsigned size_max) {
-    static const std::string pieces[] = {"a", "\"", "\\", "\n", "\r", "\t", "\b", "\f", "\0"s, "\x1f", "\x7f", "/", "{", "\xc3\xa9",
-                                         "\xe2\x80\xa8", "\xf0\x9f\x98\x80", "\xed\xa0\x80", "\xff", "\xc0\x80", "\xf4\x90\x80\x80"};
+    static const std::string pieces[] = {"a",
+                                         "\"",
+                                         "\\",
+                                         "\n",
+                                         "\r",
+                                         "\t",
+                                         "\b",
+                                         "\f",
+                                         "\0"s,
+                                         "\x1f",
+                                         "\x7f",
+                                         "/",
+                                         "{",
+                                         "\xc3\xa9",
+                                         "\xe2\x80\xa8",
+                                         "\xf0\x9f\x98\x80",
+                                         "\xed\xa0\x80",
+                                         "\xff",
+                                         "\xc0\x80",
+                                         "\xf4\x90\x80\x80"};
     const bool text = random() % 2 == 0;
     std::string built;
     for (unsigned i = random() % size_max; i > 0; --i) built += pieces[random() % (text ? 16 : std::size(pieces))];
     return built;
   };
-  auto maybe = [&](unsigned size_max) { return random() % 5 == 0 ? std::nullopt : std::optional<std::string>(bytes(size_max)); };
+  auto maybe = [&](unsigned size_max) {
+    return random() % 5 == 0 ? std::nullopt : std::optional<std::string>(bytes(size_max));
+  };
   for (int round = 0; round < 5000; ++round) {
     const std::optional<std::string> key = maybe(5), value = maybe(30);
     std::vector<HeaderText> header_texts;
     for (unsigned i = random() % 4; i > 0; --i) header_texts.push_back({bytes(4), maybe(6)});
     std::vector<Header> headers;
     for (const HeaderText& header : header_texts) headers.push_back({header.key, header.value});
-    ConsumerRecord record = {.topic = "t", .partition = static_cast<int32_t>(random() % 1000), .leader_epoch = 1, .offset = static_cast<int64_t>(random()),
-                             .timestamp = static_cast<int32_t>(random()), .append_time = 1, .key = key, .value = value, .headers = headers};
+    ConsumerRecord record = {.topic = "t",
+                             .partition = static_cast<int32_t>(random() % 1000),
+                             .leader_epoch = 1,
+                             .offset = static_cast<int64_t>(random()),
+                             .timestamp = static_cast<int32_t>(random()),
+                             .append_time = 1,
+                             .key = key,
+                             .value = value,
+                             .headers = headers};
     std::string line;
     AppendJsonRecord(line, record);
     ASSERT_TRUE(nlohmann::json::accept(line)) << line;

@@ -48,7 +48,8 @@ TEST(Size, KnowsDecimalAndBinaryUnits) {
   EXPECT_EQ(*ParseSize("256KiB"), 262144);
   EXPECT_EQ(*ParseSize("1M"), 1 << 20);
   EXPECT_EQ(*ParseSize("2GiB"), int64_t{2} << 30);
-  for (const char* text : {"", "KiB", "-1", "1.5MB", "1 KB", "1PB", "9999999999999GB"}) EXPECT_FALSE(ParseSize(text).ok()) << text;
+  for (const char* text : {"", "KiB", "-1", "1.5MB", "1 KB", "1PB", "9999999999999GB"})
+    EXPECT_FALSE(ParseSize(text).ok()) << text;
 }
 
 TEST(Time, IsIsoWithZoneOrMilliseconds) {
@@ -63,8 +64,9 @@ TEST(Time, IsIsoWithZoneOrMilliseconds) {
 }
 
 TEST(Time, RefusesDatesThatDoNotExistAndTrailingText) {
-  for (const char* text : {"2013-02-29T00:00:00Z", "2013-13-01T00:00:00Z", "2013-07-04T25:00:00Z", "2013-07-04T00:60:00Z",
-                           "2013-07-04T00:00:00Zx", "2013-07-04T00:00:00+99:00", "2013-7-4T00:00:00Z", "yesterday", ""}) {
+  for (const char* text :
+       {"2013-02-29T00:00:00Z", "2013-13-01T00:00:00Z", "2013-07-04T25:00:00Z", "2013-07-04T00:60:00Z",
+        "2013-07-04T00:00:00Zx", "2013-07-04T00:00:00+99:00", "2013-7-4T00:00:00Z", "yesterday", ""}) {
     EXPECT_FALSE(ParseTime(text).ok()) << text;
   }
 }
@@ -95,7 +97,8 @@ TEST(Position, TakesEveryForm) {
 }
 
 TEST(Position, NamesTheFormsWhenItCannotBeRead) {
-  for (const char* text : {"", "middle", "12x", "-", "--5", "-5x", "@", "@yesterday", "9223372036854775808", "+5", "1.5"}) {
+  for (const char* text :
+       {"", "middle", "12x", "-", "--5", "-5x", "@", "@yesterday", "9223372036854775808", "+5", "1.5"}) {
     EXPECT_FALSE(ParsePosition(text).ok()) << text;
   }
   EXPECT_THAT(MessageOf(ParsePosition("middle")), HasSubstr("beginning, end, an offset"));

@@ -31,8 +31,8 @@ class ConsumerTest : public testing::Test, public ConsumerReader::Core {
   }
 
   void Create() {
-    core = std::make_unique<ConsumerCore>(client::ClientEnvironment{executor.clock(), executor, random, broker}, options,
-                                          std::vector<std::string>{kAddress}, queue);
+    core = std::make_unique<ConsumerCore>(client::ClientEnvironment{executor.clock(), executor, random, broker},
+                                          options, std::vector<std::string>{kAddress}, queue);
     reader = std::make_unique<ConsumerReader>(options, queue, this);
   }
 

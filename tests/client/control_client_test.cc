@@ -21,7 +21,9 @@ class ScriptedTransport : public ClientTransport {
  public:
   explicit ScriptedTransport(SimExecutor& executor) : executor_(executor) {}
 
-  std::unique_ptr<Stream> OpenStream(const std::string&, const std::string&, StreamHandler*) override { return nullptr; }
+  std::unique_ptr<Stream> OpenStream(const std::string&, const std::string&, StreamHandler*) override {
+    return nullptr;
+  }
   void Call(const std::string& address, const std::string&, absl::Cord, std::chrono::nanoseconds,
             std::function<void(CallReply)> done) override {
     called.push_back(address);

@@ -1,5 +1,5 @@
-// A broker in a few hundred lines, behind ClientTransport: stores what is produced, checks sequences as the protocol says,
-// serves fetches by credit, and misbehaves when a test asks for it. No code of the real broker.
+// A broker in a few hundred lines, behind ClientTransport: stores what is produced, checks sequences as the protocol
+// says, serves fetches by credit, and misbehaves when a test asks for it. No code of the real broker.
 //
 //     SimExecutor executor;
 //     FakeBroker broker(executor, "b1:9470");
@@ -97,10 +97,10 @@ class FakeBroker : public ClientTransport {
   int pings = 0;
   int producer_ids_given = 0;
   int metadata_calls = 0;
-  int64_t fetch_credit() const;  // left, of all streams
-  std::vector<size_t> request_batches;     // of each ProduceRequest with batches
-  std::vector<int64_t> subscribed_offsets; // of each subscription by offset, in order
-  std::vector<int32_t> routings;           // of each ProduceRequest with batches
+  int64_t fetch_credit() const;             // left, of all streams
+  std::vector<size_t> request_batches;      // of each ProduceRequest with batches
+  std::vector<int64_t> subscribed_offsets;  // of each subscription by offset, in order
+  std::vector<int32_t> routings;            // of each ProduceRequest with batches
   int64_t max_reply_bytes = 0;
 
   // Called for each batch before it is judged; may break things.

@@ -94,7 +94,8 @@ TEST(Addresses, FormsOfHosts) {
   EXPECT_THAT(*client::ParseAddresses("host"), ElementsAre("host:9470"));
   EXPECT_THAT(*client::ParseAddresses("a:1, b:2 ,a:1,"), ElementsAre("a:1", "b:2"));
   EXPECT_THAT(*client::ParseAddresses("[::1]:7,[fe80::1]"), ElementsAre("[::1]:7", "[fe80::1]:9470"));
-  for (const char* bad : {"", ",", ":9470", "host:", "host:0", "host:70000", "host:x", "::1", "[::1", "[]:1", "[::1]x:1"}) {
+  for (const char* bad :
+       {"", ",", ":9470", "host:", "host:0", "host:70000", "host:x", "::1", "[::1", "[]:1", "[::1]x:1"}) {
     EXPECT_FALSE(client::ParseAddresses(bad).ok()) << bad;
   }
   EXPECT_THAT(Text(client::ParseAddresses("::1").status()), HasSubstr("[::1]:9470"));

@@ -32,9 +32,9 @@ class ProducerTest : public testing::Test {
 
   client::ProducerCore& Core() {
     if (!core) {
-      core = std::make_unique<client::ProducerCore>(
-          client::ClientEnvironment{executor.clock(), executor, random, broker}, options,
-          std::vector<std::string>{kBrokerAddress});
+      core =
+          std::make_unique<client::ProducerCore>(client::ClientEnvironment{executor.clock(), executor, random, broker},
+                                                 options, std::vector<std::string>{kBrokerAddress});
     }
     return *core;
   }

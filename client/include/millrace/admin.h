@@ -7,11 +7,11 @@
 //     std::cout << created->replication_factor << "\n";
 //
 // Thread safety: all methods may be called by any number of threads at once.
-// Every call waits for its answer, at most request.timeout.ms, trying one bootstrap address after the other while none can be
-// connected. What changes something is durable when it returns OK.
+// Every call waits for its answer, at most request.timeout.ms, trying one bootstrap address after the other while none
+// can be connected. What changes something is durable when it returns OK.
 // Errors (error.h): as listed at each call; besides kNetworkException (no broker can be reached; nothing happened) and
-// kRequestTimedOut (may_have_happened says whether it may have taken effect: describe before repeating; CreateTopic with
-// if_not_exists and DeleteTopic are safe to repeat).
+// kRequestTimedOut (may_have_happened says whether it may have taken effect: describe before repeating; CreateTopic
+// with if_not_exists and DeleteTopic are safe to repeat).
 #pragma once
 
 #include <cstdint>
@@ -31,11 +31,11 @@
 namespace millrace {
 
 struct NewTopic {
-  std::string name = {};         // 1 to 249 of [A-Za-z0-9._-], not "." or ".."
+  std::string name = {};  // 1 to 249 of [A-Za-z0-9._-], not "." or ".."
   int32_t partitions = 1;
-  int32_t replication_factor = 0;  // 0: 3, or 1 below three brokers
+  int32_t replication_factor = 0;                  // 0: 3, or 1 below three brokers
   std::map<std::string, std::string> config = {};  // e.g. {"retention.ms", "3600000"}
-  bool if_not_exists = false;    // an existing topic is no error; it is returned as it is
+  bool if_not_exists = false;                      // an existing topic is no error; it is returned as it is
 };
 
 struct CreatedTopic {
@@ -166,8 +166,8 @@ class Admin {
   // kUnknownTopicOrPartition, kInvalidPartitions.
   virtual absl::Status AddPartitions(std::string_view name, int32_t partitions) = 0;
 
-  // Deletes what is below `before`; std::nullopt: everything up to the high watermark. Returns the new log start offset.
-  // kUnknownTopicOrPartition, kOffsetOutOfRange (above the high watermark).
+  // Deletes what is below `before`; std::nullopt: everything up to the high watermark. Returns the new log start
+  // offset. kUnknownTopicOrPartition, kOffsetOutOfRange (above the high watermark).
   virtual absl::StatusOr<int64_t> TrimPartition(const TopicPartition& partition, std::optional<int64_t> before) = 0;
 
   // One answer for each question, in order; each with its own status.

@@ -6,14 +6,16 @@
 //     for (const auto& record : **consumer) Process(record.key, record.value);
 //     return (*consumer)->status();  // OK: everything up to the end was read
 //
-// Batches are pushed by the brokers as they appear and wait in memory, up to fetch.max.bytes; giving them to the application
-// asks for more. Records of one partition come in offset order; partitions take turns batch by batch. The library reconnects
-// and goes on where it was when a broker restarts or a leader moves, without repeating or skipping a record.
+// Batches are pushed by the brokers as they appear and wait in memory, up to fetch.max.bytes; giving them to the
+// application asks for more. Records of one partition come in offset order; partitions take turns batch by batch. The
+// library reconnects and goes on where it was when a broker restarts or a leader moves, without repeating or skipping a
+// record.
 //
 // Thread safety: one thread at a time, but for Wakeup(), which any thread may call.
-// Ownership: records and gaps point into the consumer's memory until the next call of Poll(), step of iteration, Assign() or
-// Seek(). OwnedRecord keeps a copy.
-// Errors: what a retry mends is retried inside, for ever. The rest comes out of Poll(), or ends the iteration with status():
+// Ownership: records and gaps point into the consumer's memory until the next call of Poll(), step of iteration,
+// Assign() or Seek(). OwnedRecord keeps a copy.
+// Errors: what a retry mends is retried inside, for ever. The rest comes out of Poll(), or ends the iteration with
+// status():
 //   kOffsetOutOfRange         the position is not in the log (any more); with on.gap=report a Gap comes instead
 //   kUnknownTopicOrPartition  the topic was deleted, or made anew (kUnknownTopicId)
 //   kCorruptMessage           a batch is damaged; with on.gap=report a Gap comes instead
@@ -152,11 +154,12 @@ class Consumer {
   Consumer& operator=(const Consumer&) = delete;
 
   // Reads these and nothing else from now on. Finds the partitions and every `until`; waits for that, at most
-  // request.timeout.ms. Errors: kUnknownTopicOrPartition, kNetworkException, kRequestTimedOut, kInvalidRequest (a partition
-  // named twice); nothing is assigned then.
+  // request.timeout.ms. Errors: kUnknownTopicOrPartition, kNetworkException, kRequestTimedOut, kInvalidRequest (a
+  // partition named twice); nothing is assigned then.
   virtual absl::Status Assign(std::vector<Assignment> assignments) = 0;
 
-  // Goes on elsewhere in an assigned partition; also after an error there. What was received but not given out is dropped.
+  // Goes on elsewhere in an assigned partition; also after an error there. What was received but not given out is
+  // dropped.
   // kInvalidRequest: the partition is not assigned.
   virtual absl::Status Seek(const TopicPartition& partition, Position position) = 0;
 
@@ -164,7 +167,8 @@ class Consumer {
   // kInvalidRequest when nothing is assigned.
   virtual absl::StatusOr<PollResult> Poll(std::chrono::milliseconds timeout) = 0;
 
-  // Gives nothing of these partitions until Resume(). What was received stays in memory. None named: all.
+  // Gives nothing of these partitions until Resume(), and fetches nothing: what was received is dropped and comes again
+  // afterwards. None named: all.
   virtual absl::Status Pause(std::span<const TopicPartition> partitions = {}) = 0;
   virtual absl::Status Resume(std::span<const TopicPartition> partitions = {}) = 0;
 
@@ -176,8 +180,9 @@ class Consumer {
 
   virtual ConsumerCounters counters() const = 0;
 
-  // Iteration: waits for records without limit, and ends when every partition reached its `until`, at the first error, or
-  // after Wakeup(): status() tells which. Gap markers (on.gap=report) are passed over and counted in counters().gap_records.
+  // Iteration: waits for records without limit, and ends when every partition reached its `until`, at the first error,
+  // or after Wakeup(): status() tells which. Gap markers (on.gap=report) are passed over and counted in
+  // counters().gap_records.
   Iterator begin() { return Iterator(this); }
   std::default_sentinel_t end() const { return {}; }
 

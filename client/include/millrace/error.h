@@ -1,7 +1,8 @@
 // What went wrong, where, whether a retry is safe, and whether the failed call may have taken effect.
 //
-// Every call of this library that can fail returns absl::Status or absl::StatusOr. The status' text is a sentence for people:
-// what failed, on which topic, partition and address, the cause, and what to do next. ErrorFrom() gives the same for programs:
+// Every call of this library that can fail returns absl::Status or absl::StatusOr. The status' text is a sentence for
+// people: what failed, on which topic, partition and address, the cause, and what to do next. ErrorFrom() gives the
+// same for programs:
 //
 //     absl::Status status = producer->Flush();
 //     if (!status.ok()) {
@@ -10,13 +11,13 @@
 //       if (error.may_have_happened) CheckBeforeRepeating();
 //     }
 //
-// The library retries by itself whatever is worth it (see the time-outs in options.h): an error that reaches the caller is
-// final for that call. `retriable` then says that the same call may succeed later without anything being changed.
+// The library retries by itself whatever is worth it (see the time-outs in options.h): an error that reaches the caller
+// is final for that call. `retriable` then says that the same call may succeed later without anything being changed.
 //
-// Codes become absl's canonical ones like this: kOutOfRange offsets; kNotFound topics; kAlreadyExists topics; kUnavailable
-// network, leaders and brokers that stop; kDeadlineExceeded time-outs; kDataLoss damaged data; kResourceExhausted full
-// buffers and quotas; kUnimplemented what this release does not do; kPermissionDenied; kAborted fenced epochs; kCancelled
-// what was given up by Close() or Wakeup(); kInternal bugs; kInvalidArgument everything else.
+// Codes become absl's canonical ones like this: kOutOfRange offsets; kNotFound topics; kAlreadyExists topics;
+// kUnavailable network, leaders and brokers that stop; kDeadlineExceeded time-outs; kDataLoss damaged data;
+// kResourceExhausted full buffers and quotas; kUnimplemented what this release does not do; kPermissionDenied; kAborted
+// fenced epochs; kCancelled what was given up by Close() or Wakeup(); kInternal bugs; kInvalidArgument everything else.
 //
 // Thread safety: values and pure functions.
 #pragma once
@@ -30,7 +31,8 @@
 
 namespace millrace {
 
-// Names and numbers are those of millrace.v1.Error.Code (proto/millrace/v1/error.proto); below 1000 they are Apache Kafka's.
+// Names and numbers are those of millrace.v1.Error.Code (proto/millrace/v1/error.proto); below 1000 they are Apache
+// Kafka's.
 enum class ErrorCode : int32_t {
   kCancelled = -2,  // made by this library only: given up by Close() or Wakeup()
   kUnknown = -1,    // the status did not come from Millrace

@@ -9,10 +9,11 @@
 //     absl::StatusOr<millrace::ProducerOptions> options =
 //         millrace::ProducerOptions::FromMap({{"bootstrap.servers", "10.0.0.1:9470"}, {"compression.type", "lz4"}});
 //
-// The comment beside each field begins with its name in such maps. There durations are whole milliseconds, sizes are bytes
-// ("256KiB", "1MiB" are understood too), switches are true or false. An unknown name is kInvalidConfig and the text names the
-// nearest known one; a value that cannot be read or is out of bounds is kInvalidConfig too. Settings of Kafka that Millrace does not need
-// (max.in.flight.requests.per.connection, retries, fetch.min.bytes, ...) are refused with a sentence that says why.
+// The comment beside each field begins with its name in such maps. There durations are whole milliseconds, sizes are
+// bytes ("256KiB", "1MiB" are understood too), switches are true or false. An unknown name is kInvalidConfig and the
+// text names the nearest known one; a value that cannot be read or is out of bounds is kInvalidConfig too. Settings of
+// Kafka that Millrace does not need (max.in.flight.requests.per.connection, retries, fetch.min.bytes, ...) are refused
+// with a sentence that says why.
 //
 // Thread safety: values.
 #pragma once
@@ -51,7 +52,8 @@ struct ClientOptions {
   // metadata.max.age.ms: how old leaders and partition counts may become when nothing shows that they changed.
   std::chrono::milliseconds metadata_max_age{60'000};
 
-  // ssl.ca.location: PEM file. TLS is used when it is set. ssl.certificate.location, ssl.key.location: this client's own.
+  // ssl.ca.location: PEM file. TLS is used when it is set. ssl.certificate.location, ssl.key.location: this client's
+  // own.
   std::string tls_ca = {};
   std::string tls_cert = {};
   std::string tls_key = {};
@@ -78,8 +80,8 @@ struct ProducerOptions {
   // acks
   AckLevel acks = AckLevel::kQuorum;
 
-  // enable.idempotence: retries store nothing twice and keep the order within a partition. Without it, a retry after a broken
-  // connection may store records twice, and only one batch of a partition is in flight. Off with acks=none.
+  // enable.idempotence: retries store nothing twice and keep the order within a partition. Without it, a retry after a
+  // broken connection may store records twice, and only one batch of a partition is in flight. Off with acks=none.
   bool idempotence = true;
 
   // linger.ms: how long a batch that is not full waits for more records. 0: it leaves as soon as its broker has a free
@@ -92,8 +94,8 @@ struct ProducerOptions {
   // compression.type: of whole batches, on the thread that calls Send().
   Compression compression = Compression::kNone;
 
-  // buffer.memory: bytes of records that may wait for their ack. When it is full Send() waits, up to max_block. At least
-  // twice batch.size.
+  // buffer.memory: bytes of records that may wait for their ack. When it is full Send() waits, up to max_block. At
+  // least twice batch.size.
   int64_t buffer_memory = 64 << 20;
 
   // max.block.ms: how long Send() may wait for room, or for the first metadata of a topic.
@@ -130,7 +132,8 @@ struct ConsumerOptions {
   // on.gap
   OnGap on_gap = OnGap::kError;
 
-  // fetch.max.bytes: bytes of batches that may wait in memory for the application. One batch may go over it. At least 64 KiB.
+  // fetch.max.bytes: bytes of batches that may wait in memory for the application. One batch may go over it. At least
+  // 64 KiB.
   int64_t fetch_max_bytes = 8 << 20;
 
   // max.poll.records: records that one Poll() gives at most.
@@ -139,7 +142,8 @@ struct ConsumerOptions {
   // check.crcs: verify each batch's checksum. Damage is kCorruptMessage or a Gap, by on_gap.
   bool check_crcs = true;
 
-  // header.filters: NAME or NAME=VALUE, comma-separated; all must match. Records that do not pass are read and dropped here.
+  // header.filters: NAME or NAME=VALUE, comma-separated; all must match. Records that do not pass are read and dropped
+  // here.
   std::vector<HeaderFilter> header_filters = {};
 
   static absl::StatusOr<ConsumerOptions> FromMap(const std::map<std::string, std::string>& settings);

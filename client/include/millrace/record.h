@@ -3,11 +3,11 @@
 //     producer->Send({.topic = "orders", .key = "N14228", .value = json, .headers = {{"region", "eu"}}});
 //     for (const millrace::ConsumerRecord& record : *consumer) Use(record.offset, record.value.value_or(""));
 //
-// A missing key or value (std::nullopt) is null, which is not the same as empty: records with an empty key are placed by that
-// key, records without key are spread. Times are milliseconds since 1970-01-01T00:00:00Z.
+// A missing key or value (std::nullopt) is null, which is not the same as empty: records with an empty key are placed
+// by that key, records without key are spread. Times are milliseconds since 1970-01-01T00:00:00Z.
 //
-// Ownership: keys, values, headers and topics are views. Producers copy what they are given before Send() returns. What a
-// consumer gives stays valid until its next Poll() or step of iteration: OwnedRecord keeps a copy.
+// Ownership: keys, values, headers and topics are views. Producers copy what they are given before Send() returns. What
+// a consumer gives stays valid until its next Poll() or step of iteration: OwnedRecord keeps a copy.
 #pragma once
 
 #include <cstdint>

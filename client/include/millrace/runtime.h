@@ -1,7 +1,7 @@
 // The thread that does the network I/O of producers, consumers and admins.
 //
-// By default everything in a process shares one such thread, which starts with the first user and ends with the last. Give
-// something a Runtime of its own to keep it apart:
+// By default everything in a process shares one such thread, which starts with the first user and ends with the last.
+// Give something a Runtime of its own to keep it apart:
 //
 //     millrace::ConsumerOptions options;
 //     options.client.runtime = millrace::Runtime::Create();

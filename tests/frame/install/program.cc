@@ -13,7 +13,8 @@ int main() {
     return 1;
   }
   // Port 1 on this machine: nobody listens there, and nothing leaves the machine.
-  auto options = millrace::ClientOptions::FromMap({{"bootstrap.servers", "127.0.0.1:1"}, {"request.timeout.ms", "2000"}});
+  auto options =
+      millrace::ClientOptions::FromMap({{"bootstrap.servers", "127.0.0.1:1"}, {"request.timeout.ms", "2000"}});
   if (!options.ok()) {
     std::cerr << options.status() << "\n";
     return 1;
