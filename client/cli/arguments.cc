@@ -1,7 +1,5 @@
 #include "client/cli/arguments.h"
 
-#include <CLI/CLI.hpp>
-
 #include "absl/strings/str_cat.h"
 
 namespace millrace::cli {
@@ -17,11 +15,8 @@ CLI::App& AddApp(CLI::App& app, const std::string& name, const std::string& desc
 
 }  // namespace
 
-void AddTopicName(CLI::App& app, std::string& out) {
-  AddParsed(app, "TOPIC", out, TakeText, "", "Name of the topic", Need::kRequired);
-}
-
-void AddSeconds(CLI::App& app, const std::string& names, std::optional<double>& out, const std::string& description) {
+CLI::Option* AddSeconds(CLI::App& app, const std::string& names, std::optional<double>& out,
+                        const std::string& description) {
   auto parse = [](std::string_view text) -> absl::StatusOr<double> {
     bool bare = !text.empty() && text.back() >= '0' && text.back() <= '9';
     absl::StatusOr<std::chrono::nanoseconds> duration =
@@ -29,7 +24,7 @@ void AddSeconds(CLI::App& app, const std::string& names, std::optional<double>& 
     if (!duration.ok()) return duration.status();
     return std::chrono::duration<double>(*duration).count();
   };
-  AddParsed(app, names, out, parse, "S", description);
+  return AddParsed(app, names, out, parse, "S", description);
 }
 
 CLI::App& AddGroup(CLI::App& app, const std::string& name, const std::string& description, const std::string& footer) {
@@ -67,20 +62,19 @@ void AddProducerFlags(CLI::App& app, ProducerFlags& flags) {
   AddParsed(app, "--batch-bytes", flags.batch_bytes, ParseSize, "N", "Size at which a batch is full (default 256KiB)");
 }
 
-absl::StatusOr<NameValue> ParseNameValue(std::string_view text) {
-  size_t equals = text.find('=');
-  if (equals != std::string_view::npos && equals > 0) return NameValue(text.substr(0, equals), text.substr(equals + 1));
-  return absl::InvalidArgumentError(absl::StrCat("'", std::string(text), "' has no value; write NAME=VALUE"));
-}
-
-absl::StatusOr<std::map<std::string, std::string>> SettingsMap(const std::vector<NameValue>& settings) {
-  std::map<std::string, std::string> map;
-  for (const NameValue& setting : settings) {
-    if (!map.insert(setting).second) {
-      return absl::InvalidArgumentError(absl::StrCat("the setting ", setting.first, " is given twice"));
+absl::StatusOr<std::map<std::string, std::string>> ParseSettings(const std::vector<std::string>& settings) {
+  std::map<std::string, std::string> parsed;
+  for (const std::string& setting : settings) {
+    size_t equals = setting.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", setting, "' is no setting; write NAME=VALUE, such as retention.ms=3600000"));
+    }
+    if (!parsed.emplace(setting.substr(0, equals), setting.substr(equals + 1)).second) {
+      return absl::InvalidArgumentError(absl::StrCat("the setting ", setting.substr(0, equals), " is given twice"));
     }
   }
-  return map;
+  return parsed;
 }
 
 }  // namespace millrace::cli

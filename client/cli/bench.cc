@@ -133,19 +133,20 @@ int BenchReport::End() {
 }
 
 void AddBenchTopicFlags(CLI::App& app, BenchTopic& topic) {
-  AddParsed(app, "--topic", topic.name, TakeText, "TOPIC", "Topic to use; created if it is missing", Need::kRequired);
+  app.add_option("--topic", topic.name, "Topic to use; created if it is missing")->type_name("TOPIC")->required();
   AddNumber(app, "-p,--partitions", topic.partitions, 1, "Partitions of a topic that is created (default 1)");
   AddNumber(app, "-r,--replication-factor", topic.replication_factor, 1,
             "Replicas of a topic that is created (default 3, or 1 below three brokers)");
-  AddList(app, "-c,--config", topic.config, ParseNameValue, "NAME=VALUE",
-          "Setting of a topic that is created; repeat for more");
+  app.add_option("-c,--config", topic.config, "Setting of a topic that is created; repeat for more")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false);
 }
 
 int EnsureBenchTopic(const Common& common, const BenchTopic& topic, int32_t& partitions) {
-  absl::StatusOr<std::map<std::string, std::string>> config = SettingsMap(topic.config);
+  absl::StatusOr<std::map<std::string, std::string>> config = ParseSettings(topic.config);
   if (!config.ok()) return ReportUsage(common, "bench", config.status());
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return ReportOptions(common, admin.status());
+  if (!admin.ok()) return Report(common, admin.status());
   absl::StatusOr<CreatedTopic> created = (*admin)->CreateTopic({.name = topic.name,
                                                                 .partitions = topic.partitions,
                                                                 .replication_factor = topic.replication_factor,
@@ -154,8 +155,8 @@ int EnsureBenchTopic(const Common& common, const BenchTopic& topic, int32_t& par
   if (!created.ok()) return Report(common, created.status());
   partitions = created->partitions;
   if (created->created) {
-    Remark(common, absl::StrCat("created ", topic.name, ", partitions: ", created->partitions,
-                                ", replication factor: ", created->replication_factor));
+    Remark(common, absl::StrCat("created ", topic.name, " with ", created->partitions,
+                                " partitions, replication factor ", created->replication_factor));
   } else if (topic.partitions != 1 && topic.partitions != created->partitions) {
     Remark(common, absl::StrCat(topic.name, " was there with ", created->partitions, " partitions; it stays as it is"));
   }

@@ -64,8 +64,7 @@ class BenchReport {
   // What the meters and the processor time show from here on is measured, and told every second.
   void Begin();
 
-  // Prints the document on standard output. Returns the exit code: kExitPartly with errors, kExitFailed with nothing
-  // else.
+  // Prints the document on standard output. Returns the exit code: kExitPartly with errors, kExitFailed with nothing else.
   int End();
 
  private:
@@ -94,16 +93,14 @@ struct BenchTopic {
   std::string name;
   int32_t partitions = 1;
   int32_t replication_factor = 0;
-  std::vector<NameValue> config;
+  std::vector<std::string> config;
 };
 void AddBenchTopicFlags(CLI::App& app, BenchTopic& topic);
 
-// Creates the topic if it is missing; `partitions` becomes the number it has. Returns kExitDone, or the code of what
-// was reported.
+// Creates the topic if it is missing; `partitions` becomes the number it has. Returns kExitDone, or the code of what was reported.
 int EnsureBenchTopic(const Common& common, const BenchTopic& topic, int32_t& partitions);
 
-// Values of one size cut from a pool of bytes, of which about half can be compressed away. The pool is made before
-// measuring.
+// Values of one size cut from a pool of bytes, of which about half can be compressed away. The pool is made before measuring.
 class PayloadPool {
  public:
   explicit PayloadPool(int64_t value_bytes);
@@ -121,8 +118,7 @@ class Schedule {
   // No `rate` (records per second): a record is due when it is asked for.
   explicit Schedule(std::optional<double> rate) : rate_(rate), begin_ns_(NowNs()) {}
 
-  // Waits until the next record is due, and returns when that was: earlier than now when the sender is behind. Ctrl-C
-  // ends the wait.
+  // Waits until the next record is due, and returns when that was: earlier than now when the sender is behind. Ctrl-C ends the wait.
   int64_t Next();
 
  private:

@@ -168,9 +168,9 @@ int BenchEndToEnd(const Common& common, const EndToEndOptions& options) {
   int32_t partitions = 0;
   if (int code = EnsureBenchTopic(common, options.topic, partitions); code != kExitDone) return code;
   absl::StatusOr<std::unique_ptr<Producer>> producer = Producer::Create(options.producer.Options(common));
-  if (!producer.ok()) return ReportOptions(common, producer.status());
+  if (!producer.ok()) return Report(common, producer.status());
   absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create({.client = common.Client()});
-  if (!consumer.ok()) return ReportOptions(common, consumer.status());
+  if (!consumer.ok()) return Report(common, consumer.status());
 
   EndToEnd bench(common, options, *std::move(producer), *std::move(consumer));
   if (absl::Status connected = bench.Connect(partitions); !connected.ok()) return Report(common, connected);
@@ -201,7 +201,7 @@ void AddBenchEndToEnd(CLI::App& bench, const Common& common, Run& run) {
               "counts from when a record was due.");
   EndToEndOptions& o = AddCommand(end_to_end, run, BenchEndToEnd, common);
   AddBenchTopicFlags(end_to_end, o.topic);
-  AddNumber(end_to_end, "-n,--records", o.records, 1, "Send so many records", Need::kRequired);
+  AddNumber(end_to_end, "-n,--records", o.records, 1, "Send so many records")->required();
   AddParsed(end_to_end, "--record-size", o.record_size, ParseSize, "B", "Bytes of each value (default 1024)");
   AddNumber(end_to_end, "--rate", o.rate, 1, "Records per second (default: one after the other)");
   AddSeconds(end_to_end, "--warmup", o.warmup, "Run for so long before measuring");

@@ -62,8 +62,8 @@ class Sender {
 
   // Sends and waits for the acks.
   void Run(const Phase& phase, std::optional<double> rate) {
+    Schedule schedule(rate);
     const int64_t end_ns = NowNs() + static_cast<int64_t>(phase.seconds.value_or(0) * 1e9);
-    Schedule schedule(rate);  // begins no earlier: at most rate * seconds records are due before the end
     ProducerRecord record{.topic = options_.topic.name};
     for (int64_t sent = 0; sent < phase.records.value_or(INT64_MAX) && !Interrupted(); ++sent) {
       const int64_t due_ns = schedule.Next();
@@ -135,7 +135,7 @@ int BenchProduce(const Common& common, const ProduceBenchOptions& options) {
   std::vector<std::unique_ptr<Sender>> senders;
   for (int32_t i = 0; i < options.producers; ++i) {
     absl::StatusOr<std::unique_ptr<Producer>> producer = Producer::Create(options.producer.Options(common));
-    if (!producer.ok()) return ReportOptions(common, producer.status());
+    if (!producer.ok()) return Report(common, producer.status());
     senders.push_back(std::make_unique<Sender>(options, *std::move(producer), meter));
   }
   if (options.warmup) RunPhase(senders, {.seconds = options.warmup}, options.rate);

@@ -123,7 +123,7 @@ int WaitHealthy(const Common& common, Admin& admin, absl::StatusOr<ClusterDescri
 
 int Status(const Common& common, const StatusOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return ReportOptions(common, admin.status());
+  if (!admin.ok()) return Report(common, admin.status());
   absl::StatusOr<ClusterDescription> cluster = absl::UnknownError("not asked yet");
   int waited = kExitDone;
   if (options.wait) {
@@ -158,7 +158,7 @@ void AddClusterCommands(CLI::App& app, const Common& common, Run& run) {
   StatusOptions& s = AddCommand(status, run, Status, common);
   AddChoice<bool>(status, "--wait", s.wait, {{"healthy", true}},
                   "Wait until the cluster is healthy, for --timeout at most if that is given");
-  AddSwitch(status, "--check", s.check, "Exit with 0 when healthy, 4 when degraded, 1 when unavailable");
+  status.add_flag("--check", s.check, "Exit with 0 when healthy, 4 when degraded, 1 when unavailable");
 }
 
 }  // namespace millrace::cli

@@ -66,11 +66,6 @@ int ReportTopicError(const Common& common, const absl::Status& status, std::stri
                 absl::StrCat("Create it with: millrace topic create ", std::string(topic), " --partitions 4"));
 }
 
-int ReportOptions(const Common& common, const absl::Status& status) {
-  Report(common, status);
-  return kExitUsage;
-}
-
 int ReportUsage(const Common& common, std::string_view command, std::string_view message) {
   Error error;
   error.message = std::string(message);

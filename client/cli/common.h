@@ -1,5 +1,4 @@
-// What all commands share: the flags that say where the cluster is and how to answer, exit codes, and how errors are
-// told.
+// What all commands share: the flags that say where the cluster is and how to answer, exit codes, and how errors are told.
 #pragma once
 
 #include <millrace/error.h>
@@ -42,16 +41,12 @@ inline constexpr int kExitInterrupted = 130;
 // kExitUnreachable or kExitFailed.
 int ExitCodeOf(const absl::Status& status);
 
-// Tells an error on standard error: as a sentence, followed by `advice` (what to do next) if there is any, or as the
-// document {"error","message","retriable","may_have_happened","topic","partition","address"}. Returns
-// ExitCodeOf(status).
+// Tells an error on standard error: as a sentence, followed by `advice` (what to do next) if there is any, or as the document
+// {"error","message","retriable","may_have_happened","topic","partition","address"}. Returns ExitCodeOf(status).
 int Report(const Common& common, const absl::Status& status, std::string_view advice = "");
 
 // As Report, of a topic that may be missing: advises the command that creates it.
 int ReportTopicError(const Common& common, const absl::Status& status, std::string_view topic);
-
-// As Report, of options that the SDK refuses, such as a malformed --address. Returns kExitUsage.
-int ReportOptions(const Common& common, const absl::Status& status);
 
 // A wrong use that CLI11 cannot see, such as flags that exclude each other. Returns kExitUsage.
 int ReportUsage(const Common& common, std::string_view command, std::string_view message);

@@ -1,5 +1,4 @@
 // millrace completion bash|zsh
-#include <CLI/CLI.hpp>
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -14,15 +13,12 @@ struct CompletionOptions {
   bool zsh = false;
 };
 
-std::vector<const CLI::App*> AllCommands(const CLI::App& app) {
-  return app.get_subcommands([](const CLI::App*) { return true; });
-}
-
 // Calls visit(path, words) for each command: the words that may come after "topic create".
 void ForEachCommand(const CLI::App& app, const std::string& path,
                     const std::function<void(const std::string&, const std::string&)>& visit) {
   std::vector<std::string> words;
-  for (const CLI::App* sub : AllCommands(app)) words.push_back(sub->get_name());
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    words.push_back(sub->get_name());
   for (const CLI::App* at = &app; at != nullptr; at = at->get_parent()) {
     for (const CLI::Option* option : at->get_options()) {
       for (const std::string& name : option->get_lnames()) words.push_back("--" + name);
@@ -31,39 +27,24 @@ void ForEachCommand(const CLI::App& app, const std::string& path,
   std::sort(words.begin(), words.end());
   words.erase(std::unique(words.begin(), words.end()), words.end());
   visit(path, absl::StrJoin(words, " "));
-  for (const CLI::App* sub : AllCommands(app)) {
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
     ForEachCommand(*sub, path.empty() ? sub->get_name() : path + " " + sub->get_name(), visit);
   }
 }
 
-// "--from|-o|--until": flags of any command that take a value, as a shell pattern.
-void AppendValueFlags(const CLI::App& app, std::string& pattern) {
-  for (const CLI::Option* option : app.get_options()) {
-    if (option->get_type_size() == 0) continue;
-    for (const std::string& name : option->get_lnames())
-      absl::StrAppend(&pattern, pattern.empty() ? "" : "|", "--", name);
-    for (const std::string& name : option->get_snames()) absl::StrAppend(&pattern, "|-", name);
-  }
-  for (const CLI::App* sub : AllCommands(app)) AppendValueFlags(*sub, pattern);
-}
-
-// The body of both shells' function: goes from the words before the cursor, without flags and their values, to the words
-// that may come next.
+// The body of both shells' function: goes from the words before the cursor, without flags, to the words that may come next.
 std::string Lookup(const CLI::App& root, const std::string& words_before) {
-  std::string groups, cases, value_flags;
-  for (const CLI::App* sub : AllCommands(root)) {
+  std::string groups, cases;
+  for (const CLI::App* sub : root.get_subcommands([](const CLI::App*) { return true; })) {
     if (sub->get_require_subcommand_min() > 0) absl::StrAppend(&groups, groups.empty() ? "" : "|", sub->get_name());
   }
-  AppendValueFlags(root, value_flags);
   ForEachCommand(root, "", [&](const std::string& path, const std::string& words) {
     absl::StrAppend(&cases, "    '", path, "') choices='", words, "' ;;\n");
   });
-  return absl::StrCat("  local command='' choices='' word previous=''\n", "  for word in ", words_before, "; do\n",
-                      "    case \"$previous\" in ", value_flags, ") previous=''; continue ;; esac\n",
-                      "    previous=\"$word\"\n", "    case \"$word\" in -*) continue ;; esac\n",
-                      "    case \"$command\" in\n", "      '') command=\"$word\" ;;\n", "      ", groups,
-                      ") command=\"$command $word\" ;;\n", "    esac\n", "  done\n", "  case \"$command\" in\n", cases,
-                      "  esac\n");
+  return absl::StrCat("  local command='' choices='' word\n", "  for word in ", words_before, "; do\n",
+                      "    case \"$word\" in -*) continue ;; esac\n", "    case \"$command\" in\n",
+                      "      '') command=\"$word\" ;;\n", "      ", groups, ") command=\"$command $word\" ;;\n",
+                      "    esac\n", "  done\n", "  case \"$command\" in\n", cases, "  esac\n");
 }
 
 std::string BashScript(const CLI::App& root) {
@@ -91,7 +72,7 @@ void AddCompletionCommand(CLI::App& app, const Common& common, Run& run) {
                                  "Example: source <(millrace completion bash)");
   CompletionOptions& o = AddCommand(completion, run, Completion, common);
   o.root = &app;
-  AddChoice<bool>(completion, "SHELL", o.zsh, {{"bash", false}, {"zsh", true}}, "bash or zsh", Need::kRequired);
+  AddChoice<bool>(completion, "SHELL", o.zsh, {{"bash", false}, {"zsh", true}}, "bash or zsh")->required();
 }
 
 }  // namespace millrace::cli

@@ -24,8 +24,8 @@ constexpr const char* kFooter = R"(Examples:
   millrace consume orders --from @2013-07-04T00:00:00Z --until @2013-07-05T00:00:00Z --format '%T %k %v\n'
   millrace consume orders --follow --from end --output json
 
-POSITION: beginning, end, an offset (1000), a time (@2013-07-04T00:00:00Z or @MILLISECONDS), a time back from now (-15m),
-  a number of records back from the end of each partition (-100).
+POSITION: beginning, end, an offset (1000), a time (@2013-07-04T00:00:00Z or @MILLISECONDS), a time back from now (-15m), a number of
+  records back from the end of each partition (-100).
 --format: %t topic  %p partition  %o offset  %k key  %v value  %T time in ms  %h headers  %e leader epoch
   %K, %V length of key and value (-1: null)  %% percent; \n \t \r \0 \\ \xNN
 --length-prefixed: each value behind its length, 4 bytes, signed, big-endian; -1 is a null value. Keys are left out.
@@ -181,7 +181,7 @@ int Consume(const Common& common, const ConsumeOptions& options) {
   consumer_options.on_gap = OnGap::kReport;
   consumer_options.max_poll_records = kPollRecords;
   absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(consumer_options);
-  if (!consumer.ok()) return ReportOptions(common, consumer.status());
+  if (!consumer.ok()) return Report(common, consumer.status());
   absl::Status assigned = (*consumer)->Assign(AssignmentsOf(options));
   if (!assigned.ok()) return ReportTopicError(common, assigned, options.topic);
 
@@ -189,8 +189,7 @@ int Consume(const Common& common, const ConsumeOptions& options) {
   int code = Copy(common, options, **consumer, writer);
   if (!writer.Flush()) return writer.closed() ? kExitDone : Report(common, writer.status());
   if (Interrupted()) return kExitInterrupted;
-  const bool read_all = code == kExitDone || code == kExitPartly;
-  if (read_all && !options.until && !Follows(options) && writer.records() != options.count) {
+  if (!options.until && !Follows(options) && writer.records() != options.count) {
     Remark(common, absl::StrCat(FormatCount(writer.records()), writer.records() == 1 ? " record" : " records",
                                 "; stopped at the high watermark seen at the start, --follow waits for more"));
   }
@@ -202,20 +201,20 @@ int Consume(const Common& common, const ConsumeOptions& options) {
 void AddConsumeCommand(CLI::App& app, const Common& common, Run& run) {
   CLI::App& consume = AddLeaf(app, "consume", "Write a topic's records to standard output", kFooter);
   ConsumeOptions& o = AddCommand(consume, run, Consume, common);
-  AddTopicName(consume, o.topic);
-  auto parse_partition = [](std::string_view text) {
-    return ParseInteger(text, 0, std::numeric_limits<int32_t>::max());
-  };
-  AddList(consume, "-p,--partition", o.partitions, parse_partition, "N", "Read only this partition; repeat for more");
+  consume.add_option("TOPIC", o.topic, "Name of the topic")->required();
+  consume.add_option("-p,--partition", o.partitions, "Read only this partition; repeat for more")
+      ->type_name("P")
+      ->check(CLI::NonNegativeNumber)
+      ->allow_extra_args(false);
   AddParsed(consume, "-o,--from", o.from, ParsePosition, "POSITION", "Where to begin (default beginning)");
   AddParsed(consume, "--until", o.until, ParsePosition, "POSITION",
             "Where to stop, exclusive (default: the end as it is now)");
   AddNumber(consume, "-n,--count", o.count, 0, "Stop after so many records");
-  AddSwitch(consume, "--follow", o.follow, "Wait for more at the end, until Ctrl-C; implied by --from end");
-  AddSwitch(consume, "--no-follow", o.no_follow, "Stop at the end also with --from end");
+  consume.add_flag("--follow", o.follow, "Wait for more at the end, until Ctrl-C; implied by --from end");
+  consume.add_flag("--no-follow", o.no_follow, "Stop at the end also with --from end");
   AddParsed(consume, "-f,--format", o.format, RecordFormat::Compile, "FORMAT",
             "How to write a record (default '%v\\n')");
-  AddSwitch(consume, "--length-prefixed", o.length_prefixed, "Values as they are, each behind its length");
+  consume.add_flag("--length-prefixed", o.length_prefixed, "Values as they are, each behind its length");
 }
 
 }  // namespace millrace::cli

@@ -10,8 +10,8 @@ class App;
 
 namespace millrace::cli {
 
-// Binds every flag of `app` and of its commands to its variable. Flags that name what the broker's flags of the same
-// name do not (--config, --version, --help) have none.
+// Binds every flag of `app` and of its commands to its variable. Flags that name what the broker's flags of the same name do
+// not (--config, --version, --help) have none.
 void BindEnvironment(CLI::App& app);
 
 // MILLRACE_* variables that are set and belong to no flag of `app`'s commands nor of millraced.

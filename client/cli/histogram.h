@@ -1,5 +1,5 @@
-// Counts of durations in buckets of constant relative width, as HdrHistogram does it: values up to 255 exactly, larger
-// ones to 1/128.
+// Counts of durations in buckets of constant relative width, as HdrHistogram does it: values up to 255 exactly, larger ones to
+// 1/128.
 //
 //     recorder.Record(latency_ns);                     // one thread: two shifts and an increment
 //     Histogram now = recorder.Snapshot();             // any thread, at any time
@@ -24,8 +24,8 @@ class Histogram {
   void Subtract(const Histogram& earlier);
 
   int64_t count() const { return count_; }
-  // The smallest value that `percentile` % of those recorded are not above, rounded up to the top of its bucket; 100:
-  // the largest. 0 when empty.
+  // The smallest value that `percentile` % of those recorded are not above, rounded up to the top of its bucket; 100: the largest. 0 when
+  // empty.
   int64_t Percentile(double percentile) const;
 
  private:

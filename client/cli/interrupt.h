@@ -1,5 +1,5 @@
-// Ctrl-C and SIGTERM as a request to finish: what was read is sent, what was written out is committed, then the process
-// ends with 130. A second signal ends it at once. A closed pipe is an error of write(2) instead of a signal.
+// Ctrl-C and SIGTERM as a request to finish: what was read is sent, what was written out is committed, then the process ends
+// with 130. A second signal ends it at once. A closed pipe is an error of write(2) instead of a signal.
 //
 // Process-wide state, because signals are. All functions may be called from any thread.
 #pragma once

@@ -25,8 +25,7 @@ struct JsonText {
   bool escaped = false;   // a string with backslashes: see AppendUnescaped
 };
 
-// Appends the string with its escapes resolved. False when one is invalid: unknown, cut short, or half a surrogate
-// pair.
+// Appends the string with its escapes resolved. False when one is invalid: unknown, cut short, or half a surrogate pair.
 bool AppendUnescaped(std::string& out, std::string_view raw);
 
 class JsonCursor {

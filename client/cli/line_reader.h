@@ -5,8 +5,8 @@
 //     while (input.Next()) Use(input.record());
 //     if (!input.status().ok()) ...  // kCancelled: interrupted, or woken by WakeReaders()
 //
-// Reads with large read(2) calls and hands out views into the one buffer; nothing is allocated per record. Whatever a
-// read returned is handed out before the next one, so a pipe's lines do not wait for each other.
+// Reads with large read(2) calls and hands out views into the one buffer; nothing is allocated per record. Whatever a read
+// returned is handed out before the next one, so a pipe's lines do not wait for each other.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,7 @@ namespace millrace::cli {
 class ByteSource {
  public:
   virtual ~ByteSource() = default;
-  // At least one byte, or 0 at the end. kCancelled when woken while waiting, kUnknown and kDataLoss when reading
-  // failed.
+  // At least one byte, or 0 at the end. kCancelled when woken while waiting, kUnknown and kDataLoss when reading failed.
   virtual absl::StatusOr<size_t> Read(char* to, size_t size) = 0;
   // Share of the input that was read, 0 to 1; nullopt for pipes and terminals.
   virtual std::optional<double> Fraction() const = 0;
@@ -51,8 +50,7 @@ class RecordInput {
   const std::optional<std::string_view>& record() const { return record_; }
   // Of record(), counted from 1.
   int64_t number() const { return number_; }
-  // OK at the end. kInvalidArgument: record number() + 1 is wrong, and the text continues "line 7 ...". Others: from
-  // the source.
+  // OK at the end. kInvalidArgument: record number() + 1 is wrong, and the text continues "line 7 ...". Others: from the source.
   const absl::Status& status() const { return status_; }
   std::optional<double> Fraction() const { return source_->Fraction(); }
 

@@ -1,7 +1,7 @@
 // millrace: topics, records, offsets, benchmarks and the state of a cluster from the command line.
 #include <millrace/version.h>
 
-#include <CLI/CLI.hpp>
+#include <iostream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -23,25 +23,27 @@ Every flag can be given as an environment variable, --address as MILLRACE_ADDRES
 Exit codes: 0 done, 1 failed, 2 bad usage, 3 cannot reach the cluster, 4 done in part, 130 interrupted.)";
 
 void AddCommonFlags(CLI::App& app, Common& common) {
-  AddParsed(app, "--address,--brokers,--bootstrap-server", common.address, TakeText, "HOST:PORT[,...]",
-            "Brokers to ask, any of the cluster (default 127.0.0.1:9470)");
+  app.add_option("--address,--brokers,--bootstrap-server", common.address,
+                 "Brokers to ask, any of the cluster (default 127.0.0.1:9470)")
+      ->type_name("HOST:PORT[,...]");
   AddChoice<Output>(app, "--output", common.output, {{"text", Output::kText}, {"json", Output::kJson}},
                     "What to write (default text); times in json are milliseconds since 1970");
   AddParsed(app, "--timeout", common.timeout, ParseDuration, "DURATION",
             "Of one request (default 10s); for produce until a record is given up (default 120s)");
-  AddSwitch(app, "--quiet", common.quiet, "Say nothing on standard error but errors");
-  AddParsed(app, "--tls-ca", common.tls_ca, TakeText, "FILE",
-            "Certificate authority to check brokers by, PEM; turns TLS on");
-  AddParsed(app, "--tls-cert", common.tls_cert, TakeText, "FILE", "This client's certificate, PEM");
-  AddParsed(app, "--tls-key", common.tls_key, TakeText, "FILE", "This client's key, PEM");
+  app.add_flag("--quiet", common.quiet, "Say nothing on standard error but errors");
+  app.add_option("--tls-ca", common.tls_ca, "Certificate authority to check brokers by, PEM; turns TLS on")
+      ->type_name("FILE");
+  app.add_option("--tls-cert", common.tls_cert, "This client's certificate, PEM")->type_name("FILE");
+  app.add_option("--tls-key", common.tls_key, "This client's key, PEM")->type_name("FILE");
 }
 
-// Help without what clutters it: each flag's environment variable (all have one) and REQUIRED.
+// Help without what clutters it: each flag's environment variable (all have one) and types that say nothing.
 class HelpFormatter : public CLI::Formatter {
  public:
   HelpFormatter() { column_width(34); }
   std::string make_option_opts(const CLI::Option* option) const override {
-    return option->get_type_name().empty() ? "" : " " + option->get_type_name();
+    if (option->get_type_size() == 0 || option->get_type_name() == "TEXT") return "";
+    return " " + option->get_type_name();
   }
   std::string make_subcommands(const CLI::App* app, CLI::AppFormatMode mode) const override {
     std::string text = CLI::Formatter::make_subcommands(app, mode);

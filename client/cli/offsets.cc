@@ -54,7 +54,7 @@ std::string JsonText(const std::vector<Row>& rows, bool with_at) {
 
 int Offsets(const Common& common, const OffsetsOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return ReportOptions(common, admin.status());
+  if (!admin.ok()) return Report(common, admin.status());
   absl::StatusOr<ClusterMetadata> metadata = (*admin)->GetMetadata({options.topic});
   if (!metadata.ok()) return ReportTopicError(common, metadata.status(), options.topic);
 
@@ -87,7 +87,7 @@ void AddOffsetsCommand(CLI::App& app, const Common& common, Run& run) {
       AddLeaf(app, "offsets", "Show the first and the next offset of each partition, or the offset at a time",
               "Example: millrace offsets orders --at 2013-07-04T00:00:00Z");
   OffsetsOptions& o = AddCommand(offsets, run, Offsets, common);
-  AddTopicName(offsets, o.topic);
+  offsets.add_option("TOPIC", o.topic, "Name of the topic")->required();
   AddParsed(offsets, "--at", o.at, ParseAt, "TIME",
             "Also the offset of the first record at or after this time: 2013-07-04T00:00:00Z, -15m, or any position of "
             "consume --from");

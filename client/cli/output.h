@@ -25,8 +25,7 @@ class OutputBuffer {
   // Writes everything. False when that failed; the rest is dropped then.
   bool Flush();
 
-  // The reader went away: no error, `millrace consume t | head` ends this way. Asks the system when nothing was written
-  // lately.
+  // The reader went away: no error, `millrace consume t | head` ends this way. Asks the system when nothing was written lately.
   bool closed();
   // kUnknown when writing failed for another reason, such as a full disk.
   const absl::Status& status() const { return status_; }

@@ -3,7 +3,6 @@
 #include <millrace/producer.h>
 
 #include <atomic>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -34,23 +33,23 @@ constexpr const char* kFooter = R"(Examples:
 
 One record a line; the newline is not part of it, a carriage return is, and an empty line is an empty value.
 --key-separator: a line without it has a null key. \t, \n, \xNN are understood.
---key-field, --timestamp-field: the line stays the value as it is. A key that is null or missing is null; a time is
-  an ISO 8601 string with a zone, or a number of seconds or milliseconds since 1970.
+--key-field, --timestamp-field: the line stays the value as it is. A key that is null or missing is null; a time is an ISO 8601
+  string with a zone, or a number of seconds or milliseconds since 1970.
 --length-prefixed: each value behind its length, 4 bytes, signed, big-endian; -1 is a null value.)";
 
 struct ProduceOptions {
   std::string topic;
   std::string file = "-";
   RecordMakerOptions maker;
-  std::vector<NameValue> headers;
+  std::vector<std::string> headers;
   std::optional<int32_t> partition;
   ProducerFlags producer;
   bool length_prefixed = false;
   bool create = false;
 };
 
-// What became of the records that the producer took. OnDelivery runs on the SDK's I/O thread; all but failed() is read
-// after Producer::Close(), when it runs no more.
+// What became of the records that the producer took. OnDelivery runs on the SDK's I/O thread; all but failed() is read after
+// Producer::Close(), when it runs no more.
 class Deliveries {
  public:
   struct Range {
@@ -118,7 +117,7 @@ std::string SummaryJson(const Summary& summary) {
   nlohmann::ordered_json document = {{"acked", summary.acked},
                                      {"failed", summary.failed},
                                      {"first_unacked_line", nullptr},
-                                     {"seconds", std::round(summary.seconds * 1000) / 1000},
+                                     {"seconds", summary.seconds},
                                      {"partitions", nlohmann::ordered_json::array()}};
   if (summary.first_unacked_line) document["first_unacked_line"] = *summary.first_unacked_line;
   for (size_t p = 0; p < summary.partitions.size(); ++p) {
@@ -166,11 +165,21 @@ std::string Contradiction(const ProduceOptions& options) {
   return "";
 }
 
-// kExitDone when the topic is there, perhaps only now. A topic that is missing would otherwise show at the first
-// record.
+absl::StatusOr<std::vector<HeaderText>> ParseHeaders(const std::vector<std::string>& texts) {
+  std::vector<HeaderText> headers;
+  for (const std::string& text : texts) {
+    size_t equals = text.find('=');
+    if (equals == std::string::npos)
+      return absl::InvalidArgumentError(absl::StrCat("'", text, "' is no header; write NAME=VALUE"));
+    headers.push_back({text.substr(0, equals), text.substr(equals + 1)});
+  }
+  return headers;
+}
+
+// kExitDone when the topic is there, perhaps only now. A topic that is missing would otherwise show at the first record.
 int EnsureTopic(const Common& common, const ProduceOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return ReportOptions(common, admin.status());
+  if (!admin.ok()) return Report(common, admin.status());
   absl::StatusOr<ClusterMetadata> metadata = (*admin)->GetMetadata({options.topic});
   if (metadata.ok()) return kExitDone;
   if (!options.create || ErrorFrom(metadata.status()).code != ErrorCode::kUnknownTopicOrPartition) {
@@ -183,8 +192,8 @@ int EnsureTopic(const Common& common, const ProduceOptions& options) {
   return kExitDone;
 }
 
-// Sends a record, however long the buffer stays full; gives up on Ctrl-C, when another record failed, and after the
-// delivery time-out, as the record would have waited that long in the buffer.
+// Sends a record, however long the buffer stays full; gives up on Ctrl-C, when another record failed, and after the delivery
+// time-out, as the record would have waited that long in the buffer.
 absl::Status SendPatiently(Producer& producer, const ProducerRecord& record, int64_t line, Deliveries& deliveries,
                            milliseconds timeout) {
   absl::Status sent = producer.Send(record, deliveries.ForLine(line));
@@ -257,8 +266,10 @@ Summary Summarize(const Deliveries& deliveries, const Stop& stop, const Producer
 
 int Produce(const Common& common, const ProduceOptions& options) {
   if (std::string wrong = Contradiction(options); !wrong.empty()) return ReportUsage(common, "produce", wrong);
+  absl::StatusOr<std::vector<HeaderText>> headers = ParseHeaders(options.headers);
+  if (!headers.ok()) return ReportUsage(common, "produce", headers.status());
   RecordMakerOptions maker_options = options.maker;
-  for (const auto& [name, value] : options.headers) maker_options.headers.push_back({name, value});
+  maker_options.headers = *std::move(headers);
 
   absl::StatusOr<std::unique_ptr<ByteSource>> source = OpenInput(options.file);
   if (!source.ok()) return Report(common, source.status());
@@ -266,7 +277,7 @@ int Produce(const Common& common, const ProduceOptions& options) {
   ProducerOptions producer_options = options.producer.Options(common);
   producer_options.max_block = kSendWait;
   absl::StatusOr<std::unique_ptr<Producer>> producer = Producer::Create(producer_options);
-  if (!producer.ok()) return ReportOptions(common, producer.status());
+  if (!producer.ok()) return Report(common, producer.status());
 
   const auto begin = SteadyClock::now();
   RecordInput input(*std::move(source), options.length_prefixed ? Framing::kLengthPrefixed : Framing::kLines);
@@ -298,26 +309,28 @@ int Produce(const Common& common, const ProduceOptions& options) {
 void AddProduceCommand(CLI::App& app, const Common& common, Run& run) {
   CLI::App& produce = AddLeaf(app, "produce", "Write records, one a line, from standard input or a file", kFooter);
   ProduceOptions& o = AddCommand(produce, run, Produce, common);
-  AddTopicName(produce, o.topic);
-  AddParsed(produce, "--file", o.file, TakeText, "FILE", "Read this instead of standard input; .gz is unpacked");
+  produce.add_option("TOPIC", o.topic, "Name of the topic")->required();
+  produce.add_option("--file", o.file, "Read this instead of standard input; .gz is unpacked")->type_name("FILE");
   AddChoice<RecordMakerOptions::Input>(
       produce, "--input", o.maker.input,
       {{"lines", RecordMakerOptions::Input::kLines}, {"json", RecordMakerOptions::Input::kJson}},
       "lines (default), or json: what `consume --output json` writes");
-  AddParsed(produce, "-k,--key", o.maker.key, TakeText, "KEY", "Key of every record");
+  produce.add_option("-k,--key", o.maker.key, "Key of every record")->type_name("KEY");
   AddParsed(produce, "-K,--key-separator", o.maker.key_separator, ResolveEscapes, "C",
             "What stands between key and value on each line");
-  AddParsed(produce, "--key-field", o.maker.key_field, TakeText, "NAME", "Lines are JSON; the key is this field");
-  AddParsed(produce, "--timestamp-field", o.maker.timestamp_field, TakeText, "NAME",
-            "Lines are JSON; the record's time is this field");
+  produce.add_option("--key-field", o.maker.key_field, "Lines are JSON; the key is this field")->type_name("NAME");
+  produce.add_option("--timestamp-field", o.maker.timestamp_field, "Lines are JSON; the record's time is this field")
+      ->type_name("NAME");
   AddNumber(produce, "-p,--partition", o.partition, 0,
             "Write to this partition (default: by key, or spread without one)");
-  AddList(produce, "-H,--header", o.headers, ParseNameValue, "NAME=VALUE", "Header of every record; repeat for more");
-  AddSwitch(produce, "--length-prefixed", o.length_prefixed, "Values are binary, each behind its length");
-  AddSwitch(produce, "--keep-partition", o.maker.keep_partition,
-            "With --input json: write each record to the partition it says");
-  AddSwitch(produce, "--keep-timestamp", o.maker.keep_timestamp, "With --input json: each record keeps its time");
-  AddSwitch(produce, "--create", o.create, "Create the topic, with one partition, when it is missing");
+  produce.add_option("-H,--header", o.headers, "Header of every record; repeat for more")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false);
+  produce.add_flag("--length-prefixed", o.length_prefixed, "Values are binary, each behind its length");
+  produce.add_flag("--keep-partition", o.maker.keep_partition,
+                   "With --input json: write each record to the partition it says");
+  produce.add_flag("--keep-timestamp", o.maker.keep_timestamp, "With --input json: each record keeps its time");
+  produce.add_flag("--create", o.create, "Create the topic, with one partition, when it is missing");
   AddProducerFlags(produce, o.producer);
 }
 

@@ -1,5 +1,5 @@
-// How `produce` makes records of its input: whole lines, lines with a key in front, lines of JSON that hold key and
-// time, or the JSON of whole records.
+// How `produce` makes records of its input: whole lines, lines with a key in front, lines of JSON that hold key and time, or the
+// JSON of whole records.
 //
 //     RecordMaker maker(std::move(options));
 //     if (absl::Status made = maker.Make(line, record); !made.ok()) ...  // the text continues "line 7 "
@@ -38,8 +38,8 @@ class RecordMaker {
  public:
   explicit RecordMaker(RecordMakerOptions options);
 
-  // Sets key, value, headers, and timestamp and partition where the input says them; leaves the others as they are.
-  // Views in `record` are valid until the next call, as long as `input`.
+  // Sets key, value, headers, and timestamp and partition where the input says them; leaves the others as they are. Views in
+  // `record` are valid until the next call, as long as `input`.
   absl::Status Make(const std::optional<std::string_view>& input, ProducerRecord& record);
 
   // True when --key-field was given and no record had that field.

@@ -1,7 +1,6 @@
 // The JSON of a record: one line of `consume --output json`, and what `produce --input json` reads back.
 //
-//     {"topic":"t","partition":0,"offset":7,"leader_epoch":1,"timestamp":0,"append_time":0,
-//      "key":null,"value":"a","headers":[]}
+//     {"topic":"t","partition":0,"offset":7,"leader_epoch":1,"timestamp":0,"append_time":0,"key":null,"value":"a","headers":[]}
 //
 // Keys and values that are not UTF-8 stand as base64, with "key_encoding" or "value_encoding":"base64" beside them (in
 // headers too); null is null. Encoding and decoding are exact inverses on every record.
@@ -24,8 +23,7 @@ struct HeaderText {
   bool operator==(const HeaderText&) const = default;
 };
 
-// A record read back from JSON, with the members that producing can use; `partition` and `timestamp` where they were
-// given.
+// A record read back from JSON, with the members that producing can use; `partition` and `timestamp` where they were given.
 struct JsonRecord {
   std::optional<int64_t> partition;  // fits 32 bits
   std::optional<int64_t> timestamp;

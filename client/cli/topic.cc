@@ -21,7 +21,7 @@ struct CreateOptions {
   std::string name;
   int32_t partitions = 1;
   int32_t replication_factor = 0;
-  std::vector<NameValue> config;
+  std::vector<std::string> config;
   bool if_not_exists = false;
 };
 struct ListOptions {};
@@ -30,7 +30,7 @@ struct NameOptions {
 };
 struct AlterOptions {
   std::string name;
-  std::vector<NameValue> config;
+  std::vector<std::string> config;
   std::vector<std::string> unset;
   std::optional<int32_t> partitions;
 };
@@ -44,14 +44,16 @@ std::string Plural(int64_t count, const std::string& noun) {
   return absl::StrCat(FormatCount(count), " ", noun, count == 1 ? "" : "s");
 }
 
-int Create(const Common& common, Admin& admin, const CreateOptions& options) {
-  absl::StatusOr<std::map<std::string, std::string>> config = SettingsMap(options.config);
+int Create(const Common& common, const CreateOptions& options) {
+  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
+  if (!admin.ok()) return Report(common, admin.status());
+  absl::StatusOr<std::map<std::string, std::string>> config = ParseSettings(options.config);
   if (!config.ok()) return ReportUsage(common, "topic create", config.status());
-  absl::StatusOr<CreatedTopic> created = admin.CreateTopic({.name = options.name,
-                                                            .partitions = options.partitions,
-                                                            .replication_factor = options.replication_factor,
-                                                            .config = *std::move(config),
-                                                            .if_not_exists = options.if_not_exists});
+  absl::StatusOr<CreatedTopic> created = (*admin)->CreateTopic({.name = options.name,
+                                                                .partitions = options.partitions,
+                                                                .replication_factor = options.replication_factor,
+                                                                .config = *std::move(config),
+                                                                .if_not_exists = options.if_not_exists});
   if (!created.ok()) {
     bool exists = ErrorFrom(created.status()).code == ErrorCode::kTopicAlreadyExists;
     return Report(common, created.status(), exists ? "With --if-not-exists that is no error." : "");
@@ -68,8 +70,10 @@ int Create(const Common& common, Admin& admin, const CreateOptions& options) {
                                     created->replication_factor, "\n"));
 }
 
-int List(const Common& common, Admin& admin, const ListOptions&) {
-  absl::StatusOr<std::vector<TopicSummary>> topics = admin.ListTopics();
+int List(const Common& common, const ListOptions&) {
+  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
+  if (!admin.ok()) return Report(common, admin.status());
+  absl::StatusOr<std::vector<TopicSummary>> topics = (*admin)->ListTopics();
   if (!topics.ok()) return Report(common, topics.status());
   if (common.json()) {
     Json document = Json::array();
@@ -134,26 +138,30 @@ std::string DescriptionText(const TopicDescription& topic) {
                       partitions.Text(), "\n", config.Text());
 }
 
-int Describe(const Common& common, Admin& admin, const NameOptions& options) {
-  absl::StatusOr<TopicDescription> topic = admin.DescribeTopic(options.name);
+int Describe(const Common& common, const NameOptions& options) {
+  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
+  if (!admin.ok()) return Report(common, admin.status());
+  absl::StatusOr<TopicDescription> topic = (*admin)->DescribeTopic(options.name);
   if (!topic.ok()) return ReportTopicError(common, topic.status(), options.name);
   return Print(common, common.json() ? DescriptionJson(*topic) : DescriptionText(*topic));
 }
 
-int Alter(const Common& common, Admin& admin, const AlterOptions& options) {
-  absl::StatusOr<std::map<std::string, std::string>> set = SettingsMap(options.config);
+int Alter(const Common& common, const AlterOptions& options) {
+  absl::StatusOr<std::map<std::string, std::string>> set = ParseSettings(options.config);
   if (!set.ok()) return ReportUsage(common, "topic alter", set.status());
   bool settings = !set->empty() || !options.unset.empty();
   if (!settings && !options.partitions) {
     return ReportUsage(common, "topic alter",
                        "nothing to change: give --config NAME=VALUE, --unset NAME or --partitions N");
   }
+  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
+  if (!admin.ok()) return Report(common, admin.status());
   if (settings) {
-    absl::Status altered = admin.AlterTopic(options.name, *set, options.unset);
+    absl::Status altered = (*admin)->AlterTopic(options.name, *set, options.unset);
     if (!altered.ok()) return ReportTopicError(common, altered, options.name);
   }
   if (options.partitions) {
-    absl::Status added = admin.AddPartitions(options.name, *options.partitions);
+    absl::Status added = (*admin)->AddPartitions(options.name, *options.partitions);
     if (!added.ok()) {
       int code = ReportTopicError(common, added, options.name);
       if (!settings) return code;
@@ -170,15 +178,19 @@ int Alter(const Common& common, Admin& admin, const AlterOptions& options) {
   return Print(common, Json({{"name", options.name}, {"altered", true}}).dump() + "\n");
 }
 
-int Delete(const Common& common, Admin& admin, const NameOptions& options) {
-  absl::Status deleted = admin.DeleteTopic(options.name);
+int Delete(const Common& common, const NameOptions& options) {
+  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
+  if (!admin.ok()) return Report(common, admin.status());
+  absl::Status deleted = (*admin)->DeleteTopic(options.name);
   if (!deleted.ok()) return Report(common, deleted);
   if (!common.json()) return Print(common, absl::StrCat("deleted ", options.name, "\n"));
   return Print(common, Json({{"name", options.name}, {"deleted", true}}).dump() + "\n");
 }
 
-int Trim(const Common& common, Admin& admin, const TrimOptions& options) {
-  absl::StatusOr<int64_t> start = admin.TrimPartition({options.name, options.partition}, options.before);
+int Trim(const Common& common, const TrimOptions& options) {
+  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
+  if (!admin.ok()) return Report(common, admin.status());
+  absl::StatusOr<int64_t> start = (*admin)->TrimPartition({options.name, options.partition}, options.before);
   if (!start.ok()) return ReportTopicError(common, start.status(), options.name);
   if (!common.json()) {
     return Print(common, absl::StrCat("trimmed ", options.name, " ", options.partition, ": begins at offset ", *start,
@@ -189,16 +201,8 @@ int Trim(const Common& common, Admin& admin, const TrimOptions& options) {
       Json({{"name", options.name}, {"partition", options.partition}, {"log_start_offset", *start}}).dump() + "\n");
 }
 
-// Runs a command with the client that all of them need.
-template <class Options, int (*kWork)(const Common&, Admin&, const Options&)>
-int WithAdmin(const Common& common, const Options& options) {
-  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return ReportOptions(common, admin.status());
-  return kWork(common, **admin, options);
-}
-
-void AddName(CLI::App& app, std::string& name) {
-  AddParsed(app, "NAME", name, TakeText, "", "Name of the topic", Need::kRequired);
+CLI::Option* AddName(CLI::App& app, std::string& name) {
+  return app.add_option("NAME", name, "Name of the topic")->required();
 }
 
 }  // namespace
@@ -209,47 +213,53 @@ void AddTopicCommands(CLI::App& app, const Common& common, Run& run) {
 
   CLI::App& create = AddLeaf(topic, "create", "Create a topic",
                              "Example: millrace topic create orders --partitions 16 --config retention.ms=3600000");
-  CreateOptions& c = AddCommand(create, run, WithAdmin<CreateOptions, Create>, common);
+  CreateOptions& c = AddCommand(create, run, Create, common);
   AddName(create, c.name);
   AddNumber(create, "-p,--partitions", c.partitions, 1, "Number of partitions (default 1)");
   AddNumber(create, "-r,--replication-factor", c.replication_factor, 1,
             "Replicas of each partition (default 3, or 1 below three brokers)");
-  AddList(create, "-c,--config", c.config, ParseNameValue, "NAME=VALUE", "Setting of the topic; repeat for more");
-  AddSwitch(create, "--if-not-exists", c.if_not_exists, "No error when the topic is there; it stays as it is");
+  create.add_option("-c,--config", c.config, "Setting of the topic; repeat for more")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false);
+  create.add_flag("--if-not-exists", c.if_not_exists, "No error when the topic is there; it stays as it is");
 
   CLI::App& list = AddLeaf(topic, "list", "List topics", "Example: millrace topic list --output json");
-  AddCommand(list, run, WithAdmin<ListOptions, List>, common);
+  AddCommand(list, run, List, common);
 
   CLI::App& describe = AddLeaf(topic, "describe", "Show partitions, offsets and settings of a topic",
                                "Example: millrace topic describe orders");
-  AddName(describe, AddCommand(describe, run, WithAdmin<NameOptions, Describe>, common).name);
+  AddName(describe, AddCommand(describe, run, Describe, common).name);
 
   CLI::App& alter =
       AddLeaf(topic, "alter", "Change settings of a topic, or add partitions",
               "Example: millrace topic alter orders --config retention.ms=86400000 --unset retention.bytes");
-  AlterOptions& a = AddCommand(alter, run, WithAdmin<AlterOptions, Alter>, common);
+  AlterOptions& a = AddCommand(alter, run, Alter, common);
   AddName(alter, a.name);
-  AddList(alter, "-c,--config", a.config, ParseNameValue, "NAME=VALUE", "Setting to change; repeat for more");
-  AddList(alter, "--unset", a.unset, TakeText, "NAME", "Setting to take back to its default; repeat for more");
+  alter.add_option("-c,--config", a.config, "Setting to change; repeat for more")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false);
+  alter.add_option("--unset", a.unset, "Setting to take back to its default; repeat for more")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
   AddNumber(alter, "-p,--partitions", a.partitions, 1, "Total number of partitions wanted; most keys will move");
 
   CLI::App& remove =
       AddLeaf(topic, "delete", "Delete a topic with all its records", "Example: millrace topic delete orders");
-  AddName(remove, AddCommand(remove, run, WithAdmin<NameOptions, Delete>, common).name);
+  AddName(remove, AddCommand(remove, run, Delete, common).name);
 
   CLI::App& trim = AddLeaf(topic, "trim", "Delete the oldest records of a partition",
                            "Example: millrace topic trim orders --partition 3 --before 1000");
-  TrimOptions& t = AddCommand(trim, run, WithAdmin<TrimOptions, Trim>, common);
+  TrimOptions& t = AddCommand(trim, run, Trim, common);
   AddName(trim, t.name);
-  AddNumber(trim, "-p,--partition", t.partition, 0, "Partition to trim", Need::kRequired);
+  AddNumber(trim, "-p,--partition", t.partition, 0, "Partition to trim")->required();
   auto parse_before = [](std::string_view text) -> absl::StatusOr<std::optional<int64_t>> {
     if (text == "end") return std::optional<int64_t>();
     absl::StatusOr<int64_t> offset = ParseInteger(text, 0, std::numeric_limits<int64_t>::max());
     if (!offset.ok()) return offset.status();
     return std::optional<int64_t>(*offset);
   };
-  AddParsed(trim, "--before", t.before, parse_before, "OFFSET", "First offset to keep; `end` keeps nothing",
-            Need::kRequired);
+  AddParsed(trim, "--before", t.before, parse_before, "OFFSET", "First offset to keep; `end` keeps nothing")
+      ->required();
 }
 
 }  // namespace millrace::cli

@@ -16,8 +16,8 @@
 
 namespace millrace::cli {
 
-// A number with a unit (us, ms, s, m, h, d, w), or several of them from large to small: "10s", "1.5h", "1h30m". A lone
-// "0" needs no unit; any other number does.
+// A number with a unit (us, ms, s, m, h, d, w), or several of them from large to small: "10s", "1.5h", "1h30m". A lone "0"
+// needs no unit; any other number does.
 absl::StatusOr<std::chrono::nanoseconds> ParseDuration(std::string_view text);
 
 // Bytes: a whole number, alone or with B, KB, MB, GB (powers of 1000), KiB, MiB, GiB or K, M, G (powers of 1024).

@@ -90,8 +90,8 @@ TEST(Json, HoldsWhatIsNotUtf8AsBase64) {
   EXPECT_THAT(line, HasSubstr(R"("value":"/wA=","value_encoding":"base64")"));
 }
 
-// Goal: nothing a record can hold is lost or changed by `consume --output json | produce --input json`. Method: random
-// records of bytes that are hard on JSON, written, checked by a JSON library, read back, and compared.
+// Goal: nothing a record can hold is lost or changed by `consume --output json | produce --input json`. Method: random records
+// of bytes that are hard on JSON, written, checked by a JSON library, read back, and compared.
 TEST(Json, ComesBackAsItWas) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
