@@ -405,12 +405,6 @@ class Positions(WithBroker):
         self.assertEqual(self.ok("consume", self.name, "--quiet").err, "")
         self.assertEqual(self.ok("consume", self.name, "-n", "1").err, "")
 
-    def test_above_the_end_is_out_of_range(self):
-        for flags in ([], ["--follow"], ["--partition", "0"]):
-            result = self.fails(1, "consume", self.name, "--from", "11", *flags, "--output", "json")
-            self.assertEqual(result.error["error"], "OFFSET_OUT_OF_RANGE")
-            self.assertIn("above the end of the log, 10", result.error["message"])
-
     def test_offsets(self):
         self.assertEqual(self.millrace.json("offsets", self.name), [{"partition": 0, "earliest": 0, "latest": 10}])
         self.assertEqual(self.millrace.json("offsets", self.name, "--at", "-1h"), [{"partition": 0, "earliest": 0, "latest": 10, "offset": 0}])
