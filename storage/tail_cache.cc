@@ -43,8 +43,9 @@ bool CachedTail::Read(Offset from, Offset end, size_t bytes_max, std::vector<Ent
 }
 
 void TailCache::Append(const std::shared_ptr<CachedTail>& tail, std::vector<Entry>& entries) {
+  std::lock_guard order_lock(mutex_);
   {
-    std::scoped_lock lock(mutex_, tail->mutex_);
+    std::lock_guard lock(tail->mutex_);
     for (Entry& entry : entries) {
       order_.push_back({tail, entry.header.index});
       entry.payload = Tight(entry.payload);
@@ -56,18 +57,15 @@ void TailCache::Append(const std::shared_ptr<CachedTail>& tail, std::vector<Entr
   Evict();
 }
 
+// With mutex_ held: were two threads to evict at once, an entry could go before an older one of its log, which then nobody
+// would find at the front any more.
 void TailCache::Evict() {
-  while (bytes() > bytes_max_) {
-    Appended oldest;
-    {
-      std::lock_guard lock(mutex_);
-      if (order_.empty()) return;
-      oldest = std::move(order_.front());
-      order_.pop_front();
-    }
+  while (bytes() > bytes_max_ && !order_.empty()) {
+    const Appended oldest = std::move(order_.front());
+    order_.pop_front();
     std::lock_guard lock(oldest.tail->mutex_);
     auto& items = oldest.tail->items_;
-    if (items.empty() || items.front().entry.header.index != oldest.index) continue;
+    if (items.empty() || items.front().entry.header.index != oldest.index) continue;  // was cut off since
     bytes_.fetch_sub(items.front().cost, std::memory_order_relaxed);
     items.pop_front();
   }

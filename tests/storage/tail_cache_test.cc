@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -83,6 +84,22 @@ TEST(TailCache, CutEntriesAreGivenBackAndDoNotTakeTheirSuccessorsAlong) {
   cache.TruncateSuffix(*tail, LogIndex(0));
   EXPECT_EQ(cache.bytes(), 0u);
   EXPECT_EQ(IndexesFrom(*tail, 0), (Indexes{-1}));
+}
+
+// Logs of different writers evict each other's entries; none may be left behind uncounted for.
+TEST(TailCache, WritersAtOnceStayWithinTheBudget) {
+  constexpr int kWriters = 4;
+  constexpr int kEntries = 20'000;
+  TailCache cache(20 << 10);
+  std::vector<std::shared_ptr<CachedTail>> tails;
+  std::vector<std::thread> writers;
+  for (int w = 0; w < kWriters; ++w) {
+    writers.emplace_back([&cache, tail = tails.emplace_back(std::make_shared<CachedTail>())] {
+      for (int i = 1; i <= kEntries; ++i) Append(cache, tail, MakeEntries(i, i, 100));
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  EXPECT_LE(cache.bytes(), size_t{20 << 10});
 }
 
 TEST(TailCache, PayloadsAreSharedUnlessTheyAreSmallSlicesOfMuchMore) {
