@@ -14,7 +14,8 @@
 // marked [writer]. Different groups may have different writers. [any] may be called by any thread at any time.
 //
 // Errors: a failed Write or Sync leaves the store unusable (what reached the disk is unknown): every later call fails with the
-// same status and the process must stop. kDataLoss: a stored value is damaged; only that entry is affected.
+// same status and the process must stop. kDataLoss: a stored value is damaged; only that entry is affected (raft/damage.h tells
+// which offsets are lost with it).
 #pragma once
 
 #include <functional>

@@ -1,12 +1,6 @@
 #include "storage/database.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <optional>
 #include <utility>
@@ -16,8 +10,6 @@
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "storage/crc32c_override.h"
 #include "storage/keys.h"
@@ -25,9 +17,6 @@
 
 namespace millrace::storage {
 namespace {
-
-// Raised when an older release could not read what this one writes.
-constexpr int kFormatVersion = 1;
 
 // Smaller values stay beside their keys: a blob of their own would cost more than it spares compaction.
 constexpr uint64_t kBlobBytesMin = 1024;
@@ -111,59 +100,13 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
   return rocks;
 }
 
-absl::Status PrepareDirectory(const std::string& directory, bool create_if_missing) {
-  if (directory.empty()) return absl::InvalidArgumentError("no directory was named for the store");
-  struct stat info;
-  if (stat(directory.c_str(), &info) != 0) {
-    if (errno != ENOENT || !create_if_missing) {
-      return absl::NotFoundError(absl::StrCat("the store's directory ", directory, " cannot be used: ", strerror(errno),
-                                              "; check the path, or make the directory"));
-    }
-    if (mkdir(directory.c_str(), 0700) != 0) {
-      return absl::FailedPreconditionError(absl::StrCat("the store's directory ", directory,
-                                                        " cannot be made: ", strerror(errno),
-                                                        "; make it, owned by the user that runs the broker"));
-    }
-    return absl::OkStatus();
-  }
-  if (!S_ISDIR(info.st_mode)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(directory, " is not a directory; choose another path for the store"));
-  }
-  if (access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat("the store's directory ", directory, " cannot be written to: ",
-                                                      strerror(errno), "; give it to the user that runs the broker"));
-  }
-  return absl::OkStatus();
-}
-
-// Who holds RocksDB's lock file, if it is another process.
-std::optional<pid_t> LockHolder(const std::string& directory) {
-  const int fd = open(absl::StrCat(directory, "/LOCK").c_str(), O_RDWR | O_CLOEXEC);
-  if (fd < 0) return std::nullopt;
-  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0, .l_pid = 0};
-  const int result = fcntl(fd, F_GETLK, &lock);
-  close(fd);
-  if (result != 0 || lock.l_type == F_UNLCK) return std::nullopt;
-  return lock.l_pid;
-}
-
 absl::Status OpenError(const std::string& directory, const rocksdb::Status& status) {
   const std::string text = status.ToString();
-  // Closing any descriptor of the lock file gives up this process's own lock: look for the holder only if it is not us.
-  if (absl::StrContains(text, "lock hold by current process")) {
-    return absl::FailedPreconditionError(absl::StrCat("the store in ", directory, " is already open in this process"));
-  }
-  if (status.IsIOError() && absl::StrContains(text, "/LOCK")) {
-    std::optional<pid_t> holder = LockHolder(directory);
-    return absl::FailedPreconditionError(absl::StrCat("the store in ", directory, " is in use by ",
-                                                      holder ? absl::StrCat("process ", *holder) : "another process",
-                                                      "; stop that broker, or choose another data directory"));
-  }
   if (status.IsCorruption()) {
-    return absl::DataLossError(
-        absl::StrCat("the store in ", directory, " is damaged: ", text,
-                     "; restore the directory, or start with an empty one and let replicas refill it"));
+    return absl::DataLossError(absl::StrCat(
+        "the store in ", directory, " is damaged: ", text,
+        "; keep a copy of the directory, then restore it from a backup. What is in it is not replicated: with "
+        "an empty directory all of it would be gone"));
   }
   return absl::FailedPreconditionError(
       absl::StrCat("the store in ", directory, " cannot be opened: ", text, "; mend the cause and start again"));
@@ -181,7 +124,6 @@ absl::StatusOr<std::string> KernelBootId() {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Options& options, StoreHealth& health) {
-  if (absl::Status status = PrepareDirectory(options.directory, options.create_if_missing); !status.ok()) return status;
   absl::StatusOr<std::string> boot_id = options.boot_id.empty() ? KernelBootId() : options.boot_id;
   if (!boot_id.ok()) return boot_id.status();
 
@@ -190,6 +132,10 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   database->files_ = std::make_shared<StoreFileSystem>(options.file_system != nullptr ? options.file_system
                                                                                       : rocksdb::FileSystem::Default());
   database->env_ = rocksdb::NewCompositeEnv(database->files_);
+  absl::StatusOr<StoreDirectory> claimed =
+      StoreDirectory::Claim(options.directory, *database->files_, options.create_if_missing);
+  if (!claimed.ok()) return claimed.status();
+  database->claim_ = *std::move(claimed);
 
   ResetCrc32cCalled();
   rocksdb::DB* db = nullptr;
@@ -203,21 +149,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
         "effect; "
         "link librocksdb.so dynamically, without -Bsymbolic");
   }
-  if (absl::Status status = database->CheckFormat(); !status.ok()) return status;
   if (absl::Status status = database->MarkInUse(*boot_id); !status.ok()) return status;
   return database;
-}
-
-absl::Status Database::CheckFormat() {
-  absl::StatusOr<std::optional<std::string>> stored = GetValue(*db_, FormatVersionKey());
-  if (!stored.ok()) return stored.status();
-  if (!stored->has_value()) return absl::OkStatus();
-  int version = 0;
-  if (absl::SimpleAtoi(**stored, &version) && version <= kFormatVersion) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("the store in ", directory_, " has format ", **stored,
-                                                    ", written by a newer release; this one knows formats up to ",
-                                                    kFormatVersion,
-                                                    ": start the newer release on it. Nothing was changed"));
 }
 
 absl::Status Database::MarkInUse(const std::string& boot_id) {
@@ -227,16 +160,26 @@ absl::Status Database::MarkInUse(const std::string& boot_id) {
   if (!clean.ok()) return clean.status();
   const bool is_new = !last_boot_id->has_value();
   opened_clean_ = is_new || clean->has_value();
-  os_crashed_ = !opened_clean_ && **last_boot_id != boot_id;
+  absl::StatusOr<std::optional<std::string>> os_crash = GetValue(*db_, OsCrashKey());
+  if (!os_crash.ok()) return os_crash.status();
+  os_crashed_ = os_crash->has_value() || (!opened_clean_ && **last_boot_id != boot_id);
 
   rocksdb::WriteBatch batch;
-  batch.Put(FormatVersionKey(), std::to_string(kFormatVersion));
   batch.Put(BootIdKey(), boot_id);
   batch.Delete(CleanMarkKey());
+  // Stays until somebody has acted on it: the new boot id alone would hide the crash from the start after this one.
+  if (os_crashed_) batch.Put(OsCrashKey(), "1");
   rocksdb::WriteOptions options;
   options.sync = true;
   const rocksdb::Status written = db_->Write(options, &batch);
   return written.ok() ? absl::OkStatus() : OpenError(directory_, written);
+}
+
+absl::Status Database::ForgetOsCrash() {
+  if (!os_crashed_) return absl::OkStatus();
+  const rocksdb::Status status = db_->Delete(rocksdb::WriteOptions(), OsCrashKey());
+  if (status.ok()) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("writing to the store in ", directory_, " failed: ", status.ToString()));
 }
 
 absl::Status Database::Close() {

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "storage/file_system.h"
 #include "storage/rocks_log_store.h"
+#include "storage/store_directory.h"
 #include "storage/store_health.h"
 
 namespace millrace::storage {
@@ -25,16 +26,17 @@ class Database {
   const StoreFileSystem& files() const { return *files_; }
   bool opened_clean() const { return opened_clean_; }
   bool os_crashed() const { return os_crashed_; }
+  absl::Status ForgetOsCrash();
 
   // Flushes what is in memory, so that the next start has nothing to replay, and leaves the clean mark.
   absl::Status Close();
 
  private:
   Database() = default;
-  absl::Status CheckFormat();
   absl::Status MarkInUse(const std::string& boot_id);
 
   std::string directory_;
+  StoreDirectory claim_;  // goes last
   std::shared_ptr<StoreFileSystem> files_;
   std::unique_ptr<rocksdb::Env> env_;
   std::unique_ptr<rocksdb::DB> db_;  // after env_: goes first

@@ -129,8 +129,8 @@ KeyRange Intervals(GroupId group, LogIndex first, LogIndex end) {
 }
 KeyRange BesideEntries(GroupId group) { return {Prefixed(kBesidePrefix, group), Prefixed(kBesidePrefix, group + 1)}; }
 
-std::string FormatVersionKey() { return std::string(1, kStorePrefix) + "format_version"; }
 std::string BootIdKey() { return std::string(1, kStorePrefix) + "boot_id"; }
 std::string CleanMarkKey() { return std::string(1, kStorePrefix) + "clean"; }
+std::string OsCrashKey() { return std::string(1, kStorePrefix) + "os_crash"; }
 
 }  // namespace millrace::storage

@@ -71,8 +71,8 @@ KeyRange Intervals(raft::GroupId group, raft::LogIndex first, raft::LogIndex end
 KeyRange BesideEntries(raft::GroupId group);
 
 // Of the store as a whole.
-std::string FormatVersionKey();
 std::string BootIdKey();
 std::string CleanMarkKey();
+std::string OsCrashKey();
 
 }  // namespace millrace::storage

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/write_buffer.h"
+#include "raft/damage.h"
 #include "storage/keys.h"
 #include "storage/rocks_util.h"
 
@@ -37,6 +38,20 @@ absl::StatusOr<StoredHeader> DecodeEntry(GroupId group, const EntryKey::Parts& k
     return Damaged(group, key.index, "its header is another entry's");
   }
   return header;
+}
+
+// `damage` of entry `index`, with the offsets that go with it: from `begin` to where the next entry begins that can be found
+// (keys carry offsets). Moves the iterator.
+absl::Status WithLostOffsets(const absl::Status& damage, GroupId group, LogIndex index, Offset begin,
+                             const ReadLimits& limits, RangeIterator& it) {
+  Offset end = limits.end;
+  for (LogIndex next = index + 1; next <= limits.last; ++next) {
+    it.Seek(EntryKey(group, next, Offset(0)).view());
+    if (!it.Valid()) continue;  // that one cannot be read either
+    end = EntryKey::Parse(it.key())->base_offset;
+    break;
+  }
+  return raft::DamagedEntry(ToStd(damage.message()), {begin, end});
 }
 
 }  // namespace
@@ -190,6 +205,7 @@ absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first
   absl::Status damage;
   size_t bytes = 0;
   LogIndex expected = first;
+  Offset damage_begin = limits.from;
   RangeIterator it(db_, storage::Entries(group, first, limits.last + 1), RangeIterator::Checksums::kSkip);
   for (; it.Valid(); it.Next()) {
     const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
@@ -201,6 +217,7 @@ absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first
     absl::StatusOr<StoredHeader> header = DecodeEntry(group, key, it.value());
     if (!header.ok()) {
       damage = header.status();
+      damage_begin = std::max(key.base_offset, limits.from);
       break;
     }
     expected = key.index + 1;
@@ -213,6 +230,9 @@ absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first
   }
   if (!entries.empty()) return entries;
   if (expected == first && damage.ok()) damage = it.status(EntryName(group, first));
+  if (absl::IsDataLoss(damage) && damage_begin >= Offset(0)) {
+    return WithLostOffsets(damage, group, expected, damage_begin, limits, it);
+  }
   if (!damage.ok()) return damage;
   if (expected == first) return absl::NotFoundError(EntryName(group, first));
   return entries;
@@ -249,7 +269,7 @@ absl::StatusOr<std::optional<Offset>> LogReader::TimeInInterval(GroupId group, c
   for (; it.Valid(); it.Next()) {
     const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
     absl::StatusOr<StoredHeader> header = DecodeEntry(group, key, it.value());
-    if (!header.ok()) return header.status();
+    if (!header.ok()) continue;  // of when it was is not known; who reads there is told that it is damaged
     const raft::EntryHeader& entry = header->entry;
     if (entry.record_count > 0 && entry.end_offset() > image.start.offset && entry.max_timestamp >= timestamp) {
       return std::max(entry.base_offset, image.start.offset);

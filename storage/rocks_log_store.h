@@ -81,8 +81,10 @@ class RocksLogStore : public raft::LogStore {
 
   // Whether Close() ended the previous use, or there was none.
   bool opened_clean() const;
-  // Whether the machine went down under the previous use: what was written but not synced may be gone.
+  // Whether the machine went down under a previous use: what was written but not synced may be gone. Stays true, over
+  // restarts, until ForgetOsCrash(): what follows from the crash has been written.
   bool os_crashed() const;
+  absl::Status ForgetOsCrash();
 
   StoreStats Stats() const;  // [any]
 

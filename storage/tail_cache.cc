@@ -17,6 +17,9 @@ constexpr size_t kEntryCost = sizeof(Entry) + 64;
 
 constexpr size_t kCopyBytesMax = 4096;
 
+// Names of entries that are gone, at most, besides as many as there are entries.
+constexpr size_t kCutOffMax = 1024;
+
 // Small payloads are usually slices of a large network buffer that they would keep alive.
 absl::Cord Tight(const absl::Cord& payload) {
   const size_t held = payload.EstimatedMemoryUsage();
@@ -52,8 +55,10 @@ void TailCache::Append(const std::shared_ptr<CachedTail>& tail, std::vector<Entr
       const size_t cost = entry.payload.EstimatedMemoryUsage() + kEntryCost;
       tail->items_.push_back({std::move(entry), cost});
       bytes_.fetch_add(cost, std::memory_order_relaxed);
+      entries_.fetch_add(1, std::memory_order_relaxed);
     }
   }
+  if (order_.size() > 2 * entries_.load(std::memory_order_relaxed) + kCutOffMax) ForgetCutOff();
   Evict();
 }
 
@@ -67,14 +72,26 @@ void TailCache::Evict() {
     auto& items = oldest.tail->items_;
     if (items.empty() || items.front().entry.header.index != oldest.index) continue;  // was cut off since
     bytes_.fetch_sub(items.front().cost, std::memory_order_relaxed);
+    entries_.fetch_sub(1, std::memory_order_relaxed);
     items.pop_front();
   }
+}
+
+// With mutex_ held. Without it the names of entries of removed logs would pile up until the budget is used for the first time.
+void TailCache::ForgetCutOff() {
+  std::erase_if(order_, [](const Appended& appended) {
+    std::lock_guard lock(appended.tail->mutex_);
+    const auto& items = appended.tail->items_;
+    return items.empty() || appended.index < items.front().entry.header.index ||
+           appended.index > items.back().entry.header.index;
+  });
 }
 
 void TailCache::TruncateSuffix(CachedTail& tail, LogIndex first_removed) {
   std::lock_guard lock(tail.mutex_);
   while (!tail.items_.empty() && tail.items_.back().entry.header.index >= first_removed) {
     bytes_.fetch_sub(tail.items_.back().cost, std::memory_order_relaxed);
+    entries_.fetch_sub(1, std::memory_order_relaxed);
     tail.items_.pop_back();
   }
 }

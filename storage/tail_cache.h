@@ -54,9 +54,11 @@ class TailCache {
   };
 
   void Evict();
+  void ForgetCutOff();
 
   const size_t bytes_max_;
   std::atomic<size_t> bytes_{0};
+  std::atomic<size_t> entries_{0};
   std::mutex mutex_;
   // In order of appending; guarded by mutex_. Entries that were cut off since are still named here.
   std::deque<Appended> order_;

@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <rocksdb/db.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,7 +17,6 @@
 #include <utility>
 #include <vector>
 
-#include "storage/keys.h"
 #include "tests/integration/broker_process.h"
 #include "tests/support/tcp_socket.h"
 #include "tests/support/temp_dir.h"
@@ -191,26 +189,11 @@ TEST(ExitCode, Is1ForADataDirectoryWithoutPermission) {
   std::filesystem::permissions(dir.Path(), std::filesystem::perms::owner_all);
 }
 
-// What a later release would have left behind.
-void MakeFormatNewer(const std::string& data_dir) {
-  rocksdb::Options options;
-  std::vector<std::string> names;
-  ASSERT_TRUE(rocksdb::DB::ListColumnFamilies(options, data_dir, &names).ok());
-  std::vector<rocksdb::ColumnFamilyDescriptor> families;
-  for (const std::string& name : names) families.emplace_back(name, rocksdb::ColumnFamilyOptions());
-  std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  rocksdb::DB* db = nullptr;
-  ASSERT_TRUE(rocksdb::DB::Open(options, data_dir, families, &handles, &db).ok());
-  EXPECT_TRUE(db->Put(rocksdb::WriteOptions(), storage::FormatVersionKey(), "999").ok());
-  for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
-  delete db;
-}
-
 TEST(ExitCode, Is1ForADataDirectoryOfANewerFormat) {
   BrokerProcess broker;
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   ASSERT_EQ(broker.Stop(), 0);
-  ASSERT_NO_FATAL_FAILURE(MakeFormatNewer(broker.data_dir()));
+  std::ofstream(broker.data_dir() + "/FORMAT") << "millrace store format 999\n";
   ExpectNoStart({"--data-dir", broker.data_dir(), "--listen", "127.0.0.1:0"}, "999");
 }
 

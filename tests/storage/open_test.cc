@@ -2,19 +2,22 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
 #include <rocksdb/db.h>
 
+#include "absl/strings/str_cat.h"
 #include "storage/file_system.h"
-#include "storage/keys.h"
 #include "tests/storage/faulty_file_system.h"
 #include "tests/storage/store_fixture.h"
 
@@ -28,6 +31,15 @@ class OpenTest : public StoreTest {
  protected:
   std::string MessageOf(const absl::Status& status) { return std::string(status.message()); }
   absl::Status OpenStatus() { return RocksLogStore::Open(options_).status(); }
+  // Names, sizes and times of what is in the directory.
+  std::map<std::string, std::string> Listing() {
+    std::map<std::string, std::string> files;
+    for (const auto& file : std::filesystem::directory_iterator(options_.directory)) {
+      files[file.path()] =
+          absl::StrCat(file.file_size(), " ", file.last_write_time().time_since_epoch() / std::chrono::nanoseconds(1));
+    }
+    return files;
+  }
 };
 
 TEST_F(OpenTest, StoreIsCleanOnlyAfterClose) {
@@ -52,6 +64,12 @@ TEST_F(OpenTest, ChangedBootWithoutCleanMarkIsACrashOfTheMachine) {
   Reopen();
   EXPECT_TRUE(store_->os_crashed());
   EXPECT_FALSE(store_->opened_clean());
+  Reopen();
+  EXPECT_TRUE(store_->os_crashed()) << "nobody has acted on it";
+  ASSERT_TRUE(store_->Close().ok());
+  Reopen();
+  EXPECT_TRUE(store_->os_crashed()) << "a clean end does not bring lost records back";
+  ASSERT_TRUE(store_->ForgetOsCrash().ok());
   Reopen();
   EXPECT_FALSE(store_->os_crashed());
 }
@@ -83,14 +101,10 @@ TEST_F(OpenTest, DirectoryInUseNamesTheOtherProcess) {
   int finish[2];
   ASSERT_EQ(pipe(ready), 0);
   ASSERT_EQ(pipe(finish), 0);
-  const std::string lock_file = options_.directory + "/LOCK";
   const pid_t child = fork();
   if (child == 0) {
-    const int fd = open(lock_file.c_str(), O_RDWR);
-    struct flock lock = {};
-    lock.l_type = F_WRLCK;
-    lock.l_whence = SEEK_SET;
-    char byte = fcntl(fd, F_SETLK, &lock) == 0 ? 'y' : 'n';
+    const int fd = open(options_.directory.c_str(), O_RDONLY | O_DIRECTORY);
+    char byte = flock(fd, LOCK_EX | LOCK_NB) == 0 ? 'y' : 'n';
     close(finish[1]);
     if (write(ready[1], &byte, 1) != 1 || read(finish[0], &byte, 1) != 0) _exit(1);
     _exit(0);
@@ -99,7 +113,9 @@ TEST_F(OpenTest, DirectoryInUseNamesTheOtherProcess) {
   char byte = 0;
   ASSERT_EQ(read(ready[0], &byte, 1), 1);
   ASSERT_EQ(byte, 'y');
+  const auto before = Listing();
   const absl::Status status = OpenStatus();
+  EXPECT_EQ(Listing(), before) << "files of the store that is in use were touched";
   close(finish[1]);
   int exit_status;
   waitpid(child, &exit_status, 0);
@@ -113,16 +129,35 @@ TEST_F(OpenTest, NewerFormatIsRefused) {
   ASSERT_TRUE(store_->Close().ok());
   round_.reset();
   store_.reset();
-  {
-    rocksdb::Options options;
-    rocksdb::DB* raw = nullptr;
-    ASSERT_TRUE(rocksdb::DB::Open(options, options_.directory, &raw).ok());
-    std::unique_ptr<rocksdb::DB> db(raw);
-    ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), FormatVersionKey(), "2").ok());
-  }
+  std::ofstream(options_.directory + "/FORMAT") << "millrace store format 2\n";
+  const auto before = Listing();
   const absl::Status status = OpenStatus();
   EXPECT_TRUE(absl::IsFailedPrecondition(status));
   EXPECT_THAT(MessageOf(status), HasSubstr("format 2, written by a newer release"));
+  EXPECT_EQ(Listing(), before);
+}
+
+TEST_F(OpenTest, SomebodyElsesDatabaseIsRefused) {
+  OpenStore();
+  ASSERT_TRUE(store_->Close().ok());
+  round_.reset();
+  store_.reset();
+  ASSERT_EQ(unlink((options_.directory + "/FORMAT").c_str()), 0);
+  const auto before = Listing();
+  EXPECT_TRUE(absl::IsFailedPrecondition(OpenStatus()));
+  EXPECT_THAT(MessageOf(OpenStatus()), HasSubstr("no store of a broker"));
+  EXPECT_EQ(Listing(), before);
+
+  std::ofstream(options_.directory + "/FORMAT") << "millrace sto";
+  EXPECT_TRUE(absl::IsDataLoss(OpenStatus()));
+}
+
+TEST_F(OpenTest, AStartThatDiedBeforeTheDatabaseWasMadeIsGoneOver) {
+  ASSERT_EQ(mkdir(options_.directory.c_str(), 0700), 0);
+  std::ofstream(options_.directory + "/FORMAT") << "millrace sto";
+  OpenStore();
+  ASSERT_TRUE(store_->Close().ok());
+  Reopen();
 }
 
 TEST_F(OpenTest, DirectoriesThatCannotBeUsedSayWhatToDo) {

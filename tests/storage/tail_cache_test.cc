@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <thread>
@@ -100,6 +101,19 @@ TEST(TailCache, WritersAtOnceStayWithinTheBudget) {
   }
   for (std::thread& writer : writers) writer.join();
   EXPECT_LE(cache.bytes(), size_t{20 << 10});
+}
+
+TEST(TailCache, RemovedLogsAreForgottenBeforeTheBudgetIsUsed) {
+  TailCache cache(1 << 30);
+  std::vector<std::weak_ptr<CachedTail>> logs;
+  for (int i = 0; i < 20'000; ++i) {
+    auto tail = std::make_shared<CachedTail>();
+    logs.push_back(tail);
+    Append(cache, tail, MakeEntries(1, 1, 10));
+    cache.TruncateSuffix(*tail, LogIndex(0));
+  }
+  const auto held = std::count_if(logs.begin(), logs.end(), [](const auto& log) { return !log.expired(); });
+  EXPECT_LT(held, 2'000);
 }
 
 TEST(TailCache, PayloadsAreSharedUnlessTheyAreSmallSlicesOfMuchMore) {

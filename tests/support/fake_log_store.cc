@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
+#include "raft/damage.h"
 
 namespace millrace {
 namespace {
@@ -251,8 +252,11 @@ absl::StatusOr<std::vector<Entry>> FakeLogStore::UpToDamage(GroupId group,
   for (size_t i = 0; i < entries->size(); ++i) {
     const LogIndex index = (*entries)[i].header.index;
     if (!damaged_.contains({group, index})) continue;
-    if (i == 0)
-      return absl::DataLossError(absl::StrCat("group ", group.value(), " entry ", index.value(), " is damaged"));
+    if (i == 0) {
+      const raft::EntryHeader& header = (*entries)[i].header;
+      const std::string text = absl::StrCat("group ", group.value(), " entry ", index.value(), " is damaged");
+      return raft::DamagedEntry(text, {header.base_offset, header.end_offset()});
+    }
     entries->resize(i);
   }
   return entries;

@@ -1,0 +1,136 @@
+#include "storage/store_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <optional>
+#include <sstream>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+
+namespace millrace::storage {
+namespace {
+
+constexpr char kFormatPrefix[] = "millrace store format ";
+// What RocksDB writes before it can serve. Its 7.8.3 aborts when the disk is full at that moment.
+constexpr uint64_t kFreeBytesMin = 16 << 20;
+
+absl::Status Prepare(const std::string& path, bool create_if_missing) {
+  if (path.empty()) return absl::InvalidArgumentError("no directory was named for the store");
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0) {
+    if (errno != ENOENT || !create_if_missing) {
+      return absl::NotFoundError(absl::StrCat("the store's directory ", path, " cannot be used: ", strerror(errno),
+                                              "; check the path, or make the directory"));
+    }
+    if (mkdir(path.c_str(), 0700) != 0) {
+      return absl::FailedPreconditionError(absl::StrCat("the store's directory ", path,
+                                                        " cannot be made: ", strerror(errno),
+                                                        "; make it, owned by the user that runs the broker"));
+    }
+    return absl::OkStatus();
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return absl::FailedPreconditionError(absl::StrCat(path, " is not a directory; choose another path for the store"));
+  }
+  if (access(path.c_str(), R_OK | W_OK | X_OK) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("the store's directory ", path, " cannot be written to: ",
+                                                      strerror(errno), "; give it to the user that runs the broker"));
+  }
+  return absl::OkStatus();
+}
+
+// Who holds the lock on the open directory `fd`, as the kernel lists it: "1: FLOCK ADVISORY WRITE pid major:minor:inode ...".
+std::optional<pid_t> LockHolder(int fd) {
+  struct stat info;
+  if (fstat(fd, &info) != 0) return std::nullopt;
+  const std::string inode = absl::StrCat(":", info.st_ino);
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    std::string number, kind, mode, access, file;
+    pid_t pid = 0;
+    if (words >> number >> kind >> mode >> access >> pid >> file && kind == "FLOCK" && file.ends_with(inode))
+      return pid;
+  }
+  return std::nullopt;
+}
+
+absl::Status InUse(const std::string& path, int fd) {
+  const std::optional<pid_t> holder = LockHolder(fd);
+  if (holder == getpid()) {
+    return absl::FailedPreconditionError(absl::StrCat("the store in ", path, " is already open in this process"));
+  }
+  return absl::FailedPreconditionError(absl::StrCat("the store in ", path, " is in use by ",
+                                                    holder ? absl::StrCat("process ", *holder) : "another process",
+                                                    "; stop that broker, or choose another data directory"));
+}
+
+absl::Status CheckFreeSpace(const std::string& path) {
+  struct statvfs fs;
+  if (statvfs(path.c_str(), &fs) != 0) return absl::OkStatus();
+  const uint64_t free_bytes = uint64_t{fs.f_bavail} * fs.f_frsize;
+  if (free_bytes >= kFreeBytesMin) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("the disk of the store in ", path, " is full: ", free_bytes,
+                                                    " bytes are free, opening it takes ", kFreeBytesMin,
+                                                    "; make room on it and start again. Nothing was changed"));
+}
+
+absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
+  const std::string name = path + "/FORMAT";
+  const bool holds_store = access((path + "/CURRENT").c_str(), F_OK) == 0;
+  std::string text;
+  const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, name, &text);
+  if (!holds_store) {  // new, or the process died while it was made
+    rocksdb::IOStatus written =
+        rocksdb::WriteStringToFile(&files, absl::StrCat(kFormatPrefix, StoreDirectory::kFormat, "\n"), name, true);
+    if (written.ok()) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat("cannot write ", name, ": ", written.ToString()));
+  }
+  if (read.IsPathNotFound() || read.IsNotFound()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " holds a RocksDB database that is no store of a broker (it has no FORMAT); choose another directory"));
+  }
+  absl::string_view number = text;
+  int format = 0;
+  if (!read.ok() || !absl::ConsumePrefix(&number, kFormatPrefix) || !absl::SimpleAtoi(number, &format)) {
+    return absl::DataLossError(absl::StrCat(name, " cannot be understood",
+                                            read.ok() ? "" : absl::StrCat(" (", read.ToString(), ")"),
+                                            "; restore the directory from a backup. Nothing was changed"));
+  }
+  if (format <= StoreDirectory::kFormat) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the store in ", path, " has format ", format, ", written by a newer release; this one knows formats up to ",
+      StoreDirectory::kFormat, ": start the newer release on it. Nothing was changed"));
+}
+
+}  // namespace
+
+absl::StatusOr<StoreDirectory> StoreDirectory::Claim(const std::string& path, rocksdb::FileSystem& files,
+                                                     bool create_if_missing) {
+  if (absl::Status status = Prepare(path, create_if_missing); !status.ok()) return status;
+  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the store's directory ", path, " cannot be opened: ", strerror(errno)));
+  }
+  StoreDirectory directory(fd);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return InUse(path, fd);
+  if (absl::Status status = CheckFreeSpace(path); !status.ok()) return status;
+  if (absl::Status status = CheckFormat(path, files); !status.ok()) return status;
+  return directory;
+}
+
+StoreDirectory::~StoreDirectory() {
+  if (fd_ >= 0) close(fd_);
+}
+
+}  // namespace millrace::storage

@@ -1,0 +1,46 @@
+// A store's directory before RocksDB sees it: made if it may be, held by one process, of a format that this release knows.
+// A directory that is refused is left as it is.
+//
+//     absl::StatusOr<StoreDirectory> directory = StoreDirectory::Claim(path, files, /*create_if_missing=*/true);
+//     ...                                     // ours until `directory` is destroyed
+//
+// Held by flock() on the directory itself: unlike RocksDB's own lock it is taken before anything is read or written, and it
+// holds against a second store of the same process. The format stands in the file FORMAT, apart from RocksDB, which would
+// have to replay its log to be asked: "millrace store format 1\n".
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include <rocksdb/file_system.h>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace millrace::storage {
+
+class StoreDirectory {
+ public:
+  // Raised when an older release could not read what this one writes.
+  static constexpr int kFormat = 1;
+
+  // kNotFound: missing, and not to be made. kFailedPrecondition: in use, not to be written to, of a newer format, no store of
+  // ours, or on a full disk. kDataLoss: FORMAT is damaged. The text says what to do.
+  static absl::StatusOr<StoreDirectory> Claim(const std::string& path, rocksdb::FileSystem& files,
+                                              bool create_if_missing);
+
+  StoreDirectory() = default;
+  StoreDirectory(StoreDirectory&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  StoreDirectory& operator=(StoreDirectory&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~StoreDirectory();
+
+ private:
+  explicit StoreDirectory(int fd) : fd_(fd) {}
+
+  int fd_ = -1;
+};
+
+}  // namespace millrace::storage
