@@ -83,6 +83,10 @@ PartitionSender::Verdict PartitionSender::OnAnswer(ProducerBatch* batch, const E
   }
   last_error_ = FromFrame(error);
   if (error.may_have_happened) batch->maybe_stored = true;
+  if (code == ErrorCode::kUnknownProducerId && batch->maybe_stored) {
+    last_error_.may_have_happened = true;
+    return Verdict::kFailed;
+  }
   const bool sequence_broken =
       options_.idempotent && (code == ErrorCode::kOutOfOrderSequenceNumber || code == ErrorCode::kUnknownProducerId);
   if (sequence_broken) {

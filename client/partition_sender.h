@@ -5,9 +5,11 @@
 //   * Batches are stamped with (producer id, epoch, sequence) when they are first sent, and sent in that order.
 //   * After a failure that a retry mends, nothing new is sent until every batch in flight is answered; then all unacked ones go
 //     again, in order, as they were. The broker recognises those that it has.
-//   * OUT_OF_ORDER_SEQUENCE_NUMBER (or UNKNOWN_PRODUCER_ID) for the oldest unacked batch means that the broker has neither it
-//     nor any later one, and that its predecessor is missing (given up on, or forgotten). All unacked batches then get a new
-//     producer id and sequences from 0, which cannot double anything.
+//   * OUT_OF_ORDER_SEQUENCE_NUMBER for the oldest unacked batch means that the broker has neither it nor any later one, and
+//     that its predecessor is missing (given up on). All unacked batches then get a new producer id and sequences from 0,
+//     which cannot double anything.
+//   * UNKNOWN_PRODUCER_ID means that the broker has forgotten the producer, and with it whether a batch was stored that was
+//     sent before without an answer: such a batch fails with an unknown outcome. The others get a new id, as above.
 //
 //     sender.Start(std::move(batch), identity);   // in flight
 //     switch (sender.OnAnswer(batch, ack.error)) ...

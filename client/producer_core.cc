@@ -172,7 +172,7 @@ void ProducerCore::OnAck(ProducerBatch* batch, const ProduceAckFrame& ack) {
                             .durability = static_cast<DurabilityReached>(ack.durability)});
       break;
     case PartitionSender::Verdict::kFailed:
-      Finish(sender, batch, ToStatus(FromFrame(ack.error)));
+      Finish(sender, batch, ToStatus(sender->last_error()));
       break;
     case PartitionSender::Verdict::kRetry:
       metadata_.TakeHint(batch->partition->topic->name, batch->partition->partition, ack.error);

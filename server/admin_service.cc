@@ -79,6 +79,8 @@ struct Description {
 void DescribePartition(Partition& partition, v1::PartitionDescription* out, ErrorFrame* error) {
   if (absl::Status status = partition.Open(); !status.ok()) {
     *error = ErrorFromStatus(status);
+    error->topic = partition.name().topic;
+    error->partition = partition.name().partition;
     return;
   }
   out->set_leader_epoch(static_cast<int32_t>(partition.leader_epoch().value()));

@@ -38,6 +38,7 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
       store_(store),
       clock_(clock),
       pool_(pool),
+      disk_floor_(clock, options_.disk_space, options_.disk_free_floor),
       shards_(MakeShards(options_, store, clock, metrics, executors, on_fatal)),
       directory_(std::make_shared<const Directory>()),
       controller_(options_.broker_id, options_.topic_defaults, store, shards_.front()->writer, clock, random,
@@ -65,6 +66,23 @@ absl::Status Broker::RemoveOrphans() {
     if (absl::Status status = store_.Remove(group); !status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+void Broker::SavePartitions(std::function<void()> done) {
+  auto waiting = std::make_shared<std::atomic<size_t>>(shards_.size());
+  for (auto& shard : shards_) {
+    shard->executor.Post([this, &shard = *shard, waiting, done] {
+      const auto directory = directory_.load();
+      for (const auto& [name, entry] : *directory) {
+        for (const auto& partition : entry->partitions) {
+          if (&partition->executor() == &shard.executor) partition->SaveProducers();
+        }
+      }
+      shard.writer.OnWritten([waiting, done] {
+        if (--*waiting == 0) done();
+      });
+    });
+  }
 }
 
 std::shared_ptr<Partition> Broker::FindPartition(const std::string& topic, int32_t partition, uint64_t topic_id,
@@ -131,9 +149,14 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
   for (size_t p = entry->partitions.size(); p < info->partitions.size(); ++p) {
     const raft::GroupId group = info->partitions[p].group;
     Shard& shard = *shards_[static_cast<size_t>(group.value()) % shards_.size()];
-    entry->partitions.push_back(
-        std::make_shared<Partition>(PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group, epoch,
-                                    info->config, store_, shard.writer, shard.executor, clock_));
+    const Partition::Host host{.store = store_,
+                               .writer = shard.writer,
+                               .executor = shard.executor,
+                               .clock = clock_,
+                               .disk_floor = disk_floor_,
+                               .producer_ids_end = controller_.producer_ids_end()};
+    entry->partitions.push_back(std::make_shared<Partition>(
+        PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group, epoch, info->config, host));
   }
   return entry;
 }

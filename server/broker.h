@@ -39,11 +39,6 @@ struct Shard {
   FlowBudget fetch_budget;    // read and not yet written to a client
 };
 
-struct DiskSpace {
-  int64_t free_bytes = 0;
-  int64_t total_bytes = 0;
-};
-
 class Broker {
  public:
   struct Options {
@@ -54,6 +49,7 @@ class Broker {
     int64_t memory_limit = 512 << 20;
     UnixMillis start_time = 0;
     std::function<DiskSpace()> disk_space = [] { return DiskSpace{}; };  // of the data directory
+    int64_t disk_free_floor = 0;
   };
 
   // `executors`: at least one; all must outlive the broker. `on_fatal` stops the process.
@@ -61,8 +57,11 @@ class Broker {
          const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal);
   ~Broker();
 
-  // Reads the metadata; on the first executor, before any call. See Controller::Load.
+  // Reads the metadata; on the first executor, before any call. The caller then syncs the store. See Controller::Load.
   absl::Status Load(bool raise_epoch);
+
+  // Saves what the next start would have to read again, and calls `done` once that is written. Serving may go on. Any thread.
+  void SavePartitions(std::function<void()> done);
 
   // nullptr with an error when there is no such partition. topic_id 0: any. Any thread.
   std::shared_ptr<Partition> FindPartition(const std::string& topic, int32_t partition, uint64_t topic_id,
@@ -100,6 +99,7 @@ class Broker {
   raft::LogStore& store_;
   Clock& clock_;
   WorkPool& pool_;
+  DiskFloor disk_floor_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::atomic<std::shared_ptr<const MetadataImage>> image_;
   std::atomic<std::shared_ptr<const Directory>> directory_;

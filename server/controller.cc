@@ -18,6 +18,8 @@ using v1::Error;
 constexpr int64_t kProducerIdBlock = 1000;
 constexpr size_t kReplayBytes = 1 << 20;
 constexpr size_t kTopicNameMax = 249;
+// The metadata log has one writer and no elections yet; the epoch of partitions is a record in it.
+constexpr raft::Term kMetadataTerm{1};
 
 std::string HexId(uint64_t high, uint64_t low) {
   return absl::StrCat(absl::Hex(high, absl::kZeroPad16), absl::Hex(low, absl::kZeroPad16));
@@ -75,9 +77,7 @@ absl::Status Controller::Load(bool raise_epoch) {
     state = store_.Open(kMetadataGroup);
   }
   if (!state.ok()) return state.status();
-  last_index_ = state->last_index;
-  log_end_ = state->log_end;
-  last_append_time_ = state->last_append_time;
+  tail_ = LogTail(*state);
 
   auto image = std::make_shared<MetadataImage>(defaults_);
   for (raft::LogIndex next = state->first_index; next <= state->last_index;) {
@@ -117,15 +117,10 @@ absl::Status Controller::Load(bool raise_epoch) {
 }
 
 void Controller::StageRecords(const std::string& serialized) {
-  raft::Entry entry;
-  entry.header.term = raft::Term(1);
-  entry.header.index = ++last_index_;
-  entry.header.base_offset = log_end_;
+  raft::Entry entry = tail_.Next(raft::EntryType::kRecords, kMetadataTerm, clock_.Wall());
   entry.header.record_count = 1;
-  entry.header.append_time = last_append_time_ = std::max<int64_t>(clock_.Wall(), last_append_time_);
-  entry.header.max_timestamp = entry.header.append_time;
   entry.payload = absl::Cord(serialized);
-  log_end_ = entry.header.end_offset();
+  tail_.Advance(entry.header);
   writer_.round().Append(kMetadataGroup, std::move(entry));
 }
 

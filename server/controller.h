@@ -9,6 +9,7 @@
 // Lives on one executor.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <map>
@@ -19,6 +20,7 @@
 #include "proto/wire/frames.h"
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
+#include "server/log_tail.h"
 #include "server/log_writer.h"
 #include "server/metadata_image.h"
 
@@ -49,6 +51,7 @@ class Controller {
              Random& random, ImageListener listener);
 
   // Reads the log and makes it if there is none. Blocks; before serving. `raise_epoch`: unsynced records may have been lost.
+  // What it writes (the new epoch, a new cluster's id) has to be synced by the caller before anything rests on it.
   absl::Status Load(bool raise_epoch);
 
   void CreateTopic(NewTopic topic, CreateDone done);
@@ -58,6 +61,8 @@ class Controller {
   void NewProducerId(ProducerIdDone done);
 
   const std::shared_ptr<const MetadataImage>& image() const { return image_; }
+  // Producer ids from here on were never given out. Any thread.
+  const std::atomic<int64_t>& producer_ids_end() const { return next_producer_id_; }
 
   static constexpr int32_t kPartitionsMax = 100'000;  // of a topic
 
@@ -81,12 +86,10 @@ class Controller {
   Random& random_;
   ImageListener listener_;
   std::shared_ptr<const MetadataImage> image_;
-  raft::LogIndex last_index_;
-  raft::Offset log_end_;
-  int64_t last_append_time_ = 0;
+  LogTail tail_;
   std::deque<Operation> queue_;
   bool busy_ = false;
-  int64_t next_producer_id_ = 0;  // of the block in use: [next_producer_id_, image_->producer_ids_end())
+  std::atomic<int64_t> next_producer_id_ = 0;  // of the block in use: [next_producer_id_, image_->producer_ids_end())
   TopicConfig defaults_;
 };
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "server/errors.h"
+#include "server/log.h"
 
 namespace millrace::server {
 namespace {
@@ -15,68 +16,83 @@ using raft::EntryType;
 using raft::Offset;
 using v1::Error;
 
-// How many appends may have to be read again at a start to bring the producer table up to date.
-constexpr int kAppendsBetweenSaves = 256;
+// How much may have to be read again at the first use after a start to bring the producer table up to date.
+constexpr int64_t kUnsavedEntriesMax = 256;
+constexpr int64_t kUnsavedBytesMax = 8 << 20;
 // The saved table covers entries up to this index.
 constexpr std::string_view kProducersUpToKey = "producers-up-to";
 constexpr size_t kReplayBytes = 4 << 20;
 
+Durability DurabilityOf(FlushPolicy flush, Acks acks) {
+  if (flush == FlushPolicy::kCommit) return acks == Acks::kLeader ? Durability::kLeaderDisk : Durability::kQuorumDisk;
+  return acks == Acks::kLeader ? Durability::kLeaderMemory : Durability::kQuorumMemory;
+}
+
 }  // namespace
 
 Partition::Partition(PartitionName name, raft::GroupId group, raft::Term leader_epoch,
-                     std::shared_ptr<const TopicConfig> config, raft::LogStore& store, LogWriter& writer,
-                     Executor& executor, const Clock& clock)
-    : name_(std::move(name)),
-      group_(group),
-      leader_epoch_(leader_epoch),
-      store_(store),
-      writer_(writer),
-      executor_(executor),
-      clock_(clock),
-      config_(std::move(config)) {}
+                     std::shared_ptr<const TopicConfig> config, const Host& host)
+    : name_(std::move(name)), group_(group), leader_epoch_(leader_epoch), host_(host), config_(std::move(config)) {}
 
 absl::Status Partition::Open() {
-  if (open_) return absl::OkStatus();
-  absl::StatusOr<raft::LogState> state = store_.Open(group_);
+  if (open_ && !closed_) return absl::OkStatus();
+  if (closed_) return absl::NotFoundError("the topic was deleted");
+  absl::StatusOr<raft::LogState> state = host_.store.Open(group_);
   if (!state.ok()) return state.status();
-  store_.SetLimits(group_, {config_->segment_bytes, config_->SegmentMillis()});
+  const std::shared_ptr<const TopicConfig> config = config_.load();
+  host_.store.SetLimits(group_, {config->segment_bytes, config->SegmentMillis()});
   if (absl::Status status = RebuildProducers(*state); !status.ok()) return status;
-  last_index_ = state->last_index;
+  tail_ = LogTail(*state);
   log_start_ = state->log_start;
-  log_end_ = state->log_end;
-  high_watermark_ = log_end_;  // with one replica, what recovery found is committed
-  last_append_time_ = state->last_append_time;
+  high_watermark_ = tail_.end();  // with one replica, what recovery found is committed
   open_ = true;
   return absl::OkStatus();
 }
 
 absl::Status Partition::RebuildProducers(const raft::LogState& state) {
-  auto values = store_.Values(group_);
+  auto values = host_.store.Values(group_);
   if (!values.ok()) return values.status();
   raft::LogIndex next = state.first_index;
   for (const auto& [key, value] : *values) {
     int64_t up_to = 0;
     if (key == kProducersUpToKey && absl::SimpleAtoi(value, &up_to)) {
       next = std::max(next, raft::LogIndex(up_to + 1));
-    } else {
-      producers_.Load(key, value);
+    } else if (ProducerTable::IsKey(key)) {
+      if (absl::Status status = producers_.Load(key, value); !status.ok()) return status;
     }
   }
   while (next <= state.last_index) {
-    absl::StatusOr<std::vector<Entry>> entries = store_.ReadEntries(group_, next, state.last_index, kReplayBytes);
+    absl::StatusOr<std::vector<Entry>> entries = host_.store.ReadEntries(group_, next, state.last_index, kReplayBytes);
+    if (absl::IsDataLoss(entries.status())) {  // of the entry `next` alone
+      MILLRACE_LOG(kError, "a stored batch is damaged; readers are told, everything else goes on",
+                   {"topic", name_.topic}, {"partition", name_.partition}, {"entry", next.value()},
+                   {"status", entries.status().ToString()});
+      ++next;
+      continue;
+    }
     if (!entries.ok()) return entries.status();
     if (entries->empty()) break;
-    for (const Entry& entry : *entries) {
-      next = entry.header.index + 1;
-      if (entry.header.type != EntryType::kRecords) continue;
-      absl::StatusOr<BatchView> batch = ParseBatch(entry.payload);
-      if (!batch.ok()) continue;  // damaged: its readers are told; its producer cannot be known
-      if (batch->header.producer_id != 0) {
-        producers_.Update(batch->header, entry.header.base_offset, entry.header.append_time);
-      }
-    }
+    ReplayProducers(*entries);
+    next = entries->back().header.index + 1;
   }
   return absl::OkStatus();
+}
+
+void Partition::ReplayProducers(const std::vector<Entry>& entries) {
+  for (const Entry& entry : entries) {
+    if (entry.header.type != EntryType::kRecords) continue;
+    CountUnsaved(entry);
+    absl::StatusOr<BatchView> batch = ParseBatch(entry.payload);
+    if (!batch.ok()) continue;  // damaged: its readers are told; its producer cannot be known
+    if (batch->header.producer_id != 0) {
+      producers_.Update(batch->header, entry.header.base_offset, entry.header.append_time);
+    }
+  }
+}
+
+void Partition::CountUnsaved(const Entry& entry) {
+  ++unsaved_entries_;
+  unsaved_bytes_ += static_cast<int64_t>(entry.payload.size());
 }
 
 void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
@@ -85,44 +101,57 @@ void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
   outcome.crc_computed = batch.crc_computed;
   if (closed_) {
     outcome.error = GoneError();
-    return Complete(std::move(outcome), acks, done);
+    return Complete(std::move(outcome), done);
   }
   if (absl::Status status = Open(); !status.ok()) {
-    outcome.error = ErrorFromStatus(status);
-    return Complete(std::move(outcome), acks, done);
+    // Damage in the store is no fault of this batch's.
+    outcome.error = MakeError(Error::KAFKA_STORAGE_ERROR, ToStdString(status.message()));
+    return Complete(std::move(outcome), done);
   }
+  const std::shared_ptr<const TopicConfig> config = config_.load();
+  outcome.durability = DurabilityOf(config->flush, acks);
   const BatchHeader& header = batch.header;
-  if (header.producer_id != 0 && !CheckProducer(header, &outcome, &outcome.duplicate)) {
-    return Complete(std::move(outcome), acks, done);
-  }
+  if (Refuses(header, &outcome)) return Complete(std::move(outcome), done);
   if (outcome.duplicate) {
     // The original may not be durable yet; whatever is staged after it is durable after it.
-    WhenCommitted(
-        [self = shared_from_this(), outcome, acks, done = std::move(done)] { self->Complete(outcome, acks, done); });
+    WhenCommitted(config->flush,
+                  [self = shared_from_this(), outcome, done = std::move(done)] { self->Complete(outcome, done); });
     return;
   }
 
   Entry entry = NextEntry(EntryType::kRecords);
   entry.header.record_count = header.record_count;
-  entry.header.max_timestamp = config_->timestamp_type == TimestampType::kLogAppendTime
-                                   ? entry.header.append_time
-                                   : header.EffectiveMaxTimestamp();
+  entry.header.max_timestamp = config->timestamp_type == TimestampType::kLogAppendTime ? entry.header.append_time
+                                                                                       : header.EffectiveMaxTimestamp();
   entry.header.payload_crc = batch.crc;
   entry.payload = std::move(batch.bytes);
   outcome.base_offset = entry.header.base_offset;
   outcome.append_time = entry.header.append_time;
   const Offset end = entry.header.end_offset();
   if (header.producer_id != 0) producers_.Update(header, outcome.base_offset, outcome.append_time);
+  CountUnsaved(entry);
   Stage(std::move(entry));
-  if (++appends_since_save_ >= kAppendsBetweenSaves) SaveProducers();
-  WhenCommitted([self = shared_from_this(), outcome, end, acks, done = std::move(done)]() mutable {
+  if (unsaved_entries_ >= kUnsavedEntriesMax || unsaved_bytes_ >= kUnsavedBytesMax) SaveProducers();
+  WhenCommitted(config->flush, [self = shared_from_this(), outcome, end, done = std::move(done)]() mutable {
     self->Advance(end);
     if (self->closed_) {
       outcome.error = self->GoneError();
       outcome.error.may_have_happened = true;
     }
-    self->Complete(std::move(outcome), acks, done);
+    self->Complete(std::move(outcome), done);
   });
+}
+
+// True: outcome->error says why. Repeats of what is stored are not refused.
+bool Partition::Refuses(const BatchHeader& header, AppendOutcome* outcome) const {
+  if (header.producer_id != 0 && !CheckProducer(header, outcome, &outcome->duplicate)) return true;
+  if (outcome->duplicate || !host_.disk_floor.reached()) return false;
+  outcome->error = MakeError(
+      Error::KAFKA_STORAGE_ERROR,
+      absl::StrCat("the broker's disk has ", host_.disk_floor.free_bytes(), " bytes free, less than disk.free.floor (",
+                   host_.disk_floor.floor_bytes(),
+                   "): nothing was appended; make room (topic trim, topic delete, other files), retries then succeed"));
+  return true;
 }
 
 // False: refused, outcome->error says why.
@@ -135,6 +164,11 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome,
   };
   switch (verdict.kind) {
     case Verdict::kAppend:
+      // An id that a producer made up would later be given to another one, whose records would then pass for repeats.
+      if (verdict.first && header.producer_id >= host_.producer_ids_end) {
+        return refuse(Error::UNKNOWN_PRODUCER_ID, absl::StrCat("producer id ", header.producer_id,
+                                                               " was never given out; get one with InitProducer"));
+      }
       return true;
     case Verdict::kDuplicate:
       outcome->base_offset = verdict.base_offset;
@@ -165,27 +199,18 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome,
   return false;
 }
 
-Entry Partition::NextEntry(EntryType type) {
-  Entry entry;
-  entry.header.type = type;
-  entry.header.term = leader_epoch_;
-  entry.header.index = last_index_ + 1;
-  entry.header.base_offset = log_end_;
-  entry.header.append_time = std::max<int64_t>(clock_.Wall(), last_append_time_);  // never back: ARCHITECTURE D17
-  entry.header.max_timestamp = entry.header.append_time;
-  return entry;
-}
+Entry Partition::NextEntry(EntryType type) const { return tail_.Next(type, leader_epoch_, host_.clock.Wall()); }
 
 void Partition::Stage(Entry entry) {
-  last_index_ = entry.header.index;
-  log_end_ = entry.header.end_offset();
-  last_append_time_ = entry.header.append_time;
-  writer_.round().Append(group_, std::move(entry));
+  tail_.Advance(entry.header);
+  host_.writer.round().Append(group_, std::move(entry));
 }
 
 void Partition::SaveProducers() {
-  appends_since_save_ = 0;
-  raft::Round& round = writer_.round();
+  if (closed_ || unsaved_entries_ == 0) return;
+  unsaved_entries_ = 0;
+  unsaved_bytes_ = 0;
+  raft::Round& round = host_.writer.round();
   for (const auto& [key, value] : producers_.TakeChanges()) {
     if (value.empty()) {
       round.DeleteValue(group_, key);
@@ -193,21 +218,21 @@ void Partition::SaveProducers() {
       round.PutValue(group_, key, value);
     }
   }
-  round.PutValue(group_, kProducersUpToKey, std::to_string(last_index_.value()));
+  round.PutValue(group_, kProducersUpToKey, std::to_string(tail_.last_index().value()));
 }
 
-void Partition::WhenCommitted(std::function<void()> then) {
-  if (config_->flush == FlushPolicy::kCommit) {
-    writer_.OnDurable(std::move(then));
+void Partition::WhenCommitted(FlushPolicy flush, std::function<void()> then) {
+  if (flush == FlushPolicy::kCommit) {
+    host_.writer.OnDurable(std::move(then));
   } else {
-    writer_.OnWritten(std::move(then));
+    host_.writer.OnWritten(std::move(then));
   }
 }
 
 void Partition::Advance(Offset committed) {
   if (committed <= high_watermark_) return;
   high_watermark_ = committed;
-  MILLRACE_CHECK(high_watermark_ <= log_end_) << name_.topic << '/' << name_.partition;
+  MILLRACE_CHECK(high_watermark_ <= tail_.end()) << name_.topic << '/' << name_.partition;
   NotifyWaiters();
 }
 
@@ -217,15 +242,12 @@ void Partition::NotifyWaiters() {
   for (auto& waiter : waiters) waiter->OnPartitionAdvanced();
 }
 
-void Partition::Complete(AppendOutcome outcome, Acks acks, const AppendDone& done) const {
+void Partition::Complete(AppendOutcome outcome, const AppendDone& done) const {
   if (done == nullptr) return;
   if (!outcome.error.ok()) {
     outcome.error.topic = name_.topic;
     outcome.error.partition = name_.partition;
-  } else if (config_->flush == FlushPolicy::kCommit) {
-    outcome.durability = acks == Acks::kLeader ? Durability::kLeaderDisk : Durability::kQuorumDisk;
-  } else {
-    outcome.durability = acks == Acks::kLeader ? Durability::kLeaderMemory : Durability::kQuorumMemory;
+    outcome.durability = Durability::kUnspecified;
   }
   outcome.log_start = log_start_;
   outcome.high_watermark = high_watermark_;
@@ -243,21 +265,24 @@ void Partition::Trim(Offset before, TrimDone done) {
     error.high_watermark = high_watermark_.value();
     return done(error, log_start_);
   }
-  if (before <= log_start_) return done({}, log_start_);
+  if (before <= log_start_) {  // the trim that moved it may not be durable yet
+    return host_.writer.OnDurable([self = shared_from_this(), done = std::move(done)] { done({}, self->log_start_); });
+  }
+  SaveProducers();  // what goes away is not there any more to rebuild the table from
   // The new start travels in the log, so that replicas follow the leader's decision and not their own clocks.
   Entry entry = NextEntry(EntryType::kLogStart);
   entry.payload = absl::Cord(std::to_string(before.value()));
   Stage(std::move(entry));
-  writer_.round().SetLogStart(group_, before);
+  host_.writer.round().SetLogStart(group_, before);
   log_start_ = before;
-  writer_.OnDurable([self = shared_from_this(), before, done = std::move(done)] {
+  host_.writer.OnDurable([self = shared_from_this(), before, done = std::move(done)] {
     self->NotifyWaiters();
     done({}, before);
   });
 }
 
 bool Partition::ReadCached(Offset from, size_t bytes_max, std::vector<Entry>* entries) {
-  return store_.ReadCached(group_, from, high_watermark_, bytes_max, entries);
+  return host_.store.ReadCached(group_, from, high_watermark_, bytes_max, entries);
 }
 
 void Partition::AddWaiter(std::shared_ptr<Waiter> waiter) { waiters_.push_back(std::move(waiter)); }
@@ -267,8 +292,8 @@ void Partition::RemoveWaiter(const Waiter* waiter) {
 }
 
 void Partition::SetConfig(std::shared_ptr<const TopicConfig> config) {
-  config_ = std::move(config);
-  if (open_) store_.SetLimits(group_, {config_->segment_bytes, config_->SegmentMillis()});
+  config_.store(config);
+  if (open_ && !closed_) host_.store.SetLimits(group_, {config->segment_bytes, config->SegmentMillis()});
 }
 
 void Partition::Close() {
@@ -276,7 +301,7 @@ void Partition::Close() {
   NotifyWaiters();
 }
 
-int64_t Partition::bytes() const { return open_ ? store_.State(group_).bytes : 0; }
+int64_t Partition::bytes() const { return open_ && !closed_ ? host_.store.State(group_).bytes : 0; }
 
 ErrorFrame Partition::GoneError() const {
   return MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, name_.topic, name_.partition, "the topic was deleted");

@@ -10,6 +10,7 @@
 // asks; it never moves back. Offsets are dense.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -19,8 +20,10 @@
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
 #include "server/batch_validation.h"
+#include "server/disk_floor.h"
+#include "server/log_tail.h"
 #include "server/log_writer.h"
-#include "server/producer_state.h"
+#include "server/producer_table.h"
 #include "server/topic_config.h"
 
 namespace millrace::server {
@@ -57,8 +60,18 @@ class Partition : public std::enable_shared_from_this<Partition> {
     virtual ~Waiter() = default;
   };
 
+  // What it lives on; all of it outlives the partition.
+  struct Host {
+    raft::LogStore& store;
+    LogWriter& writer;
+    Executor& executor;
+    const Clock& clock;
+    DiskFloor& disk_floor;
+    const std::atomic<int64_t>& producer_ids_end;  // ids from here on were not given out
+  };
+
   Partition(PartitionName name, raft::GroupId group, raft::Term leader_epoch, std::shared_ptr<const TopicConfig> config,
-            raft::LogStore& store, LogWriter& writer, Executor& executor, const Clock& clock);
+            const Host& host);
 
   // Brings the log into memory; done by the first use. Cheap afterwards.
   absl::Status Open();
@@ -68,6 +81,9 @@ class Partition : public std::enable_shared_from_this<Partition> {
 
   // Moves the log start forward; `done` when that is durable. An offset below the log start changes nothing.
   void Trim(raft::Offset before, TrimDone done);
+
+  // Saves what the next Open() would have to read the log for. Not durable by itself.
+  void SaveProducers();
 
   // Entries from `from` up to the high watermark, from memory. False: read them with store().Read(). See LogStore.
   bool ReadCached(raft::Offset from, size_t bytes_max, std::vector<raft::Entry>* entries);
@@ -83,46 +99,45 @@ class Partition : public std::enable_shared_from_this<Partition> {
 
   const PartitionName& name() const { return name_; }
   raft::GroupId group() const { return group_; }
-  raft::LogStore& store() { return store_; }
-  Executor& executor() { return executor_; }
-  const std::shared_ptr<const TopicConfig>& config() const { return config_; }
+  raft::LogStore& store() { return host_.store; }
+  Executor& executor() { return host_.executor; }
+  std::shared_ptr<const TopicConfig> config() const { return config_.load(); }  // any thread
   raft::Term leader_epoch() const { return leader_epoch_; }
   raft::Offset log_start() const { return log_start_; }
   raft::Offset high_watermark() const { return high_watermark_; }
-  raft::Offset log_end() const { return log_end_; }
+  raft::Offset log_end() const { return tail_.end(); }
   int64_t bytes() const;
 
  private:
   absl::Status RebuildProducers(const raft::LogState& state);
+  void ReplayProducers(const std::vector<raft::Entry>& entries);
+  void CountUnsaved(const raft::Entry& entry);
+  bool Refuses(const BatchHeader& header, AppendOutcome* outcome) const;
   bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome, bool* duplicate) const;
-  raft::Entry NextEntry(raft::EntryType type);
+  raft::Entry NextEntry(raft::EntryType type) const;
   void Stage(raft::Entry entry);
-  void SaveProducers();
-  void WhenCommitted(std::function<void()> then);
+  void WhenCommitted(FlushPolicy flush, std::function<void()> then);
   void Advance(raft::Offset committed);
   void NotifyWaiters();
-  void Complete(AppendOutcome outcome, Acks acks, const AppendDone& done) const;
+  void Complete(AppendOutcome outcome, const AppendDone& done) const;
   ErrorFrame GoneError() const;
 
   // Set at construction.
   const PartitionName name_;
   const raft::GroupId group_;
   const raft::Term leader_epoch_;
-  raft::LogStore& store_;
-  LogWriter& writer_;
-  Executor& executor_;
-  const Clock& clock_;
+  const Host host_;
 
-  std::shared_ptr<const TopicConfig> config_;
+  std::atomic<std::shared_ptr<const TopicConfig>> config_;
   bool open_ = false;
   bool closed_ = false;
-  raft::LogIndex last_index_;
+  LogTail tail_;  // staged entries included
   raft::Offset log_start_;
-  raft::Offset high_watermark_;  // log_start_ <= high_watermark_ <= log_end_
-  raft::Offset log_end_;         // staged entries included
-  int64_t last_append_time_ = 0;
+  raft::Offset high_watermark_;  // log_start_ <= high_watermark_ <= log_end()
   ProducerTable producers_;
-  int appends_since_save_ = 0;
+  // Entries with records, and their bytes, that the saved table does not cover.
+  int64_t unsaved_entries_ = 0;
+  int64_t unsaved_bytes_ = 0;
   std::vector<std::shared_ptr<Waiter>> waiters_;
 };
 

@@ -96,14 +96,30 @@ absl::Status Server::OpenStore() {
   auto store = storage::RocksLogStore::Open(std::move(options));
   if (!store.ok()) return store.status();
   parts_->store = *std::move(store);
+  if (parts_->store->os_crashed()) {
+    MILLRACE_LOG(
+        kWarning,
+        "the machine went down without a clean stop of the broker: records of flush=async topics that were acked "
+        "and not yet synced may be lost; the leader epoch rises, so that readers of such records are told",
+        {"data", config_.data_dir});
+  } else if (!parts_->store->opened_clean()) {
+    MILLRACE_LOG(kInfo, "recovered after a stop that was not clean; nothing that was acked is lost",
+                 {"data", config_.data_dir});
+  }
   return absl::OkStatus();
 }
 
-// On the first executor, where the controller lives.
+// On the first executor, where the controller lives. What it wrote is on the disk before anything rests on it; only then is a
+// crash of the machine dealt with.
 absl::Status Server::LoadBroker() {
+  Parts& p = *parts_;
   std::promise<absl::Status> loaded;
-  parts_->rpc->loop(0).Post([this, &loaded] { loaded.set_value(parts_->broker->Load(parts_->store->os_crashed())); });
-  return loaded.get_future().get();
+  p.rpc->loop(0).Post([&p, &loaded] { loaded.set_value(p.broker->Load(p.store->os_crashed())); });
+  if (absl::Status status = loaded.get_future().get(); !status.ok()) return status;
+  std::promise<absl::Status> synced;
+  p.store->Sync([&synced](absl::Status status) { synced.set_value(std::move(status)); });
+  if (absl::Status status = synced.get_future().get(); !status.ok()) return status;
+  return p.store->ForgetOsCrash();
 }
 
 absl::Status Server::Start() {
@@ -129,6 +145,7 @@ absl::Status Server::Start() {
   options.memory_limit = config_.memory_limit;
   options.start_time = p.clock.Wall();
   options.disk_space = [dir = config_.data_dir] { return DiskSpaceOf(dir); };
+  options.disk_free_floor = config_.disk_free_floor;
   p.broker = std::make_unique<Broker>(std::move(options), *p.store, p.clock, p.random, *p.pool, *p.metrics, executors,
                                       StopForStore);
   if (absl::Status status = LoadBroker(); !status.ok()) return status;
@@ -150,7 +167,7 @@ absl::Status Server::Start() {
 }
 
 void Server::RegisterMetrics() {
-  parts_->metrics->AddSource([this](const Metrics::Emit& emit) {
+  parts_->metrics->AddSource([this, os_crashed = parts_->store->os_crashed()](const Metrics::Emit& emit) {
     const auto image = parts_->broker->image();
     emit({.name = "millrace_topics",
           .help = "Topics of the cluster.",
@@ -161,6 +178,9 @@ void Server::RegisterMetrics() {
     emit({.name = "millrace_calls_open",
           .help = "Calls and streams open.",
           .value = static_cast<double>(parts_->rpc->calls())});
+    emit({.name = "millrace_os_crash_recovered",
+          .help = "1 if this start followed a crash of the machine, after which unsynced records may be missing.",
+          .value = os_crashed ? 1.0 : 0.0});
   });
 }
 
@@ -174,17 +194,26 @@ void Server::Stop() {
   Parts& p = *parts_;
   p.serving = false;
   p.health.SetNotReady("stopping");
+  if (p.broker != nullptr) SavePartitions();
   if (p.rpc != nullptr) p.rpc->Shutdown(kShutdownGrace);
   p.http.reset();
   p.pool.reset();
-  p.broker.reset();
-  p.rpc.reset();
+  // Before the executors go: a sync that is still running reports to them.
   if (p.store != nullptr) {
     if (absl::Status status = p.store->Close(); !status.ok()) {
       MILLRACE_LOG(kError, "closing the store failed", {"status", status.ToString()});
     }
-    p.store.reset();
   }
+  p.broker.reset();
+  p.rpc.reset();
+  p.store.reset();
+}
+
+// Spares the next start reading the end of each partition again.
+void Server::SavePartitions() {
+  std::promise<void> saved;
+  parts_->broker->SavePartitions([&saved] { saved.set_value(); });
+  saved.get_future().wait();
 }
 
 }  // namespace millrace::server

@@ -3,7 +3,8 @@
 //     Server server(config);
 //     if (absl::Status s = server.Start(); !s.ok()) ...;
 //     std::puts(server.ReadyLine().c_str());
-//     server.WaitForStop(); server.Stop();
+//     ...
+//     server.Stop();
 #pragma once
 
 #include <chrono>
@@ -34,6 +35,7 @@ class Server {
 
   absl::Status OpenStore();
   absl::Status LoadBroker();
+  void SavePartitions();
   void RegisterMetrics();
 
   const Config config_;

@@ -50,6 +50,27 @@ TEST_F(ProducerTest, RecordAloneLeavesAtOnceAndLoadMakesBatchesGrow) {
   EXPECT_EQ(Delivered().size(), 101u);
 }
 
+// The broker has forgotten the producer, and with it whether it has what was sent before: sent anew it might be there twice.
+TEST_F(ProducerTest, ABatchThatMayBeStoredIsNotSentAnewToABrokerThatForgotTheProducer) {
+  const ErrorFrame forgotten{.code = static_cast<int32_t>(ErrorCode::kUnknownProducerId), .message = "who?"};
+  Send("a");
+  executor.RunUntilIdle();
+  broker.LoseNextAck();
+  Send("b");
+  executor.RunUntilIdle();
+  broker.Script(forgotten);
+  executor.Advance(seconds(5));
+  ASSERT_EQ(deliveries.size(), 2u);
+  EXPECT_EQ(ErrorFrom(deliveries[1].result.status()).code, ErrorCode::kUnknownProducerId);
+  EXPECT_TRUE(ErrorFrom(deliveries[1].result.status()).may_have_happened);
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("a", "b"));
+
+  broker.Script(forgotten);
+  Send("c");
+  executor.Advance(seconds(5));
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("a", "b", "c")) << "what was not sent before goes under a new id";
+}
+
 TEST_F(ProducerTest, LingeringBatchWaitsForItsTimeOrAFlush) {
   options.linger = milliseconds(50);
   Send("a");

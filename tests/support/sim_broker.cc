@@ -48,6 +48,8 @@ void SimBroker::Start() {
   server::AddReflectionService(*services_);
   absl::Status loaded = broker_->Load(power_lost_);
   MILLRACE_CHECK(loaded.ok()) << std::string(loaded.message());
+  disk_.Sync([](absl::Status) {});
+  disk_.CompleteSyncs();
   network_.Attach(options_.address, *services_);
   executor_.RunUntilIdle();
 }

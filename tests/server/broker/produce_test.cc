@@ -5,7 +5,26 @@ namespace {
 
 class Produce : public BrokerTest {
  protected:
-  Produce() { CreateTopic("t", 2); }
+  // Producer ids up to 20 are given out.
+  Produce() {
+    CreateTopic("t", 2);
+    for (int i = 0; i < 20; ++i) NewProducerId();
+  }
+  int64_t NewProducerId() {
+    v1::InitProducerResponse response;
+    EXPECT_TRUE(Unary("Broker/InitProducer", v1::InitProducerRequest(), &response).status.ok());
+    return response.producer_id();
+  }
+  std::shared_ptr<server::Partition> FindPartition(const std::string& topic, int32_t partition) {
+    ErrorFrame error;
+    return broker_->broker().FindPartition(topic, partition, 0, &error);
+  }
+  v1::TrimPartitionRequest TrimBefore(int64_t offset) {
+    v1::TrimPartitionRequest request;
+    request.set_name("t");
+    request.set_before(offset);
+    return request;
+  }
   FrameClient client_{executor_, network_, "Produce"};
 };
 
@@ -196,6 +215,85 @@ TEST_F(Produce, GapsOldEpochsAndUnknownProducersAreRefused) {
   EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(9, 2, 0))).base_offset, 1) << "a new epoch begins at 0";
 }
 
+// A made-up id would later be given to another producer, whose first records would pass for repeats.
+TEST_F(Produce, ProducerIdsThatWereNeverGivenOutAreRefused) {
+  const int64_t id = NewProducerId();
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(id + 1, 0, 0))).error.code, Error::UNKNOWN_PRODUCER_ID);
+  ASSERT_EQ(NewProducerId(), id + 1);
+  const ProduceAckFrame ack = Send(client_, "t", 0, BatchOf({"real"}, From(id + 1, 0, 0)));
+  EXPECT_TRUE(ack.error.ok());
+  EXPECT_FALSE(ack.duplicate);
+}
+
+TEST_F(Produce, RepeatsAreKnownAfterATrimAndACrash) {
+  const absl::Cord batch = BatchOf({"a"}, From(9, 0, 0));
+  ASSERT_EQ(Send(client_, "t", 0, batch).base_offset, 0);
+  v1::TrimPartitionResponse trimmed;
+  ASSERT_TRUE(Unary("Admin/TrimPartition", TrimBefore(1), &trimmed).status.ok());
+  broker_->Crash(FakeLogStore::kLoseUnsynced);
+  broker_->Start();
+  FrameClient client(executor_, network_, "Produce");
+  EXPECT_TRUE(Send(client, "t", 0, batch).duplicate);
+  EXPECT_EQ(Send(client, "t", 0, BatchOf({"b"}, From(9, 0, 1))).base_offset, 1);
+}
+
+TEST_F(Produce, ARepeatedTrimIsAnsweredOnlyWhenTheFirstIsDurable) {
+  Send(client_, "t", 0, BatchOf({"a", "b"}));
+  int answered = 0;
+  const auto partition = FindPartition("t", 0);
+  for (int i = 0; i < 2; ++i) partition->Trim(raft::Offset(1), [&](const ErrorFrame&, raft::Offset) { ++answered; });
+  EXPECT_EQ(answered, 0);
+  executor_.Advance(std::chrono::milliseconds(5));
+  EXPECT_EQ(answered, 2);
+}
+
+TEST_F(Produce, AnAckSaysWhatWasDoneWhenTheTopicChangesMeanwhile) {
+  CreateTopic("fast", 1, {{"flush", "async"}});
+  const auto partition = FindPartition("fast", 0);
+  auto synced = std::make_shared<server::TopicConfig>(*partition->config());
+  synced->flush = server::FlushPolicy::kCommit;
+  server::ValidBatch batch;
+  ErrorFrame error;
+  ASSERT_TRUE(server::ValidateBatch(BatchOf({"a"}), *partition->config(), 1'700'000'000'000, &batch, &error))
+      << error.message;
+  Durability said = Durability::kUnspecified;
+  partition->Append(std::move(batch), Acks::kQuorum,
+                    [&](const server::AppendOutcome& outcome) { said = outcome.durability; });
+  partition->SetConfig(synced);
+  executor_.RunUntilIdle();
+  EXPECT_EQ(said, Durability::kQuorumMemory);
+}
+
+TEST_F(Produce, ADamagedBatchCostsItselfOnly) {
+  for (int i = 0; i < 5; ++i) Send(client_, "t", 0, BatchOf({std::to_string(i)}, From(9, 0, i)));
+  disk_.Damage(FindPartition("t", 0)->group(), raft::LogIndex(3));
+  broker_->Crash(FakeLogStore::kKeepUnsynced);
+  broker_->Start();
+  FrameClient client(executor_, network_, "Produce");
+  EXPECT_TRUE(Send(client, "t", 0, BatchOf({"4"}, From(9, 0, 4))).duplicate);
+  EXPECT_EQ(Send(client, "t", 0, BatchOf({"5"}, From(9, 0, 5))).base_offset, 5);
+}
+
+TEST_F(Produce, PartitionsOfADeletedTopicAreClosed) {
+  const auto partition = FindPartition("t", 0);
+  ASSERT_TRUE(partition->Open().ok());
+  v1::DeleteTopicRequest request;
+  request.set_name("t");
+  v1::DeleteTopicResponse response;
+  ASSERT_TRUE(Unary("Admin/DeleteTopic", request, &response).status.ok());
+  EXPECT_TRUE(absl::IsNotFound(partition->Open()));
+  EXPECT_EQ(partition->bytes(), 0);
+}
+
+// Goal: what was written after a crash of the machine is never taken for what was there before it, crash after crash.
+TEST_F(Produce, TheLeaderEpochRisesWithEveryPowerCut) {
+  for (int cut = 1; cut <= 3; ++cut) {
+    broker_->Crash(FakeLogStore::kLoseUnsynced);
+    broker_->Start();
+    EXPECT_EQ(FindPartition("t", 0)->leader_epoch(), raft::Term(1 + cut));
+  }
+}
+
 // Goal: no doubles whenever the broker dies. Method: every batch is sent again after a crash that kept what was written.
 TEST_F(Produce, TheProducerTableSurvivesACrash) {
   for (int i = 0; i < 600; ++i) Send(client_, "t", 0, BatchOf({"a"}, From(9, 0, i)));
@@ -229,6 +327,45 @@ TEST_F(Produce, AStreamWithTooMuchUnackedIsNotReadFrom) {
   EXPECT_LT(client_.written, 10) << "more than the stream's share was taken before anything was acked";
   executor_.Advance(std::chrono::milliseconds(50));
   EXPECT_EQ(AcksOf(client_).size(), 12u) << "acks make room for the rest";
+}
+
+class FullDisk : public BrokerTest {
+ protected:
+  FullDisk() {
+    server::Broker::Options options = SimBroker::DefaultOptions();
+    options.disk_free_floor = 100;
+    options.disk_space = [this] { return server::DiskSpace{.free_bytes = free_bytes_, .total_bytes = 1000}; };
+    broker_.reset();
+    broker_ = std::make_unique<SimBroker>(executor_, network_, disk_, options);
+    CreateTopic("t", 1);
+  }
+  int64_t free_bytes_ = 100;
+};
+
+TEST_F(FullDisk, RecordsAreRefusedBelowTheFloorAndRepeatsAndTrimsAreNot) {
+  FrameClient client(executor_, network_, "Produce");
+  v1::InitProducerResponse producer;
+  ASSERT_TRUE(Unary("Broker/InitProducer", v1::InitProducerRequest(), &producer).status.ok());
+  const absl::Cord first = BatchOf({"a"}, From(producer.producer_id(), 0, 0));
+  const absl::Cord second = BatchOf({"b"}, From(producer.producer_id(), 0, 1));
+  EXPECT_TRUE(Send(client, "t", 0, first).error.ok());
+
+  free_bytes_ = 99;
+  executor_.Advance(std::chrono::seconds(1));
+  const ProduceAckFrame refused = Send(client, "t", 0, second);
+  EXPECT_EQ(refused.error.code, Error::KAFKA_STORAGE_ERROR);
+  EXPECT_TRUE(refused.error.retriable);
+  EXPECT_NE(refused.error.message.find("disk.free.floor (100)"), std::string::npos) << refused.error.message;
+  EXPECT_TRUE(Send(client, "t", 0, first).duplicate);
+  v1::TrimPartitionRequest trim;
+  trim.set_name("t");
+  trim.set_before(1);
+  v1::TrimPartitionResponse trimmed;
+  EXPECT_TRUE(Unary("Admin/TrimPartition", trim, &trimmed).status.ok());
+
+  free_bytes_ = 100;
+  executor_.Advance(std::chrono::seconds(1));
+  EXPECT_EQ(Send(client, "t", 0, second).base_offset, 1);
 }
 
 TEST_F(Produce, HalfCloseEndsTheStreamAfterTheLastAck) {

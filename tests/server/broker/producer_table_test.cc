@@ -1,8 +1,10 @@
-#include "server/producer_state.h"
+#include "server/producer_table.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <string>
 
 namespace millrace::server {
 namespace {
@@ -37,13 +39,49 @@ TEST(ProducerTable, ARepeatWithAnotherLengthIsNoRepeat) {
 TEST(ProducerTable, SavedChangesGiveTheSameTable) {
   ProducerTable table, loaded;
   for (int i = 0; i < 7; ++i) table.Update(Header(5, 2, i), raft::Offset(10 + i), 100 + i);
-  for (const auto& [key, value] : table.TakeChanges()) EXPECT_TRUE(loaded.Load(key, value));
+  for (const auto& [key, value] : table.TakeChanges()) EXPECT_TRUE(loaded.Load(key, value).ok());
   const Verdict verdict = loaded.Check(Header(5, 2, 3));
   EXPECT_EQ(verdict.kind, Verdict::kDuplicate);
   EXPECT_EQ(verdict.base_offset, raft::Offset(13));
   EXPECT_EQ(loaded.Check(Header(5, 2, 1)).kind, Verdict::kOldDuplicate);
   EXPECT_EQ(loaded.Check(Header(5, 2, 7)).kind, Verdict::kAppend);
   EXPECT_TRUE(table.TakeChanges().empty());
+}
+
+TEST(ProducerTable, ASavedProducerHasTheseBytes) {
+  ProducerTable table;
+  table.Update(Header(5, 2, 3, 4), raft::Offset(16), 258);
+  const auto changes = table.TakeChanges();
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].first, "producer/5");
+  EXPECT_EQ(changes[0].second,
+            std::string("\x01\x02\0\0\0\x03\0\0\0\x06\0\0\0\x10\0\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0", 29));
+}
+
+TEST(ProducerTable, WhatIsNoSavedProducerIsRefused) {
+  ProducerTable table;
+  table.Update(Header(5, 2, 3, 4), raft::Offset(16), 258);
+  const auto [key, value] = table.TakeChanges()[0];
+  ProducerTable loaded;
+  EXPECT_TRUE(absl::IsDataLoss(loaded.Load("producer/x", value)));
+  EXPECT_TRUE(absl::IsDataLoss(loaded.Load(key, "")));
+  EXPECT_TRUE(absl::IsDataLoss(loaded.Load(key, value.substr(0, value.size() - 1))));
+  EXPECT_TRUE(absl::IsDataLoss(loaded.Load(key, value + "x")));
+  EXPECT_TRUE(absl::IsDataLoss(loaded.Load(key, "\x02" + value.substr(1)))) << "a newer version";
+  EXPECT_EQ(loaded.size(), 0u);
+}
+
+TEST(ProducerTable, WhoWasSilentForADayIsForgotten) {
+  ProducerTable table;
+  table.Update(Header(1, 0, 0), raft::Offset(0), 0);
+  table.Update(Header(2, 0, 0), raft::Offset(1), 1000);
+  table.TakeChanges();
+  table.Update(Header(3, 0, 0), raft::Offset(2), ProducerTable::kSilenceMaxMs + 500);
+  EXPECT_EQ(table.size(), 2u);
+  EXPECT_EQ(table.Check(Header(1, 0, 1)).kind, Verdict::kUnknown);
+  EXPECT_EQ(table.Check(Header(2, 0, 1)).kind, Verdict::kAppend);
+  const auto changes = table.TakeChanges();
+  EXPECT_THAT(changes, testing::Contains(testing::Pair("producer/1", "")));
 }
 
 TEST(ProducerTable, TheMostSilentAreForgottenFirst) {

@@ -1,29 +1,25 @@
-#include "server/producer_state.h"
+#include "server/producer_table.h"
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "storage/little_endian.h"
 
 namespace millrace::server {
 namespace {
 
 constexpr std::string_view kKeyPrefix = "producer/";
+constexpr uint8_t kVersion = 1;
+constexpr size_t kProducerBytes = 1 + 4;
+constexpr size_t kBatchBytes = 4 + 4 + 8 + 8;
+// How often, in append time, those who fell silent are looked for.
+constexpr int64_t kSilenceCheckMs = 3600 * 1000;
 
 // Sequences wrap from 2^31 - 1 to 0.
 int32_t Advance(int32_t sequence, int64_t by) {
   return static_cast<int32_t>((static_cast<int64_t>(sequence) + by) & std::numeric_limits<int32_t>::max());
-}
-
-void Put(std::string& out, int64_t value) {
-  for (int i = 0; i < 8; ++i) out.push_back(static_cast<char>(static_cast<uint64_t>(value) >> (8 * i)));
-}
-
-int64_t Take(std::string_view& in) {
-  uint64_t value = 0;
-  for (int i = 0; i < 8; ++i) value |= static_cast<uint64_t>(static_cast<uint8_t>(in[i])) << (8 * i);
-  in.remove_prefix(8);
-  return static_cast<int64_t>(value);
 }
 
 }  // namespace
@@ -33,6 +29,7 @@ ProducerTable::Verdict ProducerTable::Check(const BatchHeader& header) const {
   auto it = producers_.find(header.producer_id);
   if (it == producers_.end()) {
     if (header.base_sequence != 0) verdict.kind = Verdict::kUnknown;
+    verdict.first = true;
     return verdict;
   }
   const Producer& producer = it->second;
@@ -45,10 +42,10 @@ ProducerTable::Verdict ProducerTable::Check(const BatchHeader& header) const {
     if (header.base_sequence != 0) verdict.kind = Verdict::kOutOfOrder;
     return verdict;
   }
-  verdict.expected_sequence = Advance(producer.batches.back().last_sequence, 1);
+  verdict.expected_sequence = Advance(producer.last().last_sequence, 1);
   if (header.base_sequence == verdict.expected_sequence) return verdict;
   const int32_t last = Advance(header.base_sequence, header.record_count - 1);
-  for (const Batch& batch : producer.batches) {
+  for (const Batch& batch : producer.batches()) {
     if (batch.base_sequence == header.base_sequence && batch.last_sequence == last) {
       verdict.kind = Verdict::kDuplicate;
       verdict.base_offset = batch.base_offset;
@@ -62,24 +59,41 @@ ProducerTable::Verdict ProducerTable::Check(const BatchHeader& header) const {
   return verdict;
 }
 
+void ProducerTable::Producer::Add(const Batch& batch) {
+  if (count_ == kBatchesKept) {
+    std::move(batches_.begin() + 1, batches_.end(), batches_.begin());
+    --count_;
+  }
+  batches_[count_++] = batch;
+}
+
 void ProducerTable::Update(const BatchHeader& header, raft::Offset base_offset, int64_t append_time) {
   Producer& producer = producers_[header.producer_id];
   if (header.producer_epoch != producer.epoch) {
     producer.epoch = header.producer_epoch;
-    producer.batches.clear();
+    producer.Clear();
   }
-  producer.batches.push_back(
+  producer.Add(
       {header.base_sequence, Advance(header.base_sequence, header.record_count - 1), base_offset, append_time});
-  if (producer.batches.size() > kBatchesKept) producer.batches.pop_front();
   changed_.insert(header.producer_id);
-  if (producers_.size() > kProducersMax) ForgetSilent();
+  if (append_time - silence_checked_ >= kSilenceCheckMs) ForgetSilent(append_time);
+  if (producers_.size() > kProducersMax) ForgetMostSilent();
+}
+
+void ProducerTable::ForgetSilent(int64_t now) {
+  silence_checked_ = now;
+  std::erase_if(producers_, [this, now](const auto& entry) {
+    const bool silent = now - entry.second.last().append_time > kSilenceMaxMs;
+    if (silent) changed_.insert(entry.first);
+    return silent;
+  });
 }
 
 // A tenth at a time, so that the search for the most silent is paid rarely.
-void ProducerTable::ForgetSilent() {
+void ProducerTable::ForgetMostSilent() {
   std::vector<std::pair<int64_t, int64_t>> by_time;
   by_time.reserve(producers_.size());
-  for (const auto& [id, producer] : producers_) by_time.emplace_back(producer.batches.back().append_time, id);
+  for (const auto& [id, producer] : producers_) by_time.emplace_back(producer.last().append_time, id);
   const size_t count = kProducersMax / 10;
   std::nth_element(by_time.begin(), by_time.begin() + count, by_time.end());
   for (size_t i = 0; i < count; ++i) {
@@ -94,12 +108,15 @@ std::vector<std::pair<std::string, std::string>> ProducerTable::TakeChanges() {
   for (int64_t id : changed_) {
     std::string value;
     if (auto it = producers_.find(id); it != producers_.end()) {
-      Put(value, it->second.epoch);
-      for (const Batch& batch : it->second.batches) {
-        Put(value, batch.base_sequence);
-        Put(value, batch.last_sequence);
-        Put(value, batch.base_offset.value());
-        Put(value, batch.append_time);
+      const Producer& producer = it->second;
+      value.resize(kProducerBytes + producer.batches().size() * kBatchBytes);
+      storage::LittleEndianWriter out(value.data());
+      out.Put<uint8_t>(kVersion).Put<int32_t>(producer.epoch);
+      for (const Batch& batch : producer.batches()) {
+        out.Put<int32_t>(batch.base_sequence)
+            .Put<int32_t>(batch.last_sequence)
+            .Put<int64_t>(batch.base_offset.value())
+            .Put<int64_t>(batch.append_time);
       }
     }
     changes.emplace_back(std::string(kKeyPrefix) + std::to_string(id), std::move(value));
@@ -108,25 +125,32 @@ std::vector<std::pair<std::string, std::string>> ProducerTable::TakeChanges() {
   return changes;
 }
 
-bool ProducerTable::IsKey(std::string_view key) { return key.substr(0, kKeyPrefix.size()) == kKeyPrefix; }
+bool ProducerTable::IsKey(std::string_view key) { return key.starts_with(kKeyPrefix); }
 
-bool ProducerTable::Load(std::string_view key, std::string_view value) {
-  if (!IsKey(key) || value.size() < 40 || (value.size() - 8) % 32 != 0) return false;
+absl::Status ProducerTable::Load(std::string_view key, std::string_view value) {
   int64_t id = 0;
   const char* end = key.data() + key.size();
-  if (std::from_chars(key.data() + kKeyPrefix.size(), end, id).ptr != end) return false;
+  const bool named = IsKey(key) && std::from_chars(key.data() + kKeyPrefix.size(), end, id).ptr == end;
+  storage::LittleEndianReader in(value);
+  const auto version = in.Get<uint8_t>();
   Producer producer;
-  producer.epoch = static_cast<int32_t>(Take(value));
-  while (!value.empty()) {
-    Batch batch;
-    batch.base_sequence = static_cast<int32_t>(Take(value));
-    batch.last_sequence = static_cast<int32_t>(Take(value));
-    batch.base_offset = raft::Offset(Take(value));
-    batch.append_time = Take(value);
-    producer.batches.push_back(batch);
+  producer.epoch = in.Get<int32_t>();
+  const size_t batches = (value.size() - std::min(value.size(), kProducerBytes)) / kBatchBytes;
+  if (!named || version != kVersion || batches < 1 || batches > kBatchesKept) {
+    return absl::DataLossError(absl::StrCat("a saved producer of version ", version, " and ", value.size(),
+                                            " bytes is damaged, or of a newer release"));
   }
-  producers_[id] = std::move(producer);
-  return true;
+  for (size_t i = 0; i < batches; ++i) {
+    Batch batch;
+    batch.base_sequence = in.Get<int32_t>();
+    batch.last_sequence = in.Get<int32_t>();
+    batch.base_offset = raft::Offset(in.Get<int64_t>());
+    batch.append_time = in.Get<int64_t>();
+    producer.Add(batch);
+  }
+  if (!in.complete()) return absl::DataLossError(absl::StrCat("a saved producer has ", value.size(), " bytes"));
+  producers_[id] = producer;
+  return absl::OkStatus();
 }
 
 }  // namespace millrace::server

@@ -3,14 +3,21 @@
 // (Apache Kafka KIP-98; the window of five allows five batches in flight.)
 //
 //     ProducerTable::Verdict v = table.Check(header);
-//     if (v.kind == ProducerTable::Verdict::kAppend) { ...; table.Update(header, base_offset); }
+//     if (v.kind == ProducerTable::Verdict::kAppend) { ...; table.Update(header, base_offset, append_time); }
 //
 // The table is a function of the log: replaying batch headers in order rebuilds it. So that this need not start at the first
 // entry (which retention may have removed), changed producers are saved from time to time beside the log.
+//
+// Memory: about 200 bytes for each producer of a partition. Bounded by kProducersMax, and by time: who was silent for a day
+// of append time is forgotten.
+//
+// A saved producer: version (1 byte, 1), epoch (4), then for each batch, oldest first, base sequence (4), last sequence (4),
+// base offset (8), append time (8); integers little-endian. Its key is "producer/" and the id in decimal.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <deque>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -18,6 +25,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "proto/wire/record_batch.h"
 #include "raft/types.h"
 
@@ -28,10 +36,12 @@ class ProducerTable {
   static constexpr size_t kBatchesKept = 5;
   // Producers remembered; beyond, the one that was silent for longest is forgotten.
   static constexpr size_t kProducersMax = 10'000;
+  static constexpr int64_t kSilenceMaxMs = 24 * 3600 * 1000;
 
   struct Verdict {
     enum Kind { kAppend, kDuplicate, kOldDuplicate, kOutOfOrder, kFenced, kUnknown };
     Kind kind = kAppend;
+    bool first = false;        // kAppend: nothing was known of this producer
     raft::Offset base_offset;  // kDuplicate: where the batch is
     int64_t append_time = 0;   // kDuplicate
     int32_t expected_sequence = 0;
@@ -44,10 +54,9 @@ class ProducerTable {
 
   // Saved form of the producers changed since the last call: (key, value); an empty value: forgotten.
   std::vector<std::pair<std::string, std::string>> TakeChanges();
-  bool changed() const { return !changed_.empty(); }
-  // False: not a saved producer.
-  bool Load(std::string_view key, std::string_view value);
   static bool IsKey(std::string_view key);
+  // Of a pair that TakeChanges() gave. kDataLoss: not one.
+  absl::Status Load(std::string_view key, std::string_view value);
 
   size_t size() const { return producers_.size(); }
 
@@ -58,15 +67,26 @@ class ProducerTable {
     raft::Offset base_offset;
     int64_t append_time = 0;
   };
-  struct Producer {
+  class Producer {
+   public:
+    void Add(const Batch& batch);
+    void Clear() { count_ = 0; }
+    std::span<const Batch> batches() const { return {batches_.data(), count_}; }  // oldest first
+    const Batch& last() const { return batches_[count_ - 1]; }
+
     int32_t epoch = 0;
-    std::deque<Batch> batches;  // oldest first
+
+   private:
+    uint32_t count_ = 0;
+    std::array<Batch, kBatchesKept> batches_;
   };
 
-  void ForgetSilent();
+  void ForgetSilent(int64_t now);
+  void ForgetMostSilent();
 
   std::unordered_map<int64_t, Producer> producers_;
   std::unordered_set<int64_t> changed_;
+  int64_t silence_checked_ = 0;  // append time
 };
 
 }  // namespace millrace::server
