@@ -107,6 +107,7 @@ void LogEditor::BeginSegment(int64_t append_time, rocksdb::WriteBatch& batch) {
 void LogEditor::CloseInterval(rocksdb::WriteBatch& batch) {
   IntervalMeta& interval = image_.interval;
   if (interval.last_index < interval.first_index) return;
+  interval.end_offset = image_.last.end_offset;
   interval.end_log_bytes = image_.last.log_bytes;
   Put(batch, IntervalKey(group_, interval.first_index), Encode(interval));
   closed_intervals_.push_back(interval);
@@ -174,6 +175,7 @@ absl::Status LogEditor::TruncateIntervals(const LogPosition& last_kept, rocksdb:
   if (cut->has_value() && (*cut)->last_index > last_kept.index) {
     IntervalMeta& shorter = **cut;
     shorter.last_index = last_kept.index;
+    shorter.end_offset = last_kept.end_offset;
     shorter.end_log_bytes = last_kept.log_bytes;
     Put(batch, IntervalKey(group_, shorter.first_index), Encode(shorter));
   }

@@ -96,6 +96,7 @@ std::string Encode(const IntervalMeta& interval) {
     out.Put<int64_t>(interval.first_index.value())
         .Put<int64_t>(interval.last_index.value())
         .Put<int64_t>(interval.first_offset.value())
+        .Put<int64_t>(interval.end_offset.value())
         .Put<int64_t>(interval.end_log_bytes)
         .Put<int64_t>(interval.max_timestamp);
   });
@@ -139,6 +140,7 @@ absl::StatusOr<IntervalMeta> DecodeInterval(std::string_view value) {
     interval.first_index = raft::LogIndex(in.Get<int64_t>());
     interval.last_index = raft::LogIndex(in.Get<int64_t>());
     interval.first_offset = raft::Offset(in.Get<int64_t>());
+    interval.end_offset = raft::Offset(in.Get<int64_t>());
     interval.end_log_bytes = in.Get<int64_t>();
     interval.max_timestamp = in.Get<int64_t>();
   });

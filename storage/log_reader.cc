@@ -120,8 +120,7 @@ absl::Status LogReader::LoadSegments(GroupId group, LogImage& image) const {
     const IntervalMeta& interval = **closed;
     image.interval.first_index = interval.last_index + 1;
     image.interval_begin_bytes = interval.end_log_bytes;
-    // Only where the interval begins is not known by offset: a search walks from the closed one's begin.
-    image.interval.first_offset = interval.first_offset;
+    image.interval.first_offset = interval.end_offset;
   }
   image.interval.last_index = image.last.index;
   if (image.active) image.interval.max_timestamp = image.active->max_timestamp;

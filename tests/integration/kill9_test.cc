@@ -2,11 +2,11 @@
 // reader that follows meanwhile sees neither a hole nor a record twice.
 //
 // Method: three writers send records that say who they are (record_ledger.h), to a topic that acks after its sync and one that
-// acks before. A reader follows. The broker is killed after a number of acks drawn from the seed, and sometimes again in the
-// midst of its start. The library brings everyone back by itself. In the end each partition is read anew from its beginning and
-// both readings are held against the acks.
+// acks before. A reader follows. The broker is killed after a number of acks drawn from the seed, sometimes again in the midst
+// of its start, and every fifth time it is asked to stop instead, which must be clean. The library brings everyone back by
+// itself. In the end each partition is read anew from its beginning and both readings are held against the acks.
 //
-//     kill9_test [--loops N] [--seed S]
+//     kill9_test [--loops N] [--seed S] [--io-threads N]
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,6 +31,7 @@ namespace {
 
 int loops = 20;
 uint64_t seed = std::random_device()();
+std::string io_threads = "1";
 
 constexpr int32_t kPartitions = 8;
 constexpr int64_t kAcksBetweenKillsMax = 4000;
@@ -169,7 +170,7 @@ std::string ReadAgain(const BrokerProcess& broker, const RecordLedger& ledger) {
 TEST(Kill9, WhatWasAckedStaysOnceAndInOrder) {
   std::cout << "loops " << loops << ", again with --seed " << seed << std::endl;
   std::mt19937_64 random(seed);
-  BrokerProcess broker;
+  BrokerProcess broker({.arguments = {"--set", "io.threads=" + io_threads}});
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   ASSERT_NO_FATAL_FAILURE(CreateTopics(broker));
 
@@ -180,7 +181,11 @@ TEST(Kill9, WhatWasAckedStaysOnceAndInOrder) {
   Follower follower(broker, ledger);
   for (int loop = 1; loop <= loops && ledger.Failures().empty(); ++loop) {
     ledger.WaitForAcks(static_cast<int64_t>(random() % kAcksBetweenKillsMax));
-    broker.Kill();
+    if (loop % 5 == 0) {
+      EXPECT_EQ(broker.Stop(), 0);
+    } else {
+      broker.Kill();
+    }
     if (loop % 4 == 0) {
       // Recovery itself is cut short: the next start has to cope with what it leaves.
       broker.StartAndKillWithin(std::chrono::milliseconds(random() % 60));
@@ -213,8 +218,10 @@ int main(int argc, char** argv) {
       millrace::loops = std::atoi(argv[i + 1]);
     } else if (flag == "--seed") {
       millrace::seed = std::strtoull(argv[i + 1], nullptr, 10);
+    } else if (flag == "--io-threads") {
+      millrace::io_threads = argv[i + 1];
     } else {
-      std::cerr << "kill9_test [--loops N] [--seed S]\n";
+      std::cerr << "kill9_test [--loops N] [--seed S] [--io-threads N]\n";
       return 2;
     }
   }

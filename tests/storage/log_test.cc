@@ -91,6 +91,20 @@ TEST_F(LogTest, SequentialReadsFindTheirPlaceAgainAfterACut) {
   EXPECT_EQ(ReadIndexes(20, 43), (Ints{2, 3, 4, 5}));
 }
 
+// A restart within an interval of a segment: what is appended then must not be looked for where it is not.
+TEST_F(LogTest, EveryOffsetIsFoundAfterRestartsWithinASegment) {
+  OpenStore();
+  for (int restart = 0; restart < 4; ++restart) {
+    WriteMany(300, {.records = 2, .bytes = 10});
+    Reopen();
+  }
+  for (Offset offset; offset < State().log_end; offset += 1) {
+    auto entries = store_->Read(group_, offset, State().log_end, 1);
+    ASSERT_TRUE(entries.ok()) << entries.status();
+    ASSERT_EQ(entries->front().header.base_offset, Offset(offset.value() / 2 * 2));
+  }
+}
+
 TEST_F(LogTest, SegmentsRollBySizeAndAgeAndGoWhole) {
   OpenStore({.bytes_max = 1000, .age_ms_max = 500});
   WriteMany(4, {.bytes = 400});                      // 2 in each segment: [1 2] [3 4]
