@@ -182,7 +182,7 @@ TEST(Kill9, WhatWasAckedStaysOnceAndInOrder) {
   for (int loop = 1; loop <= loops && ledger.Failures().empty(); ++loop) {
     ledger.WaitForAcks(static_cast<int64_t>(random() % kAcksBetweenKillsMax));
     if (loop % 5 == 0) {
-      EXPECT_EQ(broker.Stop(), 0);
+      EXPECT_EQ(broker.Stop(), 0) << broker.ErrorOutput();
     } else {
       broker.Kill();
     }
