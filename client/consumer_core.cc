@@ -336,7 +336,9 @@ void ConsumerCore::OnMessageDone() { queue_.Push(std::exchange(received_, {})); 
 void ConsumerCore::OnPartitionError(const std::shared_ptr<FetchPartition>& partition, const ErrorFrame& error) {
   // Whether a topic is gone is for the metadata to say; one that was made anew has other records at the same offsets.
   const auto code = static_cast<ErrorCode>(error.code);
-  if (!error.retriable || code == ErrorCode::kUnknownTopicId) return PushError(partition, FromFrame(error));
+  const bool maybe_gone = code == ErrorCode::kUnknownTopicOrPartition;
+  if ((!error.retriable && !maybe_gone) || code == ErrorCode::kUnknownTopicId)
+    return PushError(partition, FromFrame(error));
   metadata_.TakeHint(partition->topic, partition->partition, error);
   metadata_.Refresh();
   Backoff backoff = backoff_;

@@ -2,6 +2,7 @@
 
 #include "absl/strings/cord.h"
 #include "client/status.h"
+#include "proto/wire/error_codes.h"
 #include "proto/wire/frames.h"
 
 namespace millrace {
@@ -11,60 +12,10 @@ namespace {
 constexpr char kErrorPayloadType[] = "type.googleapis.com/millrace.v1.Error";
 
 absl::StatusCode CanonicalCode(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kNone:
-      return absl::StatusCode::kOk;
-    case ErrorCode::kOffsetOutOfRange:
-      return absl::StatusCode::kOutOfRange;
-    case ErrorCode::kCorruptMessage:
-    case ErrorCode::kInvalidRecord:
-      return absl::StatusCode::kDataLoss;
-    case ErrorCode::kUnknownTopicOrPartition:
-    case ErrorCode::kUnknownTopicId:
-      return absl::StatusCode::kNotFound;
-    case ErrorCode::kTopicAlreadyExists:
-      return absl::StatusCode::kAlreadyExists;
-    case ErrorCode::kLeaderNotAvailable:
-    case ErrorCode::kNotLeaderOrFollower:
-    case ErrorCode::kNetworkException:
-    case ErrorCode::kNotEnoughReplicas:
-    case ErrorCode::kKafkaStorageError:
-    case ErrorCode::kShuttingDown:
-      return absl::StatusCode::kUnavailable;
-    case ErrorCode::kRequestTimedOut:
-      return absl::StatusCode::kDeadlineExceeded;
-    case ErrorCode::kThrottlingQuotaExceeded:
-    case ErrorCode::kReplyTooLarge:
-      return absl::StatusCode::kResourceExhausted;
-    case ErrorCode::kUnsupportedVersion:
-    case ErrorCode::kUnsupportedCompressionType:
-      return absl::StatusCode::kUnimplemented;
-    case ErrorCode::kClusterAuthorizationFailed:
-    case ErrorCode::kPolicyViolation:
-      return absl::StatusCode::kPermissionDenied;
-    case ErrorCode::kOutOfOrderSequenceNumber:
-    case ErrorCode::kInvalidProducerEpoch:
-    case ErrorCode::kFencedLeaderEpoch:
-    case ErrorCode::kUnknownLeaderEpoch:
-      return absl::StatusCode::kAborted;
-    case ErrorCode::kInternal:
-      return absl::StatusCode::kInternal;
-    case ErrorCode::kCancelled:
-      return absl::StatusCode::kCancelled;
-    case ErrorCode::kUnknown:
-      return absl::StatusCode::kUnknown;
-    case ErrorCode::kMessageTooLarge:
-    case ErrorCode::kInvalidTopicException:
-    case ErrorCode::kInvalidTimestamp:
-    case ErrorCode::kInvalidPartitions:
-    case ErrorCode::kInvalidReplicationFactor:
-    case ErrorCode::kInvalidConfig:
-    case ErrorCode::kInvalidRequest:
-    case ErrorCode::kDuplicateSequenceNumber:
-    case ErrorCode::kUnknownProducerId:
-      return absl::StatusCode::kInvalidArgument;
-  }
-  return absl::StatusCode::kUnknown;
+  if (code == ErrorCode::kCancelled) return absl::StatusCode::kCancelled;
+  if (code == ErrorCode::kNetworkException) return absl::StatusCode::kUnavailable;
+  const ErrorCodeFacts* facts = FindErrorCode(static_cast<int32_t>(code));
+  return facts == nullptr ? absl::StatusCode::kUnknown : facts->status;
 }
 
 // The status' text is the code's name, a colon and the sentence.
@@ -94,81 +45,10 @@ ErrorFrame ToFrame(const Error& error) {
 }  // namespace
 
 std::string_view ErrorCodeName(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kCancelled:
-      return "CANCELLED";
-    case ErrorCode::kUnknown:
-      return "UNKNOWN";
-    case ErrorCode::kNone:
-      return "NONE";
-    case ErrorCode::kOffsetOutOfRange:
-      return "OFFSET_OUT_OF_RANGE";
-    case ErrorCode::kCorruptMessage:
-      return "CORRUPT_MESSAGE";
-    case ErrorCode::kUnknownTopicOrPartition:
-      return "UNKNOWN_TOPIC_OR_PARTITION";
-    case ErrorCode::kLeaderNotAvailable:
-      return "LEADER_NOT_AVAILABLE";
-    case ErrorCode::kNotLeaderOrFollower:
-      return "NOT_LEADER_OR_FOLLOWER";
-    case ErrorCode::kRequestTimedOut:
-      return "REQUEST_TIMED_OUT";
-    case ErrorCode::kMessageTooLarge:
-      return "MESSAGE_TOO_LARGE";
-    case ErrorCode::kNetworkException:
-      return "NETWORK_EXCEPTION";
-    case ErrorCode::kInvalidTopicException:
-      return "INVALID_TOPIC_EXCEPTION";
-    case ErrorCode::kNotEnoughReplicas:
-      return "NOT_ENOUGH_REPLICAS";
-    case ErrorCode::kClusterAuthorizationFailed:
-      return "CLUSTER_AUTHORIZATION_FAILED";
-    case ErrorCode::kInvalidTimestamp:
-      return "INVALID_TIMESTAMP";
-    case ErrorCode::kUnsupportedVersion:
-      return "UNSUPPORTED_VERSION";
-    case ErrorCode::kTopicAlreadyExists:
-      return "TOPIC_ALREADY_EXISTS";
-    case ErrorCode::kInvalidPartitions:
-      return "INVALID_PARTITIONS";
-    case ErrorCode::kInvalidReplicationFactor:
-      return "INVALID_REPLICATION_FACTOR";
-    case ErrorCode::kInvalidConfig:
-      return "INVALID_CONFIG";
-    case ErrorCode::kInvalidRequest:
-      return "INVALID_REQUEST";
-    case ErrorCode::kPolicyViolation:
-      return "POLICY_VIOLATION";
-    case ErrorCode::kOutOfOrderSequenceNumber:
-      return "OUT_OF_ORDER_SEQUENCE_NUMBER";
-    case ErrorCode::kDuplicateSequenceNumber:
-      return "DUPLICATE_SEQUENCE_NUMBER";
-    case ErrorCode::kInvalidProducerEpoch:
-      return "INVALID_PRODUCER_EPOCH";
-    case ErrorCode::kKafkaStorageError:
-      return "KAFKA_STORAGE_ERROR";
-    case ErrorCode::kUnknownProducerId:
-      return "UNKNOWN_PRODUCER_ID";
-    case ErrorCode::kFencedLeaderEpoch:
-      return "FENCED_LEADER_EPOCH";
-    case ErrorCode::kUnknownLeaderEpoch:
-      return "UNKNOWN_LEADER_EPOCH";
-    case ErrorCode::kUnsupportedCompressionType:
-      return "UNSUPPORTED_COMPRESSION_TYPE";
-    case ErrorCode::kInvalidRecord:
-      return "INVALID_RECORD";
-    case ErrorCode::kThrottlingQuotaExceeded:
-      return "THROTTLING_QUOTA_EXCEEDED";
-    case ErrorCode::kUnknownTopicId:
-      return "UNKNOWN_TOPIC_ID";
-    case ErrorCode::kReplyTooLarge:
-      return "REPLY_TOO_LARGE";
-    case ErrorCode::kShuttingDown:
-      return "SHUTTING_DOWN";
-    case ErrorCode::kInternal:
-      return "INTERNAL";
-  }
-  return "UNKNOWN";
+  if (code == ErrorCode::kCancelled) return "CANCELLED";
+  if (code == ErrorCode::kNetworkException) return "NETWORK_EXCEPTION";
+  const ErrorCodeFacts* facts = FindErrorCode(static_cast<int32_t>(code));
+  return facts == nullptr ? "UNKNOWN" : facts->name;
 }
 
 Error ErrorFrom(const absl::Status& status) {

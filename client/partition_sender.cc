@@ -91,7 +91,7 @@ PartitionSender::Verdict PartitionSender::OnAnswer(ProducerBatch* batch, const E
       options_.idempotent && (code == ErrorCode::kOutOfOrderSequenceNumber || code == ErrorCode::kUnknownProducerId);
   if (sequence_broken) {
     if (unacked_.front().get() == batch) refused_identity_ = identity_.id;
-  } else if (!error.retriable) {
+  } else if (!error.retriable && code != ErrorCode::kUnknownTopicOrPartition) {  // metadata says whether it is gone
     return Verdict::kFailed;
   }
   retry_wanted_ = true;

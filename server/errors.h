@@ -1,4 +1,4 @@
-// The one table of error codes: name, whether a retry can help, and the gRPC status of a call that fails with it.
+// Errors as the broker makes them; the codes and what goes with each are in proto/wire/error_codes.h.
 #pragma once
 
 #include <cstdint>

@@ -14,10 +14,11 @@
 // The library retries by itself whatever is worth it (see the time-outs in options.h): an error that reaches the caller
 // is final for that call. `retriable` then says that the same call may succeed later without anything being changed.
 //
-// Codes become absl's canonical ones like this: kOutOfRange offsets; kNotFound topics; kAlreadyExists topics;
-// kUnavailable network, leaders and brokers that stop; kDeadlineExceeded time-outs; kDataLoss damaged data;
-// kResourceExhausted full buffers and quotas; kUnimplemented what this release does not do; kPermissionDenied; kAborted
-// fenced epochs; kCancelled what was given up by Close() or Wakeup(); kInternal bugs; kInvalidArgument everything else.
+// Codes become absl's canonical ones like this: kOutOfRange offsets; kNotFound and kAlreadyExists topics; kUnavailable
+// network, leaders and brokers that stop; kDeadlineExceeded time-outs; kDataLoss damaged data; kResourceExhausted full
+// buffers, quotas and replies over the limit; kUnimplemented what this release does not do; kPermissionDenied; kAborted
+// fenced epochs; kFailedPrecondition and kAlreadyExists broken and repeated sequences; kCancelled what was given up by
+// Close() or Wakeup(); kInternal bugs; kUnknown codes of a later release; kInvalidArgument everything else.
 //
 // Thread safety: values and pure functions.
 #pragma once
