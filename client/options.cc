@@ -59,7 +59,7 @@ absl::Status ParseHeaderFilters(std::string_view list, std::vector<HeaderFilter>
     list.remove_prefix(std::min(comma + 1, list.size()));
     const size_t equals = item.find('=');
     if (item.empty() || equals == 0) {
-      return InvalidConfig("setting 'header.filters': expected NAME or NAME=VALUE, comma-separated");
+      return InvalidConfig("setting \"header.filters\": expected NAME or NAME=VALUE, comma-separated");
     }
     HeaderFilter filter{.key = std::string(item.substr(0, equals))};
     if (equals != std::string_view::npos) filter.value = std::string(item.substr(equals + 1));
@@ -69,7 +69,7 @@ absl::Status ParseHeaderFilters(std::string_view list, std::vector<HeaderFilter>
 }
 
 absl::Status OutOfBounds(std::string_view name, int64_t value, std::string_view bounds) {
-  return InvalidConfig("setting '" + std::string(name) + "' is " + std::to_string(value) + ", must be " +
+  return InvalidConfig("setting \"" + std::string(name) + "\" is " + std::to_string(value) + ", must be " +
                        std::string(bounds));
 }
 
@@ -99,10 +99,10 @@ absl::StatusOr<ClientOptions> ClientOptions::FromMap(const std::map<std::string,
 absl::Status ClientOptions::Validate() const {
   if (auto addresses = ParseAddresses(bootstrap_servers); !addresses.ok()) return addresses.status();
   if (tls_cert.empty() != tls_key.empty()) {
-    return InvalidConfig("settings 'ssl.certificate.location' and 'ssl.key.location' go together");
+    return InvalidConfig("settings \"ssl.certificate.location\" and \"ssl.key.location\" go together");
   }
   if (!tls_cert.empty() && tls_ca.empty()) {
-    return InvalidConfig("setting 'ssl.certificate.location' needs 'ssl.ca.location'");
+    return InvalidConfig("setting \"ssl.certificate.location\" needs \"ssl.ca.location\"");
   }
   if (retry_backoff_max < retry_backoff) {
     return OutOfBounds("retry.backoff.max.ms", retry_backoff_max.count(), "at least retry.backoff.ms");

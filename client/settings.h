@@ -3,7 +3,7 @@
 //     Settings settings(map);
 //     settings.Duration("linger.ms", options.linger);
 //     settings.Choice("acks", options.acks, {{"none", AckLevel::kNone}, ...});
-//     return settings.Finish();   // the first bad value, or an unknown name with the nearest known one
+//     return settings.Finish();   // the first bad value, or an unknown name with the nearest known one, if one is near
 #pragma once
 
 #include <chrono>

@@ -4,9 +4,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "proto/wire/setting_value.h"
 #include "server/config_sources.h"
 #include "server/flags.h"
-#include "server/setting_value.h"
 #include "server/topic_config.h"
 
 namespace millrace::server {

@@ -14,10 +14,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "proto/wire/setting_value.h"
 #include "server/config_sources.h"
 #include "server/flags.h"
 #include "server/memory_limit.h"
-#include "server/setting_value.h"
 
 namespace millrace::server {
 namespace {

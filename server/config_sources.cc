@@ -14,8 +14,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "proto/wire/setting_value.h"
 #include "server/flags.h"
-#include "server/setting_value.h"
 #include "server/topic_config.h"
 
 namespace millrace::server {

@@ -19,7 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "server/setting_value.h"
+#include "proto/wire/setting_value.h"
 
 namespace millrace::server {
 namespace {

@@ -14,11 +14,10 @@ add_library(millrace_server_ops STATIC
   log.cc
   memory_limit.cc
   metrics.cc
-  setting_value.cc
   topic_config.cc
 )
 target_link_libraries(millrace_server_ops
   PUBLIC absl::status absl::statusor
-  PRIVATE absl::strings absl::time yaml-cpp prometheus-cpp::core CLI11::CLI11
+  PRIVATE millrace_wire absl::strings absl::time yaml-cpp prometheus-cpp::core CLI11::CLI11
           PkgConfig::MICROHTTPD Threads::Threads)
 target_compile_definitions(millrace_server_ops PRIVATE MILLRACE_VERSION="${PROJECT_VERSION}")

@@ -9,6 +9,7 @@
 #include "client/cli/environment.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/output.h"
+#include "proto/wire/setting_value.h"
 
 namespace millrace::cli {
 namespace {
@@ -80,9 +81,10 @@ std::string UnknownWord(const CLI::App& app, const std::string& word) {
       known.push_back(sub->get_name());
   }
   std::string name = word.substr(0, word.find('='));
-  std::string nearest = Nearest(name, known);
+  const std::vector<std::string_view> names(known.begin(), known.end());
+  const std::optional<std::string_view> nearest = NearestName(name, names);
   std::string what = flag ? "there is no flag " : known.empty() ? "one argument too many: " : "there is no command ";
-  return absl::StrCat(what, name, nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?"));
+  return absl::StrCat(what, name, nearest ? absl::StrCat("; did you mean ", std::string(*nearest), "?") : "");
 }
 
 std::string UsageMessage(const CLI::App& app, const CLI::ParseError& error) {

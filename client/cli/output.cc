@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <numeric>
 
 #include "absl/strings/str_cat.h"
 
@@ -15,21 +14,6 @@ namespace millrace::cli {
 namespace {
 
 constexpr int kPipeBytes = 1 << 20;
-
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      size_t change = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({change, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
 
 }  // namespace
 
@@ -108,19 +92,6 @@ void Say(std::string_view text) {
     if (written < 0 && errno != EINTR) return;  // nobody is left to tell
     if (written > 0) text.remove_prefix(written);
   }
-}
-
-std::string Nearest(std::string_view text, const std::vector<std::string>& known) {
-  std::string best;
-  size_t best_distance = std::max<size_t>(2, text.size() / 3) + 1;
-  for (const std::string& candidate : known) {
-    size_t distance = EditDistance(text, candidate);
-    if (distance < best_distance) {
-      best_distance = distance;
-      best = candidate;
-    }
-  }
-  return best;
 }
 
 }  // namespace millrace::cli

@@ -77,7 +77,4 @@ class Progress {
 // Writes to standard error, at once.
 void Say(std::string_view text);
 
-// The entry of `known` closest to `text`, or "" when none is near enough to be meant.
-std::string Nearest(std::string_view text, const std::vector<std::string>& known);
-
 }  // namespace millrace::cli

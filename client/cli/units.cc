@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "proto/wire/setting_value.h"
 
 namespace millrace::cli {
 namespace {
@@ -18,17 +19,6 @@ struct Unit {
 
 constexpr std::array kDurationUnits = {Unit{"us", 1e3},   Unit{"ms", 1e6},     Unit{"s", 1e9},         Unit{"m", 60e9},
                                        Unit{"h", 3600e9}, Unit{"d", 86'400e9}, Unit{"w", 7 * 86'400e9}};
-constexpr std::array kSizeUnits = {Unit{"B", 1},
-                                   Unit{"KB", 1e3},
-                                   Unit{"MB", 1e6},
-                                   Unit{"GB", 1e9},
-                                   Unit{"KiB", 1024},
-                                   Unit{"MiB", 1024 * 1024},
-                                   Unit{"GiB", 1024.0 * 1024 * 1024},
-                                   Unit{"K", 1024},
-                                   Unit{"M", 1024 * 1024},
-                                   Unit{"G", 1024.0 * 1024 * 1024}};
-
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
 std::string_view TakeWhile(std::string_view& text, bool (*wanted)(char)) {
@@ -136,16 +126,10 @@ absl::StatusOr<std::chrono::nanoseconds> ParseDuration(std::string_view text) {
 }
 
 absl::StatusOr<int64_t> ParseSize(std::string_view text) {
-  std::string_view rest = text;
-  std::string_view digits = TakeWhile(rest, IsDigit);
-  int64_t number = 0;
-  auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-  const Unit* unit = rest.empty() ? &kSizeUnits[0] : FindUnit(kSizeUnits, rest);
-  if (error != std::errc() || unit == nullptr || static_cast<double>(number) * unit->factor > 9e18) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", std::string(text), "' is no size; write one like 1000, 256KiB or 64MB"));
-  }
-  return number * static_cast<int64_t>(unit->factor);
+  const std::optional<int64_t> bytes = ParseBytes(text);
+  if (bytes && *bytes >= 0) return *bytes;
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", std::string(text), "' is no size; write one like 1000, 256KiB or 64MB"));
 }
 
 absl::StatusOr<int64_t> ParseInteger(std::string_view text, int64_t min, int64_t max) {

@@ -20,7 +20,7 @@ namespace millrace::cli {
 // needs no unit; any other number does.
 absl::StatusOr<std::chrono::nanoseconds> ParseDuration(std::string_view text);
 
-// Bytes: a whole number, alone or with B, KB, MB, GB (powers of 1000), KiB, MiB, GiB or K, M, G (powers of 1024).
+// Bytes, 0 or more: a whole number, alone or with B, kB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024).
 absl::StatusOr<int64_t> ParseSize(std::string_view text);
 
 // A whole number in [min, max].

@@ -59,12 +59,5 @@ TEST(OutputBuffer, KnowsAClosedPipeFromAnError) {
   close(full);
 }
 
-TEST(Nearest, FindsWhatWasMeantAndNothingFarAway) {
-  const std::vector<std::string> known = {"--partitions", "--partition", "--from", "--until"};
-  EXPECT_EQ(Nearest("--partitons", known), "--partitions");
-  EXPECT_EQ(Nearest("--form", known), "--from");
-  EXPECT_EQ(Nearest("--zebra-crossing", known), "");
-}
-
 }  // namespace
 }  // namespace millrace::cli

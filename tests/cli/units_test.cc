@@ -46,9 +46,9 @@ TEST(Size, KnowsDecimalAndBinaryUnits) {
   EXPECT_EQ(*ParseSize("1000"), 1000);
   EXPECT_EQ(*ParseSize("1KB"), 1000);
   EXPECT_EQ(*ParseSize("256KiB"), 262144);
-  EXPECT_EQ(*ParseSize("1M"), 1 << 20);
+  EXPECT_EQ(*ParseSize("1MiB"), 1 << 20);
   EXPECT_EQ(*ParseSize("2GiB"), int64_t{2} << 30);
-  for (const char* text : {"", "KiB", "-1", "1.5MB", "1 KB", "1PB", "9999999999999GB"})
+  for (const char* text : {"", "KiB", "-1", "1.5MB", "1M", "1PB", "9999999999999GB"})
     EXPECT_FALSE(ParseSize(text).ok()) << text;
 }
 

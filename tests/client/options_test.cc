@@ -66,18 +66,30 @@ TEST(Options, UnknownNameNamesTheNearest) {
   auto options = ProducerOptions::FromMap({{"linger", "5"}});
   ASSERT_FALSE(options.ok());
   EXPECT_EQ(ErrorFrom(options.status()).code, ErrorCode::kInvalidConfig);
-  EXPECT_THAT(Text(options.status()), HasSubstr("'linger.ms'"));
+  EXPECT_THAT(Text(options.status()), HasSubstr("did you mean \"linger.ms\"?"));
   EXPECT_THAT(Text(ConsumerOptions::FromMap({{"auto.offest.reset", "earliest"}}).status()),
-              HasSubstr("'auto.offset.reset'"));
-  EXPECT_THAT(Text(ClientOptions::FromMap({{"bootstrap.server", "a"}}).status()), HasSubstr("'bootstrap.servers'"));
+              HasSubstr("\"auto.offset.reset\""));
+  EXPECT_THAT(Text(ClientOptions::FromMap({{"bootstrap.server", "a"}}).status()), HasSubstr("\"bootstrap.servers\""));
+  EXPECT_EQ(Text(ClientOptions::FromMap({{"color", "red"}}).status()), "INVALID_CONFIG: unknown setting \"color\"");
+}
+
+TEST(Options, ValuesTakeTheUnitsThatTheBrokersSettingsTake) {
+  auto options =
+      ProducerOptions::FromMap({{"linger.ms", "5ms"}, {"delivery.timeout.ms", "2m"}, {"batch.size", "64kb"}});
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->linger, milliseconds(5));
+  EXPECT_EQ(options->delivery_timeout, milliseconds(120'000));
+  EXPECT_EQ(options->batch_size, 64'000);
 }
 
 TEST(Options, BadValuesSayWhatIsExpected) {
   EXPECT_THAT(Text(ProducerOptions::FromMap({{"acks", "2"}}).status()), HasSubstr("none, leader, quorum"));
   EXPECT_THAT(Text(ProducerOptions::FromMap({{"linger.ms", "-1"}}).status()), HasSubstr("0 or more"));
-  EXPECT_THAT(Text(ProducerOptions::FromMap({{"linger.ms", "5ms"}}).status()), HasSubstr("milliseconds"));
+  EXPECT_THAT(Text(ProducerOptions::FromMap({{"linger.ms", "5 min"}}).status()), HasSubstr("milliseconds"));
   EXPECT_THAT(Text(ProducerOptions::FromMap({{"batch.size", "10"}}).status()), HasSubstr("1 KiB"));
   EXPECT_THAT(Text(ProducerOptions::FromMap({{"batch.size", "99999999999GiB"}}).status()), HasSubstr("bytes"));
+  EXPECT_THAT(Text(ProducerOptions::FromMap({{"batch.size", "-1"}}).status()), HasSubstr("0 or more"));
+  EXPECT_THAT(Text(ProducerOptions::FromMap({{"batch.size", "1M"}}).status()), HasSubstr("256KiB"));
   EXPECT_THAT(Text(ProducerOptions::FromMap({{"buffer.memory", "1KiB"}}).status()), HasSubstr("batch.size"));
   EXPECT_THAT(Text(ConsumerOptions::FromMap({{"check.crcs", "yes"}}).status()), HasSubstr("true, false"));
   EXPECT_THAT(Text(ConsumerOptions::FromMap({{"header.filters", "=x"}}).status()), HasSubstr("NAME=VALUE"));

@@ -9,9 +9,10 @@
 //     absl::StatusOr<millrace::ProducerOptions> options =
 //         millrace::ProducerOptions::FromMap({{"bootstrap.servers", "10.0.0.1:9470"}, {"compression.type", "lz4"}});
 //
-// The comment beside each field begins with its name in such maps. There durations are whole milliseconds, sizes are
-// bytes ("256KiB", "1MiB" are understood too), switches are true or false. An unknown name is kInvalidConfig and the
-// text names the nearest known one; a value that cannot be read or is out of bounds is kInvalidConfig too. Settings of
+// The comment beside each field begins with its name in such maps. There durations are whole milliseconds, or have a
+// unit (ms, s, m, h, d); sizes are bytes, or have a unit (kB, MB, GB: powers of 1000; KiB, MiB, GiB: powers of 1024);
+// switches are true or false. An unknown name is kInvalidConfig and the text names the nearest known one, if one is
+// near; a value that cannot be read or is out of bounds is kInvalidConfig too. Settings of
 // Kafka that Millrace does not need (max.in.flight.requests.per.connection, retries, fetch.min.bytes, ...) are refused
 // with a sentence that says why.
 //

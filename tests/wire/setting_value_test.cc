@@ -1,11 +1,11 @@
-#include "server/setting_value.h"
+#include "proto/wire/setting_value.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <vector>
 
-namespace millrace::server {
+namespace millrace {
 namespace {
 
 TEST(ParseBytes, TakesDecimalAndBinaryUnitsInAnyCase) {
@@ -62,9 +62,11 @@ TEST(NearestName, FindsASlipOfTheFingerAndNothingElse) {
   EXPECT_EQ(NearestName("fluhs", names), "flush");
   EXPECT_EQ(NearestName("color", names), std::nullopt);
   EXPECT_EQ(NearestName("", names), std::nullopt);
+  EXPECT_EQ(NearestName("linger", std::vector<std::string_view>{"acks", "linger.ms"}), "linger.ms");
+  EXPECT_EQ(NearestName("--form", std::vector<std::string_view>{"--until", "--from"}), "--from");
   EXPECT_EQ(DidYouMean("io.thread", names), "; did you mean \"io.threads\"?");
   EXPECT_EQ(DidYouMean("color", names), "");
 }
 
 }  // namespace
-}  // namespace millrace::server
+}  // namespace millrace

@@ -1,4 +1,4 @@
-#include "server/setting_value.h"
+#include "proto/wire/setting_value.h"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 #include <numeric>
 #include <vector>
 
-namespace millrace::server {
+namespace millrace {
 namespace {
 
 struct Unit {
@@ -107,4 +107,4 @@ std::string DidYouMean(std::string_view name, std::span<const std::string_view> 
   return nearest ? "; did you mean \"" + std::string(*nearest) + "\"?" : std::string();
 }
 
-}  // namespace millrace::server
+}  // namespace millrace

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace millrace::server {
+namespace millrace {
 
 // A whole number with an optional unit: B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB or Ki, Mi, Gi, Ti (powers of
 // 1024); upper or lower case. K, M and G alone are refused: they mean 1000 to some tools and 1024 to others.
@@ -27,4 +27,4 @@ std::optional<std::string_view> NearestName(std::string_view name, std::span<con
 // `; did you mean "retention.ms"?`, or nothing.
 std::string DidYouMean(std::string_view name, std::span<const std::string_view> names);
 
-}  // namespace millrace::server
+}  // namespace millrace
