@@ -63,6 +63,12 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
   void Wakeup() override { queue_.Wake(); }
   std::vector<PartitionProgress> progress() const override { return reader_.progress(); }
 
+  std::optional<Trouble> trouble() const override {
+    std::optional<Trouble> trouble;
+    foundation_->thread().RunAndWait([&] { trouble = core_->trouble(); });
+    return trouble;
+  }
+
   ConsumerCounters counters() const override {
     ConsumerCounters counters = reader_.counters();
     counters.reconnects = core_->reconnects();

@@ -196,7 +196,10 @@ void ConsumerCore::TakeNewPartitions() {
 void ConsumerCore::Begin(const std::shared_ptr<FetchPartition>& partition) {
   if (!partition->wanted || partition->pause != 0) return;
   const std::optional<Route> route = metadata_.RouteTo(partition->topic, partition->partition);
-  if (!route) return;  // OnMetadata() comes back here
+  if (!route) {  // OnMetadata() comes back here
+    Error error{.code = ErrorCode::kLeaderNotAvailable, .message = "no leader is known", .retriable = true};
+    return NoteTrouble(partition, metadata_.last_error().value_or(std::move(error)));
+  }
   FetchSession* session = SessionFor(*route);
   if (partition->session != session) {
     if (partition->session != nullptr) partition->session->Unsubscribe(partition.get());
@@ -226,6 +229,7 @@ void ConsumerCore::Halt(const std::shared_ptr<FetchPartition>& partition, uint64
   partition->generation = generation;
   partition->wanted = false;
   partition->failures = 0;
+  partition->trouble.reset();
   Leave(partition.get());
 }
 
@@ -284,6 +288,7 @@ FetchedItem ConsumerCore::ItemOf(const std::shared_ptr<FetchPartition>& partitio
 void ConsumerCore::OnFrame(const std::shared_ptr<FetchPartition>& partition, FetchPartitionFrame frame) {
   if (!frame.error.ok()) return OnPartitionError(partition, frame.error);
   partition->failures = 0;
+  partition->trouble.reset();
   if (frame.gap) {
     FetchedItem item = ItemOf(partition, FetchedItem::Kind::kGap);
     item.gap = *frame.gap;
@@ -345,10 +350,30 @@ void ConsumerCore::OnPartitionError(const std::shared_ptr<FetchPartition>& parti
   nanoseconds pause = backoff.Next();
   for (int i = 0; i < std::min(partition->failures, 10); ++i) pause = backoff.Next();
   ++partition->failures;
+  NoteTrouble(partition, FromFrame(error));
   partition->pause = env_.executor.After(pause, [this, partition] {
     partition->pause = 0;
     Begin(partition);
   });
+}
+
+void ConsumerCore::NoteTrouble(const std::shared_ptr<FetchPartition>& partition, Error error) {
+  error.topic = partition->topic;
+  error.partition = partition->partition;
+  partition->trouble = NextTrouble(partition->trouble, error, env_.clock);
+}
+
+std::optional<Trouble> ConsumerCore::trouble() const {
+  std::optional<Trouble> first;
+  const auto take = [&first](const std::optional<Trouble>& trouble) {
+    if (trouble && (!first || trouble->since < first->since)) first = trouble;
+  };
+  for (const auto& partition : partitions_) {
+    if (!partition->wanted) continue;
+    take(partition->trouble);
+    if (partition->session != nullptr) take(partition->session->trouble());
+  }
+  return first;
 }
 
 void ConsumerCore::PushError(const std::shared_ptr<FetchPartition>& partition, Error error) {

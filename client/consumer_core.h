@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,6 +57,9 @@ class ConsumerCore : private FetchSession::Owner {
 
   int64_t reconnects() const { return reconnects_; }
 
+  // What has kept a wanted partition from being read for longest.
+  std::optional<Trouble> trouble() const;
+
  private:
   struct Resolution;
 
@@ -72,6 +76,7 @@ class ConsumerCore : private FetchSession::Owner {
   void Begin(const std::shared_ptr<FetchPartition>& partition);
   void Leave(FetchPartition* partition);
   void OnPartitionError(const std::shared_ptr<FetchPartition>& partition, const ErrorFrame& error);
+  void NoteTrouble(const std::shared_ptr<FetchPartition>& partition, Error error);
   void PushError(const std::shared_ptr<FetchPartition>& partition, Error error);
   void PushBatches(const std::shared_ptr<FetchPartition>& partition, FetchPartitionFrame frame);
   FetchedItem ItemOf(const std::shared_ptr<FetchPartition>& partition, FetchedItem::Kind kind) const;

@@ -102,6 +102,10 @@ bool WorthRetrying(const Error& error) {
          error.code != ErrorCode::kUnknownTopicId;
 }
 
+Trouble NextTrouble(const std::optional<Trouble>& previous, const Error& error, const Clock& clock) {
+  return {.status = ToStatus(error), .since = previous ? previous->since : clock.Wall()};
+}
+
 absl::Status InvalidConfig(std::string message) {
   return ToStatus({.code = ErrorCode::kInvalidConfig, .message = std::move(message)});
 }

@@ -45,6 +45,7 @@ struct FetchPartition {
   int32_t leader_epoch = 0;               // of the record before next_offset; 0: not known
   Executor::TimerId pause = 0;            // before the next attempt
   int failures = 0;                       // since the last frame
+  std::optional<Trouble> trouble;         // the last of them
 
   // Application thread.
   uint64_t read_generation = 0;

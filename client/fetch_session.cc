@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "client/control.h"
+#include "client/status.h"
 
 namespace millrace::client {
 namespace {
@@ -48,7 +49,8 @@ void SetPosition(const FetchPartition& partition, FetchSubscriptionFrame& frame)
 
 FetchSession::FetchSession(const ClientEnvironment& env, Target target, OutOfRange out_of_range, Backoff backoff,
                            Owner* owner)
-    : target_(std::move(target)),
+    : clock_(env.clock),
+      target_(std::move(target)),
       out_of_range_(out_of_range),
       owner_(owner),
       stream_(env, {.address = target_.address, .method = control::kFetch, .connect_timeout = target_.connect_timeout},
@@ -124,6 +126,7 @@ void FetchSession::OnEstablished() {
 void FetchSession::OnWritable() { Send(); }
 
 void FetchSession::OnMessage(absl::Cord message) {
+  trouble_.reset();
   absl::StatusOr<FetchResponseFrame> response = ParseFetchResponse(message);
   if (!response.ok()) {
     stream_.Fail({.code = ErrorCode::kNetworkException,
@@ -157,6 +160,7 @@ void FetchSession::OnLost(const Error& error) {
   for (auto& [id, partition] : std::exchange(subscriptions_, {})) partition->subscription = 0;
   pending_ = {};
   outstanding_ = 0;
+  trouble_ = NextTrouble(trouble_, error, clock_);
   owner_->OnSessionLost(this, error, std::exchange(established_once_, false));
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -41,6 +42,8 @@ class FetchSession : private BrokerStream::Owner {
 
   const Target& target() const { return target_; }
   bool established() const { return stream_.established(); }
+  // Since the broker was last heard.
+  const std::optional<Trouble>& trouble() const { return trouble_; }
 
   // Under a new id, where the partition's notes say.
   void Subscribe(const std::shared_ptr<FetchPartition>& partition, uint64_t topic_id);
@@ -65,6 +68,7 @@ class FetchSession : private BrokerStream::Owner {
   void OnLost(const Error& error) override;
   void Send();
 
+  const Clock& clock_;
   const Target target_;
   const OutOfRange out_of_range_;
   Owner* const owner_;
@@ -75,6 +79,7 @@ class FetchSession : private BrokerStream::Owner {
   int64_t outstanding_ = 0;  // credit that the broker has left; below 0 after an overdraft
   std::shared_ptr<FetchCredit> credit_ = std::make_shared<FetchCredit>();
   bool established_once_ = false;  // since the last loss
+  std::optional<Trouble> trouble_;
   BrokerStream stream_;
 };
 

@@ -221,6 +221,53 @@ TEST_F(ConsumerTest, RetriableErrorOfAPartitionIsMendedInside) {
   EXPECT_EQ(broker.subscribed_offsets.back(), 1);
 }
 
+TEST_F(ConsumerTest, BrokerThatIsAwayIsTroubleAndNoNewsIsNot) {
+  ASSERT_TRUE(Assign({One()}).ok());
+  executor.Advance(seconds(60));
+  EXPECT_FALSE(core->trouble());
+
+  const int64_t down_at = executor.clock().Wall();
+  broker.GoDown();
+  executor.Advance(seconds(30));
+  ASSERT_TRUE(core->trouble());
+  const Error error = ErrorFrom(core->trouble()->status);
+  EXPECT_EQ(error.code, ErrorCode::kNetworkException);
+  EXPECT_EQ(error.address, kAddress);
+  EXPECT_EQ(core->trouble()->since, down_at);
+
+  broker.ComeUp();
+  executor.Advance(seconds(5));
+  EXPECT_FALSE(core->trouble());
+}
+
+TEST_F(ConsumerTest, BrokerThatFallsSilentIsTroubleSinceItWasFirstMissed) {
+  ASSERT_TRUE(Assign({One()}).ok());
+  broker.GoSilent(true);
+  executor.Advance(seconds(60));
+  ASSERT_TRUE(core->trouble());
+  const int64_t since = core->trouble()->since;
+  executor.Advance(seconds(60));
+  ASSERT_TRUE(core->trouble());
+  EXPECT_EQ(core->trouble()->since, since);
+}
+
+TEST_F(ConsumerTest, PartitionWithoutLeaderIsTrouble) {
+  ASSERT_TRUE(Assign({One()}).ok());
+  broker.SetLeader("one", 0, -1);
+  broker.FailSubscriptions({.code = 6, .message = "moved", .retriable = true});
+  executor.Advance(seconds(5));
+  ASSERT_TRUE(core->trouble());
+  const Error error = ErrorFrom(core->trouble()->status);
+  EXPECT_EQ(error.code, ErrorCode::kLeaderNotAvailable);
+  EXPECT_EQ(error.topic, "one");
+  EXPECT_EQ(error.partition, 0);
+  EXPECT_LE(executor.clock().Wall() - core->trouble()->since, 5000);
+
+  broker.SetLeader("one", 0, 1);
+  executor.Advance(seconds(5));
+  EXPECT_FALSE(core->trouble());
+}
+
 TEST_F(ConsumerTest, PositionBelowTheLogIsAnErrorByDefault) {
   broker.Append("one", 0, {"a", "b", "c"});
   broker.log("one", 0).log_start = 2;

@@ -14,8 +14,8 @@
 // Thread safety: one thread at a time, but for Wakeup(), which any thread may call.
 // Ownership: records and gaps point into the consumer's memory until the next call of Poll(), step of iteration,
 // Assign() or Seek(). OwnedRecord keeps a copy.
-// Errors: what a retry mends is retried inside, for ever. The rest comes out of Poll(), or ends the iteration with
-// status():
+// Errors: what a retry mends is retried inside, for ever; trouble() tells a broker that cannot be reached from a topic
+// without news. The rest comes out of Poll(), or ends the iteration with status():
 //   kOffsetOutOfRange         the position is not in the log (any more); with on.gap=report a Gap comes instead
 //   kUnknownTopicOrPartition  the topic was deleted, or made anew (kUnknownTopicId)
 //   kCorruptMessage           a batch is damaged; with on.gap=report a Gap comes instead
@@ -107,6 +107,12 @@ struct PartitionProgress {
   bool paused = false;
 };
 
+// What keeps records from coming, while the library goes on trying.
+struct Trouble {
+  absl::Status status;  // the last failure: where, why, what to do
+  int64_t since = 0;    // when it began, in milliseconds since 1970
+};
+
 // Totals since the consumer was made.
 struct ConsumerCounters {
   int64_t records = 0;      // given to the application
@@ -177,6 +183,10 @@ class Consumer {
 
   // All assigned partitions, in the order assigned.
   virtual std::vector<PartitionProgress> progress() const = 0;
+
+  // Set while a partition that is to be read cannot be, for want of a broker or a leader; the longest such failure. It
+  // is mended inside: this is for telling people, and for programs that would rather give up.
+  virtual std::optional<Trouble> trouble() const = 0;
 
   virtual ConsumerCounters counters() const = 0;
 
