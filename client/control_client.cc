@@ -9,9 +9,6 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-// While no address at all can be connected there is no point in using up a long time-out: a broker that restarts is
-// back sooner.
-constexpr std::chrono::seconds kUnreachableLimit(2);
 // One address that does not answer must not use up the time for the others.
 constexpr std::chrono::seconds kAttemptLimit(5);
 
@@ -73,10 +70,12 @@ void ControlClient::Start(const std::shared_ptr<Attempt>& attempt) {
 }
 
 void ControlClient::OnReply(const std::shared_ptr<Attempt>& attempt, size_t index, CallReply reply) {
+  last_failure_.reset();
   if (reply.end.status.ok()) return Finish(attempt, std::move(reply.message));
   index = std::min(index, addresses_.size() - 1);
   attempt->last = ErrorOfCall(reply.end, addresses_[index]);
   const bool network = attempt->last.code == ErrorCode::kNetworkException;
+  if (network) last_failure_ = attempt->last;
   if (!network || attempt->last.may_have_happened) attempt->connected = true;
   const bool safe = attempt->options.repeat == Repeat::kSafe || !attempt->last.may_have_happened;
   if (!WorthRetrying(attempt->last) || !safe) return Finish(attempt, ToStatus(attempt->last));
@@ -89,8 +88,9 @@ void ControlClient::OnReply(const std::shared_ptr<Attempt>& attempt, size_t inde
 }
 
 void ControlClient::RetryLater(const std::shared_ptr<Attempt>& attempt) {
-  const nanoseconds timeout = attempt->connected ? attempt->options.timeout
-                                                 : std::min<nanoseconds>(attempt->options.timeout, kUnreachableLimit);
+  const nanoseconds timeout = attempt->connected
+                                  ? attempt->options.timeout
+                                  : std::min<nanoseconds>(attempt->options.timeout, options_.connect_timeout);
   const nanoseconds pause = attempt->backoff.Next();
   if (env_.clock.Monotonic() + pause >= attempt->started + timeout) return Finish(attempt, ToStatus(GiveUp(*attempt)));
   env_.executor.After(pause, [this, attempt, alive = std::weak_ptr(self_)] {

@@ -4,7 +4,8 @@
 //                  [](absl::StatusOr<absl::Cord> reply) { ... });
 //
 // Addresses are tried in turn, beginning with the last one that worked. Calls that never left are retried; those that
-// may have arrived only when repeating is safe; errors that the broker calls retriable as well, all until the time-out.
+// may have arrived only when repeating is safe; errors that the broker calls retriable as well, all until the time-out,
+// or until connect.timeout.ms while no address at all can be connected.
 // An error says what happened last, and where.
 //
 // Lives on the executor: no locks. Destroying it drops calls under way: their `done` is not called any more.
@@ -13,6 +14,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,6 +51,9 @@ class ControlClient {
   // Where the last call was answered, or the first bootstrap address.
   const std::string& address() const { return addresses_[current_]; }
 
+  // Why the last attempt of any call found no broker; nothing when it found one.
+  const std::optional<Error>& last_failure() const { return last_failure_; }
+
   // More addresses to try, as learnt from metadata.
   void SetAdvertised(const std::vector<std::string>& addresses);
 
@@ -66,6 +71,7 @@ class ControlClient {
   const size_t bootstrap_count_;
   std::vector<std::string> addresses_;  // bootstrap, then advertised
   size_t current_ = 0;
+  std::optional<Error> last_failure_;
   // Callbacks and timers of calls under way hold a weak reference: nothing is called once it is gone.
   std::shared_ptr<ControlClient*> self_;
 };

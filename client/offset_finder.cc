@@ -82,7 +82,8 @@ class Search : public std::enable_shared_from_this<Search> {
     absl::StatusOr<control::ReadAnswer> read =
         reply.ok() ? control::ParseRead(*reply) : absl::StatusOr<control::ReadAnswer>(reply.status());
     if (!read.ok()) {
-      answer.status = read.status();
+      // Everything before is earlier than the time; whoever reads from here is told of the damage.
+      if (ErrorFrom(read.status()).code != ErrorCode::kCorruptMessage) answer.status = read.status();
       return Finished();
     }
     for (const auto& record : read->records) {

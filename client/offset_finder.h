@@ -1,6 +1,7 @@
 // Positions to offsets.
 //
-// Brokers know offsets by time only to the batch; the exact record is found by reading on from there.
+// Brokers know offsets by time only to the batch; the exact record is found by reading on from there, as far as batches
+// are whole.
 #pragma once
 
 #include <chrono>

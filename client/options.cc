@@ -22,6 +22,7 @@ void TakeClientSettings(Settings& settings, ClientOptions& options) {
   settings.Text("bootstrap.servers", options.bootstrap_servers);
   settings.Text("client.id", options.client_id);
   settings.Duration("request.timeout.ms", options.request_timeout);
+  settings.Duration("connect.timeout.ms", options.connect_timeout);
   settings.Duration("retry.backoff.ms", options.retry_backoff);
   settings.Duration("retry.backoff.max.ms", options.retry_backoff_max);
   settings.Duration("metadata.max.age.ms", options.metadata_max_age);
@@ -107,8 +108,8 @@ absl::Status ClientOptions::Validate() const {
   if (retry_backoff_max < retry_backoff) {
     return OutOfBounds("retry.backoff.max.ms", retry_backoff_max.count(), "at least retry.backoff.ms");
   }
-  return FirstError({Positive("request.timeout.ms", request_timeout), Positive("retry.backoff.ms", retry_backoff),
-                     Positive("metadata.max.age.ms", metadata_max_age)});
+  return FirstError({Positive("request.timeout.ms", request_timeout), Positive("connect.timeout.ms", connect_timeout),
+                     Positive("retry.backoff.ms", retry_backoff), Positive("metadata.max.age.ms", metadata_max_age)});
 }
 
 absl::StatusOr<ProducerOptions> ProducerOptions::FromMap(const std::map<std::string, std::string>& map) {

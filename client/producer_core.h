@@ -49,7 +49,9 @@ class ProducerCore : private ProduceSession::Owner {
   void PumpAll();
 
   // Why nothing can be sent now, if that is known.
-  std::optional<Error> trouble() const { return metadata_.last_error(); }
+  std::optional<Error> trouble() const {
+    return metadata_.last_error() ? metadata_.last_error() : control_.last_failure();
+  }
 
   // Fails everything that is not stored with kCancelled.
   void Stop();

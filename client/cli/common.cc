@@ -38,6 +38,8 @@ ClientOptions Common::Client() const {
   options.bootstrap_servers = address;
   options.client_id = "millrace-cli";
   options.request_timeout = TimeoutOr(*this, options.request_timeout);
+  // Who typed a wrong address should not wait for a broker that restarts.
+  options.connect_timeout = TimeoutOr(*this, std::chrono::seconds(2));
   options.tls_ca = tls_ca;
   options.tls_cert = tls_cert;
   options.tls_key = tls_key;

@@ -99,7 +99,25 @@ TEST_F(ControlTest, UnknownTopicIsNotWaitedForThoughItIsRetriable) {
   EXPECT_EQ(transport.called.size(), 1u);
 }
 
-TEST_F(ControlTest, UnreachableClusterIsReportedSoonAndNamed) {
+TEST_F(ControlTest, BrokerThatIsBackWithinTheTimeOutIsWaitedFor) {
+  transport.fallback = Refused();
+  ControlClient control({executor.clock(), executor, random, transport}, options, {"a:1"});
+  std::optional<absl::StatusOr<absl::Cord>> result;
+  control.Call("/m", absl::Cord(), {.timeout = seconds(10), .repeat = Repeat::kIfNotSent},
+               [&](absl::StatusOr<absl::Cord> reply) { result = std::move(reply); });
+  executor.Advance(seconds(7));
+  ASSERT_FALSE(result);
+  ASSERT_TRUE(control.last_failure());
+  EXPECT_EQ(control.last_failure()->code, ErrorCode::kNetworkException);
+  transport.fallback = {{}, absl::Cord("yes")};
+  executor.Advance(seconds(2));
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->value(), "yes");
+  EXPECT_FALSE(control.last_failure());
+}
+
+TEST_F(ControlTest, UnreachableClusterIsReportedSoonWhereThatIsAskedForAndNamed) {
+  options.connect_timeout = seconds(2);
   transport.fallback = Refused();
   const auto begun = executor.clock().Monotonic();
   std::optional<std::chrono::nanoseconds> answered;

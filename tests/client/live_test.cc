@@ -243,7 +243,9 @@ TEST(LiveAddress, IPv6Only) {
 }
 
 TEST(LiveAddress, AddressThatNobodyListensAtIsNamed) {
-  auto admin = Admin::Create({.bootstrap_servers = "127.0.0.1:1,[::1]:1"}).value();
+  auto admin =
+      Admin::Create({.bootstrap_servers = "127.0.0.1:1,[::1]:1", .connect_timeout = std::chrono::milliseconds(500)})
+          .value();
   const Error error = ErrorFrom(admin->ListTopics().status());
   EXPECT_EQ(error.code, ErrorCode::kNetworkException);
   EXPECT_FALSE(error.may_have_happened);

@@ -7,8 +7,9 @@
 //     std::cout << created->replication_factor << "\n";
 //
 // Thread safety: all methods may be called by any number of threads at once.
-// Every call waits for its answer, at most request.timeout.ms, trying one bootstrap address after the other while none
-// can be connected. What changes something is durable when it returns OK.
+// Every call waits for its answer, at most request.timeout.ms, trying one bootstrap address after the other; while none
+// can be connected it goes on until connect.timeout.ms, so that a restart of the broker is not noticed. What changes
+// something is durable when it returns OK.
 // Errors (error.h): as listed at each call; besides kNetworkException (no broker can be reached; nothing happened) and
 // kRequestTimedOut (may_have_happened says whether it may have taken effect: describe before repeating; CreateTopic
 // with if_not_exists and DeleteTopic are safe to repeat).
@@ -130,7 +131,9 @@ struct OffsetAnswer {
   std::string topic;
   int32_t partition = 0;
   absl::Status status;  // of this partition: kUnknownTopicOrPartition, ...
-  int64_t offset = -1;  // for Time and Ago exactly: the first record at or after the time, the high watermark if none
+  // For Time and Ago exactly: the first record at or after the time, the high watermark if none. Where a damaged batch
+  // hides which record that is, the batch's own offset: nothing before it is as late.
+  int64_t offset = -1;
   int32_t leader_epoch = 0;
   int64_t log_start_offset = 0;
   int64_t high_watermark = 0;

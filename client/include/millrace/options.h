@@ -39,11 +39,15 @@ struct ClientOptions {
   // bootstrap.servers: HOST:PORT[,HOST:PORT...]; a host is a name, an IPv4 address or [IPv6]; without a port: 9470.
   std::string bootstrap_servers = "127.0.0.1:9470";
 
-  // client.id: shown in the broker's logs.
+  // client.id: a name for this client. Kept for the sake of configurations that have it; brokers are not told yet.
   std::string client_id = {};
 
   // request.timeout.ms: one request with all its retries, where no other time-out is said to apply. At least 1.
   std::chrono::milliseconds request_timeout{10'000};
+
+  // connect.timeout.ms: how long a request goes on (request.timeout.ms at most) while no broker at all can be connected.
+  // As long as a broker may take to restart; less where a wrong address should be told sooner. At least 1.
+  std::chrono::milliseconds connect_timeout{10'000};
 
   // retry.backoff.ms, retry.backoff.max.ms: pause before the first retry; it doubles up to the second figure, each time
   // drawn between half and all of it.
