@@ -51,7 +51,7 @@ std::string TopicNameProblem(const std::string& name) {
   return "";
 }
 
-// What an operation decided: records to append (none: nothing changes), what to undo if they are refused, and the answer.
+// What an operation decided: records to append (none: nothing changes), and the answer once they are replayed.
 struct Controller::Decision {
   MetadataRecords records;
   std::function<void()> answer;
@@ -79,7 +79,7 @@ absl::Status Controller::Load(bool raise_epoch) {
   if (!state.ok()) return state.status();
   tail_ = LogTail(*state);
 
-  auto image = std::make_shared<MetadataImage>(defaults_);
+  MetadataImage::Builder next_image{MetadataImage(defaults_)};
   for (raft::LogIndex next = state->first_index; next <= state->last_index;) {
     auto entries = store_.ReadEntries(kMetadataGroup, next, state->last_index, kReplayBytes);
     if (!entries.ok()) return entries.status();
@@ -92,26 +92,26 @@ absl::Status Controller::Load(bool raise_epoch) {
             absl::StrCat("entry ", entry.header.index.value(), " of the metadata log is damaged"));
       }
       for (const MetadataRecord& record : records.records()) {
-        if (absl::Status status = image->Apply(record); !status.ok()) return status;
+        if (absl::Status status = next_image.Replay(record); !status.ok()) return status;
       }
     }
   }
   MetadataRecords first;
-  if (image->cluster_id().empty())
+  if (next_image.image().cluster_id().empty())
     first.add_records()->mutable_cluster()->set_cluster_id(HexId(random_.Next(), random_.Next()));
   if (raise_epoch) {
     first.add_records()->mutable_leader_epoch()->set_leader_epoch(
-        static_cast<int32_t>(image->leader_epoch().value() + 1));
+        static_cast<int32_t>(next_image.image().leader_epoch().value() + 1));
   }
   if (first.records_size() > 0) {
     for (const MetadataRecord& record : first.records()) {
-      if (absl::Status status = image->Apply(record); !status.ok()) return status;
+      if (absl::Status status = next_image.Replay(record); !status.ok()) return status;
     }
     StageRecords(first.SerializeAsString());
     if (absl::Status status = store_.Write(writer_.round()); !status.ok()) return status;
   }
-  next_producer_id_ = image->producer_ids_end();  // what was left of the last block is not used again
-  image_ = std::move(image);
+  image_ = std::move(next_image).Build();
+  next_producer_id_ = image_->producer_ids_end();  // what was left of the last block is not used again
   listener_(image_);
   return absl::OkStatus();
 }
@@ -147,12 +147,12 @@ void Controller::Commit(std::shared_ptr<Decision> decision) {
   busy_ = true;
   StageRecords(decision->records.SerializeAsString());
   writer_.OnDurable([this, decision] {
-    auto image = std::make_shared<MetadataImage>(*image_);
+    MetadataImage::Builder next(*image_);
     for (const MetadataRecord& record : decision->records.records()) {
-      absl::Status status = image->Apply(record);
+      absl::Status status = next.Replay(record);
       MILLRACE_CHECK(status.ok()) << "decided a record that cannot be replayed: " << status.ToString();
     }
-    image_ = std::move(image);
+    image_ = std::move(next).Build();
     listener_(image_);
     busy_ = false;
     decision->answer();

@@ -1,6 +1,12 @@
 // What the cluster consists of, as of one point in the metadata log: topics, partitions, settings, ids given out.
 //
-// An image never changes; replaying records gives the next one. Readers on any thread keep the shared_ptr they have.
+// An image never changes. A Builder replays records over one and gives the next:
+//
+//     MetadataImage::Builder next(*image);
+//     if (absl::Status status = next.Replay(record); !status.ok()) return status;
+//     image = std::move(next).Build();
+//
+// Readers on any thread keep the shared_ptr they have.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "raft/types.h"
 #include "server/topic_config.h"
 
@@ -36,14 +42,10 @@ struct TopicInfo {
 
 class MetadataImage {
  public:
+  class Builder;
+
+  // Before the first record.
   explicit MetadataImage(TopicConfig defaults) : defaults_(std::move(defaults)) {}
-
-  // The image after `record`. kUnimplemented for a record that this release does not know.
-  absl::StatusOr<std::shared_ptr<const MetadataImage>> Replay(
-      const millrace::internal::v1::MetadataRecord& record) const;
-
-  // Replays into this image, while it is not shared yet.
-  absl::Status Apply(const millrace::internal::v1::MetadataRecord& record);
 
   const std::string& cluster_id() const { return cluster_id_; }
   const std::map<std::string, std::shared_ptr<const TopicInfo>>& topics() const { return topics_; }
@@ -54,8 +56,6 @@ class MetadataImage {
   int64_t partitions() const;
 
  private:
-  std::shared_ptr<TopicInfo> MutableTopic(uint64_t topic_id);
-
   TopicConfig defaults_;
   std::string cluster_id_;
   std::map<std::string, std::shared_ptr<const TopicInfo>> topics_;
@@ -63,6 +63,30 @@ class MetadataImage {
   int64_t producer_ids_end_ = 1;  // ids below were given out; 0 means "not idempotent" on the wire
   raft::Term leader_epoch_{1};
   raft::GroupId next_group_{2};  // 1 is the metadata log's own
+};
+
+class MetadataImage::Builder {
+ public:
+  explicit Builder(const MetadataImage& base) : image_(base) {}
+
+  // kUnimplemented for a record that this release does not know, kDataLoss for one that does not fit what came before;
+  // the builder is of no use then.
+  absl::Status Replay(const millrace::internal::v1::MetadataRecord& record);
+
+  // As far as it was replayed.
+  const MetadataImage& image() const { return image_; }
+
+  std::shared_ptr<const MetadataImage> Build() && { return std::make_shared<const MetadataImage>(std::move(image_)); }
+
+ private:
+  TopicInfo* MutableTopic(uint64_t topic_id);
+  absl::Status ReplayTopic(const millrace::internal::v1::MetadataRecord& record);
+  absl::Status ReplayPartition(const millrace::internal::v1::MetadataRecord& record);
+  absl::Status ReplayRemoveTopic(const millrace::internal::v1::MetadataRecord& record);
+
+  MetadataImage image_;
+  // Topics of image_ that were copied or made here and that nobody else has yet.
+  std::unordered_map<uint64_t, std::shared_ptr<TopicInfo>> own_topics_;
 };
 
 inline constexpr raft::GroupId kMetadataGroup{1};
