@@ -27,6 +27,18 @@ CLI::Option* AddSeconds(CLI::App& app, const std::string& names, std::optional<d
   return AddParsed(app, names, out, parse, "S", description);
 }
 
+std::vector<const CLI::App*> CommandsOf(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+std::vector<std::string> FlagsOf(const CLI::App& app) {
+  std::vector<std::string> flags;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+  }
+  return flags;
+}
+
 CLI::App& AddGroup(CLI::App& app, const std::string& name, const std::string& description, const std::string& footer) {
   CLI::App& group = AddApp(app, name, description, footer);
   group.require_subcommand(1);
@@ -62,19 +74,30 @@ void AddProducerFlags(CLI::App& app, ProducerFlags& flags) {
   AddParsed(app, "--batch-bytes", flags.batch_bytes, ParseSize, "N", "Size at which a batch is full (default 256KiB)");
 }
 
-absl::StatusOr<std::map<std::string, std::string>> ParseSettings(const std::vector<std::string>& settings) {
-  std::map<std::string, std::string> parsed;
-  for (const std::string& setting : settings) {
-    size_t equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("'", setting, "' is no setting; write NAME=VALUE, such as retention.ms=3600000"));
-    }
-    if (!parsed.emplace(setting.substr(0, equals), setting.substr(equals + 1)).second) {
-      return absl::InvalidArgumentError(absl::StrCat("the setting ", setting.substr(0, equals), " is given twice"));
-    }
+CLI::Option* AddTopicName(CLI::App& app, const std::string& placeholder, std::string& name) {
+  auto parse = [](std::string_view text) -> absl::StatusOr<std::string> {
+    if (text.empty()) return absl::InvalidArgumentError("the name of the topic is empty");
+    return std::string(text);
+  };
+  return AddParsed(app, placeholder, name, parse, "", "Name of the topic")->required();
+}
+
+CLI::Option* AddConfig(CLI::App& app, std::map<std::string, std::string>& config, const std::string& description) {
+  auto parse = [](std::string_view text) { return ParseAssignment(text, "setting"); };
+  auto take = [&config](std::pair<std::string, std::string> setting) {
+    const std::string name = setting.first;
+    if (!config.insert(std::move(setting)).second) throw CLI::ValidationError("--config", name + " is given twice");
+  };
+  return AddRepeated(app, "-c,--config", parse, take, "NAME=VALUE", description);
+}
+
+absl::StatusOr<std::pair<std::string, std::string>> ParseAssignment(std::string_view text, std::string_view noun) {
+  size_t equals = text.find('=');
+  if (equals == std::string_view::npos || equals == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", std::string(text), "' is no ", std::string(noun), "; write NAME=VALUE"));
   }
-  return parsed;
+  return std::pair(std::string(text.substr(0, equals)), std::string(text.substr(equals + 1)));
 }
 
 }  // namespace millrace::cli

@@ -133,24 +133,20 @@ int BenchReport::End() {
 }
 
 void AddBenchTopicFlags(CLI::App& app, BenchTopic& topic) {
-  app.add_option("--topic", topic.name, "Topic to use; created if it is missing")->type_name("TOPIC")->required();
+  AddTopicName(app, "--topic", topic.name)->type_name("TOPIC")->description("Topic to use; created if it is missing");
   AddNumber(app, "-p,--partitions", topic.partitions, 1, "Partitions of a topic that is created (default 1)");
   AddNumber(app, "-r,--replication-factor", topic.replication_factor, 1,
             "Replicas of a topic that is created (default 3, or 1 below three brokers)");
-  app.add_option("-c,--config", topic.config, "Setting of a topic that is created; repeat for more")
-      ->type_name("NAME=VALUE")
-      ->allow_extra_args(false);
+  AddConfig(app, topic.config, "Setting of a topic that is created");
 }
 
 int EnsureBenchTopic(const Common& common, const BenchTopic& topic, int32_t& partitions) {
-  absl::StatusOr<std::map<std::string, std::string>> config = ParseSettings(topic.config);
-  if (!config.ok()) return ReportUsage(common, "bench", config.status());
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<CreatedTopic> created = (*admin)->CreateTopic({.name = topic.name,
                                                                 .partitions = topic.partitions,
                                                                 .replication_factor = topic.replication_factor,
-                                                                .config = *std::move(config),
+                                                                .config = topic.config,
                                                                 .if_not_exists = true});
   if (!created.ok()) return Report(common, created.status());
   partitions = created->partitions;

@@ -93,7 +93,7 @@ struct BenchTopic {
   std::string name;
   int32_t partitions = 1;
   int32_t replication_factor = 0;
-  std::vector<std::string> config;
+  std::map<std::string, std::string> config;
 };
 void AddBenchTopicFlags(CLI::App& app, BenchTopic& topic);
 

@@ -101,7 +101,7 @@ class Reader {
 
 int BenchConsume(const Common& common, const ConsumeBenchOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<ClusterMetadata> metadata = (*admin)->GetMetadata({options.topic});
   if (!metadata.ok()) return ReportTopicError(common, metadata.status(), options.topic);
   const auto partitions = static_cast<int32_t>(metadata->topics.at(0).partitions.size());
@@ -114,7 +114,7 @@ int BenchConsume(const Common& common, const ConsumeBenchOptions& options) {
   consumer_options.max_poll_records = kPollRecords;
   for (int32_t i = 0; i < consumers; ++i) {
     absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(consumer_options);
-    if (!consumer.ok()) return Report(common, consumer.status());
+    if (!consumer.ok()) return ReportOptions(common, consumer.status());
     readers.push_back(std::make_unique<Reader>(*std::move(consumer), static_cast<size_t>(partitions)));
     meters.push_back(&readers.back()->meter());
   }
@@ -154,7 +154,7 @@ void AddBenchConsume(CLI::App& bench, const Common& common, Run& run) {
                               "at the start; with it, it waits\n"
                               "for more until none came for --timeout.");
   ConsumeBenchOptions& o = AddCommand(consume, run, BenchConsume, common);
-  consume.add_option("--topic", o.topic, "Topic to read")->type_name("TOPIC")->required();
+  AddTopicName(consume, "--topic", o.topic)->type_name("TOPIC")->description("Topic to read");
   AddNumber(consume, "-n,--records", o.records, 1, "Read so many records");
   AddParsed(consume, "-o,--from", o.from, ParsePosition, "POSITION", "Where to begin (default beginning)");
   AddNumber(consume, "--consumers", o.consumers, 1,

@@ -162,15 +162,14 @@ class EndToEnd {
 int BenchEndToEnd(const Common& common, const EndToEndOptions& options) {
   if (options.record_size < static_cast<int64_t>(sizeof(Stamp))) {
     return ReportUsage(
-        common, "bench end-to-end",
-        absl::StrCat("--record-size must be at least ", sizeof(Stamp), ": each record carries its time"));
+        common, absl::StrCat("--record-size must be at least ", sizeof(Stamp), ": each record carries its time"));
   }
+  absl::StatusOr<std::unique_ptr<Producer>> producer = Producer::Create(options.producer.Options(common));
+  if (!producer.ok()) return ReportOptions(common, producer.status());
+  absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create({.client = common.Client()});
+  if (!consumer.ok()) return ReportOptions(common, consumer.status());
   int32_t partitions = 0;
   if (int code = EnsureBenchTopic(common, options.topic, partitions); code != kExitDone) return code;
-  absl::StatusOr<std::unique_ptr<Producer>> producer = Producer::Create(options.producer.Options(common));
-  if (!producer.ok()) return Report(common, producer.status());
-  absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create({.client = common.Client()});
-  if (!consumer.ok()) return Report(common, consumer.status());
 
   EndToEnd bench(common, options, *std::move(producer), *std::move(consumer));
   if (absl::Status connected = bench.Connect(partitions); !connected.ok()) return Report(common, connected);

@@ -127,17 +127,17 @@ void RunPhase(std::vector<std::unique_ptr<Sender>>& senders, const Phase& phase,
 
 int BenchProduce(const Common& common, const ProduceBenchOptions& options) {
   if (options.records.has_value() == options.seconds.has_value()) {
-    return ReportUsage(common, "bench produce", "give either --records N or --seconds S");
+    return ReportUsage(common, "give either --records N or --seconds S");
   }
-  int32_t partitions = 0;
-  if (int code = EnsureBenchTopic(common, options.topic, partitions); code != kExitDone) return code;
   BenchMeter meter;
   std::vector<std::unique_ptr<Sender>> senders;
   for (int32_t i = 0; i < options.producers; ++i) {
     absl::StatusOr<std::unique_ptr<Producer>> producer = Producer::Create(options.producer.Options(common));
-    if (!producer.ok()) return Report(common, producer.status());
+    if (!producer.ok()) return ReportOptions(common, producer.status());
     senders.push_back(std::make_unique<Sender>(options, *std::move(producer), meter));
   }
+  int32_t partitions = 0;
+  if (int code = EnsureBenchTopic(common, options.topic, partitions); code != kExitDone) return code;
   if (options.warmup) RunPhase(senders, {.seconds = options.warmup}, options.rate);
 
   BenchReport report(common, {&meter});

@@ -123,7 +123,7 @@ int WaitHealthy(const Common& common, Admin& admin, absl::StatusOr<ClusterDescri
 
 int Status(const Common& common, const StatusOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<ClusterDescription> cluster = absl::UnknownError("not asked yet");
   int waited = kExitDone;
   if (options.wait) {

@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "client/cli/output.h"
 
 namespace millrace::cli {
 namespace {
+
+bool EndsSentence(std::string_view text) { return text.ends_with('.') || text.ends_with('?'); }
 
 void TellError(const Common& common, const Error& error, std::string_view code, std::string_view advice) {
   if (!common.json()) {
@@ -17,7 +21,7 @@ void TellError(const Common& common, const Error& error, std::string_view code, 
     return;
   }
   std::string message = error.message;
-  if (!advice.empty()) absl::StrAppend(&message, message.ends_with('.') ? " " : ". ", std::string(advice));
+  if (!advice.empty()) absl::StrAppend(&message, EndsSentence(message) ? " " : ". ", std::string(advice));
   nlohmann::ordered_json document = {{"error", code},
                                      {"message", message},
                                      {"retriable", error.retriable},
@@ -29,6 +33,18 @@ void TellError(const Common& common, const Error& error, std::string_view code, 
   if (error.partition) document["partition"] = *error.partition;
   if (!error.address.empty()) document["address"] = error.address;
   Say(document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+// What to do about an error where the command knows nothing better.
+std::string_view AdviceFor(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kNetworkException:
+      return "Start a broker with: millraced; or say where one is with --address HOST:PORT";
+    case ErrorCode::kRequestTimedOut:
+      return "Wait longer with --timeout 60s, or see what is wrong with: millrace cluster status";
+    default:
+      return "";
+  }
 }
 
 }  // namespace
@@ -57,27 +73,35 @@ int ExitCodeOf(const absl::Status& status) {
 
 int Report(const Common& common, const absl::Status& status, std::string_view advice) {
   Error error = ErrorFrom(status);
-  TellError(common, error, ErrorCodeName(error.code), advice);
+  TellError(common, error, ErrorCodeName(error.code), advice.empty() ? AdviceFor(error.code) : advice);
   return ExitCodeOf(status);
 }
 
 int ReportTopicError(const Common& common, const absl::Status& status, std::string_view topic) {
   Error error = ErrorFrom(status);
-  if (error.code != ErrorCode::kUnknownTopicOrPartition || error.partition) return Report(common, status);
-  return Report(common, status,
-                absl::StrCat("Create it with: millrace topic create ", std::string(topic), " --partitions 4"));
+  bool missing = error.code == ErrorCode::kUnknownTopicOrPartition && !error.partition;
+  if (!missing || absl::StrContains(error.message, "topic create")) return Report(common, status);
+  return Report(common, status, absl::StrCat("Create it with: millrace topic create ", std::string(topic)));
 }
 
-int ReportUsage(const Common& common, std::string_view command, std::string_view message) {
+int ReportUsage(const Common& common, std::string_view message) {
   Error error;
   error.message = std::string(message);
-  std::string advice = "See: millrace " + std::string(command) + (command.empty() ? "--help" : " --help");
-  TellError(common, error, "USAGE", advice);
+  TellError(common, error, "USAGE",
+            absl::StrCat("See: millrace ", common.command, common.command.empty() ? "" : " ", "--help"));
   return kExitUsage;
 }
 
-int ReportUsage(const Common& common, std::string_view command, const absl::Status& status) {
-  return ReportUsage(common, command, std::string(status.message()));
+int ReportOptions(const Common& common, const absl::Status& status) {
+  std::string message = ErrorFrom(status).message;
+  absl::StrReplaceAll({{"settings '", "'"}, {"setting '", "'"}}, &message);
+  absl::StrReplaceAll({{"'batch.size'", "--batch-bytes"},
+                       {"bootstrap.servers", "--address"},
+                       {"'ssl.ca.location'", "--tls-ca"},
+                       {"'ssl.certificate.location'", "--tls-cert"},
+                       {"'ssl.key.location'", "--tls-key"}},
+                      &message);
+  return ReportUsage(common, message);
 }
 
 void Remark(const Common& common, std::string_view text) {

@@ -16,6 +16,7 @@ namespace millrace::cli {
 enum class Output { kText, kJson };
 
 struct Common {
+  std::string command;  // "topic create": for `millrace topic create --help`
   std::string address = "127.0.0.1:9470";
   Output output = Output::kText;
   std::optional<std::chrono::nanoseconds> timeout;
@@ -41,16 +42,19 @@ inline constexpr int kExitInterrupted = 130;
 // kExitUnreachable or kExitFailed.
 int ExitCodeOf(const absl::Status& status);
 
-// Tells an error on standard error: as a sentence, followed by `advice` (what to do next) if there is any, or as the document
-// {"error","message","retriable","may_have_happened","topic","partition","address"}. Returns ExitCodeOf(status).
+// Tells an error on standard error: as a sentence, followed by `advice` (what to do next; without one, what errors of its code
+// call for), or as the document {"error","message","retriable","may_have_happened","topic","partition","address"}.
+// Returns ExitCodeOf(status).
 int Report(const Common& common, const absl::Status& status, std::string_view advice = "");
 
 // As Report, of a topic that may be missing: advises the command that creates it.
 int ReportTopicError(const Common& common, const absl::Status& status, std::string_view topic);
 
-// A wrong use that CLI11 cannot see, such as flags that exclude each other. Returns kExitUsage.
-int ReportUsage(const Common& common, std::string_view command, std::string_view message);
-int ReportUsage(const Common& common, std::string_view command, const absl::Status& status);
+// A command line that is wrong. Returns kExitUsage.
+int ReportUsage(const Common& common, std::string_view message);
+
+// Options that the SDK refused. Its sentence names settings; here they become the flags that gave them. Returns kExitUsage.
+int ReportOptions(const Common& common, const absl::Status& status);
 
 // A remark on standard error, "millrace: …", unless --quiet.
 void Remark(const Common& common, std::string_view text);

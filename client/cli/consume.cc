@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <set>
+
 #include "absl/strings/str_cat.h"
 #include "client/cli/arguments.h"
 #include "client/cli/interrupt.h"
@@ -46,6 +48,9 @@ struct ConsumeOptions {
 std::string Contradiction(const Common& common, const ConsumeOptions& options) {
   if (options.follow && options.no_follow) return "--follow and --no-follow exclude each other";
   if (options.follow && options.until) return "--follow never ends, --until does: give one of them";
+  if (std::set<int32_t>(options.partitions.begin(), options.partitions.end()).size() < options.partitions.size()) {
+    return "--partition names the same partition twice";
+  }
   if (options.format.has_value() + options.length_prefixed + common.json() > 1) {
     return "--format, --length-prefixed and --output json exclude each other";
   }
@@ -175,13 +180,13 @@ int Copy(const Common& common, const ConsumeOptions& options, Consumer& consumer
 }
 
 int Consume(const Common& common, const ConsumeOptions& options) {
-  if (std::string wrong = Contradiction(common, options); !wrong.empty()) return ReportUsage(common, "consume", wrong);
+  if (std::string wrong = Contradiction(common, options); !wrong.empty()) return ReportUsage(common, wrong);
   ConsumerOptions consumer_options;
   consumer_options.client = common.Client();
   consumer_options.on_gap = OnGap::kReport;
   consumer_options.max_poll_records = kPollRecords;
   absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(consumer_options);
-  if (!consumer.ok()) return Report(common, consumer.status());
+  if (!consumer.ok()) return ReportOptions(common, consumer.status());
   absl::Status assigned = (*consumer)->Assign(AssignmentsOf(options));
   if (!assigned.ok()) return ReportTopicError(common, assigned, options.topic);
 
@@ -201,11 +206,12 @@ int Consume(const Common& common, const ConsumeOptions& options) {
 void AddConsumeCommand(CLI::App& app, const Common& common, Run& run) {
   CLI::App& consume = AddLeaf(app, "consume", "Write a topic's records to standard output", kFooter);
   ConsumeOptions& o = AddCommand(consume, run, Consume, common);
-  consume.add_option("TOPIC", o.topic, "Name of the topic")->required();
-  consume.add_option("-p,--partition", o.partitions, "Read only this partition; repeat for more")
-      ->type_name("P")
-      ->check(CLI::NonNegativeNumber)
-      ->allow_extra_args(false);
+  AddTopicName(consume, "TOPIC", o.topic);
+  AddRepeated(
+      consume, "-p,--partition",
+      [](std::string_view text) { return ParseInteger(text, 0, std::numeric_limits<int32_t>::max()); },
+      [&o](int64_t partition) { o.partitions.push_back(static_cast<int32_t>(partition)); }, "P",
+      "Read only this partition");
   AddParsed(consume, "-o,--from", o.from, ParsePosition, "POSITION", "Where to begin (default beginning)");
   AddParsed(consume, "--until", o.until, ParsePosition, "POSITION",
             "Where to stop, exclusive (default: the end as it is now)");

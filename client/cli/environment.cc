@@ -5,8 +5,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <set>
 #include <string_view>
+
+#include "client/cli/arguments.h"
 
 namespace millrace::cli {
 namespace {
@@ -31,19 +34,27 @@ bool HasVariable(const CLI::Option& option) {
   return !names.empty() && names[0] != "config" && names[0] != "help" && names[0] != "version";
 }
 
+// The variable that gives this flag: of one with several names (--address, --brokers) the first that is set.
+std::string VariableFor(const CLI::Option& option) {
+  for (const std::string& name : option.get_lnames()) {
+    if (std::getenv(VariableOf(name).c_str()) != nullptr) return VariableOf(name);
+  }
+  return VariableOf(option.get_lnames()[0]);
+}
+
 void CollectVariables(const CLI::App& app, std::set<std::string>& known) {
   for (const CLI::Option* option : app.get_options()) {
-    if (HasVariable(*option)) known.insert(VariableOf(option->get_lnames()[0]));
+    if (!HasVariable(*option)) continue;
+    for (const std::string& name : option->get_lnames()) known.insert(VariableOf(name));
   }
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
-    CollectVariables(*command, known);
+  for (const CLI::App* command : CommandsOf(app)) CollectVariables(*command, known);
 }
 
 }  // namespace
 
 void BindEnvironment(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
-    if (HasVariable(*option)) option->envname(VariableOf(option->get_lnames()[0]));
+    if (HasVariable(*option)) option->envname(VariableFor(*option));
   }
   for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) BindEnvironment(*command);
 }

@@ -8,8 +8,7 @@
 #include "client/cli/arguments.h"
 #include "client/cli/environment.h"
 #include "client/cli/interrupt.h"
-#include "client/cli/output.h"
-#include "proto/wire/setting_value.h"
+#include "client/cli/usage.h"
 
 namespace millrace::cli {
 namespace {
@@ -20,8 +19,15 @@ Examples:
   millrace produce orders --file orders.jsonl.gz --key-field customer
   millrace consume orders --from -15m --follow
 
-Every flag can be given as an environment variable, --address as MILLRACE_ADDRESS; the flag wins.
+Every flag but --config can be given as an environment variable, --address as MILLRACE_ADDRESS; the flag wins.
 Exit codes: 0 done, 1 failed, 2 bad usage, 3 cannot reach the cluster, 4 done in part, 130 interrupted.)";
+
+absl::StatusOr<std::chrono::nanoseconds> ParseTimeout(std::string_view text) {
+  absl::StatusOr<std::chrono::nanoseconds> timeout = ParseDuration(text);
+  if (timeout.ok() && *timeout < std::chrono::milliseconds(1))
+    return absl::InvalidArgumentError(absl::StrCat("'", std::string(text), "' is too short: at least 1ms"));
+  return timeout;
+}
 
 void AddCommonFlags(CLI::App& app, Common& common) {
   app.add_option("--address,--brokers,--bootstrap-server", common.address,
@@ -29,7 +35,7 @@ void AddCommonFlags(CLI::App& app, Common& common) {
       ->type_name("HOST:PORT[,...]");
   AddChoice<Output>(app, "--output", common.output, {{"text", Output::kText}, {"json", Output::kJson}},
                     "What to write (default text); times in json are milliseconds since 1970");
-  AddParsed(app, "--timeout", common.timeout, ParseDuration, "DURATION",
+  AddParsed(app, "--timeout", common.timeout, ParseTimeout, "DURATION",
             "Of one request (default 10s); for produce until a record is given up (default 120s)");
   app.add_flag("--quiet", common.quiet, "Say nothing on standard error but errors");
   app.add_option("--tls-ca", common.tls_ca, "Certificate authority to check brokers by, PEM; turns TLS on")
@@ -46,60 +52,16 @@ class HelpFormatter : public CLI::Formatter {
     if (option->get_type_size() == 0 || option->get_type_name() == "TEXT") return "";
     return " " + option->get_type_name();
   }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    bool required = option->get_required() && !option->get_positional();
+    return option->get_description() + (required ? " (required)" : "");
+  }
   std::string make_subcommands(const CLI::App* app, CLI::AppFormatMode mode) const override {
     std::string text = CLI::Formatter::make_subcommands(app, mode);
     size_t heading = text.find("Subcommands:");
     return heading == std::string::npos ? text : text.replace(heading, 12, "Commands:");
   }
 };
-
-// "topic create" of the commands that were recognised.
-std::string CommandPath(const CLI::App& app) {
-  std::vector<std::string> path;
-  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
-    at = at->get_subcommands().front();
-    path.push_back(at->get_name());
-  }
-  return absl::StrJoin(path, " ");
-}
-
-const CLI::App& DeepestCommand(const CLI::App& app) {
-  return app.get_subcommands().empty() ? app : DeepestCommand(*app.get_subcommands().front());
-}
-
-std::string UnknownWord(const CLI::App& app, const std::string& word) {
-  const CLI::App& command = DeepestCommand(app);
-  std::vector<std::string> known;
-  bool flag = word.starts_with("-");
-  for (const CLI::App* at = &command; flag && at != nullptr; at = at->get_parent()) {
-    for (const CLI::Option* option : at->get_options()) {
-      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
-    }
-  }
-  if (!flag) {
-    for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; }))
-      known.push_back(sub->get_name());
-  }
-  std::string name = word.substr(0, word.find('='));
-  const std::vector<std::string_view> names(known.begin(), known.end());
-  const std::optional<std::string_view> nearest = NearestName(name, names);
-  std::string what = flag ? "there is no flag " : known.empty() ? "one argument too many: " : "there is no command ";
-  return absl::StrCat(what, name, nearest ? absl::StrCat("; did you mean ", std::string(*nearest), "?") : "");
-}
-
-std::string UsageMessage(const CLI::App& app, const CLI::ParseError& error) {
-  std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
-  if (!unknown.empty()) return UnknownWord(app, unknown.front());
-  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
-      DeepestCommand(app).get_require_subcommand_min() > 0) {
-    std::vector<std::string> names;
-    for (const CLI::App* sub : DeepestCommand(app).get_subcommands([](const CLI::App*) { return true; })) {
-      names.push_back(sub->get_name());
-    }
-    return absl::StrCat("a command is missing: one of ", absl::StrJoin(names, ", "));
-  }
-  return error.what();
-}
 
 int Main(int argc, char** argv) {
   CatchInterrupts();
@@ -109,6 +71,7 @@ int Main(int argc, char** argv) {
   app.formatter(std::make_shared<HelpFormatter>());  // before the commands are added: they take it over
   app.footer(kFooter);
   app.require_subcommand(1);
+  app.option_defaults()->take_last();
   app.set_version_flag("--version", absl::StrCat("millrace ", std::string(LibraryVersion())));
   AddCommonFlags(app, common);
   AddTopicCommands(app, common, run);
@@ -128,10 +91,13 @@ int Main(int argc, char** argv) {
     // What was wrong may have stopped CLI11 before it came to --output.
     const std::vector<std::string>& output = app.get_option("--output")->results();
     if (!output.empty() && output.back() == "json") common.output = Output::kJson;
-    return ReportUsage(common, CommandPath(app), UsageMessage(app, error));
+    common.command = CommandPath(app);
+    return ReportUsage(common, UsageMessage(app, error, argc, argv));
   }
-  for (const std::string& name : UnknownVariables(app)) {
-    Remark(common, absl::StrCat("the environment variable ", name, " belongs to no flag and is ignored"));
+  common.command = CommandPath(app);
+  if (std::vector<std::string> unknown = UnknownVariables(app); !unknown.empty()) {
+    Remark(common,
+           absl::StrCat("environment variables that belong to no flag are ignored: ", absl::StrJoin(unknown, ", ")));
   }
   return run();
 }

@@ -18,12 +18,6 @@ struct OffsetsOptions {
   std::optional<Position> at;
 };
 
-// `--at` takes a bare time too, "2013-07-04T00:00:00Z" for "@2013-07-04T00:00:00Z".
-absl::StatusOr<Position> ParseAt(std::string_view text) {
-  if (std::optional<int64_t> time = ParseIsoTime(text)) return Position::Time(*time);
-  return ParsePosition(text);
-}
-
 struct Row {
   int32_t partition;
   int64_t earliest, latest, at;
@@ -54,7 +48,7 @@ std::string JsonText(const std::vector<Row>& rows, bool with_at) {
 
 int Offsets(const Common& common, const OffsetsOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<ClusterMetadata> metadata = (*admin)->GetMetadata({options.topic});
   if (!metadata.ok()) return ReportTopicError(common, metadata.status(), options.topic);
 
@@ -85,12 +79,11 @@ int Offsets(const Common& common, const OffsetsOptions& options) {
 void AddOffsetsCommand(CLI::App& app, const Common& common, Run& run) {
   CLI::App& offsets =
       AddLeaf(app, "offsets", "Show the first and the next offset of each partition, or the offset at a time",
-              "Example: millrace offsets orders --at 2013-07-04T00:00:00Z");
+              "Examples:\n  millrace offsets orders --at 2013-07-04T00:00:00Z\n  millrace offsets orders --at -15m\n\n"
+              "TIME: with a date and a zone, or back from now; also any other position that consume --from takes.");
   OffsetsOptions& o = AddCommand(offsets, run, Offsets, common);
-  offsets.add_option("TOPIC", o.topic, "Name of the topic")->required();
-  AddParsed(offsets, "--at", o.at, ParseAt, "TIME",
-            "Also the offset of the first record at or after this time: 2013-07-04T00:00:00Z, -15m, or any position of "
-            "consume --from");
+  AddTopicName(offsets, "TOPIC", o.topic);
+  AddParsed(offsets, "--at", o.at, ParsePosition, "TIME", "Also the first offset at or after this time");
 }
 
 }  // namespace millrace::cli

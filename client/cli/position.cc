@@ -39,6 +39,10 @@ absl::StatusOr<Position> ParsePosition(std::string_view text) {
     if (absl::StatusOr<Position> back = ParseBack(text.substr(1)); back.ok()) return back;
   } else if (absl::StatusOr<int64_t> offset = ParseInteger(text, 0, kAny); offset.ok()) {
     return Position::Offset(*offset);
+  } else if (LooksLikeDate(text)) {
+    absl::StatusOr<int64_t> time = ParseTime(text);
+    if (!time.ok()) return time.status();
+    return Position::Time(*time);
   }
   return absl::InvalidArgumentError(absl::StrCat("'", std::string(text),
                                                  "' is no position; write beginning, end, an offset (1000), a time "

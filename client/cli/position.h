@@ -3,7 +3,7 @@
 //     beginning | end | OFFSET | @TIME | -15m | -100
 //
 // `-15m` is a time back from now, `-100` a number of records back from the end of each partition.
-// `start` and `earliest` mean beginning, `latest` means end, `@-15m` is `-15m`.
+// `start` and `earliest` mean beginning, `latest` means end, `@-15m` is `-15m`. A time with a date needs no `@`.
 #pragma once
 
 #include <millrace/consumer.h>

@@ -41,7 +41,6 @@ struct ProduceOptions {
   std::string topic;
   std::string file = "-";
   RecordMakerOptions maker;
-  std::vector<std::string> headers;
   std::optional<int32_t> partition;
   ProducerFlags producer;
   bool length_prefixed = false;
@@ -138,8 +137,8 @@ std::string SummaryText(const Summary& summary) {
   if (summary.seconds > 0.1)
     absl::StrAppend(&text, ", ", FormatBytes(static_cast<double>(summary.bytes) / summary.seconds), "/s");
   if (summary.first_unacked_line) {
-    absl::StrAppend(&text, "; line ", *summary.first_unacked_line,
-                    " is the first without an ack: all before it are stored, some after it may be");
+    absl::StrAppend(&text, "; line ", *summary.first_unacked_line, " is the first without an ack");
+    if (summary.acked > 0) absl::StrAppend(&text, ": all before it are stored, some after it may be");
   }
   return text;
 }
@@ -150,7 +149,7 @@ std::string Contradiction(const ProduceOptions& options) {
   bool json = maker.input == RecordMakerOptions::Input::kJson;
   int keys = maker.key.has_value() + maker.key_separator.has_value() + maker.key_field.has_value();
   if (keys > 1) return "--key, --key-separator and --key-field exclude each other";
-  if (json && (keys > 0 || maker.timestamp_field || options.length_prefixed || !options.headers.empty())) {
+  if (json && (keys > 0 || maker.timestamp_field || options.length_prefixed || !maker.headers.empty())) {
     return "--input json takes keys, values, times and headers from the records: no --key, --key-separator, "
            "--key-field, "
            "--timestamp-field, --header or --length-prefixed with it";
@@ -165,21 +164,10 @@ std::string Contradiction(const ProduceOptions& options) {
   return "";
 }
 
-absl::StatusOr<std::vector<HeaderText>> ParseHeaders(const std::vector<std::string>& texts) {
-  std::vector<HeaderText> headers;
-  for (const std::string& text : texts) {
-    size_t equals = text.find('=');
-    if (equals == std::string::npos)
-      return absl::InvalidArgumentError(absl::StrCat("'", text, "' is no header; write NAME=VALUE"));
-    headers.push_back({text.substr(0, equals), text.substr(equals + 1)});
-  }
-  return headers;
-}
-
 // kExitDone when the topic is there, perhaps only now. A topic that is missing would otherwise show at the first record.
 int EnsureTopic(const Common& common, const ProduceOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<ClusterMetadata> metadata = (*admin)->GetMetadata({options.topic});
   if (metadata.ok()) return kExitDone;
   if (!options.create || ErrorFrom(metadata.status()).code != ErrorCode::kUnknownTopicOrPartition) {
@@ -265,37 +253,33 @@ Summary Summarize(const Deliveries& deliveries, const Stop& stop, const Producer
 }
 
 int Produce(const Common& common, const ProduceOptions& options) {
-  if (std::string wrong = Contradiction(options); !wrong.empty()) return ReportUsage(common, "produce", wrong);
-  absl::StatusOr<std::vector<HeaderText>> headers = ParseHeaders(options.headers);
-  if (!headers.ok()) return ReportUsage(common, "produce", headers.status());
-  RecordMakerOptions maker_options = options.maker;
-  maker_options.headers = *std::move(headers);
+  if (std::string wrong = Contradiction(options); !wrong.empty()) return ReportUsage(common, wrong);
 
   absl::StatusOr<std::unique_ptr<ByteSource>> source = OpenInput(options.file);
   if (!source.ok()) return Report(common, source.status());
-  if (int code = EnsureTopic(common, options); code != kExitDone) return code;
   ProducerOptions producer_options = options.producer.Options(common);
   producer_options.max_block = kSendWait;
   absl::StatusOr<std::unique_ptr<Producer>> producer = Producer::Create(producer_options);
-  if (!producer.ok()) return Report(common, producer.status());
+  if (!producer.ok()) return ReportOptions(common, producer.status());
+  if (int code = EnsureTopic(common, options); code != kExitDone) return code;
 
   const auto begin = SteadyClock::now();
   RecordInput input(*std::move(source), options.length_prefixed ? Framing::kLengthPrefixed : Framing::kLines);
-  RecordMaker maker(std::move(maker_options));
+  RecordMaker maker(options.maker);
   Deliveries deliveries;
   const Stop stop = SendAll(common, options, input, maker, **producer, deliveries);
   // Every record's outcome comes through its callback, so Close() has nothing to add.
   (*producer)->Close(Interrupted() ? kInterruptedFlush : TimeoutOr(common, kDeliveryTimeout)).IgnoreError();
   const Summary summary = Summarize(deliveries, stop, **producer, SecondsSince(begin));
 
+  if (maker.KeyFieldNeverSeen() && summary.acked > 0) {
+    Remark(common, absl::StrCat("no line had the field '", *options.maker.key_field, "': all keys are null"));
+  }
   int code = kExitDone;
   const absl::Status& error = deliveries.first_error().ok() ? stop.error : deliveries.first_error();
   if (!error.ok() && !Interrupted()) code = ReportTopicError(common, error, options.topic);
   if (code != kExitDone && summary.acked > 0) code = kExitPartly;
   if (Interrupted()) code = kExitInterrupted;
-  if (maker.KeyFieldNeverSeen() && summary.acked > 0) {
-    Remark(common, absl::StrCat("no line had the field '", *options.maker.key_field, "': all keys are null"));
-  }
   if (!common.json()) {
     Remark(common, SummaryText(summary));
     return code;
@@ -309,7 +293,7 @@ int Produce(const Common& common, const ProduceOptions& options) {
 void AddProduceCommand(CLI::App& app, const Common& common, Run& run) {
   CLI::App& produce = AddLeaf(app, "produce", "Write records, one a line, from standard input or a file", kFooter);
   ProduceOptions& o = AddCommand(produce, run, Produce, common);
-  produce.add_option("TOPIC", o.topic, "Name of the topic")->required();
+  AddTopicName(produce, "TOPIC", o.topic);
   produce.add_option("--file", o.file, "Read this instead of standard input; .gz is unpacked")->type_name("FILE");
   AddChoice<RecordMakerOptions::Input>(
       produce, "--input", o.maker.input,
@@ -323,9 +307,12 @@ void AddProduceCommand(CLI::App& app, const Common& common, Run& run) {
       ->type_name("NAME");
   AddNumber(produce, "-p,--partition", o.partition, 0,
             "Write to this partition (default: by key, or spread without one)");
-  produce.add_option("-H,--header", o.headers, "Header of every record; repeat for more")
-      ->type_name("NAME=VALUE")
-      ->allow_extra_args(false);
+  AddRepeated(
+      produce, "-H,--header", [](std::string_view text) { return ParseAssignment(text, "header"); },
+      [&o](std::pair<std::string, std::string> header) {
+        o.maker.headers.push_back({header.first, header.second});
+      },
+      "NAME=VALUE", "Header of every record");
   produce.add_flag("--length-prefixed", o.length_prefixed, "Values are binary, each behind its length");
   produce.add_flag("--keep-partition", o.maker.keep_partition,
                    "With --input json: write each record to the partition it says");

@@ -21,7 +21,7 @@ struct CreateOptions {
   std::string name;
   int32_t partitions = 1;
   int32_t replication_factor = 0;
-  std::vector<std::string> config;
+  std::map<std::string, std::string> config;
   bool if_not_exists = false;
 };
 struct ListOptions {};
@@ -30,7 +30,7 @@ struct NameOptions {
 };
 struct AlterOptions {
   std::string name;
-  std::vector<std::string> config;
+  std::map<std::string, std::string> config;
   std::vector<std::string> unset;
   std::optional<int32_t> partitions;
 };
@@ -46,13 +46,11 @@ std::string Plural(int64_t count, const std::string& noun) {
 
 int Create(const Common& common, const CreateOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
-  absl::StatusOr<std::map<std::string, std::string>> config = ParseSettings(options.config);
-  if (!config.ok()) return ReportUsage(common, "topic create", config.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<CreatedTopic> created = (*admin)->CreateTopic({.name = options.name,
                                                                 .partitions = options.partitions,
                                                                 .replication_factor = options.replication_factor,
-                                                                .config = *std::move(config),
+                                                                .config = options.config,
                                                                 .if_not_exists = options.if_not_exists});
   if (!created.ok()) {
     bool exists = ErrorFrom(created.status()).code == ErrorCode::kTopicAlreadyExists;
@@ -72,7 +70,7 @@ int Create(const Common& common, const CreateOptions& options) {
 
 int List(const Common& common, const ListOptions&) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<std::vector<TopicSummary>> topics = (*admin)->ListTopics();
   if (!topics.ok()) return Report(common, topics.status());
   if (common.json()) {
@@ -140,24 +138,21 @@ std::string DescriptionText(const TopicDescription& topic) {
 
 int Describe(const Common& common, const NameOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<TopicDescription> topic = (*admin)->DescribeTopic(options.name);
   if (!topic.ok()) return ReportTopicError(common, topic.status(), options.name);
   return Print(common, common.json() ? DescriptionJson(*topic) : DescriptionText(*topic));
 }
 
 int Alter(const Common& common, const AlterOptions& options) {
-  absl::StatusOr<std::map<std::string, std::string>> set = ParseSettings(options.config);
-  if (!set.ok()) return ReportUsage(common, "topic alter", set.status());
-  bool settings = !set->empty() || !options.unset.empty();
+  bool settings = !options.config.empty() || !options.unset.empty();
   if (!settings && !options.partitions) {
-    return ReportUsage(common, "topic alter",
-                       "nothing to change: give --config NAME=VALUE, --unset NAME or --partitions N");
+    return ReportUsage(common, "nothing to change: give --config NAME=VALUE, --unset NAME or --partitions N");
   }
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   if (settings) {
-    absl::Status altered = (*admin)->AlterTopic(options.name, *set, options.unset);
+    absl::Status altered = (*admin)->AlterTopic(options.name, options.config, options.unset);
     if (!altered.ok()) return ReportTopicError(common, altered, options.name);
   }
   if (options.partitions) {
@@ -180,16 +175,19 @@ int Alter(const Common& common, const AlterOptions& options) {
 
 int Delete(const Common& common, const NameOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::Status deleted = (*admin)->DeleteTopic(options.name);
-  if (!deleted.ok()) return Report(common, deleted);
+  if (!deleted.ok()) {
+    bool missing = ErrorFrom(deleted).code == ErrorCode::kUnknownTopicOrPartition;
+    return Report(common, deleted, missing ? "See which there are with: millrace topic list" : "");
+  }
   if (!common.json()) return Print(common, absl::StrCat("deleted ", options.name, "\n"));
   return Print(common, Json({{"name", options.name}, {"deleted", true}}).dump() + "\n");
 }
 
 int Trim(const Common& common, const TrimOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
-  if (!admin.ok()) return Report(common, admin.status());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<int64_t> start = (*admin)->TrimPartition({options.name, options.partition}, options.before);
   if (!start.ok()) return ReportTopicError(common, start.status(), options.name);
   if (!common.json()) {
@@ -201,10 +199,6 @@ int Trim(const Common& common, const TrimOptions& options) {
       Json({{"name", options.name}, {"partition", options.partition}, {"log_start_offset", *start}}).dump() + "\n");
 }
 
-CLI::Option* AddName(CLI::App& app, std::string& name) {
-  return app.add_option("NAME", name, "Name of the topic")->required();
-}
-
 }  // namespace
 
 void AddTopicCommands(CLI::App& app, const Common& common, Run& run) {
@@ -214,13 +208,11 @@ void AddTopicCommands(CLI::App& app, const Common& common, Run& run) {
   CLI::App& create = AddLeaf(topic, "create", "Create a topic",
                              "Example: millrace topic create orders --partitions 16 --config retention.ms=3600000");
   CreateOptions& c = AddCommand(create, run, Create, common);
-  AddName(create, c.name);
+  AddTopicName(create, "NAME", c.name);
   AddNumber(create, "-p,--partitions", c.partitions, 1, "Number of partitions (default 1)");
   AddNumber(create, "-r,--replication-factor", c.replication_factor, 1,
             "Replicas of each partition (default 3, or 1 below three brokers)");
-  create.add_option("-c,--config", c.config, "Setting of the topic; repeat for more")
-      ->type_name("NAME=VALUE")
-      ->allow_extra_args(false);
+  AddConfig(create, c.config, "Setting of the topic");
   create.add_flag("--if-not-exists", c.if_not_exists, "No error when the topic is there; it stays as it is");
 
   CLI::App& list = AddLeaf(topic, "list", "List topics", "Example: millrace topic list --output json");
@@ -228,29 +220,28 @@ void AddTopicCommands(CLI::App& app, const Common& common, Run& run) {
 
   CLI::App& describe = AddLeaf(topic, "describe", "Show partitions, offsets and settings of a topic",
                                "Example: millrace topic describe orders");
-  AddName(describe, AddCommand(describe, run, Describe, common).name);
+  AddTopicName(describe, "NAME", AddCommand(describe, run, Describe, common).name);
 
   CLI::App& alter =
       AddLeaf(topic, "alter", "Change settings of a topic, or add partitions",
               "Example: millrace topic alter orders --config retention.ms=86400000 --unset retention.bytes");
   AlterOptions& a = AddCommand(alter, run, Alter, common);
-  AddName(alter, a.name);
-  alter.add_option("-c,--config", a.config, "Setting to change; repeat for more")
-      ->type_name("NAME=VALUE")
-      ->allow_extra_args(false);
+  AddTopicName(alter, "NAME", a.name);
+  AddConfig(alter, a.config, "Setting to change");
   alter.add_option("--unset", a.unset, "Setting to take back to its default; repeat for more")
       ->type_name("NAME")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->take_all();
   AddNumber(alter, "-p,--partitions", a.partitions, 1, "Total number of partitions wanted; most keys will move");
 
   CLI::App& remove =
       AddLeaf(topic, "delete", "Delete a topic with all its records", "Example: millrace topic delete orders");
-  AddName(remove, AddCommand(remove, run, Delete, common).name);
+  AddTopicName(remove, "NAME", AddCommand(remove, run, Delete, common).name);
 
   CLI::App& trim = AddLeaf(topic, "trim", "Delete the oldest records of a partition",
                            "Example: millrace topic trim orders --partition 3 --before 1000");
   TrimOptions& t = AddCommand(trim, run, Trim, common);
-  AddName(trim, t.name);
+  AddTopicName(trim, "NAME", t.name);
   AddNumber(trim, "-p,--partition", t.partition, 0, "Partition to trim")->required();
   auto parse_before = [](std::string_view text) -> absl::StatusOr<std::optional<int64_t>> {
     if (text == "end") return std::optional<int64_t>();

@@ -94,11 +94,11 @@ bool TakeZone(std::string_view& text, int& offset_minutes) {
   return true;
 }
 
+}  // namespace
+
 bool LooksLikeDate(std::string_view text) {
   return text.size() >= 8 && IsDigit(text[0]) && text.find('-', 1) != std::string_view::npos;
 }
-
-}  // namespace
 
 absl::StatusOr<std::chrono::nanoseconds> ParseDuration(std::string_view text) {
   if (text == "0") return std::chrono::nanoseconds(0);

@@ -29,6 +29,9 @@ absl::StatusOr<int64_t> ParseInteger(std::string_view text, int64_t min, int64_t
 // ISO 8601 with a time zone ("2013-07-04T00:00:00Z", "2013-07-04 02:00:00.5+02:00"), or milliseconds since 1970.
 absl::StatusOr<int64_t> ParseTime(std::string_view text);
 
+// True for what can only be meant as an ISO 8601 time, complete or not.
+bool LooksLikeDate(std::string_view text);
+
 // Only the ISO 8601 forms of ParseTime, in milliseconds; nullopt for anything else. Allocates nothing.
 std::optional<int64_t> ParseIsoTime(std::string_view text);
 
