@@ -61,6 +61,7 @@ BenchReport::BenchReport(const Common& common, std::vector<const BenchMeter*> me
 BenchReport::~BenchReport() { StopLines(); }
 
 void BenchReport::Begin() {
+  DeferInterrupts();
   begin_ = Take();
   if (!common_.quiet) printer_ = std::thread([this] { PrintLines(); });
 }

@@ -1,13 +1,11 @@
 // millrace cluster status
 #include <millrace/admin.h>
 
-#include <poll.h>
-
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/arguments.h"
-#include "client/cli/interrupt.h"
 #include "client/cli/output.h"
 
 namespace millrace::cli {
@@ -15,7 +13,7 @@ namespace {
 
 using Align = Table::Align;
 
-constexpr int kWaitPauseMs = 250;
+constexpr std::chrono::milliseconds kWaitPause{250};
 
 enum class Health { kHealthy, kDegraded, kUnavailable };
 
@@ -94,13 +92,6 @@ std::string StatusText(const ClusterDescription& cluster) {
   return absl::StrCat("cluster ", cluster.cluster_id, "  (* controller)\n\n", table.Text(), "\n", Findings(cluster));
 }
 
-// False when the pause was cut short by an interrupt.
-bool Pause() {
-  pollfd wake{WakeFd(), POLLIN, 0};
-  poll(&wake, 1, kWaitPauseMs);
-  return !Interrupted();
-}
-
 // Asks until the cluster is healthy or the time is over, also while nobody answers.
 int WaitHealthy(const Common& common, Admin& admin, absl::StatusOr<ClusterDescription>& cluster) {
   Progress progress(common.quiet);
@@ -117,7 +108,7 @@ int WaitHealthy(const Common& common, Admin& admin, absl::StatusOr<ClusterDescri
       return cluster.ok() ? "waiting: " + Findings(*cluster).substr(0, 100)
                           : std::string("waiting for a broker to answer");
     });
-    if (!Pause()) return kExitInterrupted;
+    std::this_thread::sleep_for(kWaitPause);
   }
 }
 
@@ -128,7 +119,6 @@ int Status(const Common& common, const StatusOptions& options) {
   int waited = kExitDone;
   if (options.wait) {
     waited = WaitHealthy(common, **admin, cluster);
-    if (waited == kExitInterrupted) return waited;
   } else {
     cluster = (*admin)->DescribeCluster();
   }

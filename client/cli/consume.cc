@@ -1,8 +1,9 @@
 // millrace consume
+#include <millrace/admin.h>
 #include <millrace/consumer.h>
-
 #include <unistd.h>
 
+#include <algorithm>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -20,14 +21,16 @@ using std::chrono::milliseconds;
 // How long waiting for records may keep us from looking at interrupts and the closed pipe.
 constexpr milliseconds kPollWait{100};
 constexpr int32_t kPollRecords = 4096;
+// Nothing came for so long: look whether a broker is there.
+constexpr milliseconds kSilence{10'000};
 
 constexpr const char* kFooter = R"(Examples:
   millrace consume orders --from 1000 --count 10
   millrace consume orders --from @2013-07-04T00:00:00Z --until @2013-07-05T00:00:00Z --format '%T %k %v\n'
   millrace consume orders --follow --from end --output json
 
-POSITION: beginning, end, an offset (1000), a time (@2013-07-04T00:00:00Z or @MILLISECONDS), a time back from now (-15m), a number of
-  records back from the end of each partition (-100).
+POSITION: beginning, end, an offset (1000), a time (@2013-07-04T00:00:00Z or @MILLISECONDS), a time back from now (-15m),
+  a number of records back from the end of each partition (-100).
 --format: %t topic  %p partition  %o offset  %k key  %v value  %T time in ms  %h headers  %e leader epoch
   %K, %V length of key and value (-1: null)  %% percent; \n \t \r \0 \\ \xNN
 --length-prefixed: each value behind its length, 4 bytes, signed, big-endian; -1 is a null value. Keys are left out.
@@ -62,17 +65,82 @@ bool Follows(const ConsumeOptions& options) {
   return options.follow || (from_end && !options.no_follow && !options.until);
 }
 
-std::vector<Assignment> AssignmentsOf(const ConsumeOptions& options) {
+bool IsOffset(const std::optional<Position>& position) {
+  return position && position->kind() == Position::Kind::kOffset;
+}
+
+// What to read, and how much of what was asked for that is.
+struct Range {
+  std::vector<Assignment> assignments;
+  int code = kExitDone;        // otherwise some partitions, or all, have been reported
+  bool cut_at_the_end = true;  // reading stops at the high watermark seen at the start
+};
+
+int ReportAboveEnd(const Common& common, const OffsetAnswer& at, int64_t from) {
+  Error error;
+  error.code = ErrorCode::kOffsetOutOfRange;
+  error.topic = at.topic;
+  error.partition = at.partition;
+  error.message =
+      absl::StrCat(at.topic, " ", at.partition, ": offset ", from, " is above the end of the log, ", at.high_watermark);
+  error.log_start_offset = at.log_start_offset;
+  error.high_watermark = at.high_watermark;
+  return Report(common, ToStatus(error), absl::StrCat("See what there is with: millrace offsets ", at.topic));
+}
+
+// Offsets that were named, held against what each partition has: reading cannot begin above the end, and does not wait for the
+// end of the range to be written.
+Range BoundByLog(const Common& common, const ConsumeOptions& options, const std::vector<OffsetAnswer>& ends) {
+  Range range;
+  range.cut_at_the_end = !Follows(options) && !options.until;
+  for (const OffsetAnswer& end : ends) {
+    if (!end.status.ok()) {
+      range.code = Report(common, end.status);
+    } else if (IsOffset(options.from) && options.from->value() > end.high_watermark) {
+      range.code = ReportAboveEnd(common, end, options.from->value());
+    } else {
+      Assignment assignment{.topic = end.topic,
+                            .partition = end.partition,
+                            .from = options.from.value_or(Position::Beginning()),
+                            .until = options.until};
+      bool beyond = IsOffset(options.until) && options.until->value() > end.high_watermark;
+      range.cut_at_the_end |= beyond;
+      if (beyond || (!options.until && !Follows(options))) assignment.until = Position::Offset(end.high_watermark);
+      range.assignments.push_back(std::move(assignment));
+    }
+  }
+  return range;
+}
+
+absl::StatusOr<std::vector<OffsetAnswer>> FindEnds(Admin& admin, const ConsumeOptions& options) {
+  std::vector<int32_t> partitions = options.partitions;
+  if (partitions.empty()) {
+    absl::StatusOr<ClusterMetadata> metadata = admin.GetMetadata({options.topic});
+    if (!metadata.ok()) return metadata.status();
+    for (const TopicMetadata::Partition& p : metadata->topics.at(0).partitions) partitions.push_back(p.partition);
+  }
+  std::vector<OffsetQuery> queries;
+  for (int32_t partition : partitions) queries.push_back({.topic = options.topic, .partition = partition});
+  return admin.ListOffsets(queries);
+}
+
+Range FindRange(const Common& common, Admin& admin, const ConsumeOptions& options) {
+  if (IsOffset(options.from) || IsOffset(options.until)) {
+    absl::StatusOr<std::vector<OffsetAnswer>> ends = FindEnds(admin, options);
+    if (!ends.ok()) return {.code = ReportTopicError(common, ends.status(), options.topic)};
+    Range range = BoundByLog(common, options, *ends);
+    if (range.code != kExitDone || !Follows(options)) return range;
+  }
+  Range range{.cut_at_the_end = !options.until && !Follows(options)};
   Assignment assignment{
       .topic = options.topic, .from = options.from.value_or(Position::Beginning()), .until = options.until};
-  if (!options.until && !Follows(options)) assignment.until = Position::End();
-  if (options.partitions.empty()) return {assignment};
-  std::vector<Assignment> assignments;
+  if (range.cut_at_the_end) assignment.until = Position::End();
+  if (options.partitions.empty()) range.assignments.push_back(assignment);
   for (int32_t partition : options.partitions) {
     assignment.partition = partition;
-    assignments.push_back(assignment);
+    range.assignments.push_back(assignment);
   }
-  return assignments;
+  return range;
 }
 
 int ReportGap(const Common& common, const Gap& gap) {
@@ -86,22 +154,6 @@ int ReportGap(const Common& common, const Gap& gap) {
                    std::string(GapReasonName(gap.reason)), "); reading goes on at ", truncated ? gap.from : gap.to);
   Report(common, ToStatus(error));
   return kExitPartly;
-}
-
-// `--from OFFSET` above the end shows as a log that lost its tail, in the first news of the partition.
-bool BeginsAboveEnd(const ConsumeOptions& options, const Gap& gap) {
-  return gap.reason == Gap::Reason::kTruncated && options.from && options.from->kind() == Position::Kind::kOffset &&
-         options.from->value() == gap.to;
-}
-
-int ReportAboveEnd(const Common& common, const Gap& gap) {
-  Error error;
-  error.code = ErrorCode::kOffsetOutOfRange;
-  error.topic = std::string(gap.topic);
-  error.partition = gap.partition;
-  error.message =
-      absl::StrCat(error.topic, " ", gap.partition, ": offset ", gap.to, " is above the end of the log, ", gap.from);
-  return Report(common, ToStatus(error), absl::StrCat("See what there is with: millrace offsets ", error.topic));
 }
 
 // Writes records to standard output in the form asked for.
@@ -149,10 +201,45 @@ bool AllEnded(const Consumer& consumer) {
   return true;
 }
 
+// Notices that nothing comes because no broker is there: the SDK goes on trying for ever.
+class Watch {
+ public:
+  Watch(const Common& common, Admin& admin, const ConsumeOptions& options)
+      : common_(common), admin_(admin), options_(options), patience_(TimeoutOr(common, kSilence)) {}
+
+  void Seen() { last_ = SteadyClock::now(); }
+
+  // An error once nothing was seen for --timeout and no broker answers either. One that follows is only told.
+  absl::Status Look() {
+    if (SteadyClock::now() - last_ < patience_) return absl::OkStatus();
+    absl::Status answer = admin_.GetMetadata({options_.topic}).status();
+    Seen();
+    const bool gone = ExitCodeOf(answer) == kExitUnreachable;
+    if (gone && !Follows(options_)) return answer;
+    if (gone && !told_) Remark(common_, absl::StrCat("waiting: ", ErrorFrom(answer).message));
+    told_ = gone;
+    return absl::OkStatus();
+  }
+
+ private:
+  using SteadyClock = std::chrono::steady_clock;
+
+  const Common& common_;
+  Admin& admin_;
+  const ConsumeOptions& options_;
+  const milliseconds patience_;
+  SteadyClock::time_point last_ = SteadyClock::now();
+  bool told_ = false;
+};
+
 // Copies records until the end, --count, Ctrl-C or a closed pipe. Returns the exit code as far as reading goes.
-int Copy(const Common& common, const ConsumeOptions& options, Consumer& consumer, RecordWriter& writer) {
+int Copy(const Common& common, const ConsumeOptions& options, Consumer& consumer, Watch& watch, RecordWriter& writer) {
   Progress progress(common.quiet || isatty(STDOUT_FILENO) == 1);
   int code = kExitDone;
+  auto fail = [&](const absl::Status& error) {
+    progress.Clear();
+    return Report(common, error);
+  };
   while (!Interrupted() && writer.records() != options.count) {
     absl::StatusOr<PollResult> polled = consumer.Poll(milliseconds(0));
     if (polled.ok() && polled->empty()) {  // about to wait: what was read must not wait with us
@@ -160,15 +247,16 @@ int Copy(const Common& common, const ConsumeOptions& options, Consumer& consumer
       polled = consumer.Poll(kPollWait);
     }
     if (!polled.ok()) {
-      int failed = Report(common, polled.status());
-      if (AllEnded(consumer)) return writer.records() == 0 && code == kExitDone ? failed : kExitPartly;
-      code = kExitPartly;
+      code = fail(polled.status());
+      if (AllEnded(consumer)) return code;
       continue;
     }
-    for (const Gap& gap : polled->gaps) {
-      if (BeginsAboveEnd(options, gap)) return ReportAboveEnd(common, gap);
-      code = ReportGap(common, gap);
+    if (polled->empty()) {
+      if (absl::Status gone = watch.Look(); !gone.ok()) return fail(gone);
+      continue;
     }
+    watch.Seen();
+    for (const Gap& gap : polled->gaps) code = ReportGap(common, gap);
     for (const ConsumerRecord& record : polled->records) {
       if (!writer.Write(record)) return code;
       if (writer.records() == options.count) break;
@@ -181,20 +269,28 @@ int Copy(const Common& common, const ConsumeOptions& options, Consumer& consumer
 
 int Consume(const Common& common, const ConsumeOptions& options) {
   if (std::string wrong = Contradiction(common, options); !wrong.empty()) return ReportUsage(common, wrong);
+  absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
+  if (!admin.ok()) return ReportOptions(common, admin.status());
   ConsumerOptions consumer_options;
   consumer_options.client = common.Client();
   consumer_options.on_gap = OnGap::kReport;
   consumer_options.max_poll_records = kPollRecords;
   absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(consumer_options);
   if (!consumer.ok()) return ReportOptions(common, consumer.status());
-  absl::Status assigned = (*consumer)->Assign(AssignmentsOf(options));
+  Range range = FindRange(common, **admin, options);
+  if (range.assignments.empty()) return range.code;
+  absl::Status assigned = (*consumer)->Assign(std::move(range.assignments));
   if (!assigned.ok()) return ReportTopicError(common, assigned, options.topic);
 
+  DeferInterrupts();
   RecordWriter writer(common, options);
-  int code = Copy(common, options, **consumer, writer);
+  Watch watch(common, **admin, options);
+  int code = Copy(common, options, **consumer, watch, writer);
   if (!writer.Flush()) return writer.closed() ? kExitDone : Report(common, writer.status());
   if (Interrupted()) return kExitInterrupted;
-  if (!options.until && !Follows(options) && writer.records() != options.count) {
+  if (code == kExitDone) code = range.code;
+  if (code != kExitDone && writer.records() > 0) return kExitPartly;
+  if (code == kExitDone && range.cut_at_the_end && writer.records() != options.count) {
     Remark(common, absl::StrCat(FormatCount(writer.records()), writer.records() == 1 ? " record" : " records",
                                 "; stopped at the high watermark seen at the start, --follow waits for more"));
   }

@@ -10,11 +10,14 @@
 namespace millrace::cli {
 namespace {
 
+constexpr int kExitCode = 130;
+
+std::atomic<bool> deferred{false};
 std::atomic<bool> interrupted{false};
 int wake_fd = -1;
 
 void OnSignal(int) {
-  interrupted.store(true);
+  if (!deferred.load() || interrupted.exchange(true)) _exit(kExitCode);
   WakeReaders();
 }
 
@@ -22,13 +25,14 @@ void OnSignal(int) {
 
 void CatchInterrupts() {
   wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  struct sigaction action {};
+  struct sigaction action {};  // no SA_RESTART: system calls return EINTR
   action.sa_handler = OnSignal;
-  action.sa_flags = SA_RESETHAND;  // the second one has its default effect; no SA_RESTART: system calls return EINTR
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 }
+
+void DeferInterrupts() { deferred.store(true); }
 
 bool Interrupted() { return interrupted.load(std::memory_order_relaxed); }
 

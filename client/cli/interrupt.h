@@ -1,5 +1,6 @@
-// Ctrl-C and SIGTERM as a request to finish: what was read is sent, what was written out is committed, then the process ends
-// with 130. A second signal ends it at once. A closed pipe is an error of write(2) instead of a signal.
+// Ctrl-C and SIGTERM end the process with 130: at once, or, where a command has something to finish (what was read is sent, what
+// was measured is told), as a request; a second signal then ends it at once. A closed pipe is an error of write(2) instead of
+// a signal.
 //
 // Process-wide state, because signals are. All functions may be called from any thread.
 #pragma once
@@ -8,6 +9,9 @@ namespace millrace::cli {
 
 // Call once, before any thread is started.
 void CatchInterrupts();
+
+// From now on the first signal only shows in Interrupted() and WakeFd().
+void DeferInterrupts();
 
 bool Interrupted();
 

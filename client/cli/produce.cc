@@ -263,6 +263,7 @@ int Produce(const Common& common, const ProduceOptions& options) {
   if (!producer.ok()) return ReportOptions(common, producer.status());
   if (int code = EnsureTopic(common, options); code != kExitDone) return code;
 
+  DeferInterrupts();
   const auto begin = SteadyClock::now();
   RecordInput input(*std::move(source), options.length_prefixed ? Framing::kLengthPrefixed : Framing::kLines);
   RecordMaker maker(options.maker);

@@ -13,12 +13,13 @@ import pty
 import random
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
 import unittest
 
-from harness import DEADLINE_S, Broker, Millrace, clean_environment, interrupt
+from harness import DEADLINE_S, Broker, Millrace, Result, clean_environment, interrupt
 
 MILLRACE, MILLRACED = sys.argv[1:3]
 SAMPLE = pathlib.Path(__file__).parents[2] / "deploy/sample/flights-2013-sample.jsonl.gz"
@@ -474,6 +475,26 @@ class Positions(WithBroker):
         self.assertEqual(self.ok("consume", self.name, "--quiet").err, "")
         self.assertEqual(self.ok("consume", self.name, "-n", "1").err, "")
 
+    def test_above_the_end(self):
+        for flags in (["--from", "11"], ["--from", "11", "-p", "0"], ["--from", "11", "--follow"], ["--from", "11", "--until", "20"]):
+            result = self.fails(1, "consume", self.name, *flags, "--output", "json")
+            self.assertEqual((result.out, result.error["error"], result.error["topic"], result.error["partition"]),
+                             (b"", "OFFSET_OUT_OF_RANGE", self.name, 0), flags)
+            self.assertIn(f"offset 11 is above the end of the log, 10. See what there is with: millrace offsets {self.name}", result.error["message"])
+
+    def test_partitions_that_do_not_reach_an_offset_are_told_and_the_others_read(self):
+        topic = self.topic("-p", "2")
+        self.ok("produce", topic, "-p", "1", stdin=b"a\nb\nc\n")
+        result = self.fails(4, "consume", topic, "--from", "2", "--output", "json")
+        self.assertEqual([json.loads(line)["value"] for line in result.lines], ["c"])
+        self.assertEqual((result.error["error"], result.error["partition"]), ("OFFSET_OUT_OF_RANGE", 0))
+
+    def test_until_beyond_the_end_does_not_wait(self):
+        result = self.ok("consume", self.name, "--from", "8", "--until", "20")
+        self.assertEqual(result.out, b"8\n9\n")
+        self.assertIn("stopped at the high watermark", result.err)
+        self.assertEqual(self.ok("consume", self.name, "--from", "8", "--until", "9").err, "")
+
     def test_offsets(self):
         self.assertEqual(self.millrace.json("offsets", self.name), [{"partition": 0, "earliest": 0, "latest": 10}])
         self.assertEqual(self.millrace.json("offsets", self.name, "--at", "-1h"), [{"partition": 0, "earliest": 0, "latest": 10, "offset": 0}])
@@ -510,6 +531,26 @@ class Processes(WithBroker):
         self.assertEqual(stopped.code, 130)
         self.assertEqual((stopped.json["acked"], stopped.json["first_unacked_line"]), (3, 4))
         interrupt(follower)
+
+    def test_ctrl_c_ends_a_command_that_waits_for_an_answer(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            for arguments in (["topic", "list"], ["consume", "t"], ["produce", "t"], ["cluster", "status", "--wait", "healthy"]):
+                waiting = self.millrace.start(*arguments, "--address", f"127.0.0.1:{silent.getsockname()[1]}", "--timeout", "1d")
+                connection, _ = silent.accept()
+                with connection:
+                    self.assertEqual(interrupt(waiting).code, 130, arguments)
+
+    def test_a_broker_that_goes_away_ends_reading_up_to_the_end(self):
+        broker = Broker(MILLRACED)
+        millrace = Millrace(MILLRACE, broker.address)
+        millrace("produce", "t", "--create", stdin=b"line of some length\n" * 2_000_000)
+        reader = millrace.start("consume", "t", "--timeout", "200ms", "--output", "json")
+        self.assertEqual(json.loads(reader.stdout.readline())["offset"], 0)
+        broker.kill()
+        out, err = reader.communicate(timeout=DEADLINE_S)
+        self.assertEqual(reader.returncode, 4)
+        self.assertLess(out.count(b"\n"), 2_000_000 - 1)
+        self.assertEqual(Result(4, out, err).error["error"], "NETWORK_EXCEPTION")
 
     def test_progress_shows_on_a_terminal_only(self):
         topic = self.topic()

@@ -34,6 +34,13 @@ class Broker:
         if code != 0:
             raise RuntimeError(f"millraced ended with {code}\n{log[-4000:]}")
 
+    def kill(self):
+        """As a crash: nothing is finished."""
+        self.process.kill()
+        self.process.wait(DEADLINE_S)
+        self.process.stdout.close()
+        shutil.rmtree(self.directory)
+
 
 class Result:
     def __init__(self, code, out, err):
