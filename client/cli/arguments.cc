@@ -8,7 +8,7 @@ namespace {
 CLI::App& AddApp(CLI::App& app, const std::string& name, const std::string& description, const std::string& footer) {
   CLI::App* added = app.add_subcommand(name, description);
   added->footer(
-      absl::StrCat("\n", footer, "\n\nFlags of every command (--address, --output, --timeout, ...): millrace --help"));
+      absl::StrCat(footer, "\n\nFlags of every command (--address, --output, --timeout, ...): millrace --help"));
   added->fallthrough();  // those flags may stand behind the command as well
   return *added;
 }

@@ -152,10 +152,11 @@ int EnsureBenchTopic(const Common& common, const BenchTopic& topic, int32_t& par
   if (!created.ok()) return Report(common, created.status());
   partitions = created->partitions;
   if (created->created) {
-    Remark(common, absl::StrCat("created ", topic.name, " with ", created->partitions,
-                                " partitions, replication factor ", created->replication_factor));
+    Remark(common, absl::StrCat("created ", topic.name, " with ", FormatCountOf(created->partitions, "partition"),
+                                ", replication factor ", created->replication_factor));
   } else if (topic.partitions != 1 && topic.partitions != created->partitions) {
-    Remark(common, absl::StrCat(topic.name, " was there with ", created->partitions, " partitions; it stays as it is"));
+    Remark(common, absl::StrCat(topic.name, " was there with ", FormatCountOf(created->partitions, "partition"),
+                                "; it stays as it is"));
   }
   return kExitDone;
 }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/arguments.h"
+#include "client/cli/cluster_health.h"
 #include "client/cli/output.h"
 
 namespace millrace::cli {
@@ -15,19 +16,10 @@ using Align = Table::Align;
 
 constexpr std::chrono::milliseconds kWaitPause{250};
 
-enum class Health { kHealthy, kDegraded, kUnavailable };
-
 struct StatusOptions {
   bool wait = false;
   bool check = false;
 };
-
-Health HealthOf(const ClusterDescription& cluster) {
-  if (cluster.leaderless > 0 || cluster.controller < 0) return Health::kUnavailable;
-  bool all_alive = true;
-  for (const BrokerStatus& broker : cluster.brokers) all_alive &= broker.alive;
-  return all_alive && cluster.under_replicated == 0 ? Health::kHealthy : Health::kDegraded;
-}
 
 std::string StatusJson(const ClusterDescription& cluster) {
   nlohmann::ordered_json document = {{"cluster_id", cluster.cluster_id},
@@ -48,29 +40,6 @@ std::string StatusJson(const ClusterDescription& cluster) {
                                    {"start_time", b.start_time}});
   }
   return document.dump() + "\n";
-}
-
-// What is wrong, a line each with what mends it; or that nothing is.
-std::string Findings(const ClusterDescription& cluster) {
-  std::string text;
-  for (const BrokerStatus& broker : cluster.brokers) {
-    if (broker.alive) continue;
-    absl::StrAppend(&text, "broker ", broker.broker_id, " (", broker.address,
-                    ") does not answer: start millraced there on its data directory; its log says what stopped it\n");
-  }
-  if (cluster.controller < 0)
-    absl::StrAppend(&text, "no controller: a majority of the brokers must run before topics can change\n");
-  if (cluster.leaderless > 0) {
-    absl::StrAppend(&text, cluster.leaderless,
-                    " partitions have no leader and take no records: start the brokers that hold them\n");
-  }
-  if (cluster.under_replicated > 0) {
-    absl::StrAppend(
-        &text, cluster.under_replicated,
-        " partitions have a replica that is behind: they catch up by themselves once their brokers run; watch with: "
-        "millrace cluster status --wait healthy\n");
-  }
-  return text.empty() ? "healthy\n" : text;
 }
 
 std::string StatusText(const ClusterDescription& cluster) {
@@ -99,7 +68,7 @@ int WaitHealthy(const Common& common, Admin& admin, absl::StatusOr<ClusterDescri
   while (true) {
     cluster = admin.DescribeCluster();
     if (cluster.ok() && HealthOf(*cluster) == Health::kHealthy) return kExitDone;
-    if (!cluster.ok() && ExitCodeOf(cluster.status()) != kExitUnreachable) return kExitDone;  // told by the caller
+    if (!cluster.ok() && !ErrorFrom(cluster.status()).retriable) return kExitDone;  // told by the caller
     if (common.timeout && std::chrono::steady_clock::now() - begin >= *common.timeout) {
       Remark(common, "the cluster did not become healthy within --timeout");
       return kExitFailed;

@@ -21,7 +21,7 @@ using std::chrono::milliseconds;
 // How long waiting for records may keep us from looking at interrupts and the closed pipe.
 constexpr milliseconds kPollWait{100};
 constexpr int32_t kPollRecords = 4096;
-// Nothing came for so long: look whether a broker is there.
+// Nothing came for so long: look whether a broker answers.
 constexpr milliseconds kSilence{10'000};
 
 constexpr const char* kFooter = R"(Examples:
@@ -29,8 +29,8 @@ constexpr const char* kFooter = R"(Examples:
   millrace consume orders --from @2013-07-04T00:00:00Z --until @2013-07-05T00:00:00Z --format '%T %k %v\n'
   millrace consume orders --follow --from end --output json
 
-POSITION: beginning, end, an offset (1000), a time (@2013-07-04T00:00:00Z or @MILLISECONDS), a time back from now (-15m),
-  a number of records back from the end of each partition (-100).
+POSITION: beginning, end, an offset (1000), a time (@2013-07-04T00:00:00Z or @MILLISECONDS), a time back from now
+  (-15m), a number of records back from the end of each partition (-100).
 --format: %t topic  %p partition  %o offset  %k key  %v value  %T time in ms  %h headers  %e leader epoch
   %K, %V length of key and value (-1: null)  %% percent; \n \t \r \0 \\ \xNN
 --length-prefixed: each value behind its length, 4 bytes, signed, big-endian; -1 is a null value. Keys are left out.
@@ -201,7 +201,7 @@ bool AllEnded(const Consumer& consumer) {
   return true;
 }
 
-// Notices that nothing comes because no broker is there: the SDK goes on trying for ever.
+// Notices that nothing comes because no broker answers: the SDK goes on trying for ever.
 class Watch {
  public:
   Watch(const Common& common, Admin& admin, const ConsumeOptions& options)
@@ -209,15 +209,14 @@ class Watch {
 
   void Seen() { last_ = SteadyClock::now(); }
 
-  // An error once nothing was seen for --timeout and no broker answers either. One that follows is only told.
+  // An error once nothing was seen for --timeout and no broker answers either. Whoever follows is only told.
   absl::Status Look() {
     if (SteadyClock::now() - last_ < patience_) return absl::OkStatus();
     absl::Status answer = admin_.GetMetadata({options_.topic}).status();
     Seen();
-    const bool gone = ExitCodeOf(answer) == kExitUnreachable;
-    if (gone && !Follows(options_)) return answer;
-    if (gone && !told_) Remark(common_, absl::StrCat("waiting: ", ErrorFrom(answer).message));
-    told_ = gone;
+    if (!answer.ok() && !Follows(options_)) return answer;
+    if (!answer.ok() && !told_) Remark(common_, absl::StrCat("waiting: ", ErrorFrom(answer).message));
+    told_ = !answer.ok();
     return absl::OkStatus();
   }
 
@@ -261,7 +260,7 @@ int Copy(const Common& common, const ConsumeOptions& options, Consumer& consumer
       if (!writer.Write(record)) return code;
       if (writer.records() == options.count) break;
     }
-    progress.Show([&] { return FormatCount(writer.records()) + " records"; });
+    progress.Show([&] { return FormatCountOf(writer.records(), "record"); });
     if (polled->end) break;
   }
   return code;
@@ -291,7 +290,7 @@ int Consume(const Common& common, const ConsumeOptions& options) {
   if (code == kExitDone) code = range.code;
   if (code != kExitDone && writer.records() > 0) return kExitPartly;
   if (code == kExitDone && range.cut_at_the_end && writer.records() != options.count) {
-    Remark(common, absl::StrCat(FormatCount(writer.records()), writer.records() == 1 ? " record" : " records",
+    Remark(common, absl::StrCat(FormatCountOf(writer.records(), "record"),
                                 "; stopped at the high watermark seen at the start, --follow waits for more"));
   }
   return code;

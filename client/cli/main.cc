@@ -13,8 +13,7 @@
 namespace millrace::cli {
 namespace {
 
-constexpr const char* kFooter = R"(
-Examples:
+constexpr const char* kFooter = R"(Examples:
   millrace topic create orders --partitions 4
   millrace produce orders --file orders.jsonl.gz --key-field customer
   millrace consume orders --from -15m --follow

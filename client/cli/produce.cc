@@ -1,6 +1,7 @@
 // millrace produce
 #include <millrace/admin.h>
 #include <millrace/producer.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <nlohmann/json.hpp>
@@ -33,8 +34,8 @@ constexpr const char* kFooter = R"(Examples:
 
 One record a line; the newline is not part of it, a carriage return is, and an empty line is an empty value.
 --key-separator: a line without it has a null key. \t, \n, \xNN are understood.
---key-field, --timestamp-field: the line stays the value as it is. A key that is null or missing is null; a time is an ISO 8601
-  string with a zone, or a number of seconds or milliseconds since 1970.
+--key-field, --timestamp-field: the line stays the value as it is. A key that is null or missing is null; a time is
+  an ISO 8601 string with a zone, or a number of seconds or milliseconds since 1970.
 --length-prefixed: each value behind its length, 4 bytes, signed, big-endian; -1 is a null value.)";
 
 struct ProduceOptions {
@@ -46,6 +47,8 @@ struct ProduceOptions {
   bool length_prefixed = false;
   bool create = false;
 };
+
+const char* LineNoun(const ProduceOptions& options) { return options.length_prefixed ? "record" : "line"; }
 
 // What became of the records that the producer took. OnDelivery runs on the SDK's I/O thread; all but failed() is read after
 // Producer::Close(), when it runs no more.
@@ -127,17 +130,18 @@ std::string SummaryJson(const Summary& summary) {
   return document.dump() + "\n";
 }
 
-std::string SummaryText(const Summary& summary) {
-  auto partitions = std::count_if(summary.partitions.begin(), summary.partitions.end(),
-                                  [](const auto& range) { return range.first >= 0; });
-  std::string text =
-      absl::StrCat(FormatCount(summary.acked), summary.acked == 1 ? " record" : " records", " acked in ", partitions,
-                   partitions == 1 ? " partition" : " partitions", ", ",
-                   FormatBytes(static_cast<double>(summary.bytes)), " in ", FormatSeconds(summary.seconds));
-  if (summary.seconds > 0.1)
-    absl::StrAppend(&text, ", ", FormatBytes(static_cast<double>(summary.bytes) / summary.seconds), "/s");
+std::string SummaryText(const Summary& summary, const char* line_noun) {
+  std::string text = FormatCountOf(summary.acked, "record") + " acked";
+  if (summary.acked > 0) {
+    auto partitions = std::count_if(summary.partitions.begin(), summary.partitions.end(),
+                                    [](const auto& range) { return range.first >= 0; });
+    const auto bytes = static_cast<double>(summary.bytes);
+    if (partitions > 0) absl::StrAppend(&text, " in ", FormatCountOf(partitions, "partition"));
+    absl::StrAppend(&text, ", ", FormatBytes(bytes), " in ", FormatSeconds(summary.seconds));
+    if (summary.seconds > 0.1) absl::StrAppend(&text, ", ", FormatBytes(bytes / summary.seconds), "/s");
+  }
   if (summary.first_unacked_line) {
-    absl::StrAppend(&text, "; line ", *summary.first_unacked_line, " is the first without an ack");
+    absl::StrAppend(&text, "; ", line_noun, " ", *summary.first_unacked_line, " is the first without an ack");
     if (summary.acked > 0) absl::StrAppend(&text, ": all before it are stored, some after it may be");
   }
   return text;
@@ -164,19 +168,34 @@ std::string Contradiction(const ProduceOptions& options) {
   return "";
 }
 
-// kExitDone when the topic is there, perhaps only now. A topic that is missing would otherwise show at the first record.
+int ReportMissingPartition(const Common& common, const TopicMetadata& topic, int32_t partition) {
+  Error error;
+  error.code = ErrorCode::kUnknownTopicOrPartition;
+  error.topic = topic.name;
+  error.partition = partition;
+  error.message = absl::StrCat("topic ", topic.name, " has no partition ", partition, "; it has 0 to ",
+                               topic.partitions.size() - 1);
+  return Report(common, ToStatus(error), absl::StrCat("See them with: millrace topic describe ", topic.name));
+}
+
+// kExitDone when the topic is there, perhaps only now, with --partition. What is missing would otherwise show at the first
+// record.
 int EnsureTopic(const Common& common, const ProduceOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
   if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<ClusterMetadata> metadata = (*admin)->GetMetadata({options.topic});
-  if (metadata.ok()) return kExitDone;
+  if (metadata.ok()) {
+    const TopicMetadata& topic = metadata->topics.at(0);
+    bool missing = options.partition && *options.partition >= std::ssize(topic.partitions);
+    return missing ? ReportMissingPartition(common, topic, *options.partition) : kExitDone;
+  }
   if (!options.create || ErrorFrom(metadata.status()).code != ErrorCode::kUnknownTopicOrPartition) {
     return ReportTopicError(common, metadata.status(), options.topic);
   }
   absl::StatusOr<CreatedTopic> created = (*admin)->CreateTopic({.name = options.topic, .if_not_exists = true});
   if (!created.ok()) return Report(common, created.status());
-  Remark(common, absl::StrCat("created ", options.topic, " with ", created->partitions,
-                              " partition, replication factor ", created->replication_factor));
+  Remark(common, absl::StrCat("created ", options.topic, " with ", FormatCountOf(created->partitions, "partition"),
+                              ", replication factor ", created->replication_factor));
   return kExitDone;
 }
 
@@ -195,9 +214,9 @@ absl::Status SendPatiently(Producer& producer, const ProducerRecord& record, int
 }
 
 absl::Status AtLine(const ProduceOptions& options, int64_t line, const absl::Status& status) {
-  const char* noun = options.length_prefixed ? "record " : "line ";
-  return absl::InvalidArgumentError(
-      absl::StrCat(noun, line, options.file == "-" ? "" : " of " + options.file, " ", std::string(status.message())));
+  return absl::InvalidArgumentError(absl::StrCat(LineNoun(options), " ", line,
+                                                 options.file == "-" ? "" : " of " + options.file, " ",
+                                                 std::string(status.message())));
 }
 
 std::string ProgressText(const RecordInput& input, const Producer& producer, double seconds) {
@@ -263,6 +282,8 @@ int Produce(const Common& common, const ProduceOptions& options) {
   if (!producer.ok()) return ReportOptions(common, producer.status());
   if (int code = EnsureTopic(common, options); code != kExitDone) return code;
 
+  if (options.file == "-" && isatty(STDIN_FILENO) == 1)
+    Remark(common, "reading standard input, one record a line; Ctrl-D ends it");
   DeferInterrupts();
   const auto begin = SteadyClock::now();
   RecordInput input(*std::move(source), options.length_prefixed ? Framing::kLengthPrefixed : Framing::kLines);
@@ -282,7 +303,7 @@ int Produce(const Common& common, const ProduceOptions& options) {
   if (code != kExitDone && summary.acked > 0) code = kExitPartly;
   if (Interrupted()) code = kExitInterrupted;
   if (!common.json()) {
-    Remark(common, SummaryText(summary));
+    Remark(common, SummaryText(summary, LineNoun(options)));
     return code;
   }
   int printed = Print(common, SummaryJson(summary));

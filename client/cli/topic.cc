@@ -40,10 +40,6 @@ struct TrimOptions {
   std::optional<int64_t> before;  // unset: the high watermark
 };
 
-std::string Plural(int64_t count, const std::string& noun) {
-  return absl::StrCat(FormatCount(count), " ", noun, count == 1 ? "" : "s");
-}
-
 int Create(const Common& common, const CreateOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
   if (!admin.ok()) return ReportOptions(common, admin.status());
@@ -64,7 +60,7 @@ int Create(const Common& common, const CreateOptions& options) {
     return Print(common, document.dump() + "\n");
   }
   return Print(common, absl::StrCat(created->created ? "created " : "exists: ", options.name, ", ",
-                                    Plural(created->partitions, "partition"), ", replication factor ",
+                                    FormatCountOf(created->partitions, "partition"), ", replication factor ",
                                     created->replication_factor, "\n"));
 }
 
@@ -131,8 +127,8 @@ std::string DescriptionText(const TopicDescription& topic) {
     bool overridden = std::find(topic.overrides.begin(), topic.overrides.end(), name) != topic.overrides.end();
     config.Add({name, value, overridden ? "topic" : "default"});
   }
-  return absl::StrCat(topic.name, ": ", Plural(static_cast<int64_t>(topic.partitions.size()), "partition"), ", ",
-                      Plural(records, "record"), ", ", FormatBytes(static_cast<double>(bytes)), "\n\n",
+  return absl::StrCat(topic.name, ": ", FormatCountOf(static_cast<int64_t>(topic.partitions.size()), "partition"), ", ",
+                      FormatCountOf(records, "record"), ", ", FormatBytes(static_cast<double>(bytes)), "\n\n",
                       partitions.Text(), "\n", config.Text());
 }
 

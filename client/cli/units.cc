@@ -209,6 +209,10 @@ std::string FormatCount(int64_t count) {
   return text;
 }
 
+std::string FormatCountOf(int64_t count, std::string_view noun) {
+  return absl::StrCat(FormatCount(count), " ", std::string(noun), count == 1 ? "" : "s");
+}
+
 std::string FormatSeconds(double seconds) {
   char text[32];
   if (seconds < 9.95) {

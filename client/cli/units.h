@@ -35,9 +35,10 @@ bool LooksLikeDate(std::string_view text);
 // Only the ISO 8601 forms of ParseTime, in milliseconds; nullopt for anything else. Allocates nothing.
 std::optional<int64_t> ParseIsoTime(std::string_view text);
 
-std::string FormatTime(int64_t unix_millis);  // 2013-07-04T00:00:00.000Z
-std::string FormatBytes(double bytes);        // 54.2 MB
-std::string FormatCount(int64_t count);       // 336,776
-std::string FormatSeconds(double seconds);    // 0.8 s, 12 s, 3 min 20 s
+std::string FormatTime(int64_t unix_millis);                      // 2013-07-04T00:00:00.000Z
+std::string FormatBytes(double bytes);                            // 54.2 MB
+std::string FormatCount(int64_t count);                           // 336,776
+std::string FormatCountOf(int64_t count, std::string_view noun);  // 1 record, 336,776 records
+std::string FormatSeconds(double seconds);                        // 0.8 s, 12 s, 3 min 20 s
 
 }  // namespace millrace::cli

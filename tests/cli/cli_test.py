@@ -80,6 +80,7 @@ class Usage(WithBroker):
         for command in COMMANDS + [[]]:
             result = self.ok(*command, "--help")
             self.assertRegex(result.out.decode(), r"Examples?:\s+.*millrace")
+            self.assertLessEqual(max(map(len, result.out.decode().splitlines())), 120, command)
 
     def test_version(self):
         self.assertRegex(self.ok("--version").out.decode(), r"^millrace \d+\.\d+\.\d+\n$")
@@ -249,7 +250,7 @@ class Errors(WithBroker):
         topic = self.topic("-p", "2")
         for arguments in (["consume", topic, "-p", "7"], ["produce", topic, "-p", "7"], ["topic", "trim", topic, "-p", "7", "--before", "0"]):
             result = self.fails(1, *arguments, "--output", "json", stdin=b"x\n")
-            self.assertEqual(result.error["error"], "UNKNOWN_TOPIC_OR_PARTITION", arguments)
+            self.assertEqual((result.error["error"], result.error["partition"]), ("UNKNOWN_TOPIC_OR_PARTITION", 7), arguments)
 
 
 class Topics(WithBroker):
@@ -294,6 +295,8 @@ class Topics(WithBroker):
         self.assertEqual(self.millrace.json("topic", "trim", topic, "-p", "0", "--before", "2"),
                          {"name": topic, "partition": 0, "log_start_offset": 2})
         self.assertEqual(self.consume(topic), b"c\nd\n")
+        as_json = self.fails(4, "consume", topic, "--from", "0", "--output", "json")
+        self.assertEqual((as_json.error["error"], as_json.error["partition"], len(as_json.lines)), ("OFFSET_OUT_OF_RANGE", 0, 2))
         beyond = self.fails(1, "topic", "trim", topic, "-p", "0", "--before", "9", "--output", "json")
         self.assertEqual(beyond.error["error"], "OFFSET_OUT_OF_RANGE")
 
@@ -400,6 +403,8 @@ class Records(WithBroker):
         self.assertEqual(self.consume(copy, "--length-prefixed"), framed)
         result = self.fails(4, "produce", copy, "--length-prefixed", stdin=framed + b"\0\0\1")
         self.assertIn("record 6 ends within its length", result.err)
+        self.assertIn("record 6 is the first without an ack", result.err)
+        self.assertIn("has the length -2", self.fails(1, "produce", copy, "--length-prefixed", stdin=b"\xff\xff\xff\xfe").err)
 
     def test_json_copies_records_exactly(self):
         seed = random.randrange(2**32)
@@ -551,6 +556,18 @@ class Processes(WithBroker):
         self.assertEqual(reader.returncode, 4)
         self.assertLess(out.count(b"\n"), 2_000_000 - 1)
         self.assertEqual(Result(4, out, err).error["error"], "NETWORK_EXCEPTION")
+
+    def test_whoever_types_is_told_how_to_end(self):
+        here, terminal = pty.openpty()
+        topic = self.topic()
+        typed = self.millrace.start("produce", topic, stdin=terminal)
+        os.close(terminal)
+        os.write(here, b"typed\n\x04")
+        _, err = typed.communicate(timeout=DEADLINE_S)
+        os.close(here)
+        self.assertEqual(typed.returncode, 0, err)
+        self.assertIn(b"one record a line; Ctrl-D ends it", err)
+        self.assertEqual(self.consume(topic), b"typed\n")
 
     def test_progress_shows_on_a_terminal_only(self):
         topic = self.topic()
