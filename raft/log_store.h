@@ -88,8 +88,9 @@ class LogStore {
 
   // Makes an empty log: written, not synced (the caller's next Sync covers a thousand of them). kAlreadyExists.
   virtual absl::Status Create(GroupId group, const SegmentLimits& limits) = 0;
-  // Removes a log with everything beside it. Readers in it get kNotFound. Written, not synced.
-  virtual absl::Status Remove(GroupId group) = 0;
+  // Removes logs with everything beside them, in one atomic write; those that do not exist are passed over. Readers in them
+  // get kNotFound. Written, not synced.
+  virtual absl::Status Remove(const std::vector<GroupId>& groups) = 0;
   // All groups that exist. [any]
   virtual absl::StatusOr<std::vector<GroupId>> List() = 0;
 

@@ -60,12 +60,10 @@ absl::Status Broker::RemoveOrphans() {
   for (const auto& [name, topic] : image->topics()) {
     for (const PartitionInfo& partition : topic->partitions) known.insert(partition.group);
   }
-  for (raft::GroupId group : *groups) {
-    if (known.contains(group)) continue;
-    MILLRACE_LOG(kInfo, "removing a log without a topic", {"group", group.value()});
-    if (absl::Status status = store_.Remove(group); !status.ok()) return status;
-  }
-  return absl::OkStatus();
+  std::erase_if(*groups, [&known](raft::GroupId group) { return known.contains(group); });
+  if (groups->empty()) return absl::OkStatus();
+  MILLRACE_LOG(kInfo, "removing logs without a topic", {"logs", groups->size()});
+  return store_.Remove(*groups);
 }
 
 void Broker::SavePartitions(std::function<void()> done) {
@@ -133,7 +131,7 @@ void Broker::OnImage(std::shared_ptr<const MetadataImage> image) {
   for (const auto& [name, entry] : *old) {
     auto it = next->find(name);
     if (it != next->end() && it->second->info->topic_id == entry->info->topic_id) continue;
-    for (const auto& partition : entry->partitions) RemovePartition(partition);
+    RemoveTopic(entry);
   }
 }
 
@@ -161,18 +159,28 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
   return entry;
 }
 
-void Broker::RemovePartition(const std::shared_ptr<Partition>& partition) {
-  partition->executor().Post([this, partition] {
-    partition->Close();
-    // What is still staged for it must be written first: appends to a removed log would be a bug.
-    ShardOf(partition->executor()).writer.OnWritten([this, partition] {
-      if (absl::Status status = store_.Remove(partition->group()); !status.ok()) {
-        MILLRACE_LOG(kError, "could not remove a deleted partition's log; the next start tries again",
-                     {"topic", partition->name().topic}, {"partition", partition->name().partition},
-                     {"status", status.ToString()});
+// Its logs go in one write, when each shard has written what was still staged for them: appends to a removed log would be a bug.
+void Broker::RemoveTopic(const std::shared_ptr<const TopicEntry>& entry) {
+  auto shards_left = std::make_shared<std::atomic<size_t>>(shards_.size());
+  for (const auto& shard : shards_) {
+    shard->executor.Post([this, entry, shards_left, &shard = *shard] {
+      for (const auto& partition : entry->partitions) {
+        if (&partition->executor() == &shard.executor) partition->Close();
       }
+      shard.writer.OnWritten([this, entry, shards_left] {
+        if (shards_left->fetch_sub(1) == 1) RemoveLogs(*entry);
+      });
     });
-  });
+  }
+}
+
+void Broker::RemoveLogs(const TopicEntry& entry) {
+  std::vector<raft::GroupId> groups;
+  for (const auto& partition : entry.partitions) groups.push_back(partition->group());
+  if (absl::Status status = store_.Remove(groups); !status.ok()) {
+    MILLRACE_LOG(kError, "could not remove a deleted topic's logs; the next start tries again",
+                 {"topic", entry.info->name}, {"status", status.ToString()});
+  }
 }
 
 }  // namespace millrace::server

@@ -92,7 +92,8 @@ class Broker {
   void OnImage(std::shared_ptr<const MetadataImage> image);
   std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old,
                                               raft::Term epoch);
-  void RemovePartition(const std::shared_ptr<Partition>& partition);
+  void RemoveTopic(const std::shared_ptr<const TopicEntry>& entry);
+  void RemoveLogs(const TopicEntry& entry);
   absl::Status RemoveOrphans();
 
   const Options options_;

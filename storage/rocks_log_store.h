@@ -89,7 +89,7 @@ class RocksLogStore : public raft::LogStore {
   StoreStats Stats() const;  // [any]
 
   absl::Status Create(raft::GroupId group, const raft::SegmentLimits& limits) override;
-  absl::Status Remove(raft::GroupId group) override;
+  absl::Status Remove(const std::vector<raft::GroupId>& groups) override;
   absl::StatusOr<std::vector<raft::GroupId>> List() override;
   absl::StatusOr<raft::LogState> Open(raft::GroupId group) override;
   raft::LogState State(raft::GroupId group) override;

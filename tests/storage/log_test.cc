@@ -222,7 +222,7 @@ TEST_F(LogTest, ValuesLieBesideALogAndGoWithIt) {
   ASSERT_EQ(values.size(), 1u);
   EXPECT_EQ(values[0].first, "b");
   EXPECT_EQ(values[0].second, std::string(5000, 'x'));
-  ASSERT_TRUE(store_->Remove(group_).ok());
+  ASSERT_TRUE(store_->Remove({group_}).ok());
   ASSERT_TRUE(store_->Create(group_, {}).ok());
   ASSERT_TRUE(store_->Open(group_).ok());
   EXPECT_TRUE(store_->Values(group_).value().empty());
@@ -235,16 +235,41 @@ TEST_F(LogTest, RemovedLogIsGoneForReadersAndForWhatWasStaged) {
   ASSERT_TRUE(store_->Open(GroupId(2)).ok());
   round_->PutValue(group_, "late", "1");
   round_->PutValue(GroupId(2), "kept", "1");
-  ASSERT_TRUE(store_->Remove(group_).ok());
+  ASSERT_TRUE(store_->Remove({group_}).ok());
   ASSERT_TRUE(store_->Write(*round_).ok());
   EXPECT_EQ(store_->Values(GroupId(2)).value().size(), 1u);
   EXPECT_TRUE(absl::IsNotFound(store_->Read(group_, Offset(0), Offset(30), kAll).status()));
   EXPECT_TRUE(absl::IsNotFound(store_->Values(group_).status()));
   EXPECT_TRUE(absl::IsNotFound(store_->Open(group_).status()));
-  EXPECT_TRUE(absl::IsNotFound(store_->Remove(group_)));
+  EXPECT_TRUE(store_->Remove({group_}).ok());  // once more changes nothing
   EXPECT_EQ(store_->List().value(), std::vector<GroupId>{GroupId(2)});
   std::vector<Entry> entries;
   EXPECT_FALSE(store_->ReadCached(group_, Offset(0), Offset(30), kAll, &entries));
+}
+
+TEST_F(LogTest, ManyLogsAreRemovedAtOnceAndTheirNeighboursStay) {
+  OpenStore();
+  for (int64_t group = 10; group < 20; ++group) {
+    ASSERT_TRUE(store_->Create(GroupId(group), {}).ok());
+    ASSERT_TRUE(store_->Open(GroupId(group)).ok());
+    round_->PutValue(GroupId(group), "a", "1");
+    Entry entry;
+    entry.header = {.term = Term(1), .index = LogIndex(1), .record_count = 1};
+    entry.payload = absl::Cord(std::string(5000, 'x'));
+    round_->Append(GroupId(group), std::move(entry));
+  }
+  ASSERT_TRUE(store_->Write(*round_).ok());
+  ASSERT_TRUE(store_->Remove({GroupId(18), GroupId(11), GroupId(12), GroupId(14), GroupId(12), GroupId(13)}).ok());
+  const std::vector<GroupId> left = {group_, GroupId(10), GroupId(15), GroupId(16), GroupId(17), GroupId(19)};
+  for (int pass = 0; pass < 2; ++pass) {
+    EXPECT_EQ(store_->List().value(), left);
+    for (const int64_t group : {10, 15, 17, 19}) {
+      ASSERT_TRUE(store_->Open(GroupId(group)).ok());
+      EXPECT_EQ(store_->Values(GroupId(group)).value().size(), 1u);
+      EXPECT_EQ(store_->Read(GroupId(group), Offset(0), Offset(1), kAll).value().size(), 1u);
+    }
+    Reopen();
+  }
 }
 
 TEST_F(LogTest, PayloadsOfEverySizeAndShapeComeBack) {

@@ -158,7 +158,7 @@ void CreateOrRemove(Workload& draw, RocksLogStore& store, Workload::Logs& logs) 
   }
   ASSERT_EQ(store.Create(group, {}).code(), absl::StatusCode::kAlreadyExists);
   if (!draw.OneIn(5)) return;
-  ASSERT_TRUE(store.Remove(group).ok());
+  ASSERT_TRUE(store.Remove({group}).ok());
   logs.erase(group);
   ASSERT_TRUE(absl::IsNotFound(store.Open(group).status()));
   ASSERT_TRUE(absl::IsNotFound(store.Read(group, Offset(0), Offset(1), 1).status()));

@@ -134,13 +134,16 @@ absl::Status FakeLogStore::Create(GroupId group, const raft::SegmentLimits& limi
   return absl::OkStatus();
 }
 
-absl::Status FakeLogStore::Remove(GroupId group) {
+absl::Status FakeLogStore::Remove(const std::vector<GroupId>& groups) {
   std::lock_guard lock(mutex_);
   if (!health_.ok()) return health_;
-  if (!written_.contains(group)) return NotFound(group);
-  Apply([group](Disk& disk) { disk.erase(group); });
-  open_.erase(group);
-  cached_from_.erase(group);
+  Apply([groups](Disk& disk) {
+    for (GroupId group : groups) disk.erase(group);
+  });
+  for (GroupId group : groups) {
+    open_.erase(group);
+    cached_from_.erase(group);
+  }
   return absl::OkStatus();
 }
 

@@ -57,7 +57,7 @@ class FakeLogStore : public raft::LogStore {
   uint64_t syncs() const;
 
   absl::Status Create(raft::GroupId group, const raft::SegmentLimits& limits) override;
-  absl::Status Remove(raft::GroupId group) override;
+  absl::Status Remove(const std::vector<raft::GroupId>& groups) override;
   absl::StatusOr<std::vector<raft::GroupId>> List() override;
   absl::StatusOr<raft::LogState> Open(raft::GroupId group) override;
   raft::LogState State(raft::GroupId group) override;
