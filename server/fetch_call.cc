@@ -21,8 +21,11 @@ constexpr int64_t kReplyBytesDefault = 4'000'000;
 constexpr int64_t kFrameBytesTarget = 1 << 20;
 // One partition's share of a frame, and the size of a read from disk.
 constexpr int64_t kReadBytes = 512 << 10;
-// Reads under way and read ahead, of one stream.
+// Instead of both when other streams use up the budget: clients that never read must not keep the others from reading.
+constexpr int64_t kScarceBytes = 64 << 10;
+// Reads under way and read ahead, of one stream: at most this, and this share of the budget.
 constexpr int64_t kReadAheadBytesMax = 8 << 20;
+constexpr int64_t kReadAheadShare = 8;
 constexpr size_t kSubscriptionsMax = 100'000;
 
 int64_t PayloadBytes(const absl::Cord& batch) {
@@ -56,10 +59,7 @@ FetchCall::FetchCall(Broker& broker, Executor& executor)
       reply_bytes_max_(kReplyBytesDefault),
       self_(std::make_shared<FetchCall*>(this)) {}
 
-FetchCall::~FetchCall() {
-  *self_ = nullptr;
-  shard_.fetch_budget.Forget(this);
-}
+FetchCall::~FetchCall() { *self_ = nullptr; }
 
 void FetchCall::Start(Stream& stream) {
   stream_ = &stream;
@@ -224,7 +224,7 @@ void FetchCall::Enqueue(uint64_t id, Subscription& sub) {
 void FetchCall::Pause(Subscription& sub) {
   sub.paused = true;
   sub.read_ahead.clear();
-  read_ahead_bytes_ -= std::exchange(sub.read_ahead_bytes, 0);
+  HoldReadAhead(sub, -sub.read_ahead_bytes);
 }
 
 void FetchCall::OnAdvanced(uint64_t id) {
@@ -235,7 +235,7 @@ void FetchCall::OnAdvanced(uint64_t id) {
 void FetchCall::Drop(uint64_t id) {
   auto it = subscriptions_.find(id);
   Subscription& sub = it->second;
-  read_ahead_bytes_ -= sub.read_ahead_bytes;
+  HoldReadAhead(sub, -sub.read_ahead_bytes);
   if (sub.link != nullptr) {
     RunOn(sub.partition->executor(),
           [partition = sub.partition, link = sub.link] { partition->RemoveWaiter(link.get()); });
@@ -274,10 +274,6 @@ void FetchCall::SchedulePump() {
 
 void FetchCall::Pump() {
   if (writing_ || stream_ == nullptr) return;
-  if (shard_.fetch_budget.exhausted()) {
-    shard_.fetch_budget.Wait(this, [this] { SchedulePump(); });
-    return;
-  }
   FetchResponseFrame frame;
   if (!BuildFrame(&frame)) {
     if (reads_done_ && subscriptions_.empty()) stream_->Finish({});
@@ -296,7 +292,8 @@ void FetchCall::Pump() {
 // False: nothing to send now.
 bool FetchCall::BuildFrame(FetchResponseFrame* frame) {
   std::vector<FetchPartitionFrame> data;
-  int64_t room = std::min(kFrameBytesTarget, reply_bytes_max_);
+  frame_bytes_max_ = std::min(shard_.fetch_budget.exhausted() ? kScarceBytes : kFrameBytesTarget, reply_bytes_max_);
+  int64_t room = frame_bytes_max_;
   for (const FetchPartitionFrame& news : news_)
     room -= kFetchPartitionOverheadBytes + static_cast<int64_t>(news.error.message.size());
   for (size_t turns = ready_.size(); turns > 0 && room > 0 && credit_ > 0; --turns) {
@@ -367,7 +364,7 @@ bool FetchCall::Load(uint64_t id, Subscription& sub) {
     return false;
   }
   std::vector<Entry> entries;
-  if (!partition.ReadCached(sub.next, kReadBytes, &entries)) {
+  if (!partition.ReadCached(sub.next, static_cast<size_t>(ReadBytes()), &entries)) {
     StartRead(id, sub);
     return false;
   }
@@ -375,15 +372,22 @@ bool FetchCall::Load(uint64_t id, Subscription& sub) {
   return !sub.read_ahead.empty();
 }
 
+int64_t FetchCall::ReadBytes() const { return shard_.fetch_budget.exhausted() ? kScarceBytes : kReadBytes; }
+
 // Leaves the subscription ready when too much is read ahead already: it is served again after the next frame.
 void FetchCall::StartRead(uint64_t id, Subscription& sub) {
-  if (read_ahead_bytes_ >= kReadAheadBytesMax) return;
+  FlowBudget& budget = shard_.fetch_budget;
+  const int64_t bytes = ReadBytes();
+  const int64_t bytes_max = budget.exhausted() ? 1 : std::min(kReadAheadBytesMax, budget.bytes_max() / kReadAheadShare);
+  if (read_ahead_bytes_ >= bytes_max) return;
   sub.state = Subscription::State::kReading;
-  read_ahead_bytes_ += kReadBytes;
-  ReadPartition(broker_, sub.partition, sub.next, kReadBytes, sub.link, executor_,
-                [self = self_, id](ReadOutcome outcome) {
+  read_ahead_bytes_ += bytes;
+  budget.Take(bytes);
+  ReadPartition(broker_, sub.partition, sub.next, bytes, sub.link, executor_,
+                [self = self_, id, bytes, &budget](ReadOutcome outcome) {
+                  budget.Return(bytes);
                   if (*self == nullptr) return;
-                  (*self)->read_ahead_bytes_ -= kReadBytes;
+                  (*self)->read_ahead_bytes_ -= bytes;
                   (*self)->OnRead(id, std::move(outcome));
                 });
 }
@@ -415,11 +419,15 @@ void FetchCall::OnRead(uint64_t id, ReadOutcome outcome) {
 void FetchCall::AddReadAhead(Subscription& sub, std::vector<Entry> entries) {
   for (Entry& entry : entries) {
     if (entry.header.record_count == 0) continue;
-    const int64_t bytes = static_cast<int64_t>(entry.payload.size());
-    sub.read_ahead_bytes += bytes;
-    read_ahead_bytes_ += bytes;
+    HoldReadAhead(sub, static_cast<int64_t>(entry.payload.size()));
     sub.read_ahead.push_back(std::move(entry));
   }
+}
+
+void FetchCall::HoldReadAhead(Subscription& sub, int64_t bytes) {
+  sub.read_ahead_bytes += bytes;
+  read_ahead_bytes_ += bytes;
+  bytes > 0 ? shard_.fetch_budget.Take(bytes) : shard_.fetch_budget.Return(-bytes);
 }
 
 FetchCall::Turn FetchCall::Take(uint64_t id, Subscription& sub, FetchPartitionFrame* out, int64_t* room) {
@@ -443,8 +451,7 @@ FetchCall::Turn FetchCall::Take(uint64_t id, Subscription& sub, FetchPartitionFr
       return Turn::kEnded;
     }
     const int64_t budget = *room;
-    if (framed > budget && budget < std::min(kFrameBytesTarget, reply_bytes_max_) - 2 * kFetchPartitionOverheadBytes)
-      return Turn::kFull;
+    if (framed > budget && budget < frame_bytes_max_ - 2 * kFetchPartitionOverheadBytes) return Turn::kFull;
     credit_ -= PayloadBytes(entry.payload);
     *room -= framed;
     sub.next = entry.header.end_offset();
@@ -452,8 +459,7 @@ FetchCall::Turn FetchCall::Take(uint64_t id, Subscription& sub, FetchPartitionFr
                             entry.header.append_time, std::move(entry.payload)});
     shard_.metrics.batches_out.Add();
     shard_.metrics.records_out.Add(entry.header.record_count);
-    sub.read_ahead_bytes -= bytes;
-    read_ahead_bytes_ -= bytes;
+    HoldReadAhead(sub, -bytes);
     sub.read_ahead.pop_front();
     if (*room <= 0 || (sub.request.end_offset > 0 && sub.next.value() >= sub.request.end_offset)) break;
   }

@@ -65,10 +65,12 @@ class FetchCall : public Call {
   bool BuildFrame(FetchResponseFrame* frame);
   Turn Serve(uint64_t id, Subscription& sub, FetchPartitionFrame* out, int64_t* room);
   bool Load(uint64_t id, Subscription& sub);
+  int64_t ReadBytes() const;
   void StartRead(uint64_t id, Subscription& sub);
   Turn Take(uint64_t id, Subscription& sub, FetchPartitionFrame* out, int64_t* room);
   bool CheckRange(uint64_t id, Subscription& sub, std::optional<GapFrame>* gap);
   void AddReadAhead(Subscription& sub, std::vector<raft::Entry> entries);
+  void HoldReadAhead(Subscription& sub, int64_t bytes);
   void Enqueue(uint64_t id, Subscription& sub);
   void Pause(Subscription& sub);
   FetchPartitionFrame FrameOf(uint64_t id, const Subscription& sub) const;
@@ -85,7 +87,8 @@ class FetchCall : public Call {
   bool pump_scheduled_ = false;
   int64_t reply_bytes_max_;
   int64_t credit_ = 0;
-  int64_t frame_bytes_ = 0;  // of the frame being written
+  int64_t frame_bytes_ = 0;      // of the frame being written
+  int64_t frame_bytes_max_ = 0;  // of the frame being built
   std::chrono::nanoseconds write_started_{};
   int64_t read_ahead_bytes_ = 0;  // of all subscriptions; reads under way count as if done
   uint64_t pong_ = 0;

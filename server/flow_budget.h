@@ -1,5 +1,6 @@
 // A bound on bytes that are under way, shared by the calls of one executor. Past it, calls stop asking for more until some of it
-// was given back: memory stays bounded and the client feels it as back-pressure, nothing is refused.
+// was given back, or go on in the smallest steps: memory stays bounded and the client feels it as back-pressure, nothing is
+// refused.
 #pragma once
 
 #include <algorithm>
@@ -27,6 +28,7 @@ class FlowBudget {
 
   bool exhausted() const { return bytes_ >= bytes_max_; }
   int64_t bytes() const { return bytes_; }
+  int64_t bytes_max() const { return bytes_max_; }
 
   // Calls `wake` once, when there is room again. One wish per `who`.
   void Wait(const void* who, std::function<void()> wake) { waiting_[who] = std::move(wake); }

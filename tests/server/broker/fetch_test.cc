@@ -263,5 +263,37 @@ TEST_F(Fetch, AReaderThatDoesNotReadHoldsOneFrame) {
   EXPECT_EQ(ValuesFetched(client_, 1).size(), 40u);
 }
 
+// Goal: what clients that never read hold is bounded, and keeps nobody else from reading. Method: as many of them as it takes to
+// use up the budget, from memory and from disk, beside one that reads.
+TEST_F(BrokerTest, ReadersThatNeverReadShareABudgetAndLeaveTheOthersAlone) {
+  constexpr int64_t kBudget = 2 << 20;
+  server::Broker::Options options = SimBroker::DefaultOptions();
+  options.memory_limit = 8 * kBudget;
+  broker_.reset();
+  broker_ = std::make_unique<SimBroker>(executor_, network_, disk_, options);
+  CreateTopic("t", 1);
+  FrameClient produce(executor_, network_, "Produce");
+  for (int i = 0; i < 100; ++i) Send(produce, "t", 0, BatchOf({std::string(100 << 10, 'x')}));
+  for (const bool from_disk : {false, true}) {
+    if (from_disk) disk_.DropCache();
+    std::vector<std::unique_ptr<FrameClient>> never_reading;
+    for (int i = 0; i < 20; ++i) {
+      never_reading.push_back(std::make_unique<FrameClient>(executor_, network_, "Fetch"));
+      never_reading.back()->reading = false;
+      never_reading.back()->Send(FetchFrom(At(1, "t", 0, 0), 1 << 30));
+    }
+    const server::FlowBudget& budget = broker_->broker().shards()[0]->fetch_budget;
+    EXPECT_TRUE(budget.exhausted());
+    EXPECT_LT(budget.bytes(), 4 * kBudget);
+    FrameClient reads(executor_, network_, "Fetch");
+    reads.Send(FetchFrom(At(1, "t", 0, 0), 1 << 30));
+    EXPECT_EQ(ValuesFetched(reads, 1).size(), 100u);
+    never_reading.clear();
+    reads.Drop();
+    executor_.RunUntilIdle();
+    EXPECT_EQ(budget.bytes(), 0);
+  }
+}
+
 }  // namespace
 }  // namespace millrace
