@@ -82,6 +82,13 @@ int64_t MachineMemory(const std::string& root) {
   return kib ? *kib * 1024 : kNoLimit;
 }
 
+// Large blocks come from the system and go back to it, and the rest is trimmed: slower, but holes stay small.
+void TuneSmallHeap() {
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
+  mallopt(M_TRIM_THRESHOLD, 4 << 20);
+}
+
 }  // namespace
 
 int64_t UsableMemoryBytes(const std::string& root) {
@@ -128,6 +135,8 @@ absl::StatusOr<int64_t> RaiseFileLimit() {
 }
 
 void TuneHeap() {
+  constexpr int64_t kSmall = int64_t{1} << 30;
+  if (UsableMemoryBytes() < kSmall) return TuneSmallHeap();
   constexpr int64_t kReserveMax = int64_t{1} << 30;  // addresses, not memory; more than a broker's heap grows to
   constexpr int kLaterGrowth = 16 << 20;
   constexpr uintptr_t kHugePage = uintptr_t{2} << 20;

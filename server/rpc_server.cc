@@ -169,6 +169,9 @@ absl::Status RpcServer::Bind() {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  grpc::ResourceQuota quota;
+  quota.Resize(static_cast<size_t>(options_.memory_bytes_max));
+  builder.SetResourceQuota(quota);
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
   for (int i = 0; i < options_.loops; ++i) queues.push_back(builder.AddCompletionQueue());
   server_ = builder.BuildAndStart();

@@ -32,7 +32,7 @@ class RpcServer {
     std::string listen;  // HOST:PORT, port 0: any
     int loops = 1;
     int64_t message_bytes_max = 0;  // largest message taken from a client
-    int64_t memory_bytes_max = 0;   // for messages under way in gRPC
+    int64_t memory_bytes_max = 0;   // what gRPC may hold: received, to be sent, and referred to by us
   };
 
   explicit RpcServer(Options options);

@@ -3,6 +3,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <future>
@@ -31,9 +32,14 @@ constexpr std::chrono::milliseconds kShutdownGrace{300};
 // The largest message taken: the largest batch there may be, and as much again, so that a batch that is too large gets its
 // typed error and not gRPC's refusal.
 constexpr int64_t kMessageBytesMax = 2 * kMaxMessageBytesLimit;
-// Shares of memory.limit; the rest is for messages under way (broker.cc).
+// Shares of memory.limit; broker.cc has those of messages under way.
 constexpr int64_t kCacheShare = 8;
 constexpr int64_t kMemtableShare = 4;
+// Larger memtables make flushes rarer and larger, a restart longer, and nothing faster.
+constexpr int64_t kMemtableBytesMax = 256 << 20;
+// What gRPC counts as its own includes the messages that the cache and the appends under way refer to. Close to it gRPC grants
+// senders less; past it, it ends streams that hold much.
+constexpr int64_t kGrpcShare = 2;
 
 class SystemRandom : public Random {
  public:
@@ -91,7 +97,7 @@ absl::Status Server::OpenStore() {
   storage::RocksLogStore::Options options;
   options.directory = config_.data_dir;
   options.cache_bytes = config_.memory_limit / kCacheShare;
-  options.memory_bytes = config_.memory_limit / kMemtableShare;
+  options.memory_bytes = std::min(config_.memory_limit / kMemtableShare, kMemtableBytesMax);
   options.on_fatal = StopForStore;
   auto store = storage::RocksLogStore::Open(std::move(options));
   if (!store.ok()) return store.status();
@@ -129,8 +135,8 @@ absl::Status Server::Start() {
                                                          }});
   if (absl::Status status = OpenStore(); !status.ok()) return status;
   p.pool = std::make_unique<ThreadPool>(kColdReadThreads);
-  p.rpc = std::make_unique<RpcServer>(
-      RpcServer::Options{config_.listen.ToString(), config_.io_threads, kMessageBytesMax, config_.memory_limit});
+  p.rpc = std::make_unique<RpcServer>(RpcServer::Options{config_.listen.ToString(), config_.io_threads,
+                                                         kMessageBytesMax, config_.memory_limit / kGrpcShare});
   if (absl::Status status = p.rpc->Bind(); !status.ok()) return status;
   p.listen = WithPort(config_.listen, p.rpc->port());
   p.advertise = config_.advertise.port == 0 ? WithPort(config_.advertise, p.rpc->port()) : config_.advertise;

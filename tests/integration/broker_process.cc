@@ -53,9 +53,9 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   return result;
 }
 
-// millraced with these file descriptors for standard output and standard error.
+// millraced with these file descriptors for standard output and standard error, in a cgroup of its own if one is named.
 pid_t Launch(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
-             int output, int error) {
+             int output, int error, const std::string& cgroup = "") {
   std::vector<std::string> texts = {MILLRACED_BINARY};
   texts.insert(texts.end(), arguments.begin(), arguments.end());
   std::vector<std::string> environment_texts = MakeEnvironment(environment);
@@ -71,6 +71,10 @@ pid_t Launch(const std::vector<std::string>& arguments, const std::map<std::stri
   if (getppid() != parent) _exit(126);
   dup2(output, STDOUT_FILENO);
   dup2(error, STDERR_FILENO);
+  if (!cgroup.empty()) {
+    const int procs = open(cgroup.c_str(), O_WRONLY | O_CLOEXEC);
+    if (write(procs, "0", 1) != 1) _exit(125);
+  }
   execve(argv[0], argv.data(), envp.data());
   _exit(127);
 }
@@ -152,7 +156,7 @@ void BrokerProcess::Spawn() {
   std::array<int, 2> output{};
   MILLRACE_CHECK(pipe2(output.data(), O_CLOEXEC) == 0) << std::strerror(errno);
   const int error = OpenForAppend(directory_ / "error");
-  pid_ = Launch(arguments, options_.environment, output[1], error);
+  pid_ = Launch(arguments, options_.environment, output[1], error, options_.cgroup);
   close(output[1]);
   close(error);
   output_ = output[0];
@@ -192,6 +196,12 @@ int BrokerProcess::Stop() {
 void BrokerProcess::Signal(int signal) {
   MILLRACE_CHECK_NE(pid_, -1) << "it does not run";
   kill(pid_, signal);
+}
+
+bool BrokerProcess::Runs() const {
+  siginfo_t ended{};
+  return pid_ != -1 && waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         ended.si_pid == 0;
 }
 
 int BrokerProcess::Wait() {

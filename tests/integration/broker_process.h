@@ -38,6 +38,7 @@ class BrokerProcess {
     std::string listen;                              // empty: a port of 127.0.0.1 that stays the same
     std::vector<std::string> arguments;              // besides those for its addresses and data
     std::map<std::string, std::string> environment;  // added to the test's own, of which no MILLRACE_ variable is left
+    std::string cgroup;                              // the cgroup.procs file of the group it runs in; empty: the test's
   };
 
   BrokerProcess() : BrokerProcess(Options()) {}
@@ -59,6 +60,9 @@ class BrokerProcess {
   int Stop();
 
   void Signal(int signal);
+
+  // Whether it has not ended by itself or by somebody else.
+  bool Runs() const;
 
   // Until it has ended; its exit code, or 128 + N for signal N.
   int Wait();
