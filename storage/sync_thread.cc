@@ -1,10 +1,14 @@
 #include "storage/sync_thread.h"
 
+#include <pthread.h>
+
 #include <utility>
 
 namespace millrace::storage {
 
-SyncThread::SyncThread(std::function<absl::Status()> sync) : sync_(std::move(sync)), thread_([this] { Run(); }) {}
+SyncThread::SyncThread(std::function<absl::Status()> sync) : sync_(std::move(sync)), thread_([this] { Run(); }) {
+  pthread_setname_np(thread_.native_handle(), "sync");
+}
 
 SyncThread::~SyncThread() {
   {
