@@ -1,14 +1,31 @@
 #include "server/rpc_server.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
+#include <pthread.h>
 
 #include <utility>
 
 #include "proto/transport/cord_buffer.h"
 #include "server/errors.h"
+#include "server/listen_error.h"
+#include "server/log.h"
 
 namespace millrace::server {
+namespace {
+
+// What gRPC has to say goes into the broker's log: much of it is about clients that speak nonsense, as often as they like.
+void LogOfGrpc(gpr_log_func_args* line) {
+  constexpr std::chrono::seconds kInterval(1);
+  if (line->severity == GPR_LOG_SEVERITY_ERROR) {
+    MILLRACE_LOG_EVERY(kInterval, kWarning, line->message, {"from", "grpc"});
+  } else {
+    MILLRACE_LOG_EVERY(kInterval, kDebug, line->message, {"from", "grpc"});
+  }
+}
+
+}  // namespace
 
 // One accepted (or awaited) call. Deletes itself when gRPC has returned every tag and the Call heard OnClosed.
 class GrpcCall : public Stream {
@@ -153,13 +170,13 @@ class GrpcCall : public Stream {
   Event<&GrpcCall::OnDone> on_done_{this};
 };
 
-RpcServer::RpcServer(Options options) : options_(std::move(options)) {}
+RpcServer::RpcServer(Options options) : options_(std::move(options)) { gpr_set_log_function(LogOfGrpc); }
 
 RpcServer::~RpcServer() = default;
 
 absl::Status RpcServer::Bind() {
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
+  builder.AddListeningPort(options_.listen.ToString(), grpc::InsecureServerCredentials(), &port_);
   builder.RegisterAsyncGenericService(&service_);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options_.message_bytes_max));
   builder.SetMaxSendMessageSize(-1);
@@ -178,10 +195,12 @@ absl::Status RpcServer::Bind() {
   for (auto& queue : queues) loops_.push_back(std::make_unique<CompletionLoop>(std::move(queue)));
   if (server_ == nullptr || port_ == 0) {
     server_.reset();
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen,
-                                               ": the port is in use, or the address is not this machine's"));
+    return ListenError(options_.listen);
   }
-  for (auto& loop : loops_) threads_.emplace_back([&loop = *loop] { loop.Run(); });
+  for (auto& loop : loops_) {
+    threads_.emplace_back([&loop = *loop] { loop.Run(); });
+    pthread_setname_np(threads_.back().native_handle(), "loop");
+  }
   return absl::OkStatus();
 }
 

@@ -5,7 +5,7 @@
 // service of gRPC's own (its health and reflection plugins, callback or sync services) brings a second poller into the
 // process, which would cost more than half of the throughput.
 //
-//     RpcServer server(services, {.listen = "127.0.0.1:0", .loops = 1});
+//     RpcServer server(services, {.listen = {"127.0.0.1", 0}, .loops = 1});
 //     absl::Status s = server.Start();      // server.port()
 //     server.Shutdown(deadline);            // from any thread; returns when all calls ended
 #pragma once
@@ -16,20 +16,20 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
-#include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "proto/transport/completion_loop.h"
 #include "server/call.h"
+#include "server/host_port.h"
 
 namespace millrace::server {
 
 class RpcServer {
  public:
   struct Options {
-    std::string listen;  // HOST:PORT, port 0: any
+    HostPort listen;  // port 0: any
     int loops = 1;
     int64_t message_bytes_max = 0;  // largest message taken from a client
     int64_t memory_bytes_max = 0;   // what gRPC may hold: received, to be sent, and referred to by us

@@ -1,11 +1,16 @@
 #include "server/work_pool.h"
 
+#include <pthread.h>
+
 #include <utility>
 
 namespace millrace::server {
 
 ThreadPool::ThreadPool(int threads) {
-  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
+  for (int i = 0; i < threads; ++i) {
+    threads_.emplace_back([this] { Run(); });
+    pthread_setname_np(threads_.back().native_handle(), "read");
+  }
 }
 
 ThreadPool::~ThreadPool() {
