@@ -119,7 +119,7 @@ class GrpcCall {
       GrpcCall* const self = call;
       --self->pending_;
       self->in_callback_ = true;
-      (self->*done)(ok);
+      if (self->handler_ != nullptr) (self->*done)(ok);  // a released call begins nothing: its queue may be shut down
       self->in_callback_ = false;
       self->DeleteIfDone();
     }
@@ -224,7 +224,7 @@ class GrpcStream : public Stream {
 absl::StatusOr<std::string> ReadFile(const std::string& path, const char* setting) {
   if (path.empty()) return std::string();
   std::ifstream file(path, std::ios::binary);
-  if (!file) return InvalidConfig("setting '" + std::string(setting) + "': cannot read '" + path + "'");
+  if (!file) return InvalidConfig("setting \"" + std::string(setting) + "\": cannot read '" + path + "'");
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 

@@ -41,14 +41,14 @@ class GrpcCall : public Stream {
   }
 
   void Read() override {
-    if (reading_ || ended_) return;
+    if (reading_ || ended_ || loop_.draining()) return;
     reading_ = true;
     ++pending_;
     stream_.Read(&incoming_, static_cast<CompletionEvent*>(&on_read_));
   }
 
   void Write(absl::Cord message) override {
-    if (ended_ || finishing_) return;
+    if (ended_ || finishing_ || loop_.draining()) return;
     writing_ = true;
     ++pending_;
     stream_.Write(ByteBufferFromCord(std::move(message)), static_cast<CompletionEvent*>(&on_write_));
@@ -131,7 +131,7 @@ class GrpcCall : public Stream {
   }
 
   void SendStatus() {
-    if (ended_) return;
+    if (ended_ || loop_.draining()) return;
     ++pending_;
     if (end_.error.code != 0) context_.AddTrailingMetadata("millrace-error-bin", SerializeError(end_.error));
     stream_.Finish(grpc::Status(static_cast<grpc::StatusCode>(end_.status.code()), ToStdString(end_.status.message())),

@@ -135,8 +135,8 @@ absl::Status Server::Start() {
                                                          }});
   if (absl::Status status = OpenStore(); !status.ok()) return status;
   p.pool = std::make_unique<ThreadPool>(kColdReadThreads);
-  p.rpc = std::make_unique<RpcServer>(RpcServer::Options{config_.listen, config_.io_threads,
-                                                         kMessageBytesMax, config_.memory_limit / kGrpcShare});
+  p.rpc = std::make_unique<RpcServer>(
+      RpcServer::Options{config_.listen, config_.io_threads, kMessageBytesMax, config_.memory_limit / kGrpcShare});
   if (absl::Status status = p.rpc->Bind(); !status.ok()) return status;
   p.listen = WithPort(config_.listen, p.rpc->port());
   p.advertise = config_.advertise.port == 0 ? WithPort(config_.advertise, p.rpc->port()) : config_.advertise;

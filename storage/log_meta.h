@@ -45,7 +45,7 @@ struct IntervalMeta {
   raft::LogIndex first_index;
   raft::LogIndex last_index;
   raft::Offset first_offset;
-  raft::Offset end_offset;  // where the next interval begins
+  raft::Offset end_offset;               // where the next interval begins
   int64_t end_log_bytes = 0;             // LogPosition::log_bytes behind its last entry
   int64_t max_timestamp = kNoTimestamp;  // of entries with records; an upper bound
 };

@@ -94,12 +94,12 @@ int ReportUsage(const Common& common, std::string_view message) {
 
 int ReportOptions(const Common& common, const absl::Status& status) {
   std::string message = ErrorFrom(status).message;
-  absl::StrReplaceAll({{"settings '", "'"}, {"setting '", "'"}}, &message);
-  absl::StrReplaceAll({{"'batch.size'", "--batch-bytes"},
+  absl::StrReplaceAll({{"settings \"", "\""}, {"setting \"", "\""}}, &message);
+  absl::StrReplaceAll({{"\"batch.size\"", "--batch-bytes"},
                        {"bootstrap.servers", "--address"},
-                       {"'ssl.ca.location'", "--tls-ca"},
-                       {"'ssl.certificate.location'", "--tls-cert"},
-                       {"'ssl.key.location'", "--tls-key"}},
+                       {"\"ssl.ca.location\"", "--tls-ca"},
+                       {"\"ssl.certificate.location\"", "--tls-cert"},
+                       {"\"ssl.key.location\"", "--tls-key"}},
                       &message);
   return ReportUsage(common, message);
 }

@@ -45,6 +45,7 @@ void CompletionLoop::Drain() {
     if (draining_) return;
     draining_ = true;
   }
+  drain_begun_ = true;
   queue_->Shutdown();
 }
 

@@ -55,6 +55,8 @@ class CompletionLoop : public Executor {
   void Stop();
 
   grpc::CompletionQueue* queue() { return queue_.get(); }
+  // The queue was shut down: gRPC aborts on operations begun from here on. On the loop's thread.
+  bool draining() const { return drain_begun_; }
 
   void Post(Task task) override;
   void Defer(Task task) override;
@@ -86,6 +88,7 @@ class CompletionLoop : public Executor {
   std::map<TimerKey, Task> timers_;
   std::unordered_map<TimerId, TimerKey> timer_keys_;
   TimerId last_timer_ = 0;
+  bool drain_begun_ = false;
   bool idle_ = false;  // nothing came in the last round: wait for the next deadline
 
   WakeEvent wake_event_;

@@ -75,6 +75,20 @@ TEST_F(LiveTest, RecordsComeBackAsTheyWent) {
   }
 }
 
+// Goal: nothing is begun on a runtime that ends while streams are still being opened. Each round has one of its own.
+TEST_F(LiveTest, ClientsMayEndAtAnyMoment) {
+  CreateTopic("t", 1);
+  for (int i = 0; i < 100; ++i) {
+    ClientOptions client = client_;
+    client.runtime = Runtime::Create();
+    auto producer = Producer::Create({.client = client}).value();
+    EXPECT_TRUE(producer->Send("t", "x").ok());
+    if (i % 2 == 0) producer->Close(milliseconds(0)).IgnoreError();
+    auto consumer = Consumer::Create({.client = client}).value();
+    EXPECT_TRUE(consumer->Assign({{.topic = "t", .from = Position::Beginning()}}).ok());
+  }
+}
+
 TEST_F(LiveTest, ManyThreadsShareAProducer) {
   CreateTopic("t", 4, {{"flush", "async"}});
   constexpr int kThreads = 3;
