@@ -25,14 +25,6 @@ void OnController(Broker& broker, Executor& executor, Reply<Response> reply,
   });
 }
 
-ErrorFrame NoTopic(const std::string& name) {
-  ErrorFrame error =
-      MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION,
-                absl::StrCat("there is no topic ", name, "; create it with: millrace topic create ", name));
-  error.topic = name;
-  return error;
-}
-
 void CreateTopic(Broker& broker, const v1::CreateTopicRequest& request, Reply<v1::CreateTopicResponse> reply,
                  Executor& executor) {
   NewTopic topic{request.name(),

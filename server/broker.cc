@@ -88,8 +88,7 @@ std::shared_ptr<Partition> Broker::FindPartition(const std::string& topic, int32
   const std::shared_ptr<const Directory> directory = directory_.load();
   auto it = directory->find(topic);
   if (it == directory->end()) {
-    *error = MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, topic, partition,
-                       absl::StrCat("there is no topic ", topic, "; create it with: millrace topic create ", topic));
+    *error = NoTopic(topic, partition);
     return nullptr;
   }
   const TopicEntry& entry = *it->second;

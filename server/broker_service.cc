@@ -114,6 +114,12 @@ void ListOffsets(Broker& broker, const v1::ListOffsetsRequest& request, Reply<v1
       outcome.error =
           MakeError(Error::INVALID_TIMESTAMP, query.topic(), query.partition(), "timestamps must not be negative");
     }
+    const bool known = query.at_case() != v1::OffsetQuery::kSpec || query.spec() == v1::OFFSET_SPEC_EARLIEST ||
+                       query.spec() == v1::OFFSET_SPEC_LATEST;
+    if (partition != nullptr && !known) {
+      outcome.error = MakeError(Error::INVALID_REQUEST, query.topic(), query.partition(),
+                                "`spec` is neither OFFSET_SPEC_EARLIEST nor OFFSET_SPEC_LATEST; send one of them");
+    }
     if (!outcome.error.ok()) {
       finish(outcome);
     } else {

@@ -7,6 +7,7 @@
 #include "millrace/internal/v1/metadata.pb.h"
 #include "proto/wire/check.h"
 #include "server/errors.h"
+#include "server/topic_name.h"
 
 namespace millrace::server {
 namespace {
@@ -17,7 +18,6 @@ using v1::Error;
 
 constexpr int64_t kProducerIdBlock = 1000;
 constexpr size_t kReplayBytes = 1 << 20;
-constexpr size_t kTopicNameMax = 249;
 // The metadata log has one writer and no elections yet; the epoch of partitions is a record in it.
 constexpr raft::Term kMetadataTerm{1};
 
@@ -36,20 +36,6 @@ absl::Status CheckKnown(const std::vector<std::string>& settings) {
 }
 
 }  // namespace
-
-std::string TopicNameProblem(const std::string& name) {
-  if (name.empty()) return "a topic name must not be empty";
-  if (name.size() > kTopicNameMax)
-    return absl::StrCat("a topic name has at most ", kTopicNameMax, " characters, this has ", name.size());
-  if (name == "." || name == "..") return "\".\" and \"..\" are not topic names";
-  for (char c : name) {
-    const bool good =
-        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-    if (!good) return "a topic name consists of the characters A-Z a-z 0-9 . _ -";
-  }
-  if (name.rfind("__", 0) == 0) return "names that begin with \"__\" are the cluster's own";
-  return "";
-}
 
 // What an operation decided: records to append (none: nothing changes), and the answer once they are replayed.
 struct Controller::Decision {
@@ -168,13 +154,15 @@ void Controller::CreateTopic(NewTopic topic, CreateDone done) {
 
 void Controller::DecideCreate(const NewTopic& topic, const CreateDone& done, Decision& decision) {
   const auto refuse = [&](ErrorCode code, std::string message) {
-    ErrorFrame error = MakeError(code, std::move(message));
-    error.topic = topic.name;
+    ErrorFrame error = MakeError(code, topic.name, std::nullopt, std::move(message));
     decision.records.Clear();
     decision.answer = [done, error] { done(error, {}); };
   };
   if (auto existing = image_->FindTopic(topic.name)) {
-    if (!topic.if_not_exists) return refuse(Error::TOPIC_ALREADY_EXISTS, absl::StrCat("topic ", topic.name, " exists"));
+    if (!topic.if_not_exists)
+      return refuse(
+          Error::TOPIC_ALREADY_EXISTS,
+          absl::StrCat("topic ", topic.name, " exists; choose another name, or set if_not_exists to use it as it is"));
     decision.answer = [done, existing] { done({}, {existing, false}); };
     return;
   }
@@ -226,9 +214,7 @@ absl::Status Controller::AddPartitionRecords(Decision& decision, uint64_t topic_
 const TopicInfo* Controller::FindForChange(const std::string& name, ErrorFrame* error) const {
   auto it = image_->topics().find(name);
   if (it != image_->topics().end()) return it->second.get();
-  *error = MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, absl::StrCat("there is no topic ", name));
-  error->topic = name;
-  error->retriable = false;  // nothing changes by itself
+  *error = NoTopic(name);
   return nullptr;
 }
 

@@ -93,7 +93,4 @@ class Controller {
   TopicConfig defaults_;
 };
 
-// Empty if the name is good, otherwise what is wrong with it.
-std::string TopicNameProblem(const std::string& name);
-
 }  // namespace millrace::server

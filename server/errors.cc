@@ -1,27 +1,64 @@
 #include "server/errors.h"
 
+#include <string_view>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "proto/wire/error_codes.h"
+#include "proto/wire/utf8.h"
+#include "server/topic_name.h"
 
 namespace millrace::server {
+namespace {
 
 using v1::Error;
+
+// Of a message, and of a name in it. A failed call carries its error in headers, twice and encoded, and gRPC's clients refuse
+// more than 8 KiB of those.
+constexpr size_t kMessageBytesMax = 1000;
+
+// The beginning of a long text, at a character's end.
+std::string Shortened(std::string text, size_t bytes_max) {
+  constexpr std::string_view kCut = "...";
+  if (text.size() > bytes_max) {
+    size_t end = bytes_max - kCut.size();
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+    text.resize(end);
+    text += kCut;
+  }
+  return IsUtf8(text) ? text : MakeUtf8(text);
+}
+
+}  // namespace
 
 ErrorFrame MakeError(ErrorCode code, std::string message) {
   ErrorFrame error;
   error.code = code;
-  error.message = std::move(message);
+  error.message = Shortened(std::move(message), kMessageBytesMax);
   error.retriable = FindErrorCode(code)->retriable;
   return error;
 }
 
-ErrorFrame MakeError(ErrorCode code, const std::string& topic, int32_t partition, std::string message) {
+ErrorFrame MakeError(ErrorCode code, const std::string& topic, std::optional<int32_t> partition, std::string message) {
   ErrorFrame error = MakeError(code, std::move(message));
-  error.topic = topic;
+  error.topic = Shortened(topic, kTopicNameMax);
   error.partition = partition;
   return error;
+}
+
+ErrorFrame NoTopic(const std::string& name, std::optional<int32_t> partition) {
+  if (std::string problem = TopicNameProblem(name);
+      !problem.empty() && (name.size() > kTopicNameMax || !IsInternalTopic(name)))
+    return MakeError(Error::INVALID_TOPIC_EXCEPTION, name, partition, std::move(problem));
+  return MakeError(
+      Error::UNKNOWN_TOPIC_OR_PARTITION, name, partition,
+      absl::StrCat("there is no topic ", name, "; list the topics, or create it with: millrace topic create ", name));
+}
+
+ErrorFrame TopicDeleted(const std::string& name, int32_t partition) {
+  return MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, name, partition,
+                   absl::StrCat("topic ", name, " was deleted; its records are gone"));
 }
 
 ErrorFrame ErrorFromStatus(const absl::Status& status) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -13,9 +14,14 @@ namespace millrace::server {
 
 using ErrorCode = v1::Error::Code;
 
-// An error with the code's usual `retriable`. `message`: what failed, why, what to do next.
+// An error with the code's usual `retriable`. `message`: what failed, why, what to do next. What a client sent may be echoed in
+// it: long texts are cut, so that no error is too large to be delivered.
 ErrorFrame MakeError(ErrorCode code, std::string message);
-ErrorFrame MakeError(ErrorCode code, const std::string& topic, int32_t partition, std::string message);
+ErrorFrame MakeError(ErrorCode code, const std::string& topic, std::optional<int32_t> partition, std::string message);
+
+// A name that no topic has, or that none can have.
+ErrorFrame NoTopic(const std::string& name, std::optional<int32_t> partition = std::nullopt);
+ErrorFrame TopicDeleted(const std::string& name, int32_t partition);
 
 // A failure of the store or of a library, as the client is told of it. kInvalidArgument and kDataLoss from the codec mean a
 // bad message of the client's.

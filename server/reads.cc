@@ -20,7 +20,7 @@ PartitionBounds BoundsOf(const Partition& partition) {
 bool Ready(Partition& partition, ErrorFrame* error) {
   const PartitionName& name = partition.name();
   if (partition.closed()) {
-    *error = MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, name.topic, name.partition, "the topic was deleted");
+    *error = TopicDeleted(name.topic, name.partition);
     return false;
   }
   if (absl::Status status = partition.Open(); !status.ok()) {
