@@ -1,5 +1,6 @@
 #include "server/broker.h"
 
+#include <chrono>
 #include <unordered_set>
 #include <utility>
 
@@ -15,7 +16,8 @@ using v1::Error;
 
 // Shares of the memory limit; the rest is the store's (memtables, cache of recent entries) and gRPC's.
 constexpr int64_t kProduceShare = 8;
-constexpr int64_t kFetchShare = 8;
+constexpr int64_t kFetchShare = 16;
+constexpr int64_t kReadAheadShare = 16;
 
 std::vector<std::unique_ptr<Shard>> MakeShards(const Broker::Options& options, raft::LogStore& store, Clock& clock,
                                                Metrics& metrics, const std::vector<Executor*>& executors,
@@ -25,7 +27,7 @@ std::vector<std::unique_ptr<Shard>> MakeShards(const Broker::Options& options, r
   std::vector<std::unique_ptr<Shard>> shards;
   for (Executor* executor : executors) {
     shards.push_back(std::make_unique<Shard>(store, *executor, clock, metrics.AddLoop(), on_fatal,
-                                             share / kProduceShare, share / kFetchShare));
+                                             share / kProduceShare, share / kFetchShare, share / kReadAheadShare));
   }
   return shards;
 }
@@ -104,6 +106,14 @@ std::shared_ptr<Partition> Broker::FindPartition(const std::string& topic, int32
     return nullptr;
   }
   return entry.partitions[partition];
+}
+
+void Broker::NoteFailure(const Executor& executor, const ErrorFrame& error) {
+  if (error.ok()) return;
+  ShardOf(executor).metrics.errors.Add(error.code);
+  MILLRACE_LOG_EVERY(std::chrono::seconds(1), kWarning, "a client was sent an error",
+                     {"code", v1::Error::Code_Name(static_cast<ErrorCode>(error.code))}, {"topic", error.topic},
+                     {"error", error.message});
 }
 
 Shard& Broker::ShardOf(const Executor& executor) {

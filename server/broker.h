@@ -25,18 +25,20 @@ namespace millrace::server {
 // What the calls and partitions of one executor share.
 struct Shard {
   Shard(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics, LogWriter::FatalHandler on_fatal,
-        int64_t produce_bytes_max, int64_t fetch_bytes_max)
+        int64_t produce_bytes_max, int64_t fetch_bytes_max, int64_t read_ahead_bytes_max)
       : executor(executor),
         metrics(metrics),
         writer(store, executor, clock, metrics, std::move(on_fatal)),
         produce_budget(produce_bytes_max),
-        fetch_budget(fetch_bytes_max) {}
+        fetch_budget(fetch_bytes_max),
+        read_ahead_budget(read_ahead_bytes_max) {}
 
   Executor& executor;
   LoopMetrics& metrics;
   LogWriter writer;
-  FlowBudget produce_budget;  // received and not yet acked
-  FlowBudget fetch_budget;    // read and not yet written to a client
+  FlowBudget produce_budget;     // received and not yet acked
+  FlowBudget fetch_budget;       // handed to connections and not yet on the wire
+  FlowBudget read_ahead_budget;  // read, or being read, for clients and not yet in a frame
 };
 
 class Broker {
@@ -73,6 +75,9 @@ class Broker {
   // First executor only.
   Controller& controller() { return controller_; }
   Executor& control_executor() { return shards_.front()->executor; }
+
+  // Counts and logs an error that a client is sent. `error` without a code: nothing happens. Executor's thread.
+  void NoteFailure(const Executor& executor, const ErrorFrame& error);
 
   Shard& ShardOf(const Executor& executor);
   const std::vector<std::unique_ptr<Shard>>& shards() const { return shards_; }

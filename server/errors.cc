@@ -1,5 +1,6 @@
 #include "server/errors.h"
 
+#include <chrono>
 #include <string_view>
 #include <utility>
 
@@ -8,6 +9,7 @@
 #include "proto/wire/error_codes.h"
 #include "proto/wire/utf8.h"
 #include "server/topic_name.h"
+#include "server/write_deadline.h"
 
 namespace millrace::server {
 namespace {
@@ -59,6 +61,13 @@ ErrorFrame NoTopic(const std::string& name, std::optional<int32_t> partition) {
 ErrorFrame TopicDeleted(const std::string& name, int32_t partition) {
   return MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, name, partition,
                    absl::StrCat("topic ", name, " was deleted; its records are gone"));
+}
+
+ErrorFrame NotTakenError() {
+  return MakeError(
+      Error::REQUEST_TIMED_OUT,
+      absl::StrCat("the client took nothing of a reply for ", std::chrono::seconds(WriteDeadline::kLimit).count(),
+                   " s, so the call was ended to free its memory; call again and keep reading"));
 }
 
 ErrorFrame ErrorFromStatus(const absl::Status& status) {

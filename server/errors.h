@@ -22,6 +22,8 @@ ErrorFrame MakeError(ErrorCode code, const std::string& topic, std::optional<int
 // A name that no topic has, or that none can have.
 ErrorFrame NoTopic(const std::string& name, std::optional<int32_t> partition = std::nullopt);
 ErrorFrame TopicDeleted(const std::string& name, int32_t partition);
+// Of a client that does not read what it asked for; see WriteDeadline.
+ErrorFrame NotTakenError();
 
 // A failure of the store or of a library, as the client is told of it. kInvalidArgument and kDataLoss from the codec mean a
 // bad message of the client's.

@@ -1,10 +1,12 @@
 #include "server/fetch_call.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "millrace/v1/broker.pb.h"
+#include "proto/wire/check.h"
 #include "server/errors.h"
 
 namespace millrace::server {
@@ -17,12 +19,13 @@ using v1::Gap;
 
 // What stock gRPC clients take (their limit is 4 MiB).
 constexpr int64_t kReplyBytesDefault = 4'000'000;
-// A frame is closed at this size, so that partitions take turns and the client can start on it early.
+// A frame is closed at this size, so that partitions take turns and the client can start on it early. A larger batch travels
+// alone, once the budget allows.
 constexpr int64_t kFrameBytesTarget = 1 << 20;
+// Instead when other streams use the budget up.
+constexpr int64_t kScarceBytes = 64 << 10;
 // One partition's share of a frame, and the size of a read from disk.
 constexpr int64_t kReadBytes = 512 << 10;
-// Instead of both when other streams use up the budget: clients that never read must not keep the others from reading.
-constexpr int64_t kScarceBytes = 64 << 10;
 // Reads under way and read ahead, of one stream: at most this, and this share of the budget.
 constexpr int64_t kReadAheadBytesMax = 8 << 20;
 constexpr int64_t kReadAheadShare = 8;
@@ -33,33 +36,47 @@ int64_t PayloadBytes(const absl::Cord& batch) {
   return static_cast<int64_t>(view.ok() ? view->payload.size() : batch.size());
 }
 
-}  // namespace
+int64_t FramedBytes(const Entry& entry) {
+  return static_cast<int64_t>(entry.payload.size()) + kFetchedBatchOverheadBytes;
+}
 
-// Hears of a partition's progress on the partition's executor and passes it on to the call's.
-class FetchCall::Link : public Partition::Waiter {
- public:
-  Link(std::shared_ptr<FetchCall*> call, Executor& home, uint64_t id) : call_(std::move(call)), home_(home), id_(id) {}
-
-  void OnPartitionAdvanced() override {
-    RunOn(home_, [call = call_, id = id_] {
-      if (*call != nullptr) (*call)->OnAdvanced(id);
-    });
+// nullopt: a `spec` that is not known.
+std::optional<PositionSpec> PositionOf(const FetchSubscriptionFrame& request) {
+  using Position = FetchSubscriptionFrame::Position;
+  switch (request.position) {
+    case Position::kNone:
+    case Position::kOffset:
+      return PositionSpec{PositionSpec::kOffset, request.position_value};
+    case Position::kTimestamp:
+      return PositionSpec{PositionSpec::kTimestamp, request.position_value};
+    case Position::kRecordsBeforeEnd:
+      return PositionSpec{PositionSpec::kRecordsBeforeEnd, request.position_value};
+    case Position::kSpec:
+      break;
   }
+  if (request.position_value == static_cast<int64_t>(OffsetSpec::kEarliest))
+    return PositionSpec{PositionSpec::kEarliest};
+  if (request.position_value == static_cast<int64_t>(OffsetSpec::kLatest)) return PositionSpec{PositionSpec::kLatest};
+  return std::nullopt;
+}
 
- private:
-  std::shared_ptr<FetchCall*> call_;
-  Executor& home_;
-  uint64_t id_;
-};
+}  // namespace
 
 FetchCall::FetchCall(Broker& broker, Executor& executor)
     : broker_(broker),
       executor_(executor),
       shard_(broker.ShardOf(executor)),
       reply_bytes_max_(kReplyBytesDefault),
+      write_deadline_(executor, broker.clock(),
+                      [this] {
+                        if (stream_ != nullptr) stream_->Abort(FailedCall(NotTakenError()));
+                      }),
       self_(std::make_shared<FetchCall*>(this)) {}
 
-FetchCall::~FetchCall() { *self_ = nullptr; }
+FetchCall::~FetchCall() {
+  *self_ = nullptr;
+  shard_.fetch_budget.Forget(this);
+}
 
 void FetchCall::Start(Stream& stream) {
   stream_ = &stream;
@@ -95,8 +112,6 @@ bool FetchCall::Apply(const FetchRequestFrame& request) {
     return fail(absl::StrCat("more than ", kSubscriptionsMax, " subscriptions on one stream; open another"));
   }
   for (const FetchSubscriptionFrame& subscribe : request.subscribe) {
-    if (subscriptions_.contains(subscribe.id))
-      return fail(absl::StrCat("subscription id ", subscribe.id, " is in use on this stream"));
     Subscribe(subscribe);
   }
   for (uint64_t id : request.pause) {
@@ -108,41 +123,39 @@ bool FetchCall::Apply(const FetchRequestFrame& request) {
     it->second.paused = false;
     if (it->second.state == Subscription::State::kReady) Enqueue(id, it->second);
   }
+  if (credit_ <= 0) credit_since_ = broker_.clock().Monotonic();
   credit_ += request.credit;
   if (request.ping != 0) pong_ = request.ping;
   return true;
 }
 
 void FetchCall::Subscribe(const FetchSubscriptionFrame& request) {
-  using Position = FetchSubscriptionFrame::Position;
+  if (subscriptions_.contains(request.id)) {
+    return EndWithError(request.id,
+                        MakeError(Error::INVALID_REQUEST, request.topic, request.partition,
+                                  absl::StrCat("subscription id ", request.id,
+                                               " is in use on this stream and was ended: frames of the two could not "
+                                               "be told apart; subscribe both again under ids of their own")));
+  }
+  ErrorFrame error;
+  std::shared_ptr<Partition> partition =
+      broker_.FindPartition(request.topic, request.partition, request.topic_id, &error);
+  if (partition == nullptr) return TellError(request.id, std::move(error));
+  const std::optional<PositionSpec> spec = PositionOf(request);
+  if (!spec || request.position_value < 0 || request.end_offset < 0) {
+    return TellError(
+        request.id,
+        MakeError(Error::INVALID_REQUEST, request.topic, request.partition,
+                  spec ? "positions, times and end_offset must not be negative"
+                       : "`spec` is neither OFFSET_SPEC_EARLIEST nor OFFSET_SPEC_LATEST; send one of them"));
+  }
   Subscription& sub = subscriptions_[request.id];
   sub.request = request;
-  ErrorFrame error;
-  sub.partition = broker_.FindPartition(request.topic, request.partition, request.topic_id, &error);
-  if (sub.partition == nullptr) return EndWithError(request.id, std::move(error));
-  PositionSpec spec;
-  switch (request.position) {
-    case Position::kNone:
-    case Position::kOffset:
-      spec = {PositionSpec::kOffset, request.position_value};
-      break;
-    case Position::kTimestamp:
-      spec = {PositionSpec::kTimestamp, request.position_value};
-      break;
-    case Position::kRecordsBeforeEnd:
-      spec = {PositionSpec::kRecordsBeforeEnd, request.position_value};
-      break;
-    case Position::kSpec:
-      spec.kind = request.position_value == static_cast<int64_t>(OffsetSpec::kLatest) ? PositionSpec::kLatest
-                                                                                      : PositionSpec::kEarliest;
-      break;
-  }
-  if (request.position_value < 0 || request.end_offset < 0) {
-    return EndWithError(request.id, MakeError(Error::INVALID_REQUEST, request.topic, request.partition,
-                                              "positions, times and end_offset must not be negative"));
-  }
-  sub.link = std::make_shared<Link>(self_, executor_, request.id);
-  ResolvePosition(broker_, sub.partition, spec, executor_,
+  sub.partition = std::move(partition);
+  sub.link = std::make_shared<WakeOn>(executor_, [self = self_, id = request.id] {
+    if (*self != nullptr) (*self)->OnAdvanced(id);
+  });
+  ResolvePosition(broker_, sub.partition, *spec, executor_,
                   [self = self_, id = request.id](const PositionOutcome& outcome) {
                     if (*self != nullptr) (*self)->OnResolved(id, outcome);
                   });
@@ -156,7 +169,9 @@ void FetchCall::OnResolved(uint64_t id, const PositionOutcome& outcome) {
   sub.next = outcome.offset;
   sub.bounds = outcome.bounds;
   std::optional<GapFrame> gap;
-  if (!CheckRange(id, sub, &gap)) return;
+  if (const std::optional<Loss> loss = LossOutside(sub.next, sub.bounds)) {
+    if (!Miss(id, sub, loss, OutOfRangeError(sub.partition->name(), sub.next.value(), sub.bounds), &gap)) return;
+  }
   if (sub.request.leader_epoch != 0 && !gap && sub.next > sub.bounds.log_start) return CheckEpoch(id, sub);
   Begin(id, sub, gap);
 }
@@ -191,29 +206,39 @@ void FetchCall::Begin(uint64_t id, Subscription& sub, std::optional<GapFrame> ga
   news.start_offset = sub.next.value();
   news.gap = gap;
   news_.push_back(std::move(news));
-  Enqueue(id, sub);
+  SchedulePump();
+  if (!EndIfReached(id, sub)) Enqueue(id, sub);
 }
 
-// Positions outside the log: moved to its edge behind a gap, or an error, as the client chose. False: the subscription ended.
-bool FetchCall::CheckRange(uint64_t id, Subscription& sub, std::optional<GapFrame>* gap) {
-  const bool below = sub.next < sub.bounds.log_start;
-  if (!below && sub.next <= sub.bounds.high_watermark) return true;
-  if (sub.request.out_of_range != static_cast<int32_t>(OutOfRange::kGap)) {
-    EndWithError(id, OutOfRangeError(sub.partition->name(), sub.next.value(), sub.bounds));
+// Records that this reader does not get: told as a gap behind which it goes on, or an error, as the client chose. False: the
+// subscription ended.
+bool FetchCall::Miss(uint64_t id, Subscription& sub, const std::optional<Loss>& loss, ErrorFrame error,
+                     std::optional<GapFrame>* gap) {
+  if (!loss || sub.request.out_of_range != static_cast<int32_t>(OutOfRange::kGap)) {
+    EndWithError(id, std::move(error));
     return false;
   }
-  if (below) {
-    *gap = GapFrame{sub.next.value(), sub.bounds.log_start.value(), Gap::RETENTION};
-    sub.next = sub.bounds.log_start;
-  } else {
-    *gap = GapFrame{sub.bounds.high_watermark.value(), sub.next.value(), Gap::TRUNCATED};
-    sub.next = sub.bounds.high_watermark;
-  }
+  sub.next = loss->resume;
+  *gap = loss->gap;
+  return true;
+}
+
+bool FetchCall::EndReached(const Subscription& sub) {
+  return sub.request.end_offset > 0 && sub.next.value() >= sub.request.end_offset;
+}
+
+// An end needs no credit to be told. True: the subscription is over.
+bool FetchCall::EndIfReached(uint64_t id, const Subscription& sub) {
+  if (!EndReached(sub)) return false;
+  FetchPartitionFrame& news = news_.emplace_back(FrameOf(id, sub));
+  news.end_reached = true;
+  Drop(id);
   return true;
 }
 
 void FetchCall::Enqueue(uint64_t id, Subscription& sub) {
   sub.state = Subscription::State::kReady;
+  sub.ready_since = broker_.clock().Monotonic();
   SchedulePump();
   if (sub.queued || sub.paused) return;
   sub.queued = true;
@@ -254,11 +279,15 @@ FetchPartitionFrame FetchCall::FrameOf(uint64_t id, const Subscription& sub) con
 }
 
 void FetchCall::EndWithError(uint64_t id, ErrorFrame error) {
-  FetchPartitionFrame news;
+  Drop(id);
+  TellError(id, std::move(error));
+}
+
+void FetchCall::TellError(uint64_t id, ErrorFrame error) {
+  broker_.NoteFailure(executor_, error);
+  FetchPartitionFrame& news = news_.emplace_back();
   news.subscription = id;
   news.error = std::move(error);
-  news_.push_back(std::move(news));
-  Drop(id);
   SchedulePump();
 }
 
@@ -273,30 +302,34 @@ void FetchCall::SchedulePump() {
 }
 
 void FetchCall::Pump() {
+  CheckInvariants();
   if (writing_ || stream_ == nullptr) return;
   FetchResponseFrame frame;
-  if (!BuildFrame(&frame)) {
+  Room room;
+  if (!BuildFrame(&frame, &room)) {
     if (reads_done_ && subscriptions_.empty()) stream_->Finish({});
     return;
   }
   absl::Cord message = SerializeFetchResponse(frame);
   frame_bytes_ = static_cast<int64_t>(message.size());
+  frame_ready_since_ = std::max(room.ready_since, credit_since_);
   shard_.fetch_budget.Take(frame_bytes_);
-  shard_.metrics.bytes_out.Add(frame_bytes_);
   shard_.metrics.fetch_queue_bytes.Set(shard_.fetch_budget.bytes());
   writing_ = true;
-  write_started_ = broker_.clock().Monotonic();
+  write_deadline_.Begin();
   stream_->Write(std::move(message));
 }
 
 // False: nothing to send now.
-bool FetchCall::BuildFrame(FetchResponseFrame* frame) {
-  std::vector<FetchPartitionFrame> data;
-  frame_bytes_max_ = std::min(shard_.fetch_budget.exhausted() ? kScarceBytes : kFrameBytesTarget, reply_bytes_max_);
-  int64_t room = frame_bytes_max_;
-  for (const FetchPartitionFrame& news : news_)
-    room -= kFetchPartitionOverheadBytes + static_cast<int64_t>(news.error.message.size());
-  for (size_t turns = ready_.size(); turns > 0 && room > 0 && credit_ > 0; --turns) {
+bool FetchCall::BuildFrame(FetchResponseFrame* frame, Room* room) {
+  const auto now = broker_.clock().Monotonic();
+  room->bytes_max = std::min(shard_.fetch_budget.exhausted() ? kScarceBytes : kFrameBytesTarget, reply_bytes_max_);
+  room->bytes = room->bytes_max;
+  room->ready_since = now;
+  frame->ping = std::exchange(pong_, 0);
+  frame->partitions = TakeNews(room);
+  room->empty = frame->partitions.empty();
+  for (size_t turns = ready_.size(); turns > 0 && room->bytes > 0 && credit_ > 0; --turns) {
     const uint64_t id = ready_.front();
     ready_.pop_front();
     auto it = subscriptions_.find(id);
@@ -305,85 +338,78 @@ bool FetchCall::BuildFrame(FetchResponseFrame* frame) {
     sub.queued = false;
     if (sub.paused || sub.state != Subscription::State::kReady) continue;
     FetchPartitionFrame out = FrameOf(id, sub);
-    const Turn turn = Serve(id, sub, &out, &room);
-    if (!out.batches.empty() || out.end_reached) data.push_back(std::move(out));
-    if (turn == Turn::kMore || turn == Turn::kFull) {
-      sub.queued = true;
-      turn == Turn::kFull ? ready_.push_front(id) : ready_.push_back(id);
-      if (turn == Turn::kFull) break;
+    const Turn turn = Serve(id, sub, &out, room);
+    if (!out.batches.empty() || out.gap || out.end_reached) {
+      frame->partitions.push_back(std::move(out));
+      room->empty = false;
     }
+    if (turn != Turn::kMore && turn != Turn::kFull) continue;
+    sub.queued = true;
+    sub.ready_since = now;
+    turn == Turn::kFull ? ready_.push_front(id) : ready_.push_back(id);
+    if (turn == Turn::kFull) break;
   }
-  frame->ping = std::exchange(pong_, 0);
-  frame->partitions.swap(news_);
-  for (FetchPartitionFrame& out : data) frame->partitions.push_back(std::move(out));
   return frame->ping != 0 || !frame->partitions.empty();
 }
 
+// As much as fits; batches, which come after the news of their subscription, wait until all of it is on its way.
+std::vector<FetchPartitionFrame> FetchCall::TakeNews(Room* room) {
+  size_t count = 0;
+  for (; count < news_.size(); ++count) {
+    const ErrorFrame& error = news_[count].error;
+    const int64_t bytes =
+        kFetchPartitionOverheadBytes + static_cast<int64_t>(error.message.size() + error.topic.size());
+    if (count > 0 && bytes > room->bytes) break;
+    room->bytes -= bytes;
+  }
+  if (count == news_.size()) return std::exchange(news_, {});
+  room->bytes = 0;
+  const auto end = news_.begin() + static_cast<ptrdiff_t>(count);
+  std::vector<FetchPartitionFrame> taken(std::make_move_iterator(news_.begin()), std::make_move_iterator(end));
+  news_.erase(news_.begin(), end);
+  return taken;
+}
+
 // One subscription's turn: puts batches into `out` while there is room and credit.
-FetchCall::Turn FetchCall::Serve(uint64_t id, Subscription& sub, FetchPartitionFrame* out, int64_t* room) {
-  const int64_t end = sub.request.end_offset;
-  if (end == 0 || sub.next.value() < end) {
-    if (sub.read_ahead.empty() && !Load(id, sub)) {
-      if (!subscriptions_.contains(id)) return Turn::kEnded;
-      return sub.state == Subscription::State::kReady ? Turn::kMore : Turn::kIdle;
-    }
-    out->high_watermark = sub.bounds.high_watermark.value();
-    out->log_start_offset = sub.bounds.log_start.value();
-    *room -= kFetchPartitionOverheadBytes;
-    const Turn turn = Take(id, sub, out, room);
-    if (turn == Turn::kEnded || end == 0 || sub.next.value() < end) return turn;
+FetchCall::Turn FetchCall::Serve(uint64_t id, Subscription& sub, FetchPartitionFrame* out, Room* room) {
+  room->bytes -= kFetchPartitionOverheadBytes;
+  if (sub.read_ahead.empty() && !Load(id, sub, &out->gap, room->bytes)) return Turn::kEnded;
+  out->high_watermark = sub.bounds.high_watermark.value();
+  out->log_start_offset = sub.bounds.log_start.value();
+  Turn turn = Turn::kMore;
+  if (!EndReached(sub)) turn = Take(id, sub, out, room);
+  if (turn == Turn::kEnded) return turn;
+  if (EndReached(sub)) {
+    out->end_reached = true;
+    Drop(id);
+    return Turn::kEnded;
   }
-  out->end_reached = true;
-  Drop(id);
-  return Turn::kEnded;
+  return sub.state == Subscription::State::kReady ? turn : Turn::kIdle;
 }
 
-// Fills read_ahead. False: there is nothing now, and what happens next is already arranged; or the subscription ended.
-bool FetchCall::Load(uint64_t id, Subscription& sub) {
-  Partition& partition = *sub.partition;
-  if (!partition.executor().OnThread()) {
-    StartRead(id, sub);
-    return false;
+// Fills read_ahead, if there is anything; what happens next is arranged otherwise. False: the subscription ended.
+bool FetchCall::Load(uint64_t id, Subscription& sub, std::optional<GapFrame>* gap, int64_t room) {
+  const int64_t bytes = std::clamp<int64_t>(room, 1, kReadBytes);
+  ReadOutcome outcome;
+  if (sub.partition->executor().OnThread() &&
+      ReadNow(*sub.partition, sub.next, static_cast<size_t>(bytes), sub.link, &outcome)) {
+    return Accept(id, sub, std::move(outcome), gap);
   }
-  if (partition.closed()) {
-    EndWithError(id, MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, partition.name().topic, partition.name().partition,
-                               "the topic was deleted"));
-    return false;
-  }
-  sub.bounds = {partition.log_start(), partition.high_watermark(), partition.leader_epoch()};
-  std::optional<GapFrame> gap;
-  if (!CheckRange(id, sub, &gap)) return false;
-  if (gap) {
-    FetchPartitionFrame news = FrameOf(id, sub);
-    news.gap = gap;
-    news_.push_back(std::move(news));
-  }
-  if (sub.next == sub.bounds.high_watermark) {
-    sub.state = Subscription::State::kWaiting;
-    partition.AddWaiter(sub.link);
-    return false;
-  }
-  std::vector<Entry> entries;
-  if (!partition.ReadCached(sub.next, static_cast<size_t>(ReadBytes()), &entries)) {
-    StartRead(id, sub);
-    return false;
-  }
-  AddReadAhead(sub, std::move(entries));
-  return !sub.read_ahead.empty();
+  StartRead(id, sub);
+  return true;
 }
-
-int64_t FetchCall::ReadBytes() const { return shard_.fetch_budget.exhausted() ? kScarceBytes : kReadBytes; }
 
 // Leaves the subscription ready when too much is read ahead already: it is served again after the next frame.
 void FetchCall::StartRead(uint64_t id, Subscription& sub) {
-  FlowBudget& budget = shard_.fetch_budget;
-  const int64_t bytes = ReadBytes();
-  const int64_t bytes_max = budget.exhausted() ? 1 : std::min(kReadAheadBytesMax, budget.bytes_max() / kReadAheadShare);
+  FlowBudget& budget = shard_.read_ahead_budget;
+  const bool scarce = budget.exhausted();
+  const int64_t bytes_max = scarce ? 1 : std::min(kReadAheadBytesMax, budget.bytes_max() / kReadAheadShare);
   if (read_ahead_bytes_ >= bytes_max) return;
+  const int64_t bytes = scarce ? kScarceBytes : kReadBytes;
   sub.state = Subscription::State::kReading;
   read_ahead_bytes_ += bytes;
   budget.Take(bytes);
-  ReadPartition(broker_, sub.partition, sub.next, bytes, sub.link, executor_,
+  ReadPartition(broker_, sub.partition, sub.next, static_cast<size_t>(bytes), sub.link, executor_,
                 [self = self_, id, bytes, &budget](ReadOutcome outcome) {
                   budget.Return(bytes);
                   if (*self == nullptr) return;
@@ -397,22 +423,28 @@ void FetchCall::OnRead(uint64_t id, ReadOutcome outcome) {
   auto it = subscriptions_.find(id);
   if (it == subscriptions_.end()) return;
   Subscription& sub = it->second;
-  sub.bounds = outcome.bounds;
-  if (outcome.error.code == Error::OFFSET_OUT_OF_RANGE) {  // retention overtook it
-    std::optional<GapFrame> gap;
-    if (!CheckRange(id, sub, &gap)) return;
-    FetchPartitionFrame news = FrameOf(id, sub);
+  std::optional<GapFrame> gap;
+  sub.state = Subscription::State::kReady;
+  if (!Accept(id, sub, std::move(outcome), &gap)) return;
+  if (gap) {
+    FetchPartitionFrame& news = news_.emplace_back(FrameOf(id, sub));
     news.gap = gap;
-    news_.push_back(std::move(news));
-    return Enqueue(id, sub);
+    if (EndIfReached(id, sub)) return;
   }
-  if (!outcome.error.ok()) return EndWithError(id, std::move(outcome.error));
+  if (sub.state == Subscription::State::kReady) Enqueue(id, sub);
+  CheckInvariants(sub);
+}
+
+// What a read from `next` found. False: the subscription ended.
+bool FetchCall::Accept(uint64_t id, Subscription& sub, ReadOutcome outcome, std::optional<GapFrame>* gap) {
+  sub.bounds = outcome.bounds;
+  if (!outcome.error.ok()) return Miss(id, sub, outcome.loss, std::move(outcome.error), gap);
   if (outcome.entries.empty()) {  // at the high watermark: the read left our link with the partition
     sub.state = Subscription::State::kWaiting;
-    return;
+  } else if (!sub.paused) {
+    AddReadAhead(sub, std::move(outcome.entries));
   }
-  if (!sub.paused) AddReadAhead(sub, std::move(outcome.entries));
-  Enqueue(id, sub);
+  return true;
 }
 
 // Entries without records (a leader's first, a moved log start) are passed over here.
@@ -427,50 +459,71 @@ void FetchCall::AddReadAhead(Subscription& sub, std::vector<Entry> entries) {
 void FetchCall::HoldReadAhead(Subscription& sub, int64_t bytes) {
   sub.read_ahead_bytes += bytes;
   read_ahead_bytes_ += bytes;
-  bytes > 0 ? shard_.fetch_budget.Take(bytes) : shard_.fetch_budget.Return(-bytes);
+  bytes > 0 ? shard_.read_ahead_budget.Take(bytes) : shard_.read_ahead_budget.Return(-bytes);
 }
 
-FetchCall::Turn FetchCall::Take(uint64_t id, Subscription& sub, FetchPartitionFrame* out, int64_t* room) {
-  while (!sub.read_ahead.empty()) {
+// Whether the batch goes into the frame now. One that does not fit goes first into the next frame; one larger than a frame
+// travels alone.
+bool FetchCall::Fits(const Entry& entry, const Room& room) const {
+  const int64_t framed = FramedBytes(entry);
+  if (framed <= room.bytes) return true;
+  return room.empty && (framed <= kFrameBytesTarget || !shard_.fetch_budget.exhausted());
+}
+
+FetchCall::Turn FetchCall::Take(uint64_t id, Subscription& sub, FetchPartitionFrame* out, Room* room) {
+  while (!sub.read_ahead.empty() && !EndReached(sub) && room->bytes > 0) {
     if (credit_ <= 0) return Turn::kMore;
     Entry& entry = sub.read_ahead.front();
     const int64_t bytes = static_cast<int64_t>(entry.payload.size());
-    const int64_t framed = bytes + kFetchedBatchOverheadBytes;
-    // A batch that does not fit goes first into the next frame; one that does not fit there either never will.
-    if (framed > *room && framed + 2 * kFetchPartitionOverheadBytes > reply_bytes_max_) {
-      ErrorFrame error =
-          MakeError(Error::REPLY_TOO_LARGE, sub.request.topic, sub.request.partition,
-                    absl::StrCat("the batch at offset ", entry.header.base_offset.value(), " has ", bytes,
-                                 " bytes, this stream takes replies of ", reply_bytes_max_,
-                                 "; set max_reply_bytes in the first FetchRequest and the channel's option "
-                                 "grpc.max_receive_message_length to at least ",
-                                 framed + 2 * kFetchPartitionOverheadBytes));
-      error.limit = reply_bytes_max_;
-      error.size = bytes;
-      EndWithError(id, std::move(error));
+    if (FramedBytes(entry) + 2 * kFetchPartitionOverheadBytes > reply_bytes_max_) {
+      EndWithError(id, ReplyTooLarge(sub, entry));
       return Turn::kEnded;
     }
-    const int64_t budget = *room;
-    if (framed > budget && budget < frame_bytes_max_ - 2 * kFetchPartitionOverheadBytes) return Turn::kFull;
+    if (!Fits(entry, *room)) {
+      if (!room->empty) return Turn::kFull;
+      shard_.fetch_budget.Wait(this, [this] { SchedulePump(); });
+      return Turn::kMore;
+    }
     credit_ -= PayloadBytes(entry.payload);
-    *room -= framed;
+    room->bytes -= FramedBytes(entry);
+    room->empty = false;
+    room->ready_since = std::min(room->ready_since, sub.ready_since);
     sub.next = entry.header.end_offset();
     out->batches.push_back({entry.header.base_offset.value(), static_cast<int32_t>(entry.header.term.value()),
                             entry.header.append_time, std::move(entry.payload)});
     shard_.metrics.batches_out.Add();
     shard_.metrics.records_out.Add(entry.header.record_count);
+    shard_.metrics.bytes_out.Add(static_cast<uint64_t>(bytes));
     HoldReadAhead(sub, -bytes);
     sub.read_ahead.pop_front();
-    if (*room <= 0 || (sub.request.end_offset > 0 && sub.next.value() >= sub.request.end_offset)) break;
   }
   return Turn::kMore;
 }
 
+ErrorFrame FetchCall::ReplyTooLarge(const Subscription& sub, const Entry& entry) const {
+  const int64_t bytes = static_cast<int64_t>(entry.payload.size());
+  ErrorFrame error = MakeError(Error::REPLY_TOO_LARGE, sub.request.topic, sub.request.partition,
+                               absl::StrCat("the batch at offset ", entry.header.base_offset.value(), " has ", bytes,
+                                            " bytes, this stream takes replies of ", reply_bytes_max_,
+                                            "; set max_reply_bytes in the first FetchRequest and the channel's option "
+                                            "grpc.max_receive_message_length to at least ",
+                                            FramedBytes(entry) + 2 * kFetchPartitionOverheadBytes));
+  error.limit = reply_bytes_max_;
+  error.size = bytes;
+  return error;
+}
+
 void FetchCall::OnWritten() {
   writing_ = false;
-  shard_.metrics.fetch_seconds.Record(broker_.clock().Monotonic() - write_started_);
-  shard_.fetch_budget.Return(std::exchange(frame_bytes_, 0));
+  write_deadline_.End();
+  shard_.metrics.fetch_seconds.Record(broker_.clock().Monotonic() - frame_ready_since_);
+  ReturnFrame();
   SchedulePump();
+}
+
+void FetchCall::ReturnFrame() {
+  shard_.fetch_budget.Return(std::exchange(frame_bytes_, 0));
+  shard_.metrics.fetch_queue_bytes.Set(shard_.fetch_budget.bytes());
 }
 
 void FetchCall::OnReadsDone() {
@@ -478,11 +531,24 @@ void FetchCall::OnReadsDone() {
   SchedulePump();
 }
 
-void FetchCall::OnClosed(CallEnd) {
+void FetchCall::OnClosed(CallEnd end) {
   stream_ = nullptr;
-  shard_.fetch_budget.Return(std::exchange(frame_bytes_, 0));
+  ReturnFrame();
   shard_.metrics.fetch_streams.Add(-1);
+  broker_.NoteFailure(executor_, end.error);
   while (!subscriptions_.empty()) Drop(subscriptions_.begin()->first);
+}
+
+void FetchCall::CheckInvariants() const {
+  MILLRACE_CHECK(read_ahead_bytes_ >= 0) << read_ahead_bytes_;
+  MILLRACE_CHECK(writing_ == (frame_bytes_ > 0)) << frame_bytes_;
+}
+
+void FetchCall::CheckInvariants(const Subscription& sub) const {
+  using State = Subscription::State;
+  MILLRACE_CHECK(sub.read_ahead.empty() || sub.state == State::kReady) << static_cast<int>(sub.state);
+  MILLRACE_CHECK(sub.state != State::kReady || sub.paused || sub.queued) << sub.request.id;
+  MILLRACE_CHECK(sub.state == State::kResolving || sub.next >= raft::Offset(0)) << sub.next;
 }
 
 }  // namespace millrace::server

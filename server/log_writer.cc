@@ -5,8 +5,9 @@
 namespace millrace::server {
 namespace {
 
-// A round above this is written before more messages are handled: bounds memory and the time of one write.
+// A round above either is written before more is staged: bounds memory and the time of one write.
 constexpr size_t kRoundBytesMax = 4 << 20;
+constexpr int kRoundChangesMax = 4096;
 constexpr std::chrono::milliseconds kSlowWrite{1};
 
 }  // namespace
@@ -25,6 +26,7 @@ LogWriter::~LogWriter() { *self_ = nullptr; }
 
 raft::Round& LogWriter::round() {
   Schedule();
+  ++changes_;
   return *round_;
 }
 
@@ -39,7 +41,7 @@ void LogWriter::OnDurable(Callback callback) {
 }
 
 void LogWriter::FlushIfLarge() {
-  if (round_->bytes() >= kRoundBytesMax) Flush();
+  if (changes_ >= kRoundChangesMax || round_->bytes() >= kRoundBytesMax) Flush();
 }
 
 void LogWriter::Schedule() {
@@ -55,6 +57,7 @@ void LogWriter::Schedule() {
 
 void LogWriter::Flush() {
   if (failed_) return;
+  changes_ = 0;
   if (!round_->empty()) {
     metrics_.append_bytes.Record(round_->bytes());
     const auto start = clock_.Monotonic();

@@ -28,12 +28,12 @@ class LogWriter {
   LogWriter(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics, FatalHandler on_fatal);
   ~LogWriter();
 
-  // Where to stage changes. Schedules the write.
+  // Where to stage a change. Schedules the write.
   raft::Round& round();
   void OnWritten(Callback callback);
   void OnDurable(Callback callback);
 
-  // Writes now what is staged if it is much. Called between messages, never by a partition.
+  // Writes now what is staged if it is much. Called between batches, never by a partition.
   void FlushIfLarge();
 
  private:
@@ -49,6 +49,7 @@ class LogWriter {
   LoopMetrics& metrics_;
   FatalHandler on_fatal_;
   std::unique_ptr<raft::Round> round_;
+  int changes_ = 0;  // staged in round_, about
   bool scheduled_ = false;
   bool syncing_ = false;
   bool failed_ = false;

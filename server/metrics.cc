@@ -28,12 +28,12 @@ struct Row {
 };
 
 constexpr Row<Counter> kCounters[] = {
-    {&LoopMetrics::bytes_in, "millrace_bytes_in_total", "Payload bytes of appended batches."},
+    {&LoopMetrics::bytes_in, "millrace_bytes_in_total", "Bytes of appended batches."},
     {&LoopMetrics::records_in, "millrace_records_in_total", "Records appended."},
     {&LoopMetrics::batches_in, "millrace_batches_in_total", "Record batches appended."},
     {&LoopMetrics::duplicates, "millrace_duplicate_batches_total",
      "Batches of idempotent producers that were stored before and answered with their first offset."},
-    {&LoopMetrics::bytes_out, "millrace_bytes_out_total", "Payload bytes of batches sent to readers."},
+    {&LoopMetrics::bytes_out, "millrace_bytes_out_total", "Bytes of batches, or of plain records, sent to readers."},
     {&LoopMetrics::records_out, "millrace_records_out_total", "Records sent to readers."},
     {&LoopMetrics::batches_out, "millrace_batches_out_total", "Record batches sent to readers."},
     {&LoopMetrics::cold_reads, "millrace_cold_reads_total",
@@ -43,8 +43,9 @@ constexpr Row<Counter> kCounters[] = {
 };
 
 constexpr Row<Gauge> kGauges[] = {
-    {&LoopMetrics::produce_queue_bytes, "millrace_produce_queue_bytes", "Payload bytes received and not yet acked."},
-    {&LoopMetrics::fetch_queue_bytes, "millrace_fetch_queue_bytes", "Payload bytes on their way to readers."},
+    {&LoopMetrics::produce_queue_bytes, "millrace_produce_queue_bytes",
+     "Memory of batches received and not yet acked."},
+    {&LoopMetrics::fetch_queue_bytes, "millrace_fetch_queue_bytes", "Bytes on their way to readers."},
     {&LoopMetrics::produce_streams, "millrace_produce_streams", "Open Produce streams."},
     {&LoopMetrics::fetch_streams, "millrace_fetch_streams", "Open Fetch streams."},
 };
@@ -59,7 +60,7 @@ constexpr Row<LatencyHistogram> kLatencies[] = {
 };
 
 constexpr Row<SizeHistogram> kSizes[] = {
-    {&LoopMetrics::produce_batch_bytes, "millrace_produce_batch_bytes", "Payload of a batch."},
+    {&LoopMetrics::produce_batch_bytes, "millrace_produce_batch_bytes", "Size of an appended batch."},
     {&LoopMetrics::append_bytes, "millrace_append_bytes", "Bytes written together for all partitions."},
 };
 

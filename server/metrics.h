@@ -121,15 +121,15 @@ struct alignas(64) LoopMetrics {
   // Produce: from the request's last byte read to the ack handed to the connection.
   LatencyHistogram produce_seconds;
   SizeHistogram produce_batch_bytes;
-  Counter bytes_in;  // payload bytes of appended batches
+  Counter bytes_in;  // of appended batches
   Counter records_in;
   Counter batches_in;
   Counter duplicates;         // batches of an idempotent producer that were stored before
-  Gauge produce_queue_bytes;  // received, not acked
+  Gauge produce_queue_bytes;  // memory of batches received, not acked
 
   // Fetch: from a batch being there and the client's credit allowing it to the batch handed to the connection.
   LatencyHistogram fetch_seconds;
-  Counter bytes_out;  // payload bytes of batches sent
+  Counter bytes_out;  // of batches sent
   Counter records_out;
   Counter batches_out;
   Counter cold_reads;       // reads that had to leave the loop
@@ -144,6 +144,16 @@ struct alignas(64) LoopMetrics {
   Gauge produce_streams;
   Gauge fetch_streams;
   ErrorCounters errors;
+
+  // What became of a batch, whichever call brought it. `error_code` 0: none.
+  void CountAppend(int32_t records, int64_t bytes, bool duplicate, int error_code) {
+    if (error_code != 0) return errors.Add(error_code);
+    if (duplicate) return duplicates.Add();
+    batches_in.Add();
+    records_in.Add(static_cast<uint64_t>(records));
+    bytes_in.Add(static_cast<uint64_t>(bytes));
+    produce_batch_bytes.Record(static_cast<uint64_t>(bytes));
+  }
 };
 
 class Metrics {

@@ -1,5 +1,6 @@
 #include "server/plain_records.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,8 @@
 
 namespace millrace::server {
 namespace {
+
+using v1::Error;
 
 RecordView ViewOf(const v1::PlainRecord& record, UnixMillis now) {
   RecordView view;
@@ -39,22 +42,39 @@ void Fill(const RecordView& view, const raft::EntryHeader& entry, int32_t index,
   out->set_leader_epoch(static_cast<int32_t>(entry.term.value()));
 }
 
-ErrorFrame TooLarge(raft::Offset offset, int64_t bytes, const PlainLimits& limits) {
-  ErrorFrame error = MakeError(v1::Error::REPLY_TOO_LARGE,
-                               absl::StrCat("the record at offset ", offset.value(), " makes a reply of ", bytes,
-                                            " bytes, this client takes ", limits.reply_bytes_max,
-                                            "; set max_reply_bytes in the request and the channel's option "
-                                            "grpc.max_receive_message_length to at least that"));
-  error.limit = limits.reply_bytes_max;
-  error.size = bytes;
-  return error;
+PlainFailure RecordTooLarge(const PartitionName& name, raft::Offset offset, int64_t bytes, const PlainLimits& limits) {
+  PlainFailure failure;
+  failure.error = MakeError(Error::REPLY_TOO_LARGE, name.topic, name.partition,
+                            absl::StrCat("the record at offset ", offset.value(), " makes a reply of ", bytes,
+                                         " bytes, this client takes ", limits.reply_bytes_max,
+                                         "; set max_reply_bytes in the request and the channel's option "
+                                         "grpc.max_receive_message_length to at least that"));
+  failure.error.limit = limits.reply_bytes_max;
+  failure.error.size = bytes;
+  return failure;
 }
 
-ErrorFrame Unreadable(const raft::EntryHeader& entry, const absl::Status& cause) {
-  const auto code =
-      cause.code() == absl::StatusCode::kUnimplemented ? v1::Error::UNSUPPORTED_VERSION : v1::Error::CORRUPT_MESSAGE;
-  return MakeError(
-      code, absl::StrCat("the batch at offset ", entry.base_offset.value(), " cannot be read: ", cause.message()));
+// What keeps the records of a batch from offset `from` on from being read.
+PlainFailure Unreadable(const PartitionName& name, const BatchView& batch, const raft::EntryHeader& entry,
+                        raft::Offset from, const absl::Status& cause, const PlainLimits& limits) {
+  PlainFailure failure;
+  const auto error = [&](ErrorCode code, std::string text) {
+    failure.error = MakeError(code, name.topic, name.partition,
+                              absl::StrCat("the batch at offset ", entry.base_offset.value(), text));
+  };
+  if (absl::IsResourceExhausted(cause)) {
+    error(Error::REPLY_TOO_LARGE,
+          absl::StrCat(" decompresses to more than the ", limits.batch_bytes_max,
+                       " bytes that the broker takes for it; read it with Fetch, which gives batches as they are"));
+    failure.error.limit = limits.batch_bytes_max;
+    failure.error.size = batch.header.uncompressed_bytes;
+  } else if (absl::IsUnimplemented(cause)) {
+    error(Error::UNSUPPORTED_VERSION, absl::StrCat(" is of a kind that this release does not read: ", cause.message()));
+  } else {
+    failure.loss = LossFrom(from, entry.end_offset());
+    failure.error = DamagedError(name, from, failure.loss, ToStdString(cause.message()));
+  }
+  return failure;
 }
 
 }  // namespace
@@ -65,31 +85,36 @@ absl::Cord BatchFromPlain(const google::protobuf::RepeatedPtrField<v1::PlainReco
   return builder.Finish({});
 }
 
-ErrorFrame PlainFromEntries(const std::vector<raft::Entry>& entries, raft::Offset from, bool log_append_time,
-                            const PlainLimits& limits, v1::ReadResponse* response) {
+PlainFailure PlainFromEntries(const PartitionName& name, const std::vector<raft::Entry>& entries, raft::Offset from,
+                              bool log_append_time, const PlainLimits& limits, v1::ReadResponse* response) {
   constexpr int64_t kRecordOverhead = 16;
   int64_t encoded = 256;
-  response->set_next_offset(from.value());
+  raft::Offset next = from;
+  response->set_next_offset(next.value());
   for (const raft::Entry& entry : entries) {
     if (entry.header.record_count == 0) continue;
     absl::StatusOr<BatchView> batch = ParseBatch(entry.payload);
-    if (!batch.ok()) return Unreadable(entry.header, batch.status());
-    RecordReader reader(*batch);
-    while (reader.Next()) {
+    RecordReader reader(batch.ok() ? *batch : BatchView{}, {.size_max = static_cast<size_t>(limits.batch_bytes_max)});
+    while (batch.ok() && reader.Next()) {
       const raft::Offset offset = entry.header.base_offset + reader.index();
       if (offset < from) continue;
       v1::PlainRecord record;
       Fill(reader.record(), entry.header, reader.index(), log_append_time, &record);
       const int64_t bytes = static_cast<int64_t>(record.ByteSizeLong()) + kRecordOverhead;
       const bool first = response->records().empty();
-      if (encoded + bytes > limits.reply_bytes_max)
-        return first ? TooLarge(offset, encoded + bytes, limits) : ErrorFrame{};
-      if (!first && encoded + bytes > limits.records_bytes_max) return {};
+      if (first && encoded + bytes > limits.reply_bytes_max)
+        return RecordTooLarge(name, offset, encoded + bytes, limits);
+      if (!first && encoded + bytes > std::min(limits.records_bytes_max, limits.reply_bytes_max)) return {};
       encoded += bytes;
       *response->add_records() = std::move(record);
-      response->set_next_offset((offset + 1).value());
+      next = offset + 1;
+      response->set_next_offset(next.value());
     }
-    if (!reader.status().ok()) return Unreadable(entry.header, reader.status());
+    const absl::Status& status = batch.ok() ? reader.status() : batch.status();
+    if (status.ok()) continue;
+    if (!response->records().empty()) return {};
+    return Unreadable(name, batch.ok() ? *batch : BatchView{}, entry.header, std::max(next, entry.header.base_offset),
+                      status, limits);
   }
   return {};
 }

@@ -10,6 +10,7 @@
 #include "proto/wire/frames.h"
 #include "proto/wire/runtime.h"
 #include "raft/types.h"
+#include "server/reads.h"
 
 namespace millrace::server {
 
@@ -19,11 +20,22 @@ absl::Cord BatchFromPlain(const google::protobuf::RepeatedPtrField<v1::PlainReco
 struct PlainLimits {
   int64_t records_bytes_max = 0;  // soft: the first record is taken whatever its size
   int64_t reply_bytes_max = 0;    // hard: of the reply's encoding
+  int64_t batch_bytes_max = 0;    // hard: of a batch once decompressed
 };
 
-// Adds records from offset `from` on to the response and sets next_offset. At least one, if it fits the reply at all.
-// CORRUPT_MESSAGE: a damaged batch. REPLY_TOO_LARGE: the first record does not fit the reply; limit and size are set.
-ErrorFrame PlainFromEntries(const std::vector<raft::Entry>& entries, raft::Offset from, bool log_append_time,
-                            const PlainLimits& limits, v1::ReadResponse* response);
+// Why a reply holds no record although there are entries.
+struct PlainFailure {
+  ErrorFrame error;
+  std::optional<Loss> loss;  // with CORRUPT_MESSAGE
+
+  bool ok() const { return error.ok(); }
+};
+
+// Adds records from offset `from` on to the response and sets next_offset. At least one, if it fits the reply at all and can be
+// read: what is wrong further on is told when it comes first. CORRUPT_MESSAGE: a damaged batch. REPLY_TOO_LARGE: the first
+// record does not fit the reply, or its batch is too large to be decompressed; limit and size are set. Takes as long as
+// decompressing does: not for a thread that serves others.
+PlainFailure PlainFromEntries(const PartitionName& name, const std::vector<raft::Entry>& entries, raft::Offset from,
+                              bool log_append_time, const PlainLimits& limits, v1::ReadResponse* response);
 
 }  // namespace millrace::server

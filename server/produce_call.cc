@@ -1,5 +1,6 @@
 #include "server/produce_call.h"
 
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,8 +14,17 @@ using v1::Error;
 
 // Of one stream, received and not yet acked. Enough to keep a disk with a few milliseconds of latency busy.
 constexpr int64_t kStreamBytesMax = 32 << 20;
+// What a batch costs besides its bytes, from here through the round to its ack: small batches must not be free.
+constexpr int64_t kBatchOverheadBytes = 1 << 10;
 // Acks that a client has not taken; a client that only writes is stopped here.
 constexpr size_t kUnsentAcksMax = 4096;
+// A response is closed at this size: errors carry text, and stock clients take no reply over 4 MiB.
+constexpr size_t kResponseBytesTarget = 1 << 20;
+constexpr size_t kAckBytes = 100;  // without its error's text
+
+size_t SizeBound(const ProduceAckFrame& ack) {
+  return kAckBytes + ack.error.message.size() + ack.error.topic.size() + ack.error.address.size();
+}
 
 }  // namespace
 
@@ -50,8 +60,10 @@ void ProduceCall::OnMessage(absl::Cord message) {
   }
   const bool acks_known = request->acks >= 0 && request->acks <= static_cast<int32_t>(Acks::kQuorum);
   const Acks acks = acks_known && request->acks != 0 ? static_cast<Acks>(request->acks) : Acks::kQuorum;
-  for (PartitionBatchFrame& batch : request->batches) Handle(std::move(batch), acks, acks_known);
-  shard_.writer.FlushIfLarge();
+  for (PartitionBatchFrame& batch : request->batches) {
+    Handle(std::move(batch), acks, acks_known);
+    shard_.writer.FlushIfLarge();
+  }
   ReadNext();
 }
 
@@ -83,20 +95,18 @@ void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, bool acks_known) 
 
 void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id, Acks acks,
                            int64_t bytes) {
-  shard_.metrics.batches_in.Add();
-  shard_.metrics.records_in.Add(batch.header.record_count);
-  shard_.metrics.bytes_in.Add(bytes);
-  shard_.metrics.produce_batch_bytes.Record(bytes);
-  bytes_in_flight_ += bytes;
+  const int64_t cost = bytes + kBatchOverheadBytes;
+  bytes_in_flight_ += cost;
   ++batches_in_flight_;
-  shard_.produce_budget.Take(bytes);
+  shard_.produce_budget.Take(cost);
   shard_.metrics.produce_queue_bytes.Set(shard_.produce_budget.bytes());
   auto on_appended = [self = self_, &shard = shard_, &clock = broker_.clock(), start = broker_.clock().Monotonic(), id,
-                      acks, bytes](const AppendOutcome& outcome) {
-    shard.produce_budget.Return(bytes);
+                      acks, bytes, cost, records = batch.header.record_count](const AppendOutcome& outcome) {
+    shard.produce_budget.Return(cost);
     shard.metrics.produce_queue_bytes.Set(shard.produce_budget.bytes());
+    shard.metrics.CountAppend(records, bytes, outcome.duplicate, outcome.error.code);
     shard.metrics.produce_seconds.Record(clock.Monotonic() - start);
-    if (*self != nullptr) (*self)->OnAppended(id, acks, bytes, outcome);
+    if (*self != nullptr) (*self)->OnAppended(id, acks, cost, outcome);
   };
   if (partition->executor().OnThread()) {
     partition->Append(std::move(batch), acks, std::move(on_appended));
@@ -110,7 +120,7 @@ void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batc
 }
 
 void ProduceCall::Refuse(uint64_t id, Acks acks, ErrorFrame error) {
-  shard_.metrics.errors.Add(error.code);
+  broker_.NoteFailure(executor_, error);
   if (acks == Acks::kNone) return;
   ProduceAckFrame ack;
   ack.id = id;
@@ -119,11 +129,9 @@ void ProduceCall::Refuse(uint64_t id, Acks acks, ErrorFrame error) {
   ScheduleSend();
 }
 
-void ProduceCall::OnAppended(uint64_t id, Acks acks, int64_t bytes, const AppendOutcome& outcome) {
-  bytes_in_flight_ -= bytes;
+void ProduceCall::OnAppended(uint64_t id, Acks acks, int64_t cost, const AppendOutcome& outcome) {
+  bytes_in_flight_ -= cost;
   --batches_in_flight_;
-  if (outcome.duplicate) shard_.metrics.duplicates.Add();
-  if (!outcome.error.ok()) shard_.metrics.errors.Add(outcome.error.code);
   if (acks != Acks::kNone) {
     ProduceAckFrame& ack = acks_.emplace_back();
     ack.id = id;
@@ -168,9 +176,21 @@ void ProduceCall::Send() {
   ProduceResponseFrame response;
   if (!pongs_.empty()) response.ping = pongs_.back();
   pongs_.clear();
-  response.acks.swap(acks_);
+  response.acks = TakeAcks();
   writing_ = true;
   stream_->Write(SerializeProduceResponse(response));
+}
+
+// As many as one response should hold.
+std::vector<ProduceAckFrame> ProduceCall::TakeAcks() {
+  size_t count = 0;
+  for (size_t bytes = 0; count < acks_.size() && bytes < kResponseBytesTarget; ++count)
+    bytes += SizeBound(acks_[count]);
+  if (count == acks_.size()) return std::exchange(acks_, {});
+  const auto end = acks_.begin() + static_cast<ptrdiff_t>(count);
+  std::vector<ProduceAckFrame> taken(std::make_move_iterator(acks_.begin()), std::make_move_iterator(end));
+  acks_.erase(acks_.begin(), end);
+  return taken;
 }
 
 void ProduceCall::OnWritten() {
@@ -189,8 +209,9 @@ void ProduceCall::FinishIfDone() {
   if (reads_done_ && batches_in_flight_ == 0 && acks_.empty() && pongs_.empty() && !writing_) stream_->Finish({});
 }
 
-void ProduceCall::OnClosed(CallEnd) {
+void ProduceCall::OnClosed(CallEnd end) {
   stream_ = nullptr;
+  broker_.NoteFailure(executor_, end.error);
   shard_.metrics.produce_streams.Add(-1);
 }
 

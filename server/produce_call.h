@@ -26,10 +26,11 @@ class ProduceCall : public Call {
   void Handle(PartitionBatchFrame batch, Acks acks, bool acks_known);
   void AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id, Acks acks, int64_t bytes);
   void Refuse(uint64_t id, Acks acks, ErrorFrame error);
-  void OnAppended(uint64_t id, Acks acks, int64_t bytes, const AppendOutcome& outcome);
+  void OnAppended(uint64_t id, Acks acks, int64_t cost, const AppendOutcome& outcome);
   void ReadNext();
   void ScheduleSend();
   void Send();
+  std::vector<ProduceAckFrame> TakeAcks();
   void FinishIfDone();
 
   Broker& broker_;
@@ -40,7 +41,7 @@ class ProduceCall : public Call {
   bool reads_done_ = false;
   bool writing_ = false;
   bool send_scheduled_ = false;
-  int64_t bytes_in_flight_ = 0;
+  int64_t bytes_in_flight_ = 0;  // with what each batch costs besides
   int64_t batches_in_flight_ = 0;
   std::vector<uint64_t> pongs_;
   std::vector<ProduceAckFrame> acks_;

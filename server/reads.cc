@@ -1,10 +1,14 @@
 #include "server/reads.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "millrace/v1/broker.pb.h"
+#include "raft/damage.h"
 #include "server/errors.h"
+#include "server/log.h"
 
 namespace millrace::server {
 namespace {
@@ -33,17 +37,23 @@ bool Ready(Partition& partition, ErrorFrame* error) {
 }
 
 // On a thread that may block.
-void ReadCold(Partition& partition, Offset from, Offset end, size_t bytes_max, ReadOutcome* outcome) {
+void ReadCold(Partition& partition, Offset from, size_t bytes_max, ReadOutcome* outcome) {
+  const PartitionName& name = partition.name();
+  const Offset end = outcome->bounds.high_watermark;
   auto entries = partition.store().Read(partition.group(), from, end, bytes_max);
   if (entries.ok() && !entries->empty()) {
     outcome->entries = *std::move(entries);
-    return;
+  } else if (entries.ok()) {
+    outcome->error = MakeError(Error::INTERNAL, name.topic, name.partition,
+                               absl::StrCat("the store has no entry at offset ", from.value(), " below ", end.value()));
+  } else if (absl::IsDataLoss(entries.status())) {
+    if (const auto lost = raft::DamagedOffsets(entries.status())) outcome->loss = LossFrom(from, lost->end);
+    outcome->error = DamagedError(name, from, outcome->loss, ToStdString(entries.status().message()));
+  } else {
+    outcome->error = ErrorFromStatus(entries.status());
+    outcome->error.topic = name.topic;
+    outcome->error.partition = name.partition;
   }
-  outcome->error = entries.ok() ? MakeError(Error::INTERNAL, absl::StrCat("the store has no entry at offset ",
-                                                                          from.value(), " below ", end.value()))
-                                : ErrorFromStatus(entries.status());
-  outcome->error.topic = partition.name().topic;
-  outcome->error.partition = partition.name().partition;
 }
 
 }  // namespace
@@ -56,14 +66,55 @@ void RunOn(Executor& executor, std::function<void()> work) {
   }
 }
 
+void WakeOn::OnPartitionAdvanced() { RunOn(home_, wake_); }
+
+std::optional<Loss> LossOutside(Offset position, const PartitionBounds& bounds) {
+  const Offset start = bounds.log_start, end = bounds.high_watermark;
+  if (position < start) return Loss{{position.value(), start.value(), v1::Gap::RETENTION}, start};
+  if (position > end) return Loss{{end.value(), position.value(), v1::Gap::TRUNCATED}, end};
+  return std::nullopt;
+}
+
 ErrorFrame OutOfRangeError(const PartitionName& name, int64_t offset, const PartitionBounds& bounds) {
-  ErrorFrame error = MakeError(
-      Error::OFFSET_OUT_OF_RANGE, name.topic, name.partition,
-      absl::StrCat("offset ", offset, " is not in the partition, which has ", bounds.log_start.value(), " to ",
-                   bounds.high_watermark.value(), " (exclusive); begin within, or ask for a gap marker"));
+  ErrorFrame error =
+      MakeError(Error::OFFSET_OUT_OF_RANGE, name.topic, name.partition,
+                absl::StrCat("offset ", offset, " is not in the partition, which has ", bounds.log_start.value(),
+                             " to ", bounds.high_watermark.value(), " (exclusive); begin within, for example at ",
+                             std::clamp(offset, bounds.log_start.value(), bounds.high_watermark.value())));
   error.log_start_offset = bounds.log_start.value();
   error.high_watermark = bounds.high_watermark.value();
   return error;
+}
+
+Loss LossFrom(Offset from, Offset end) { return {{from.value(), end.value(), v1::Gap::CORRUPT}, end}; }
+
+ErrorFrame DamagedError(const PartitionName& name, Offset from, const std::optional<Loss>& loss,
+                        const std::string& cause) {
+  const std::string what =
+      loss ? absl::StrCat("offsets ", loss->gap.from, " to ", loss->gap.to, " (exclusive) of ", name.topic, "/",
+                          name.partition, " are damaged and lost (", cause, "); continue at offset ",
+                          loss->resume.value())
+           : absl::StrCat("what ", name.topic, "/", name.partition, " has at offset ", from.value(),
+                          " is damaged, how much of it is not known (", cause, "); continue at a later offset");
+  MILLRACE_LOG_EVERY(std::chrono::seconds(1), kWarning, "stored records are damaged; a reader is told",
+                     {"topic", name.topic}, {"partition", name.partition}, {"offset", from.value()}, {"error", what});
+  return MakeError(Error::CORRUPT_MESSAGE, name.topic, name.partition, what);
+}
+
+bool ReadNow(Partition& partition, Offset from, size_t bytes_max, const std::shared_ptr<Partition::Waiter>& waiter,
+             ReadOutcome* outcome) {
+  if (!Ready(partition, &outcome->error)) return true;
+  outcome->bounds = BoundsOf(partition);
+  outcome->loss = LossOutside(from, outcome->bounds);
+  if (outcome->loss) {
+    outcome->error = OutOfRangeError(partition.name(), from.value(), outcome->bounds);
+    return true;
+  }
+  if (from == outcome->bounds.high_watermark) {
+    if (waiter != nullptr) partition.AddWaiter(waiter);
+    return true;
+  }
+  return partition.ReadCached(from, bytes_max, &outcome->entries);
 }
 
 void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, Offset from, size_t bytes_max,
@@ -71,23 +122,13 @@ void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, Offset 
   RunOn(partition->executor(),
         [&broker, partition, from, bytes_max, waiter = std::move(waiter), &home, done = std::move(done)] {
           ReadOutcome outcome;
-          const auto answer = [&home, &done](ReadOutcome o) {
-            RunOn(home, [done, o = std::move(o)]() mutable { done(std::move(o)); });
-          };
-          if (!Ready(*partition, &outcome.error)) return answer(std::move(outcome));
-          outcome.bounds = BoundsOf(*partition);
-          if (from < outcome.bounds.log_start || from > outcome.bounds.high_watermark) {
-            outcome.error = OutOfRangeError(partition->name(), from.value(), outcome.bounds);
-            return answer(std::move(outcome));
+          if (ReadNow(*partition, from, bytes_max, waiter, &outcome)) {
+            RunOn(home, [done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
+            return;
           }
-          if (from == outcome.bounds.high_watermark) {
-            if (waiter != nullptr) partition->AddWaiter(waiter);
-            return answer(std::move(outcome));
-          }
-          if (partition->ReadCached(from, bytes_max, &outcome.entries)) return answer(std::move(outcome));
           broker.ShardOf(partition->executor()).metrics.cold_reads.Add();
           broker.pool().Submit([partition, from, bytes_max, &home, done, outcome = std::move(outcome)]() mutable {
-            ReadCold(*partition, from, outcome.bounds.high_watermark, bytes_max, &outcome);
+            ReadCold(*partition, from, bytes_max, &outcome);
             home.Post([done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
           });
         });
@@ -123,6 +164,8 @@ void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, Posit
             outcome.offset = std::clamp(*found, outcome.bounds.log_start, outcome.bounds.high_watermark);
           } else {
             outcome.error = ErrorFromStatus(found.status());
+            outcome.error.topic = partition->name().topic;
+            outcome.error.partition = partition->name().partition;
           }
           home.Post([done, outcome] { done(outcome); });
         });

@@ -61,6 +61,13 @@ class GrpcCall : public Stream {
     if (!writing_) SendStatus();
   }
 
+  void Abort(CallEnd end) override {
+    if (finishing_ || ended_) return;
+    finishing_ = true;
+    end_ = std::move(end);
+    context_.TryCancel();
+  }
+
  private:
   template <void (GrpcCall::*method)(bool)>
   struct Event final : CompletionEvent {

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "millrace/v1/broker.pb.h"
 #include "server/broker.h"
 #include "server/call.h"
 #include "server/plain_records.h"
 #include "server/reads.h"
+#include "server/write_deadline.h"
 
 namespace millrace::server {
 
@@ -26,23 +28,26 @@ class TailCall : public Call {
   void OnClosed(CallEnd end) override;
 
  private:
-  class Link;
+  struct Page;
 
   bool ParseOnce(const absl::Cord& message, PositionSpec* spec);
   bool ParseFollow(const absl::Cord& message, PositionSpec* spec);
+  void LimitTo(int64_t records_bytes, int64_t reply_bytes);
   void Read();
   void OnRead(ReadOutcome outcome);
-  bool GapInstead(const ReadOutcome& outcome);
+  void OnPage(Page& page);
+  bool SendGap(const std::optional<Loss>& loss, const PartitionBounds& bounds);
   void Send(v1::ReadResponse response, const PartitionBounds& bounds);
   void Fail(ErrorFrame error);
 
   Broker& broker_;
   Executor& executor_;
+  Shard& shard_;
   const Mode mode_;
   Stream* stream_ = nullptr;
-  bool reading_ = false;
+  bool busy_ = false;  // reading, unpacking or writing
   std::shared_ptr<Partition> partition_;
-  std::shared_ptr<Link> link_;
+  std::shared_ptr<WakeOn> link_;
   raft::Offset next_;
   std::string topic_;
   int32_t partition_number_ = 0;
@@ -50,6 +55,7 @@ class TailCall : public Call {
   PlainLimits limits_;
   Executor::TimerId deadline_ = 0;
   bool deadline_passed_ = false;
+  WriteDeadline write_deadline_;
   std::shared_ptr<TailCall*> self_;
 };
 

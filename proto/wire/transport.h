@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
@@ -46,6 +47,9 @@ class Stream {
   virtual void Write(absl::Cord message) = 0;
   // Broker's end: sends the status after what was written; OnClosed follows. Client's end: half-close; the status is not sent.
   virtual void Finish(CallEnd end) = 0;
+  // Broker's end: ends the call at once, dropping what is being written; the peer learns only that it was cancelled. For peers
+  // that do not read: a status would wait behind what they do not take. OnClosed follows, with `end`.
+  virtual void Abort(CallEnd end) { Finish(std::move(end)); }
 };
 
 struct CallReply {

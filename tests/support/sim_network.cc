@@ -27,6 +27,7 @@ class SimConnection : public std::enable_shared_from_this<SimConnection> {
     void Read() override { connection->Read(*this); }
     void Write(absl::Cord message) override { connection->Write(*this, std::move(message)); }
     void Finish(CallEnd end) override { connection->Finish(*this, std::move(end)); }
+    void Abort(CallEnd end) override { connection->Abort(std::move(end)); }
 
     const std::shared_ptr<SimConnection> connection;
     const bool is_client;
@@ -43,6 +44,14 @@ class SimConnection : public std::enable_shared_from_this<SimConnection> {
     client_->handler = handler;
     network_.executor_.Post([self = shared_from_this(), services, method] { self->Accept(services, method); });
     return client;
+  }
+
+  void Abort(CallEnd end) {
+    if (ended_) return;
+    ended_ = true;
+    CloseLater(client_, {absl::CancelledError("the broker cancelled the call"), {}});
+    CloseLater(broker_.get(), std::move(end));
+    Forget();
   }
 
   // Both ends hear the end, whatever was under way.

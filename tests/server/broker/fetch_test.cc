@@ -209,13 +209,57 @@ TEST_F(Fetch, NoReplyIsLargerThanStockClientsTake) {
   for (const absl::Cord& message : client_.messages) EXPECT_LE(message.size(), 4'000'000u);
 }
 
-TEST_F(Fetch, UnknownTopicsAndReusedIds) {
+TEST_F(Fetch, AnUnknownTopicEndsItsSubscriptionOnly) {
   client_.Send(FetchFrom(At(1, "missing", 0, 0)));
-  EXPECT_EQ(PartitionsOf(client_, 1).at(0).error.code, Error::UNKNOWN_TOPIC_OR_PARTITION);
+  const ErrorFrame error = PartitionsOf(client_, 1).at(0).error;
+  EXPECT_EQ(error.code, Error::UNKNOWN_TOPIC_OR_PARTITION);
+  EXPECT_FALSE(client_.closed);
+}
+
+TEST_F(Fetch, AnIdUsedTwiceEndsThatIdOnly) {
+  FetchRequestFrame request;
+  request.subscribe = {At(1, "t", 0, 0), At(2, "t", 0, 0), At(2, "t", 1, 0)};
+  request.credit = 1 << 20;
+  client_.Send(SerializeFetchRequest(request));
+  EXPECT_EQ(PartitionsOf(client_, 2).back().error.code, Error::INVALID_REQUEST);
+  Fill("t", 0, 0, 2);
+  EXPECT_EQ(ValuesFetched(client_, 1).size(), 2u);
+  EXPECT_TRUE(ValuesFetched(client_, 2).empty());
   client_.Send(FetchFrom(At(2, "t", 0, 0)));
-  client_.Send(FetchFrom(At(2, "t", 1, 0)));
-  EXPECT_TRUE(client_.closed);
-  EXPECT_EQ(client_.end.error.code, Error::INVALID_REQUEST);
+  EXPECT_EQ(ValuesFetched(client_, 2).size(), 2u) << "the id is free again";
+}
+
+TEST_F(Fetch, SpecsThatAreNotKnownAreRefused) {
+  for (const int spec : {0, 7}) {
+    FetchSubscriptionFrame subscription = At(static_cast<uint64_t>(100 + spec), "t", 0, spec);
+    subscription.position = FetchSubscriptionFrame::Position::kSpec;
+    client_.Send(FetchFrom(subscription));
+    EXPECT_EQ(PartitionsOf(client_, subscription.id).at(0).error.code, Error::INVALID_REQUEST) << spec;
+  }
+}
+
+TEST_F(Fetch, AnEndThatIsReachedAlreadyNeedsNoCredit) {
+  Fill("t", 0, 0, 5);
+  FetchSubscriptionFrame bounded = At(1, "t", 0, 3);
+  bounded.end_offset = 3;
+  client_.Send(FetchFrom(bounded, 0));
+  EXPECT_TRUE(PartitionsOf(client_, 1).back().end_reached);
+}
+
+TEST_F(Fetch, AGapPastTheEndEndsTheSubscription) {
+  Fill("t", 0, 0, 6);
+  v1::TrimPartitionRequest trim;
+  trim.set_name("t");
+  trim.set_before(5);
+  v1::TrimPartitionResponse trimmed;
+  ASSERT_TRUE(Unary("Admin/TrimPartition", trim, &trimmed).status.ok());
+  FetchSubscriptionFrame bounded = At(1, "t", 0, 0);
+  bounded.end_offset = 3;
+  bounded.out_of_range = static_cast<int32_t>(OutOfRange::kGap);
+  client_.Send(FetchFrom(bounded));
+  EXPECT_TRUE(ValuesFetched(client_, 1).empty());
+  ASSERT_TRUE(PartitionsOf(client_, 1).front().gap);
+  EXPECT_TRUE(PartitionsOf(client_, 1).back().end_reached);
 }
 
 TEST_F(Fetch, NegativeCreditEndsTheStream) {

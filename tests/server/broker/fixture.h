@@ -193,6 +193,13 @@ class BrokerTest : public ::testing::Test {
     return SerializeFetchRequest(request);
   }
 
+  // Of the one loop there is.
+  server::LoopMetrics& metrics() { return broker_->broker().shards()[0]->metrics; }
+
+  raft::GroupId GroupOf(const std::string& topic, int32_t partition) {
+    return broker_->broker().image()->FindTopic(topic)->partitions.at(static_cast<size_t>(partition)).group;
+  }
+
   SimExecutor executor_;
   SimNetwork network_{executor_};
   FakeLogStore disk_;
