@@ -8,7 +8,6 @@
 //
 // Each prints MB/s (or ms) and CPU seconds per GB of the whole process, background work included, and what was written to which
 // files per byte of payload.
-#include <malloc.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -17,7 +16,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <map>
 #include <mutex>
 #include <random>
@@ -26,6 +24,7 @@
 #include <vector>
 
 #include "proto/wire/check.h"
+#include "server/memory_limit.h"
 #include "storage/rocks_log_store.h"
 
 namespace millrace::storage {
@@ -90,13 +89,6 @@ class Meter {
   const SteadyClock::time_point start_ = SteadyClock::now();
   const CpuSeconds cpu_ = CpuSeconds::Now();
 };
-
-// What millraced does at its start: memory that was touched once stays.
-void KeepHeap() {
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  mallopt(M_TOP_PAD, 64 << 20);
-}
 
 std::unique_ptr<RocksLogStore> OpenStore(const Flags& flags) {
   RocksLogStore::Options options;
@@ -311,7 +303,7 @@ void Latency(const Flags& flags) {
 
 int main(int argc, char** argv) {
   using namespace millrace::storage;
-  KeepHeap();
+  millrace::server::TuneHeap();
   const Flags flags = ParseFlags(argc, argv);
   if (flags.mode == "write") {
     Write(flags);
