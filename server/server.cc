@@ -15,7 +15,9 @@
 #include "server/broker.h"
 #include "server/errors.h"
 #include "server/http_server.h"
+#include "server/idle_watch.h"
 #include "server/log.h"
+#include "server/memory_limit.h"
 #include "server/metrics.h"
 #include "server/rpc_server.h"
 #include "server/services.h"
@@ -63,6 +65,12 @@ DiskSpace DiskSpaceOf(const std::string& directory) {
   std::_Exit(kExitStoreFailed);
 }
 
+uint64_t BytesMoved(const Broker& broker) {
+  uint64_t bytes = 0;
+  for (const auto& shard : broker.shards()) bytes += shard->metrics.bytes_in.Value() + shard->metrics.bytes_out.Value();
+  return bytes;
+}
+
 HostPort WithPort(HostPort address, int port) {
   address.port = static_cast<uint16_t>(port);
   return address;
@@ -84,6 +92,7 @@ struct Server::Parts {
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<Broker> broker;
+  std::unique_ptr<IdleWatch> idle_watch;  // made and destroyed on the first loop
   ServiceRegistry services;
   std::unique_ptr<HttpServer> http;
 };
@@ -120,7 +129,11 @@ absl::Status Server::OpenStore() {
 absl::Status Server::LoadBroker() {
   Parts& p = *parts_;
   std::promise<absl::Status> loaded;
-  p.rpc->loop(0).Post([&p, &loaded] { loaded.set_value(p.broker->Load(p.store->os_crashed())); });
+  p.rpc->loop(0).Post([&p, &loaded] {
+    p.idle_watch = std::make_unique<IdleWatch>(
+        p.rpc->loop(0), [&p] { return BytesMoved(*p.broker); }, ReturnFreeMemory);
+    loaded.set_value(p.broker->Load(p.store->os_crashed()));
+  });
   if (absl::Status status = loaded.get_future().get(); !status.ok()) return status;
   std::promise<absl::Status> synced;
   p.store->Sync([&synced](absl::Status status) { synced.set_value(std::move(status)); });
@@ -201,6 +214,7 @@ void Server::Stop() {
   p.serving = false;
   p.health.SetNotReady("stopping");
   if (p.broker != nullptr) SavePartitions();
+  if (p.idle_watch != nullptr) p.rpc->loop(0).Post([&p] { p.idle_watch.reset(); });
   if (p.rpc != nullptr) p.rpc->Shutdown(kShutdownGrace);
   p.http.reset();
   p.pool.reset();
