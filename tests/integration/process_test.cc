@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "tests/integration/broker_process.h"
+#include "tests/support/http_get.h"
 #include "tests/support/tcp_socket.h"
 #include "tests/support/temp_dir.h"
 
@@ -31,14 +32,6 @@ using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-std::string Get(const std::string& address, const std::string& path) {
-  const size_t colon = address.rfind(':');
-  TcpSocket socket(address.substr(0, colon), static_cast<uint16_t>(std::stoi(address.substr(colon + 1))));
-  EXPECT_TRUE(socket.connected()) << address;
-  socket.Send("GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-  return socket.ReadAll();
-}
 
 int CountOf(const std::string& word, const std::string& text) {
   int count = 0;
@@ -177,7 +170,7 @@ TEST(ExitCode, Is1ForADataDirectoryInUseAndItsOwnerGoesOn) {
   BrokerProcess broker;
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   ExpectNoStart({"--data-dir", broker.data_dir(), "--listen", "127.0.0.1:0"}, broker.data_dir());
-  EXPECT_THAT(Get(broker.http_address(), "/readyz"), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(HttpGet(broker.http_address(), "/readyz"), StartsWith("HTTP/1.1 200 "));
   EXPECT_EQ(broker.Stop(), 0);
 }
 
@@ -229,7 +222,7 @@ TEST(Signals, HangUpOfAReaderDoesNot) {
   BrokerProcess broker;
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   broker.Signal(SIGPIPE);
-  EXPECT_THAT(Get(broker.http_address(), "/healthz"), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(HttpGet(broker.http_address(), "/healthz"), StartsWith("HTTP/1.1 200 "));
 }
 
 // The HTTP port, the log, the threads.
@@ -237,9 +230,9 @@ TEST(Signals, HangUpOfAReaderDoesNot) {
 TEST(HttpPort, IsHealthyReadyAndHasEveryFixedMetric) {
   BrokerProcess broker;
   ASSERT_NO_FATAL_FAILURE(broker.Start());
-  EXPECT_THAT(Get(broker.http_address(), "/healthz"), StartsWith("HTTP/1.1 200 "));
-  EXPECT_THAT(Get(broker.http_address(), "/readyz"), StartsWith("HTTP/1.1 200 "));
-  const std::string metrics = Get(broker.http_address(), "/metrics");
+  EXPECT_THAT(HttpGet(broker.http_address(), "/healthz"), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(HttpGet(broker.http_address(), "/readyz"), StartsWith("HTTP/1.1 200 "));
+  const std::string metrics = HttpGet(broker.http_address(), "/metrics");
   for (const char* name :
        {"millrace_produce_seconds", "millrace_fetch_seconds", "millrace_bytes_in_total", "millrace_bytes_out_total",
         "millrace_under_replicated_partitions", "millrace_leaderless_partitions", "millrace_disk_free_bytes",
@@ -251,7 +244,7 @@ TEST(HttpPort, IsHealthyReadyAndHasEveryFixedMetric) {
 TEST(HttpPort, ShowsNoSeriesTwice) {
   BrokerProcess broker;
   ASSERT_NO_FATAL_FAILURE(broker.Start());
-  const std::string answer = Get(broker.http_address(), "/metrics");
+  const std::string answer = HttpGet(broker.http_address(), "/metrics");
   std::istringstream body(answer.substr(answer.find("\r\n\r\n") + 4));
   std::map<std::string, int> series;
   for (std::string line; std::getline(body, line);) {
