@@ -213,7 +213,9 @@ absl::Status RpcServer::Bind() {
 
 void RpcServer::Serve(const ServiceRegistry& services) {
   for (auto& loop : loops_) {
-    loop->Post([this, &services, &loop = *loop] { GrpcCall::Await(*this, services, loop); });
+    loop->Post([this, &services, &loop = *loop] {
+      if (!stopping_.load()) GrpcCall::Await(*this, services, loop);  // the queue may be shut down already
+    });
   }
 }
 
