@@ -35,8 +35,8 @@ class RawCall {
     socket_.Send(Frame(kData, 0, 1, std::string(1, '\0') + BigEndian(size) + bytes));
   }
 
-  // Everything up to the peer's end of the connection.
-  std::string ReadAll() { return socket_.ReadAll(); }
+  // Frames as they came, until `text` was in them or the peer closed.
+  std::string ReadUntil(const std::string& text) { return socket_.ReadUntil(text); }
 
  private:
   static constexpr char kData = 0, kHeaders = 1, kSettings = 4, kWindowUpdate = 8;

@@ -35,6 +35,18 @@ class TcpSocket {
     EXPECT_EQ(send(fd_, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
   }
 
+  // The same to a peer that may close, or take no more, before the end.
+  void SendSome(const std::string& text) { send(fd_, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT); }
+
+  // Until `text` came, or the other end closes.
+  std::string ReadUntil(const std::string& text) {
+    std::string all;
+    std::array<char, 4096> chunk;
+    for (ssize_t n; all.find(text) == std::string::npos && (n = recv(fd_, chunk.data(), chunk.size(), 0)) > 0;)
+      all.append(chunk.data(), static_cast<size_t>(n));
+    return all;
+  }
+
   // Until the other end closes.
   std::string ReadAll() {
     std::string text;
