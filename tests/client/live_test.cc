@@ -175,6 +175,24 @@ TEST_F(LiveTest, OffsetsByTimeAreExactWithinABatch) {
   EXPECT_THAT(Values("t", Position::Time(1007)), ElementsAre("7", "8", "9"));
 }
 
+TEST_F(LiveTest, LogAppendTimeTakesThePlaceOfTheProducersTime) {
+  CreateTopic("t", 1, {{"message.timestamp.type", "LogAppendTime"}});
+  auto producer = Producer::Create({.client = client_}).value();
+  constexpr int64_t kFarFuture = 99'999'999'999'999;  // no reason to refuse it here: it is not used
+  for (const int64_t timestamp : {int64_t{1}, kFarFuture}) {
+    const auto stored = producer->SendAndWait({.topic = "t", .value = "v", .timestamp = timestamp});
+    ASSERT_TRUE(stored.ok()) << stored.status();
+    auto consumer = Consumer::Create({.client = client_}).value();
+    ASSERT_TRUE(consumer->Assign({{.topic = "t", .from = Position::Offset(stored->offset)}}).ok());
+    const Consumer::Iterator record = consumer->begin();
+    EXPECT_EQ(record->timestamp, stored->append_time);
+    EXPECT_EQ(record->append_time, stored->append_time);
+    auto by_time = Consumer::Create({.client = client_}).value();
+    ASSERT_TRUE(by_time->Assign({{.topic = "t", .from = Position::Time(stored->append_time)}}).ok());
+    EXPECT_GE(by_time->begin()->timestamp, stored->append_time);
+  }
+}
+
 TEST_F(LiveTest, AdminSeesWhatItChanged) {
   CreateTopic("t", 2, {{"retention.ms", "3600000"}});
   EXPECT_EQ(ErrorFrom(admin_->CreateTopic({.name = "t"}).status()).code, ErrorCode::kTopicAlreadyExists);
