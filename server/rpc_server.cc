@@ -1,5 +1,6 @@
 #include "server/rpc_server.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
@@ -15,14 +16,20 @@
 namespace millrace::server {
 namespace {
 
-// What gRPC has to say goes into the broker's log: much of it is about clients that speak nonsense, as often as they like.
+// What gRPC and protobuf have to say goes into the broker's log: much of it is about clients that speak nonsense, as often as
+// they like.
+constexpr std::chrono::seconds kInterval(1);
+
 void LogOfGrpc(gpr_log_func_args* line) {
-  constexpr std::chrono::seconds kInterval(1);
   if (line->severity == GPR_LOG_SEVERITY_ERROR) {
     MILLRACE_LOG_EVERY(kInterval, kWarning, line->message, {"from", "grpc"});
   } else {
     MILLRACE_LOG_EVERY(kInterval, kDebug, line->message, {"from", "grpc"});
   }
+}
+
+void LogOfProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& line) {
+  MILLRACE_LOG_EVERY(kInterval, kWarning, line, {"from", "protobuf"});
 }
 
 }  // namespace
@@ -177,7 +184,10 @@ class GrpcCall : public Stream {
   Event<&GrpcCall::OnDone> on_done_{this};
 };
 
-RpcServer::RpcServer(Options options) : options_(std::move(options)) { gpr_set_log_function(LogOfGrpc); }
+RpcServer::RpcServer(Options options) : options_(std::move(options)) {
+  gpr_set_log_function(LogOfGrpc);
+  google::protobuf::SetLogHandler(LogOfProtobuf);
+}
 
 RpcServer::~RpcServer() = default;
 

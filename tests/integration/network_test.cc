@@ -9,6 +9,7 @@
 #include <iostream>
 #include <memory>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -84,6 +85,21 @@ TEST_F(Network, MessagesThatAreNoneEndTheirCallWithATypedError) {
     EXPECT_THAT(call.ReadUntil("millrace-error-bin"), testing::HasSubstr("millrace-error-bin")) << method;
     ExpectServes();
   }
+}
+
+// As often as a client likes, and the log stays the broker's own, and short.
+TEST_F(Network, NonsenseDoesNotFillTheLog) {
+  for (int i = 0; i < 200; ++i) {
+    RawCall call(broker_.address(), "/millrace.v1.Admin/DeleteTopic");
+    call.Send(absl::Cord("\x0a\x02\xff\xff"));
+    EXPECT_THAT(call.ReadUntil("millrace-error-bin"), testing::HasSubstr("millrace-error-bin"));
+    TcpSocket("127.0.0.1", port_).SendSome("no preface");
+  }
+  EXPECT_EQ(broker_.Stop(), 0);
+  std::istringstream log(broker_.ErrorOutput());
+  int lines = 0;
+  for (std::string line; std::getline(log, line); ++lines) EXPECT_THAT(line, testing::StartsWith("ts=")) << line;
+  EXPECT_LT(lines, 100);
 }
 
 // Goal: both ends notice a connection that carries nothing any more, though nobody closed it. The broker then has no call
