@@ -204,51 +204,56 @@ void DescribeCluster(Broker& broker, const Reply<v1::DescribeClusterResponse>& r
 }  // namespace
 
 void AddAdminService(Broker& broker, ServiceRegistry& services) {
+  const auto failures = [&broker](Executor& e, const ErrorFrame& error) { broker.NoteFailure(e, error); };
   const std::string prefix = "/millrace.v1.Admin/";
   services.Add(prefix + "CreateTopic", Unary<v1::CreateTopicRequest, v1::CreateTopicResponse>(
-                                           [&broker](const auto& request, auto reply, Executor& e) {
+                                           failures, [&broker](const auto& request, auto reply, Executor& e) {
                                              CreateTopic(broker, request, std::move(reply), e);
                                            }));
-  services.Add(
-      prefix + "DeleteTopic",
-      Unary<v1::DeleteTopicRequest, v1::DeleteTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
-        OnController<v1::DeleteTopicResponse>(
-            broker, e, reply,
-            [name = request.name()](Controller& c, Controller::Done done) { c.DeleteTopic(name, std::move(done)); });
-      }));
-  services.Add(
-      prefix + "AlterTopic",
-      Unary<v1::AlterTopicRequest, v1::AlterTopicResponse>([&broker](const auto& request, auto reply, Executor& e) {
-        OnController<v1::AlterTopicResponse>(broker, e, reply, [request](Controller& c, Controller::Done done) {
-          c.AlterTopic(request.name(), {request.set().begin(), request.set().end()},
-                       {request.unset().begin(), request.unset().end()}, std::move(done));
-        });
-      }));
+  services.Add(prefix + "DeleteTopic", Unary<v1::DeleteTopicRequest, v1::DeleteTopicResponse>(
+                                           failures, [&broker](const auto& request, auto reply, Executor& e) {
+                                             OnController<v1::DeleteTopicResponse>(
+                                                 broker, e, reply,
+                                                 [name = request.name()](Controller& c, Controller::Done done) {
+                                                   c.DeleteTopic(name, std::move(done));
+                                                 });
+                                           }));
+  services.Add(prefix + "AlterTopic",
+               Unary<v1::AlterTopicRequest, v1::AlterTopicResponse>(
+                   failures, [&broker](const auto& request, auto reply, Executor& e) {
+                     OnController<v1::AlterTopicResponse>(
+                         broker, e, reply, [request](Controller& c, Controller::Done done) {
+                           c.AlterTopic(request.name(), {request.set().begin(), request.set().end()},
+                                        {request.unset().begin(), request.unset().end()}, std::move(done));
+                         });
+                   }));
   services.Add(prefix + "AddPartitions", Unary<v1::AddPartitionsRequest, v1::AddPartitionsResponse>(
-                                             [&broker](const auto& request, auto reply, Executor& e) {
+                                             failures, [&broker](const auto& request, auto reply, Executor& e) {
                                                OnController<v1::AddPartitionsResponse>(
                                                    broker, e, reply, [request](Controller& c, Controller::Done done) {
                                                      c.AddPartitions(request.name(), request.partitions(),
                                                                      std::move(done));
                                                    });
                                              }));
-  services.Add(prefix + "ListTopics",
-               Unary<v1::ListTopicsRequest, v1::ListTopicsResponse>(
-                   [&broker](const auto& request, auto reply, Executor&) { ListTopics(broker, request, reply); }));
+  services.Add(prefix + "ListTopics", Unary<v1::ListTopicsRequest, v1::ListTopicsResponse>(
+                                          failures, [&broker](const auto& request, auto reply, Executor&) {
+                                            ListTopics(broker, request, reply);
+                                          }));
   services.Add(prefix + "DescribeTopic", Unary<v1::DescribeTopicRequest, v1::DescribeTopicResponse>(
-                                             [&broker](const auto& request, auto reply, Executor& e) {
+                                             failures, [&broker](const auto& request, auto reply, Executor& e) {
                                                DescribeTopic(broker, request, std::move(reply), e);
                                              }));
   services.Add(prefix + "TrimPartition", Unary<v1::TrimPartitionRequest, v1::TrimPartitionResponse>(
-                                             [&broker](const auto& request, auto reply, Executor& e) {
+                                             failures, [&broker](const auto& request, auto reply, Executor& e) {
                                                TrimPartition(broker, request, std::move(reply), e);
                                              }));
-  services.Add(prefix + "GetMetadata",
-               Unary<v1::GetMetadataRequest, v1::GetMetadataResponse>(
-                   [&broker](const auto& request, auto reply, Executor&) { GetMetadata(broker, request, reply); }));
+  services.Add(prefix + "GetMetadata", Unary<v1::GetMetadataRequest, v1::GetMetadataResponse>(
+                                           failures, [&broker](const auto& request, auto reply, Executor&) {
+                                             GetMetadata(broker, request, reply);
+                                           }));
   services.Add(prefix + "DescribeCluster",
                Unary<v1::DescribeClusterRequest, v1::DescribeClusterResponse>(
-                   [&broker](const auto&, auto reply, Executor&) { DescribeCluster(broker, reply); }));
+                   failures, [&broker](const auto&, auto reply, Executor&) { DescribeCluster(broker, reply); }));
 }
 
 }  // namespace millrace::server

@@ -135,12 +135,28 @@ void Broker::OnImage(std::shared_ptr<const MetadataImage> image) {
     (*next)[name] =
         before != nullptr && before->info == info ? it->second : MakeEntry(info, before, image->leader_epoch());
   }
+  if (image_.load() != nullptr) LogChanges(*old, *next);
   image_.store(image);
   directory_.store(next);
   for (const auto& [name, entry] : *old) {
     auto it = next->find(name);
     if (it != next->end() && it->second->info->topic_id == entry->info->topic_id) continue;
     RemoveTopic(entry);
+  }
+}
+
+void Broker::LogChanges(const Directory& old, const Directory& next) {
+  for (const auto& [name, entry] : next) {
+    auto it = old.find(name);
+    if (it != old.end() && it->second == entry) continue;
+    const bool same = it != old.end() && it->second->info->topic_id == entry->info->topic_id;
+    MILLRACE_LOG(kInfo, same ? "topic changed" : "topic created", {"topic", name},
+                 {"partitions", entry->partitions.size()});
+  }
+  for (const auto& [name, entry] : old) {
+    auto it = next.find(name);
+    if (it != next.end() && it->second->info->topic_id == entry->info->topic_id) continue;
+    MILLRACE_LOG(kInfo, "topic deleted", {"topic", name}, {"partitions", entry->partitions.size()});
   }
 }
 

@@ -94,6 +94,7 @@ class Broker {
   };
   using Directory = std::unordered_map<std::string, std::shared_ptr<const TopicEntry>>;
 
+  static void LogChanges(const Directory& old, const Directory& next);
   void OnImage(std::shared_ptr<const MetadataImage> image);
   std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old,
                                               raft::Term epoch);

@@ -61,8 +61,12 @@ void Append(Broker& broker, const v1::AppendRequest& request, Reply<v1::AppendRe
   }
   const Acks acks =
       request.acks() == v1::ACKS_LEADER || request.acks() == v1::ACKS_NONE ? Acks::kLeader : Acks::kQuorum;
-  auto answer = [reply, number](const AppendOutcome& outcome) {
+  auto answer = [reply, number, &metrics = broker.ShardOf(executor).metrics, &clock = broker.clock(),
+                 start = broker.clock().Monotonic(), records = batch.header.record_count,
+                 bytes = static_cast<int64_t>(batch.bytes.size())](const AppendOutcome& outcome) {
     if (!outcome.error.ok()) return reply.Fail(outcome.error);
+    metrics.CountAppend(records, bytes);
+    metrics.produce_seconds.Record(clock.Monotonic() - start);
     v1::AppendResponse response;
     response.set_partition(number);
     response.set_base_offset(outcome.base_offset.value());
@@ -97,7 +101,8 @@ void ListOffsets(Broker& broker, const v1::ListOffsetsRequest& request, Reply<v1
   for (int i = 0; i < request.queries_size(); ++i) pending->response.add_results();
   for (int i = 0; i < request.queries_size(); ++i) {
     const v1::OffsetQuery& query = request.queries(i);
-    auto finish = [pending, reply, i](const PositionOutcome& outcome) {
+    auto finish = [&broker, &executor, pending, reply, i](const PositionOutcome& outcome) {
+      broker.NoteFailure(executor, outcome.error);
       v1::OffsetResult& result = *pending->response.mutable_results(i);
       if (!outcome.error.ok()) result.mutable_error()->ParseFromString(SerializeError(outcome.error));
       result.set_offset(outcome.offset.value());
@@ -144,6 +149,7 @@ void InitProducer(Broker& broker, Reply<v1::InitProducerResponse> reply, Executo
 }  // namespace
 
 void AddBrokerService(Broker& broker, ServiceRegistry& services) {
+  const auto failures = [&broker](Executor& e, const ErrorFrame& error) { broker.NoteFailure(e, error); };
   const std::string prefix = "/millrace.v1.Broker/";
   services.Add(prefix + "Produce", [&broker](Executor& e) { return std::make_unique<ProduceCall>(broker, e); });
   services.Add(prefix + "Fetch", [&broker](Executor& e) { return std::make_unique<FetchCall>(broker, e); });
@@ -151,17 +157,18 @@ void AddBrokerService(Broker& broker, ServiceRegistry& services) {
                [&broker](Executor& e) { return std::make_unique<TailCall>(broker, e, TailCall::Mode::kFollow); });
   services.Add(prefix + "Read",
                [&broker](Executor& e) { return std::make_unique<TailCall>(broker, e, TailCall::Mode::kOnce); });
-  services.Add(prefix + "Append",
-               Unary<v1::AppendRequest, v1::AppendResponse>([&broker](const auto& request, auto reply, Executor& e) {
-                 Append(broker, request, std::move(reply), e);
-               }));
+  services.Add(prefix + "Append", Unary<v1::AppendRequest, v1::AppendResponse>(
+                                      failures, [&broker](const auto& request, auto reply, Executor& e) {
+                                        Append(broker, request, std::move(reply), e);
+                                      }));
   services.Add(prefix + "ListOffsets", Unary<v1::ListOffsetsRequest, v1::ListOffsetsResponse>(
-                                           [&broker](const auto& request, auto reply, Executor& e) {
+                                           failures, [&broker](const auto& request, auto reply, Executor& e) {
                                              ListOffsets(broker, request, std::move(reply), e);
                                            }));
-  services.Add(prefix + "InitProducer",
-               Unary<v1::InitProducerRequest, v1::InitProducerResponse>(
-                   [&broker](const auto&, auto reply, Executor& e) { InitProducer(broker, std::move(reply), e); }));
+  services.Add(prefix + "InitProducer", Unary<v1::InitProducerRequest, v1::InitProducerResponse>(
+                                            failures, [&broker](const auto&, auto reply, Executor& e) {
+                                              InitProducer(broker, std::move(reply), e);
+                                            }));
 }
 
 }  // namespace millrace::server

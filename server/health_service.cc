@@ -77,7 +77,7 @@ class WatchCall : public Call {
 void AddHealthService(std::function<bool()> serving, ServiceRegistry& services) {
   services.Add(
       "/grpc.health.v1.Health/Check",
-      Unary<HealthCheckRequest, HealthCheckResponse>([serving](const auto& request, auto reply, Executor&) {
+      Unary<HealthCheckRequest, HealthCheckResponse>(nullptr, [serving](const auto& request, auto reply, Executor&) {
         if (!IsServed(request.service())) {
           return reply.Fail(MakeError(v1::Error::UNKNOWN_TOPIC_OR_PARTITION, "no service " + request.service()));
         }

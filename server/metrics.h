@@ -145,10 +145,8 @@ struct alignas(64) LoopMetrics {
   Gauge fetch_streams;
   ErrorCounters errors;
 
-  // What became of a batch, whichever call brought it. `error_code` 0: none.
-  void CountAppend(int32_t records, int64_t bytes, bool duplicate, int error_code) {
-    if (error_code != 0) return errors.Add(error_code);
-    if (duplicate) return duplicates.Add();
+  // Of a batch that was appended, whichever call brought it.
+  void CountAppend(int32_t records, int64_t bytes) {
     batches_in.Add();
     records_in.Add(static_cast<uint64_t>(records));
     bytes_in.Add(static_cast<uint64_t>(bytes));

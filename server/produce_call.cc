@@ -104,7 +104,11 @@ void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batc
                       acks, bytes, cost, records = batch.header.record_count](const AppendOutcome& outcome) {
     shard.produce_budget.Return(cost);
     shard.metrics.produce_queue_bytes.Set(shard.produce_budget.bytes());
-    shard.metrics.CountAppend(records, bytes, outcome.duplicate, outcome.error.code);
+    if (outcome.duplicate) {
+      shard.metrics.duplicates.Add();
+    } else if (outcome.error.ok()) {
+      shard.metrics.CountAppend(records, bytes);
+    }
     shard.metrics.produce_seconds.Record(clock.Monotonic() - start);
     if (*self != nullptr) (*self)->OnAppended(id, acks, cost, outcome);
   };
@@ -132,6 +136,7 @@ void ProduceCall::Refuse(uint64_t id, Acks acks, ErrorFrame error) {
 void ProduceCall::OnAppended(uint64_t id, Acks acks, int64_t cost, const AppendOutcome& outcome) {
   bytes_in_flight_ -= cost;
   --batches_in_flight_;
+  broker_.NoteFailure(executor_, outcome.error);
   if (acks != Acks::kNone) {
     ProduceAckFrame& ack = acks_.emplace_back();
     ack.id = id;

@@ -92,7 +92,6 @@ class GrpcCall : public Stream {
       delete this;
       return;
     }
-    accepted_ = true;
     ++pending_;  // for on_done_
     server_.calls_.fetch_add(1, std::memory_order_relaxed);
     if (!server_.stopping_.load()) Await(server_, services_, loop_);
@@ -171,7 +170,6 @@ class GrpcCall : public Stream {
   grpc::ByteBuffer incoming_;
   CallEnd end_;
   int pending_ = 0;  // tags that gRPC has not returned
-  bool accepted_ = false;
   bool reading_ = false;
   bool writing_ = false;
   bool finishing_ = false;

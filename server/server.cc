@@ -71,6 +71,32 @@ uint64_t BytesMoved(const Broker& broker) {
   return bytes;
 }
 
+void EmitStore(const storage::StoreStats& stats, const Metrics::Emit& emit) {
+  const auto gauge = [&emit](const char* name, const char* help, uint64_t value) {
+    emit({.name = name, .help = help, .value = static_cast<double>(value)});
+  };
+  gauge("millrace_store_cache_bytes", "Memory of recent entries kept for readers.", stats.cached_bytes);
+  gauge("millrace_store_memtable_bytes", "Memory of what was not flushed yet.", stats.memtable_bytes);
+  gauge("millrace_store_wal_bytes", "Size of the write-ahead log's files.", stats.wal_file_bytes);
+  gauge("millrace_store_blob_bytes", "Size of the files that hold values.", stats.blob_file_bytes);
+  gauge("millrace_store_blob_files", "Number of the files that hold values.", stats.blob_files);
+  gauge("millrace_store_sst_bytes", "Size of the files that hold keys.", stats.sst_file_bytes);
+  gauge("millrace_store_sst_files", "Number of the files that hold keys.", stats.sst_files);
+  for (const auto& [kind, bytes] :
+       {std::pair("wal", stats.wal_bytes_written), std::pair("blob", stats.blob_bytes_written),
+        std::pair("sst", stats.sst_bytes_written)}) {
+    emit({.name = "millrace_store_written_bytes_total",
+          .help = "Bytes written to the store's files, by kind.",
+          .value = static_cast<double>(bytes),
+          .is_counter = true,
+          .labels = {{"kind", kind}}});
+  }
+  emit({.name = "millrace_store_file_syncs_total",
+        .help = "Syncs of the store's files.",
+        .value = static_cast<double>(stats.file_syncs),
+        .is_counter = true});
+}
+
 HostPort WithPort(HostPort address, int port) {
   address.port = static_cast<uint16_t>(port);
   return address;
@@ -182,6 +208,11 @@ absl::Status Server::Start() {
   p.health.SetReady();
   p.start_ms =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_).count();
+  MILLRACE_LOG(kInfo, "started", {"version", MILLRACE_VERSION}, {"broker", config_.broker_id},
+               {"listen", p.listen.ToString()}, {"data", config_.data_dir}, {"memory.limit", config_.memory_limit},
+               {"disk.free.floor", config_.disk_free_floor}, {"io.threads", config_.io_threads},
+               {"topics", p.broker->image()->topics().size()}, {"partitions", p.broker->image()->partitions()},
+               {"start_ms", p.start_ms});
   return absl::OkStatus();
 }
 
@@ -201,6 +232,7 @@ void Server::RegisterMetrics() {
           .help = "1 if this start followed a crash of the machine, after which unsynced records may be missing.",
           .value = os_crashed ? 1.0 : 0.0});
   });
+  parts_->metrics->AddSource([&store = *parts_->store](const Metrics::Emit& emit) { EmitStore(store.Stats(), emit); });
 }
 
 std::string Server::ReadyLine() const {

@@ -26,6 +26,9 @@ void UnaryCall::OnReadsDone() {
   if (!received_) RawReply(stream_).Fail(MakeError(v1::Error::INVALID_REQUEST, "the call ended without a request"));
 }
 
-void UnaryCall::OnClosed(CallEnd) { *stream_ = nullptr; }
+void UnaryCall::OnClosed(CallEnd end) {
+  *stream_ = nullptr;
+  if (on_failure_ && !end.error.ok()) on_failure_(executor_, end.error);
+}
 
 }  // namespace millrace::server

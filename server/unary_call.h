@@ -1,6 +1,6 @@
 // Unary methods over Calls: one request, one reply or error.
 //
-//     services.Add("/millrace.v1.Admin/ListTopics", Unary<v1::ListTopicsRequest, v1::ListTopicsResponse>(
+//     services.Add("/millrace.v1.Admin/ListTopics", Unary<v1::ListTopicsRequest, v1::ListTopicsResponse>(on_failure,
 //         [&](const auto& request, auto reply) { reply.Send(response); }));   // now or later
 #pragma once
 
@@ -30,8 +30,11 @@ class RawReply {
 class UnaryCall : public Call {
  public:
   using Handler = std::function<void(std::string request, RawReply reply, Executor& executor)>;
+  // Told of the error that a call ended with.
+  using FailureListener = std::function<void(Executor& executor, const ErrorFrame& error)>;
 
-  UnaryCall(Handler handler, Executor& executor) : handler_(std::move(handler)), executor_(executor) {}
+  UnaryCall(Handler handler, FailureListener on_failure, Executor& executor)
+      : handler_(std::move(handler)), on_failure_(std::move(on_failure)), executor_(executor) {}
 
   void Start(Stream& stream) override;
   void OnMessage(absl::Cord message) override;
@@ -41,6 +44,7 @@ class UnaryCall : public Call {
 
  private:
   const Handler handler_;
+  const FailureListener on_failure_;
   Executor& executor_;
   bool received_ = false;
   std::shared_ptr<Stream*> stream_;
@@ -59,7 +63,7 @@ class Reply {
 
 // A factory of calls that parse a Request and give it to handler(const Request&, Reply<Response>, Executor&).
 template <typename Request, typename Response, typename F>
-ServiceRegistry::Factory Unary(F handler) {
+ServiceRegistry::Factory Unary(UnaryCall::FailureListener on_failure, F handler) {
   UnaryCall::Handler raw = [handler = std::move(handler)](std::string bytes, RawReply reply, Executor& executor) {
     Request request;
     if (!request.ParseFromString(bytes)) {
@@ -68,7 +72,9 @@ ServiceRegistry::Factory Unary(F handler) {
     }
     handler(request, Reply<Response>(std::move(reply)), executor);
   };
-  return [raw = std::move(raw)](Executor& executor) { return std::make_unique<UnaryCall>(raw, executor); };
+  return [raw = std::move(raw), on_failure = std::move(on_failure)](Executor& executor) {
+    return std::make_unique<UnaryCall>(raw, on_failure, executor);
+  };
 }
 
 }  // namespace millrace::server
