@@ -20,23 +20,18 @@
 
 namespace millrace::server {
 
-// What the two probes answer. Any thread.
-//   healthy: the process and its store are sound, whatever the peers do. From the start, until SetFailed().
-//   ready:   clients may come. From SetReady() to SetNotReady().
+// Whether clients may come: from SetReady() to SetNotReady(). Any thread.
 class Health {
  public:
   void SetReady();
   void SetNotReady(std::string reason);
-  void SetFailed(std::string reason);  // stays; also not ready
 
   // Empty when all is well, else the reason.
-  std::string WhyNotHealthy() const;
   std::string WhyNotReady() const;
 
  private:
   mutable std::mutex mutex_;
   std::string not_ready_ = "starting";
-  std::string failed_;
 };
 
 class HttpServer {

@@ -303,8 +303,6 @@ void Partition::Close() {
 
 int64_t Partition::bytes() const { return open_ && !closed_ ? host_.store.State(group_).bytes : 0; }
 
-ErrorFrame Partition::GoneError() const {
-  return MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, name_.topic, name_.partition, "the topic was deleted");
-}
+ErrorFrame Partition::GoneError() const { return TopicDeleted(name_.topic, name_.partition); }
 
 }  // namespace millrace::server

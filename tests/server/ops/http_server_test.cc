@@ -64,16 +64,6 @@ TEST_F(Http, IsReadyOnlyBetweenStartAndDrain) {
   EXPECT_THAT(Get("/healthz"), StartsWith("HTTP/1.1 200 "));
 }
 
-TEST_F(Http, IsNeitherHealthyNorReadyOnceTheStoreFailed) {
-  Start({"127.0.0.1", 0});
-  health_.SetReady();
-  health_.SetFailed("the store failed: EIO");
-  EXPECT_THAT(Get("/healthz"), AllOf(StartsWith("HTTP/1.1 503 "), EndsWith("the store failed: EIO\n")));
-  EXPECT_THAT(Get("/readyz"), AllOf(StartsWith("HTTP/1.1 503 "), EndsWith("the store failed: EIO\n")));
-  health_.SetReady();
-  EXPECT_THAT(Get("/readyz"), StartsWith("HTTP/1.1 503 "));
-}
-
 TEST_F(Http, ServesMetricsInThePrometheusTextFormat) {
   Start({"127.0.0.1", 0});
   EXPECT_THAT(Get("/metrics"), AllOf(StartsWith("HTTP/1.1 200 "), HasSubstr("Content-Type: text/plain; version=0.0.4"),
