@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+
 namespace millrace::server {
 namespace {
 
@@ -30,6 +33,14 @@ TEST(TopicConfig, HasTheDocumentedDefaults) {
       {"segment.ms", "60480000"},
   };
   EXPECT_EQ(TopicConfig().ToMap(), expected);
+}
+
+TEST(TopicConfig, EverySettingIsInTheTableOfTheProtocol) {
+  std::ifstream in(MILLRACE_ADMIN_PROTO);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  for (const std::string_view name : TopicSettingNames()) {
+    EXPECT_THAT(text, HasSubstr("\n//   " + std::string(name) + " ")) << MILLRACE_ADMIN_PROTO;
+  }
 }
 
 TEST(TopicConfig, TakesOverridesOverDefaults) {
