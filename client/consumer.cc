@@ -1,5 +1,6 @@
 #include "millrace/consumer.h"
 
+#include <string>
 #include <utility>
 
 #include "client/address.h"
@@ -31,6 +32,7 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
   }
 
   absl::Status Assign(std::vector<Assignment> assignments) override {
+    if (foundation_->OnThread()) return OnIoThread("Assign()");
     auto partitions = foundation_->thread().Await<absl::StatusOr<ConsumerCore::Partitions>>(
         [&](ConsumerCore::Resolved done) { core_->Resolve(assignments, std::move(done)); });
     if (!partitions.ok()) return partitions.status();
@@ -43,6 +45,7 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
   }
 
   absl::StatusOr<PollResult> Poll(milliseconds timeout) override {
+    if (foundation_->OnThread()) return OnIoThread("Poll()");
     if (!reader_.assigned()) return InvalidRequest("nothing is assigned to this consumer; call Assign() first");
     if (queue_.TakeWake()) return Woken();
     if (std::optional<absl::StatusOr<PollResult>> result = reader_.Next()) return *std::move(result);
@@ -64,6 +67,7 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
   std::vector<PartitionProgress> progress() const override { return reader_.progress(); }
 
   std::optional<Trouble> trouble() const override {
+    if (foundation_->OnThread()) return core_->trouble();
     std::optional<Trouble> trouble;
     foundation_->thread().RunAndWait([&] { trouble = core_->trouble(); });
     return trouble;
@@ -76,6 +80,10 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
   }
 
  private:
+  static absl::Status OnIoThread(std::string call) {
+    return InvalidRequest(call + " waits and must not be called by a delivery callback");
+  }
+
   static absl::Status Woken() {
     return ToStatus({.code = ErrorCode::kCancelled, .message = "Wakeup() was called", .retriable = true});
   }

@@ -55,6 +55,13 @@ class ProducerImpl : public Producer {
     return Append({.topic = topic, .partition = std::nullopt, .record = view}, nullptr, WaitLimit());
   }
 
+  absl::StatusOr<RecordMetadata> SendAndWait(const ProducerRecord& record) override {
+    if (foundation_->OnThread()) {
+      return InvalidRequest("SendAndWait() waits and must not be called by a delivery callback");
+    }
+    return SendAsync(record).get();
+  }
+
   absl::Status Flush(milliseconds timeout) override {
     if (foundation_->OnThread()) return InvalidRequest("Flush() waits and must not be called by a delivery callback");
     RecordAccumulator& accumulator = core_->accumulator();
@@ -196,7 +203,5 @@ std::future<absl::StatusOr<RecordMetadata>> Producer::SendAsync(const ProducerRe
   if (!taken.ok()) promise->set_value(taken);
   return future;
 }
-
-absl::StatusOr<RecordMetadata> Producer::SendAndWait(const ProducerRecord& record) { return SendAsync(record).get(); }
 
 }  // namespace millrace

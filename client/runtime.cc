@@ -7,6 +7,7 @@
 
 #include "client/grpc_transport.h"
 #include "client/runtime_thread.h"
+#include "client/status.h"
 #include "proto/transport/completion_loop.h"
 #include "proto/wire/check.h"
 
@@ -88,6 +89,9 @@ void RuntimeThread::RunAndWait(const std::function<void()>& task) {
 absl::StatusOr<std::unique_ptr<Foundation>> Foundation::Create(const ClientOptions& options) {
   std::shared_ptr<Runtime> runtime = options.runtime ? options.runtime : Runtime::Shared();
   auto thread = std::static_pointer_cast<RuntimeThread>(std::move(runtime));
+  if (thread->executor().OnThread()) {
+    return InvalidRequest("a delivery callback cannot make a client on its own Runtime: that waits for its thread");
+  }
   auto transport =
       GrpcTransport::Create(thread->loop(), {.ca = options.tls_ca, .cert = options.tls_cert, .key = options.tls_key});
   if (!transport.ok()) return transport.status();

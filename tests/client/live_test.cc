@@ -245,6 +245,30 @@ TEST_F(LiveTest, WakeupEndsAPollOfAnotherThread) {
   waker.join();
 }
 
+TEST_F(LiveTest, WhatWaitsIsRefusedInADeliveryCallback) {
+  CreateTopic("t", 1);
+  auto producer = Producer::Create({.client = client_}).value();
+  auto consumer = Consumer::Create({.client = client_}).value();
+  std::vector<absl::Status> refusals;
+  const auto in_callback = [&](const absl::StatusOr<RecordMetadata>&) {
+    refusals.push_back(Admin::Create(client_).status());
+    refusals.push_back(admin_->ListTopics().status());
+    refusals.push_back(consumer->Assign({{.topic = "t"}}));
+    refusals.push_back(consumer->Poll(std::chrono::milliseconds(0)).status());
+    refusals.push_back(producer->SendAndWait({.topic = "t", .value = "w"}).status());
+    refusals.push_back(producer->Flush());
+    refusals.push_back(producer->Close());
+  };
+  ASSERT_TRUE(producer->Send({.topic = "t", .value = "v"}, in_callback).ok());
+  ASSERT_TRUE(producer->Flush().ok());
+  ASSERT_EQ(refusals.size(), 7u);
+  for (const absl::Status& status : refusals) {
+    EXPECT_EQ(ErrorFrom(status).code, ErrorCode::kInvalidRequest) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("callback"));
+  }
+  EXPECT_FALSE(consumer->trouble());
+}
+
 TEST_F(LiveTest, EachRuntimeIsAThreadOfItsOwn) {
   CreateTopic("t", 1);
   ClientOptions own = client_;

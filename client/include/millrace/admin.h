@@ -12,7 +12,8 @@
 // something is durable when it returns OK.
 // Errors (error.h): as listed at each call; besides kNetworkException (no broker can be reached; nothing happened) and
 // kRequestTimedOut (may_have_happened says whether it may have taken effect: describe before repeating; CreateTopic
-// with if_not_exists and DeleteTopic are safe to repeat).
+// with if_not_exists is safe to repeat, DeleteTopic too, but for its kUnknownTopicOrPartition). Calls from a delivery
+// callback of a Producer are kInvalidRequest: they would wait for the thread that they run on.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +33,13 @@
 namespace millrace {
 
 struct NewTopic {
-  std::string name = {};  // 1 to 249 of [A-Za-z0-9._-], not "." or ".."
-  int32_t partitions = 1;
-  int32_t replication_factor = 0;                  // 0: 3, or 1 below three brokers
-  std::map<std::string, std::string> config = {};  // e.g. {"retention.ms", "3600000"}
-  bool if_not_exists = false;                      // an existing topic is no error; it is returned as it is
+  std::string name = {};           // 1 to 249 of [A-Za-z0-9._-], not "." or ".."
+  int32_t partitions = 1;          // at most 100,000
+  int32_t replication_factor = 0;  // 0: 3, or 1 below three brokers
+  // Settings that differ from the defaults, e.g. {"flush", "async"}, {"retention.ms", "1h"}, {"max.message.bytes", "4MiB"}.
+  // proto/millrace/v1/admin.proto lists all with units and defaults; TopicDescription::config has all with their values.
+  std::map<std::string, std::string> config = {};
+  bool if_not_exists = false;  // an existing topic is no error; it is returned as it is
 };
 
 struct CreatedTopic {
@@ -55,14 +58,14 @@ struct TopicSummary {
 
 struct PartitionDescription {
   int32_t partition = 0;
-  int32_t leader = -1;  // broker id; -1: none
-  std::vector<int32_t> replicas;
-  std::vector<int32_t> in_sync;
+  int32_t leader = -1;            // broker id; -1: none
+  std::vector<int32_t> replicas;  // broker ids
+  std::vector<int32_t> in_sync;   // those that are caught up
   int32_t leader_epoch = 0;
-  int64_t log_start_offset = 0;
-  int64_t high_watermark = 0;
-  int64_t log_end_offset = 0;
-  int64_t bytes = 0;
+  int64_t log_start_offset = 0;  // of the first record that can be read
+  int64_t high_watermark = 0;    // behind the last one
+  int64_t log_end_offset = 0;    // behind the last one written, committed or not
+  int64_t bytes = 0;             // of stored batches, on one replica
 };
 
 struct TopicDescription {
@@ -75,30 +78,30 @@ struct TopicDescription {
 
 struct BrokerStatus {
   int32_t broker_id = 0;
-  std::string address;
+  std::string address;  // advertised HOST:PORT
   std::string rack;
-  bool alive = false;
-  std::string version;
-  int32_t partitions = 0;
-  int32_t leaders = 0;
-  int64_t disk_free_bytes = 0;
+  bool alive = false;           // heard lately
+  std::string version;          // of the release
+  int32_t partitions = 0;       // of which it holds a replica
+  int32_t leaders = 0;          // of which it leads
+  int64_t disk_free_bytes = 0;  // of the file system with the data directory
   int64_t disk_total_bytes = 0;
-  int64_t start_time = 0;
+  int64_t start_time = 0;  // milliseconds since 1970
 };
 
 struct ClusterDescription {
   std::string cluster_id;
-  int32_t controller = -1;
+  int32_t controller = -1;  // broker id
   std::vector<BrokerStatus> brokers;
-  int32_t under_replicated = 0;  // partitions
-  int32_t leaderless = 0;        // partitions
+  int32_t under_replicated = 0;  // partitions with fewer replicas caught up than they have
+  int32_t leaderless = 0;        // partitions that can be neither written nor read
 };
 
 struct TopicMetadata {
   std::string name;
   uint64_t topic_id = 0;
-  int32_t partitioner = 1;
-  int64_t max_message_bytes = 0;
+  int32_t partitioner = 1;        // 1: murmur2 of the key, as Kafka's
+  int64_t max_message_bytes = 0;  // the topic's max.message.bytes
   struct Partition {
     int32_t partition = 0;
     int32_t leader = -1;
@@ -151,7 +154,7 @@ class Admin {
   // kTopicAlreadyExists, kInvalidTopicException, kInvalidPartitions, kInvalidReplicationFactor, kInvalidConfig.
   virtual absl::StatusOr<CreatedTopic> CreateTopic(const NewTopic& topic) = 0;
 
-  // kUnknownTopicOrPartition.
+  // The topic and its records are gone at once. kUnknownTopicOrPartition.
   virtual absl::Status DeleteTopic(std::string_view name) = 0;
 
   // By name. Internal ones begin with "__".

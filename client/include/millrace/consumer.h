@@ -12,6 +12,8 @@
 // record.
 //
 // Thread safety: one thread at a time, but for Wakeup(), which any thread may call.
+// To follow several topics at once, assign them together. There are no consumer groups in this release: consumers that are
+// assigned the same partition each read all of it.
 // Ownership: records and gaps point into the consumer's memory until the next call of Poll(), step of iteration,
 // Assign() or Seek(). OwnedRecord keeps a copy.
 // Errors: what a retry mends is retried inside, for ever; trouble() tells a broker that cannot be reached from a topic
@@ -19,6 +21,7 @@
 //   kOffsetOutOfRange         the position is not in the log (any more); with on.gap=report a Gap comes instead
 //   kUnknownTopicOrPartition  the topic was deleted, or made anew (kUnknownTopicId)
 //   kCorruptMessage           a batch is damaged; with on.gap=report a Gap comes instead
+//   kUnsupportedVersion       a batch was made by a later release of the library: use that one
 // They concern one partition, named in the error, which stops until Seek(); the next Poll() goes on with the others.
 #pragma once
 
@@ -99,11 +102,11 @@ struct PollResult {
 struct PartitionProgress {
   std::string topic;
   int32_t partition = 0;
-  int64_t position = -1;  // offset of the record that comes next; -1: not known yet
-  int64_t high_watermark = -1;
-  int64_t log_start_offset = -1;
-  std::optional<int64_t> until;  // as found when reading began
-  bool ended = false;            // at `until`, or stopped by an error
+  int64_t position = -1;          // offset of the record that comes next; -1: not known yet
+  int64_t high_watermark = -1;    // as last heard: the lag is high_watermark - position; -1: not known yet
+  int64_t log_start_offset = -1;  // as last heard
+  std::optional<int64_t> until;   // as found when reading began
+  bool ended = false;             // at `until`, or stopped by an error
   bool paused = false;
 };
 
@@ -115,13 +118,13 @@ struct Trouble {
 
 // Totals since the consumer was made.
 struct ConsumerCounters {
-  int64_t records = 0;      // given to the application
-  int64_t bytes = 0;        // their keys and values
-  int64_t batches = 0;      // received
-  int64_t batch_bytes = 0;  // as received, compressed or not
-  int64_t filtered_records = 0;
-  int64_t gap_records = 0;
-  int64_t reconnects = 0;
+  int64_t records = 0;           // given to the application
+  int64_t bytes = 0;             // their keys and values
+  int64_t batches = 0;           // received
+  int64_t batch_bytes = 0;       // as received, compressed or not
+  int64_t filtered_records = 0;  // read and dropped by header.filters
+  int64_t gap_records = 0;       // missing, as gaps told
+  int64_t reconnects = 0;        // connections that broke after they had worked
 };
 
 class Consumer {
@@ -166,7 +169,7 @@ class Consumer {
 
   // Goes on elsewhere in an assigned partition; also after an error there. What was received but not given out is
   // dropped.
-  // kInvalidRequest: the partition is not assigned.
+  // kInvalidRequest: the partition is not assigned. Does not wait: a position that is not in the log is told by Poll().
   virtual absl::Status Seek(const TopicPartition& partition, Position position) = 0;
 
   // Waits up to `timeout` for records of some partition, or other news. Errors: see above; kCancelled after Wakeup();
@@ -174,7 +177,7 @@ class Consumer {
   virtual absl::StatusOr<PollResult> Poll(std::chrono::milliseconds timeout) = 0;
 
   // Gives nothing of these partitions until Resume(), and fetches nothing: what was received is dropped and comes again
-  // afterwards. None named: all.
+  // afterwards. None named: all. kInvalidRequest: a partition is not assigned; nothing is changed then.
   virtual absl::Status Pause(std::span<const TopicPartition> partitions = {}) = 0;
   virtual absl::Status Resume(std::span<const TopicPartition> partitions = {}) = 0;
 

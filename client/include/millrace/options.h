@@ -50,15 +50,16 @@ struct ClientOptions {
   std::chrono::milliseconds connect_timeout{10'000};
 
   // retry.backoff.ms, retry.backoff.max.ms: pause before the first retry; it doubles up to the second figure, each time
-  // drawn between half and all of it.
+  // drawn between half and all of it. At least 1.
   std::chrono::milliseconds retry_backoff{50};
   std::chrono::milliseconds retry_backoff_max{1'000};
 
-  // metadata.max.age.ms: how old leaders and partition counts may become when nothing shows that they changed.
+  // metadata.max.age.ms: how old leaders and partition counts may become when nothing shows that they changed. At least
+  // 1.
   std::chrono::milliseconds metadata_max_age{60'000};
 
-  // ssl.ca.location: PEM file. TLS is used when it is set. ssl.certificate.location, ssl.key.location: this client's
-  // own.
+  // ssl.ca.location: PEM file. TLS is used when it is set: for proxies that end it, as brokers of this release do not.
+  // ssl.certificate.location, ssl.key.location: this client's own, both or none.
   std::string tls_ca = {};
   std::string tls_cert = {};
   std::string tls_key = {};
@@ -141,7 +142,7 @@ struct ConsumerOptions {
   // 64 KiB.
   int64_t fetch_max_bytes = 8 << 20;
 
-  // max.poll.records: records that one Poll() gives at most.
+  // max.poll.records: records that one Poll() gives at most. At least 1.
   int32_t max_poll_records = 512;
 
   // check.crcs: verify each batch's checksum. Damage is kCorruptMessage or a Gap, by on_gap.

@@ -14,13 +14,16 @@
 // Thread safety: all methods may be called by any number of threads at once. Records sent by one thread to one
 // partition are stored in the order sent.
 // Callbacks run on the I/O thread, one at a time, in the order sent for each partition. They must not block; they may
-// call Send(), which there never waits (as TrySend).
-// Ownership: the producer copies what it is given. The destructor calls Close().
+// call Send(), which there never waits (as TrySend). Whatever else waits (SendAndWait, Flush, Close, all of Admin, Assign
+// and Poll of a Consumer, making a client) is kInvalidRequest in them. They must not destroy a client.
+// Ownership: the producer copies what it is given. The destructor calls Close(), and so waits for what was sent;
+// Close(timeout) beforehand bounds that.
 // Errors: of one record, by its callback or future; of records sent without either, by the next Flush() or Close().
 // Send() itself returns an error only for records that it did not take:
 //   kMessageTooLarge                  the record alone is over the topic's max.message.bytes (limit and size are set)
 //   kUnknownTopicOrPartition          no such topic, or no such partition in it
-//   kInvalidRequest, kInvalidTimestamp
+//   kInvalidRequest                   no topic, or the producer was closed
+//   kInvalidTimestamp                 negative
 //   kThrottlingQuotaExceeded          buffer.memory stayed full for max.block.ms (TrySend: is full)
 //   kRequestTimedOut, kNetworkException  no metadata of the topic within max.block.ms
 // What a callback, future or Flush() can say, besides what the broker answers (error.h):
@@ -83,7 +86,7 @@ class Producer {
   std::future<absl::StatusOr<RecordMetadata>> SendAsync(const ProducerRecord& record);
 
   // Sends and waits for the outcome. One at a time this costs a round trip each.
-  absl::StatusOr<RecordMetadata> SendAndWait(const ProducerRecord& record);
+  virtual absl::StatusOr<RecordMetadata> SendAndWait(const ProducerRecord& record) = 0;
 
   // Sends what is open and waits until every record taken before the call is stored or failed. Returns the first error
   // since the last Flush() of a record sent without callback or future. kRequestTimedOut when `timeout` passes first;
