@@ -20,6 +20,9 @@ namespace {
 // they like.
 constexpr std::chrono::seconds kInterval(1);
 
+// What a client may send in one HTTP/2 frame: a producer's requests are a megabyte each, and every frame costs both sides.
+constexpr int kFrameBytesMax = 256 << 10;
+
 void LogOfGrpc(gpr_log_func_args* line) {
   if (line->severity == GPR_LOG_SEVERITY_ERROR) {
     MILLRACE_LOG_EVERY(kInterval, kWarning, line->message, {"from", "grpc"});
@@ -195,6 +198,7 @@ absl::Status RpcServer::Bind() {
   builder.RegisterAsyncGenericService(&service_);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options_.message_bytes_max));
   builder.SetMaxSendMessageSize(-1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytesMax);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use is an error, not a silent second listener
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);

@@ -21,6 +21,9 @@ namespace {
 // Smaller values stay beside their keys: a blob of their own would cost more than it spares compaction.
 constexpr uint64_t kBlobBytesMin = 1024;
 constexpr int kMemtables = 4;
+// A round goes to the WAL in one write: the kernel takes larger folios for it, and finds its blocks once. With RocksDB's own
+// 1 MiB the broker spent a seventh more on each byte. The buffers grow to what is written.
+constexpr size_t kFileBufferBytesMax = 4 << 20;
 
 class FailureListener : public rocksdb::EventListener {
  public:
@@ -67,6 +70,7 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
   rocks.blob_compression_type = rocksdb::kNoCompression;
 
   // Writes.
+  rocks.writable_file_max_buffer_size = kFileBufferBytesMax;
   rocks.write_buffer_size = std::max<size_t>(options.memory_bytes / kMemtables, 1 << 20);
   rocks.max_write_buffer_number = kMemtables;
   rocks.min_write_buffer_number_to_merge = 1;
