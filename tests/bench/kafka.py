@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import subprocess
+import threading
 import time
 
 from machine import cpu_seconds, rss_mb
@@ -50,14 +51,15 @@ class Kafka:
                    jars=self.server_jars)
 
     def _start(self):
-        log = f"{self.home}/server.log"
         self.process = subprocess.Popen(
             ["java", *JVM, "-Xms1g", "-Xmx1g", f"-Dlog4j2.configurationFile={self.home}/server.xml", "-cp", self.server_jars,
-             "kafka.Kafka", f"{self.home}/server.properties"], stdout=subprocess.DEVNULL, stderr=open(log, "w"))
-        while "Kafka Server started" not in open(log).read():
-            if self.process.poll() is not None:
-                raise RuntimeError(f"Kafka did not start; its log is {log}")
-            time.sleep(0.02)
+             "kafka.Kafka", f"{self.home}/server.properties"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        said = []
+        while "Kafka Server started" not in (said[-1] if said else ""):
+            said.append(self.process.stderr.readline())
+            if not said[-1]:
+                raise RuntimeError("Kafka did not start:\n" + "".join(said[-20:]))
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()  # or else it would block on a full pipe
         self.start_seconds = time.monotonic() - self.begin
 
     def _tool(self, *arguments, jars=None):
