@@ -48,9 +48,11 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
 
 Broker::~Broker() = default;
 
-absl::Status Broker::Load(bool raise_epoch) {
-  if (absl::Status status = controller_.Load(raise_epoch); !status.ok()) return status;
-  return RemoveOrphans();
+void Broker::Load(bool raise_epoch, std::function<void(absl::Status)> done) {
+  absl::Status status = controller_.Load(raise_epoch);
+  if (status.ok()) status = RemoveOrphans();
+  if (!status.ok()) return done(std::move(status));
+  shards_.front()->writer.OnDurable([done = std::move(done)] { done(absl::OkStatus()); });
 }
 
 // Logs without a topic: of a creation or deletion that a crash cut short.

@@ -59,8 +59,9 @@ class Broker {
          const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal);
   ~Broker();
 
-  // Reads the metadata; on the first executor, before any call. The caller then syncs the store. See Controller::Load.
-  absl::Status Load(bool raise_epoch);
+  // Reads the metadata; on the first executor, before any call. See Controller::Load. `done` is called there once what it wrote
+  // is on the disk, so that nothing rests on an epoch that a second crash could take back; or with why it failed.
+  void Load(bool raise_epoch, std::function<void(absl::Status)> done);
 
   // Saves what the next start would have to read again, and calls `done` once that is written. Serving may go on. Any thread.
   void SavePartitions(std::function<void()> done);

@@ -150,20 +150,16 @@ absl::Status Server::OpenStore() {
   return absl::OkStatus();
 }
 
-// On the first executor, where the controller lives. What it wrote is on the disk before anything rests on it; only then is a
-// crash of the machine dealt with.
+// On the first executor, where the controller lives. Only once what it wrote is on the disk is a crash of the machine dealt with.
 absl::Status Server::LoadBroker() {
   Parts& p = *parts_;
   std::promise<absl::Status> loaded;
   p.rpc->loop(0).Post([&p, &loaded] {
     p.idle_watch = std::make_unique<IdleWatch>(
         p.rpc->loop(0), [&p] { return BytesMoved(*p.broker); }, ReturnFreeMemory);
-    loaded.set_value(p.broker->Load(p.store->os_crashed()));
+    p.broker->Load(p.store->os_crashed(), [&loaded](absl::Status status) { loaded.set_value(std::move(status)); });
   });
   if (absl::Status status = loaded.get_future().get(); !status.ok()) return status;
-  std::promise<absl::Status> synced;
-  p.store->Sync([&synced](absl::Status status) { synced.set_value(std::move(status)); });
-  if (absl::Status status = synced.get_future().get(); !status.ok()) return status;
   return p.store->ForgetOsCrash();
 }
 

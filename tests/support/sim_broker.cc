@@ -46,10 +46,12 @@ void SimBroker::Start() {
   server::AddAdminService(*broker_, *services_);
   server::AddHealthService([] { return true; }, *services_);
   server::AddReflectionService(*services_);
-  absl::Status loaded = broker_->Load(power_lost_);
-  MILLRACE_CHECK(loaded.ok()) << std::string(loaded.message());
-  disk_.Sync([](absl::Status) {});
+  absl::Status loaded = absl::UnknownError("not yet");
+  broker_->Load(power_lost_, [&loaded](absl::Status status) { loaded = std::move(status); });
+  executor_.RunUntilIdle();  // as far as the disk lets it
   disk_.CompleteSyncs();
+  executor_.RunUntilIdle();
+  MILLRACE_CHECK(loaded.ok()) << std::string(loaded.message());
   network_.Attach(options_.address, *services_);
   executor_.RunUntilIdle();
 }
