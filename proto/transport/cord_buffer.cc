@@ -1,9 +1,11 @@
 #include "proto/transport/cord_buffer.h"
 
+#include <grpc/byte_buffer.h>
 #include <grpcpp/support/slice.h>
 
 #include <atomic>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace millrace {
@@ -24,18 +26,35 @@ struct SharedCord {
   }
 };
 
+// A reference to one slice, given back as a buffer is. Not as a slice is (grpc_slice_unref): in gRPC 1.51 that has no
+// ExecCtx, and the memory quota calls one when the slice is the last of its allocator's and memory is short.
+class HeldSlice {
+ public:
+  explicit HeldSlice(const grpc::Slice& slice) {
+    grpc_slice counted = slice.c_slice();
+    buffer_ = grpc_raw_byte_buffer_create(&counted, 1);
+    grpc_slice_unref(counted);  // the buffer has one of its own
+  }
+  HeldSlice(HeldSlice&& other) noexcept : buffer_(std::exchange(other.buffer_, nullptr)) {}
+  HeldSlice& operator=(HeldSlice&&) = delete;
+  ~HeldSlice() { grpc_byte_buffer_destroy(buffer_); }
+
+ private:
+  grpc_byte_buffer* buffer_;
+};
+
 }  // namespace
 
 absl::Cord CordFromByteBuffer(const grpc::ByteBuffer& buffer) {
   absl::Cord cord;
   std::vector<grpc::Slice> slices;
   if (!buffer.Dump(&slices).ok()) return cord;
-  for (grpc::Slice& slice : slices) {
+  for (const grpc::Slice& slice : slices) {
     const absl::string_view bytes(reinterpret_cast<const char*>(slice.begin()), slice.size());
     if (bytes.size() < kCopyBelowBytes) {
       cord.Append(bytes);
     } else {
-      cord.Append(absl::MakeCordFromExternal(bytes, [held = std::move(slice)] {}));
+      cord.Append(absl::MakeCordFromExternal(bytes, [held = HeldSlice(slice)] {}));
     }
   }
   return cord;
