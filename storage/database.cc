@@ -135,12 +135,14 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   database->directory_ = options.directory;
   database->files_ = std::make_shared<StoreFileSystem>(options.file_system != nullptr ? options.file_system
                                                                                       : rocksdb::FileSystem::Default());
-  database->env_ = rocksdb::NewCompositeEnv(database->files_);
+  database->values_ = std::make_shared<ValueOnceFileSystem>(options.directory, database->files_, options.values_once);
+  database->env_ = rocksdb::NewCompositeEnv(database->values_);
   absl::StatusOr<StoreDirectory> claimed =
       StoreDirectory::Claim(options.directory, *database->files_, options.create_if_missing);
   if (!claimed.ok()) return claimed.status();
   database->claim_ = *std::move(claimed);
 
+  if (rocksdb::Status loaded = database->values_->Load(); !loaded.ok()) return OpenError(options.directory, loaded);
   ResetCrc32cCalled();
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened =

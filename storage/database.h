@@ -13,6 +13,7 @@
 #include "storage/rocks_log_store.h"
 #include "storage/store_directory.h"
 #include "storage/store_health.h"
+#include "storage/value_once.h"
 
 namespace millrace::storage {
 
@@ -24,6 +25,7 @@ class Database {
 
   rocksdb::DB& db() { return *db_; }
   const StoreFileSystem& files() const { return *files_; }
+  WalValues::Kept kept_wals() const { return values_->kept_wals(); }
   bool opened_clean() const { return opened_clean_; }
   bool os_crashed() const { return os_crashed_; }
   absl::Status ForgetOsCrash();
@@ -38,6 +40,7 @@ class Database {
   std::string directory_;
   StoreDirectory claim_;  // goes last
   std::shared_ptr<StoreFileSystem> files_;
+  std::shared_ptr<ValueOnceFileSystem> values_;  // above files_
   std::unique_ptr<rocksdb::Env> env_;
   std::unique_ptr<rocksdb::DB> db_;  // after env_: goes first
   bool opened_clean_ = true;

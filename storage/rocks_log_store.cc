@@ -415,6 +415,8 @@ StoreStats RocksLogStore::Impl::Stats() {
                       .sst_bytes_written = written(FileKind::kSst),
                       .blob_files = property(rocksdb::DB::Properties::kNumBlobFiles),
                       .blob_file_bytes = property(rocksdb::DB::Properties::kTotalBlobFileSize),
+                      .kept_wal_files = database_->kept_wals().files,
+                      .kept_wal_bytes = database_->kept_wals().bytes,
                       .sst_file_bytes = property(rocksdb::DB::Properties::kTotalSstFilesSize)};
   for (size_t kind = 0; kind < kFileKinds; ++kind) {
     stats.file_syncs += database_->files().written(static_cast<FileKind>(kind)).syncs.load();

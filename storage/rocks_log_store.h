@@ -42,7 +42,9 @@ struct StoreStats {
   uint64_t file_syncs = 0;      // fsync calls on any file
   uint64_t wal_file_bytes = 0;  // size of the WAL files there are
   uint64_t blob_files = 0;
-  uint64_t blob_file_bytes = 0;
+  uint64_t blob_file_bytes = 0;  // with the values that lie in WAL files
+  uint64_t kept_wal_files = 0;   // that RocksDB needs no more, kept for the values in them
+  uint64_t kept_wal_bytes = 0;
   uint64_t sst_files = 0;
   uint64_t sst_file_bytes = 0;
 };
@@ -58,6 +60,10 @@ class RocksLogStore : public raft::LogStore {
     // Flushed blob and SST files are handed to the disk in pieces of this size, so that no sync of the WAL queues behind a
     // whole file; 0: when they are complete.
     size_t flush_piece_bytes = 256 << 10;
+
+    // Large values lie in WAL files only, and blob files refer to them (value_once.h). Without it they are written twice; what
+    // was written either way stays readable.
+    bool values_once = true;
 
     // Called once, by any thread, at the first failure after which the store is unusable. The process should end.
     std::function<void(absl::Status)> on_fatal;

@@ -1,7 +1,7 @@
 // What the store costs: appends, sequential reads, opening, and the time to durable under a steady load.
 //
 //     storage_bench write   --dir D --gb 4 --partitions 16 --entry-kib 64 --round-kib 1024 [--sync]
-//                       [--keep-gb 2 --segment-mib 16]
+//                       [--keep-gb 2 --segment-mib 16] [--values-twice]
 //     storage_bench read    --dir D                      // everything that write left, by Read(), one partition after the other
 //     storage_bench open    --dir D                      // every group
 //     storage_bench latency --dir D --mb-s 50 --entry-kib 16 --seconds 20
@@ -98,6 +98,7 @@ std::unique_ptr<RocksLogStore> OpenStore(const Flags& flags) {
   options.memory_bytes = static_cast<size_t>(flags.Number("memory-mib", 128)) << 20;
   options.cache_bytes = static_cast<size_t>(flags.Number("cache-mib", 64)) << 20;
   options.flush_piece_bytes = static_cast<size_t>(flags.Number("piece-kib", 256)) << 10;
+  options.values_once = flags.Number("values-twice", 0) == 0;
   auto store = RocksLogStore::Open(options);
   MILLRACE_CHECK(store.ok()) << store.status().ToString();
   return *std::move(store);
@@ -105,8 +106,9 @@ std::unique_ptr<RocksLogStore> OpenStore(const Flags& flags) {
 
 void PrintFiles(const char* when, const RocksLogStore& store) {
   const StoreStats stats = store.Stats();
-  std::printf("files %s: wal %.0f MB, %lu blobs %.0f MB, %lu ssts %.2f MB\n", when,
-              static_cast<double>(stats.wal_file_bytes) / 1e6, stats.blob_files,
+  std::printf("files %s: wal %.0f MB, %lu kept wals %.0f MB, %lu blobs %.0f MB, %lu ssts %.2f MB\n", when,
+              static_cast<double>(stats.wal_file_bytes) / 1e6, stats.kept_wal_files,
+              static_cast<double>(stats.kept_wal_bytes) / 1e6, stats.blob_files,
               static_cast<double>(stats.blob_file_bytes) / 1e6, stats.sst_files,
               static_cast<double>(stats.sst_file_bytes) / 1e6);
 }

@@ -1,0 +1,65 @@
+#include "storage/open_files.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+
+namespace millrace::storage {
+
+using rocksdb::IOStatus;
+
+OpenFiles::File::~File() { close(fd_); }
+
+IOStatus OpenFiles::File::Read(uint64_t offset, std::vector<iovec>& pieces) const {
+  for (auto piece = pieces.begin(); piece != pieces.end();) {
+    const int count = static_cast<int>(std::min<ptrdiff_t>(pieces.end() - piece, IOV_MAX));
+    ssize_t got = preadv(fd_, &*piece, count, static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return IOStatus::IOError("reading", strerror(errno));
+    if (got == 0) return IOStatus::Corruption("the file ends early", absl::StrCat("at ", offset));
+    offset += got;
+    for (; piece != pieces.end() && got >= static_cast<ssize_t>(piece->iov_len); ++piece) {
+      got -= static_cast<ssize_t>(piece->iov_len);
+    }
+    if (got > 0) {
+      piece->iov_base = static_cast<char*>(piece->iov_base) + got;
+      piece->iov_len -= got;
+    }
+  }
+  return IOStatus::OK();
+}
+
+IOStatus OpenFiles::Get(uint64_t number, const std::string& path, std::shared_ptr<const File>* file) {
+  std::lock_guard lock(mutex_);
+  if (auto found = by_number_.find(number); found != by_number_.end()) {
+    by_use_.splice(by_use_.begin(), by_use_, found->second);
+    *file = found->second->file;
+    return IOStatus::OK();
+  }
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return errno == ENOENT ? IOStatus::PathNotFound(path) : IOStatus::IOError(path, strerror(errno));
+  *file = std::make_shared<File>(fd);
+  by_use_.push_front({number, *file});
+  by_number_[number] = by_use_.begin();
+  if (by_use_.size() > files_max_) {
+    by_number_.erase(by_use_.back().number);
+    by_use_.pop_back();
+  }
+  return IOStatus::OK();
+}
+
+void OpenFiles::Forget(uint64_t number) {
+  std::lock_guard lock(mutex_);
+  auto found = by_number_.find(number);
+  if (found == by_number_.end()) return;
+  by_use_.erase(found->second);
+  by_number_.erase(found);
+}
+
+}  // namespace millrace::storage

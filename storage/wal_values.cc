@@ -1,0 +1,222 @@
+#include "storage/wal_values.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "proto/wire/check.h"
+
+namespace millrace::storage {
+
+using rocksdb::IODebugContext;
+using rocksdb::IOOptions;
+using rocksdb::IOStatus;
+
+namespace {
+
+constexpr IODebugContext* kNoDebug = nullptr;
+
+void Raise(std::atomic<uint64_t>& value, uint64_t to) {
+  for (uint64_t was = value.load(); was < to && !value.compare_exchange_weak(was, to);) {
+  }
+}
+
+}  // namespace
+
+void WritableWal::Synced(uint64_t bytes) { Raise(synced_, bytes); }
+
+bool WritableWal::Sync(IOStatus* status) {
+  std::lock_guard lock(mutex_);
+  if (file_ == nullptr) return false;
+  const uint64_t bytes = written();
+  *status = file_->Sync(IOOptions(), kNoDebug);
+  if (status->ok()) Synced(bytes);
+  return true;
+}
+
+void WritableWal::Closing() {
+  std::lock_guard lock(mutex_);
+  file_ = nullptr;
+}
+
+void WalValues::Begin(uint64_t wal, std::shared_ptr<WritableWal> writable) {
+  std::lock_guard lock(mutex_);
+  MILLRACE_CHECK(!wals_.contains(wal)) << "WAL file " << wal << " is written anew";
+  wals_[wal].writable = std::move(writable);
+}
+
+bool WalValues::Replay(uint64_t wal, uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  Wal& replayed = wals_[wal];
+  if (replayed.writable != nullptr) return false;
+  replayed.bytes = bytes;
+  replayed.value_bytes = 0;
+  replayed.values.clear();
+  return true;
+}
+
+void WalValues::Add(uint64_t wal, std::string_view key, const WalValue& value) {
+  std::lock_guard lock(mutex_);
+  auto found = wals_.find(wal);
+  if (found == wals_.end()) return;
+  found->second.value_bytes += value.bytes;
+  found->second.values.insert_or_assign(std::string(key), value);
+}
+
+std::optional<WalValues::Place> WalValues::Take(const std::string& key, uint64_t bytes, uint32_t crc,
+                                                std::set<uint64_t>& pinned) {
+  std::lock_guard lock(mutex_);
+  for (auto wal = wals_.rbegin(); wal != wals_.rend(); ++wal) {
+    auto& [number, file] = *wal;
+    auto found = file.values.find(key);
+    if (found == file.values.end()) continue;
+    const WalValue value = found->second;
+    if (value.bytes != bytes || value.crc != crc) continue;
+    file.values.erase(found);
+    // Values that are few in their WAL file would keep more than they spare.
+    const uint64_t file_bytes = file.writable != nullptr ? file.writable->written() : file.bytes;
+    if (file.value_bytes * 2 < file_bytes) return std::nullopt;
+    if (pinned.insert(number).second) ++file.pins;
+    return Place{number, value};
+  }
+  return std::nullopt;
+}
+
+IOStatus WalValues::Sync(uint64_t wal, uint64_t bytes) {
+  std::shared_ptr<WritableWal> writable;
+  std::string path;
+  {
+    std::lock_guard lock(mutex_);
+    const Wal& file = wals_.at(wal);
+    if (file.synced >= bytes) return IOStatus::OK();
+    writable = file.writable;
+    path = Path(wal, file.rocksdb_uses);
+  }
+  IOStatus status;
+  if (writable != nullptr) {
+    if (writable->synced() >= bytes) return status;
+    if (writable->Sync(&status)) return status;
+  }
+  status = SyncReopened(path);
+  if (!status.ok()) return status;
+  std::lock_guard lock(mutex_);
+  Wal& file = wals_.at(wal);
+  file.synced = std::max(file.synced, bytes);
+  return status;
+}
+
+// What an earlier process wrote and perhaps did not sync: its bytes, and its name in the directory.
+IOStatus WalValues::SyncReopened(const std::string& path) {
+  std::unique_ptr<rocksdb::FSWritableFile> file;
+  IOStatus status = files_.ReopenWritableFile(path, rocksdb::FileOptions(), &file, kNoDebug);
+  if (status.ok()) status = file->Sync(IOOptions(), kNoDebug);
+  if (status.ok()) status = file->Close(IOOptions(), kNoDebug);
+  std::unique_ptr<rocksdb::FSDirectory> directory;
+  if (status.ok()) status = files_.NewDirectory(directory_, IOOptions(), &directory, kNoDebug);
+  if (status.ok()) status = directory->Fsync(IOOptions(), kNoDebug);
+  return status;
+}
+
+void WalValues::Pin(uint64_t wal) {
+  std::lock_guard lock(mutex_);
+  ++wals_[wal].pins;
+}
+
+void WalValues::Unpin(uint64_t wal) {
+  {
+    std::lock_guard lock(mutex_);
+    auto found = wals_.find(wal);
+    MILLRACE_CHECK(found != wals_.end() && found->second.pins > 0) << "WAL file " << wal << " was not pinned";
+    if (--found->second.pins > 0 || found->second.rocksdb_uses) return;
+    wals_.erase(found);
+  }
+  // If it fails the next start tries again.
+  DeleteFile(wal, /*rocksdb_uses=*/false).PermitUncheckedError();
+}
+
+IOStatus WalValues::Delete(uint64_t wal) {
+  {
+    std::lock_guard lock(mutex_);
+    auto found = wals_.find(wal);
+    if (found != wals_.end() && found->second.pins > 0) {
+      Wal& file = found->second;
+      IOStatus status = files_.RenameFile(Path(wal, true), Path(wal, false), IOOptions(), kNoDebug);
+      if (!status.ok()) return status;
+      if (file.writable != nullptr) {
+        file.bytes = file.writable->written();
+        file.synced = std::max(file.synced, file.writable->synced());
+        file.writable.reset();
+      }
+      file.rocksdb_uses = false;
+      file.values = {};
+      return status;
+    }
+    if (found != wals_.end()) wals_.erase(found);
+  }
+  return DeleteFile(wal, /*rocksdb_uses=*/true);
+}
+
+IOStatus WalValues::DeleteUnpinned(const std::vector<uint64_t>& kept) {
+  for (uint64_t wal : kept) {
+    uint64_t bytes = 0;
+    IOStatus status = files_.GetFileSize(Path(wal, false), IOOptions(), &bytes, kNoDebug);
+    if (!status.ok()) return status;
+    {
+      std::lock_guard lock(mutex_);
+      auto found = wals_.find(wal);
+      if (found != wals_.end()) {
+        found->second.rocksdb_uses = false;
+        found->second.bytes = found->second.synced = bytes;
+        continue;
+      }
+    }
+    status = DeleteFile(wal, /*rocksdb_uses=*/false);
+    if (!status.ok()) return status;
+  }
+  return IOStatus::OK();
+}
+
+IOStatus WalValues::DeleteFile(uint64_t wal, bool rocksdb_uses) {
+  open_files_.Forget(wal);
+  return files_.DeleteFile(Path(wal, rocksdb_uses), IOOptions(), kNoDebug);
+}
+
+IOStatus WalValues::Open(uint64_t wal, std::shared_ptr<const OpenFiles::File>* file) {
+  std::lock_guard lock(mutex_);  // against a rename between asking for the path and opening it
+  auto found = wals_.find(wal);
+  const bool rocksdb_uses = found != wals_.end() && found->second.rocksdb_uses;
+  return open_files_.Get(wal, Path(wal, rocksdb_uses), file);
+}
+
+WalValues::Kept WalValues::kept() const {
+  std::lock_guard lock(mutex_);
+  Kept kept;
+  for (const auto& [number, wal] : wals_) {
+    if (wal.rocksdb_uses) continue;
+    ++kept.files;
+    kept.bytes += wal.bytes;
+  }
+  return kept;
+}
+
+std::string WalValues::Path(uint64_t wal, bool rocksdb_uses) const {
+  return NumberedFile(directory_, wal, rocksdb_uses ? kWalSuffix : kKeptWalSuffix);
+}
+
+std::string NumberedFile(const std::string& directory, uint64_t number, std::string_view suffix) {
+  return absl::StrCat(directory, "/", absl::Dec(number, absl::kZeroPad6),
+                      absl::string_view(suffix.data(), suffix.size()));
+}
+
+std::optional<uint64_t> FileNumber(std::string_view path, std::string_view suffix) {
+  std::string_view name = path.substr(path.rfind('/') + 1);
+  if (!name.ends_with(suffix)) return std::nullopt;
+  name.remove_suffix(suffix.size());
+  uint64_t number = 0;
+  if (!absl::SimpleAtoi(absl::string_view(name.data(), name.size()), &number)) return std::nullopt;
+  return number;
+}
+
+}  // namespace millrace::storage

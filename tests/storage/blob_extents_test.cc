@@ -1,0 +1,59 @@
+#include "storage/blob_extents.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/escaping.h"
+
+namespace millrace::storage {
+namespace {
+
+// The example of storage/README.md: a value of 100,000 bytes, key of 25.
+constexpr BlobExtent kExtent = {.offset = 87, .kept_before = 87, .bytes = 100'000, .wal_offset = 49, .wal = 0};
+constexpr BlobTrailer kTrailer = {
+    .wal_count = 1, .extent_count = 1, .kept_bytes = 119, .file_bytes = 100'119, .table_crc = 0x01020304};
+
+TEST(BlobExtents, HaveTheDocumentedBytes) {
+  std::string extent;
+  AppendTo(extent, kExtent);
+  EXPECT_EQ(absl::BytesToHexString(extent), "5700000057000000a08601003100000000000000");
+  const BlobExtent decoded = DecodeExtent(extent.data());
+  EXPECT_EQ(decoded.offset, kExtent.offset);
+  EXPECT_EQ(decoded.kept_before, kExtent.kept_before);
+  EXPECT_EQ(decoded.bytes, kExtent.bytes);
+  EXPECT_EQ(decoded.wal_offset, kExtent.wal_offset);
+  EXPECT_EQ(decoded.wal, kExtent.wal);
+}
+
+TEST(BlobExtents, TrailerHasTheDocumentedBytes) {
+  std::string bytes;
+  AppendTo(bytes, kTrailer);
+  EXPECT_EQ(absl::BytesToHexString(bytes),
+            "01000000"          // WAL files
+            "01000000"          // extents
+            "7700000000000000"  // bytes kept
+            "1787010000000000"  // bytes as RocksDB sees the file
+            "04030201"          // checksum of the table
+            "ed0bb305"          // checksum of what stands before
+            "01000000"          // version
+            "6d72657874656e74");
+}
+
+TEST(BlobExtents, ATrailerOfAnotherFileIsNone) {
+  std::string bytes;
+  AppendTo(bytes, kTrailer);
+  const uint64_t size = kTrailer.kept_bytes + kTrailer.table_bytes() + BlobTrailer::kBytes;
+  ASSERT_TRUE(DecodeTrailer(bytes, size));
+  EXPECT_EQ(DecodeTrailer(bytes, size)->file_bytes, kTrailer.file_bytes);
+  EXPECT_FALSE(DecodeTrailer(bytes, size + 1));
+  EXPECT_FALSE(DecodeTrailer(bytes.substr(1), size));
+  for (char& byte : bytes) {
+    byte ^= 1;
+    EXPECT_FALSE(DecodeTrailer(bytes, size));
+    byte ^= 1;
+  }
+}
+
+}  // namespace
+}  // namespace millrace::storage
