@@ -13,6 +13,11 @@
 // Threads: a group belongs to one writer thread at a time, which alone stages and writes its changes and calls the functions
 // marked [writer]. Different groups may have different writers. [any] may be called by any thread at any time.
 //
+// Stalls: Create, Remove and Write never wait for the store's background work. When it is too far behind, they are refused with
+// a status for which IsStalled() holds: nothing was written, nothing has changed. WhenWritable() tells when to try again:
+//
+//     if (IsStalled(store.Write(*round))) store.WhenWritable([&] { executor.Post(try_again); });
+//
 // Errors: a failed Write or Sync leaves the store unusable (what reached the disk is unknown): every later call fails with the
 // same status and the process must stop. kDataLoss: a stored value is damaged; only that entry is affected (raft/damage.h tells
 // which offsets are lost with it).
@@ -37,6 +42,14 @@ struct SegmentLimits {
   int64_t bytes_max = 256 << 20;
   int64_t age_ms_max = 24 * 3600 * 1000;  // by append time
 };
+
+// The status of what was refused because of a stall, and of nothing else.
+inline absl::Status StalledError() {
+  return absl::ResourceExhaustedError(
+      "the store takes no writes until its background work has caught up; nothing was "
+      "written, trying again once it has is safe");
+}
+inline bool IsStalled(const absl::Status& status) { return absl::IsResourceExhausted(status); }
 
 // Where a group's log stands, written rounds included.
 struct LogState {
@@ -86,10 +99,10 @@ class LogStore {
  public:
   virtual ~LogStore() = default;
 
-  // Makes an empty log: written, not synced (the caller's next Sync covers a thousand of them). kAlreadyExists.
+  // Makes an empty log: written, not synced (the caller's next Sync covers a thousand of them). kAlreadyExists, or stalled.
   virtual absl::Status Create(GroupId group, const SegmentLimits& limits) = 0;
   // Removes logs with everything beside them, in one atomic write; those that do not exist are passed over. Readers in them
-  // get kNotFound. Written, not synced.
+  // get kNotFound. Written, not synced; or stalled. A stalled round that changes one of them passes it over when it is written.
   virtual absl::Status Remove(const std::vector<GroupId>& groups) = 0;
   // All groups that exist. [any]
   virtual absl::StatusOr<std::vector<GroupId>> List() = 0;
@@ -104,9 +117,13 @@ class LogStore {
   virtual void SetLimits(GroupId group, const SegmentLimits& limits) = 0;
 
   virtual std::unique_ptr<Round> NewRound() = 0;  // [any]
-  // Writes a round; it is empty afterwards and can be filled again. May be called inline: it does not wait for a sync.
-  // [writer] of every group in it.
+  // Writes a round; it is empty afterwards and can be filled again. May be called inline: it waits neither for a sync nor for
+  // background work. Stalled: the round keeps what is staged, can be filled further, and has to be written before any other
+  // round of its groups. [writer] of every group in it.
   virtual absl::Status Write(Round& round) = 0;
+  // Calls `retry` once, when what a stall refused is worth another try (which may be refused again), or has failed for good. On
+  // any thread, and maybe before it returns; not any more once the store closes. [any]
+  virtual void WhenWritable(std::function<void()> retry) = 0;
   // Calls `done` when everything written before this call is on the disk. `done` runs on a thread of the store. [any]
   virtual void Sync(std::function<void(absl::Status)> done) = 0;
 

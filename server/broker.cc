@@ -67,7 +67,8 @@ absl::Status Broker::RemoveOrphans() {
   std::erase_if(*groups, [&known](raft::GroupId group) { return known.contains(group); });
   if (groups->empty()) return absl::OkStatus();
   MILLRACE_LOG(kInfo, "removing logs without a topic", {"logs", groups->size()});
-  return store_.Remove(*groups);
+  RemoveLogs(*std::move(groups), *shards_.front());
+  return absl::OkStatus();
 }
 
 void Broker::SavePartitions(std::function<void()> done) {
@@ -194,19 +195,24 @@ void Broker::RemoveTopic(const std::shared_ptr<const TopicEntry>& entry) {
       for (const auto& partition : entry->partitions) {
         if (&partition->executor() == &shard.executor) partition->Close();
       }
-      shard.writer.OnWritten([this, entry, shards_left] {
-        if (shards_left->fetch_sub(1) == 1) RemoveLogs(*entry);
+      shard.writer.OnWritten([this, entry, shards_left, &shard] {
+        if (shards_left->fetch_sub(1) > 1) return;
+        std::vector<raft::GroupId> groups;
+        for (const auto& partition : entry->partitions) groups.push_back(partition->group());
+        RemoveLogs(std::move(groups), shard);
       });
     });
   }
 }
 
-void Broker::RemoveLogs(const TopicEntry& entry) {
-  std::vector<raft::GroupId> groups;
-  for (const auto& partition : entry.partitions) groups.push_back(partition->group());
-  if (absl::Status status = store_.Remove(groups); !status.ok()) {
-    MILLRACE_LOG(kError, "could not remove a deleted topic's logs; the next start tries again",
-                 {"topic", entry.info->name}, {"status", status.ToString()});
+void Broker::RemoveLogs(std::vector<raft::GroupId> groups, Shard& shard) {
+  const absl::Status status = store_.Remove(groups);
+  if (raft::IsStalled(status)) {
+    shard.writer.AfterStall(
+        [this, groups = std::move(groups), &shard]() mutable { RemoveLogs(std::move(groups), shard); });
+  } else if (!status.ok()) {
+    MILLRACE_LOG(kError, "could not remove logs without a topic; the next start tries again", {"logs", groups.size()},
+                 {"status", status.ToString()});
   }
 }
 

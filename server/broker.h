@@ -28,15 +28,15 @@ struct Shard {
         int64_t produce_bytes_max, int64_t fetch_bytes_max, int64_t read_ahead_bytes_max)
       : executor(executor),
         metrics(metrics),
-        writer(store, executor, clock, metrics, std::move(on_fatal)),
         produce_budget(produce_bytes_max),
+        writer(store, executor, clock, metrics, produce_budget, std::move(on_fatal)),
         fetch_budget(fetch_bytes_max),
         read_ahead_budget(read_ahead_bytes_max) {}
 
   Executor& executor;
   LoopMetrics& metrics;
+  FlowBudget produce_budget;  // received and not yet acked; closed while the store stalls
   LogWriter writer;
-  FlowBudget produce_budget;     // received and not yet acked
   FlowBudget fetch_budget;       // handed to connections and not yet on the wire
   FlowBudget read_ahead_budget;  // read, or being read, for clients and not yet in a frame
 };
@@ -100,7 +100,8 @@ class Broker {
   std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old,
                                               raft::Term epoch);
   void RemoveTopic(const std::shared_ptr<const TopicEntry>& entry);
-  void RemoveLogs(const TopicEntry& entry);
+  // On a shard's executor. What a stall refuses is tried again.
+  void RemoveLogs(std::vector<raft::GroupId> groups, Shard& shard);
   absl::Status RemoveOrphans();
 
   const Options options_;

@@ -41,6 +41,7 @@ absl::Status CheckKnown(const std::vector<std::string>& settings) {
 struct Controller::Decision {
   MetadataRecords records;
   std::function<void()> answer;
+  bool stalled = false;  // the store did not make a log: to be decided anew after the stall
 
   MetadataRecord& Add() { return *records.add_records(); }
 };
@@ -94,7 +95,6 @@ absl::Status Controller::Load(bool raise_epoch) {
       if (absl::Status status = next_image.Replay(record); !status.ok()) return status;
     }
     StageRecords(first.SerializeAsString());
-    if (absl::Status status = store_.Write(writer_.round()); !status.ok()) return status;
   }
   image_ = std::move(next_image).Build();
   next_producer_id_ = image_->producer_ids_end();  // what was left of the last block is not used again
@@ -121,7 +121,14 @@ void Controller::RunNext() {
     queue_.pop_front();
     auto decision = std::make_shared<Decision>();
     decide(*decision);
-    if (decision->records.records_size() == 0) {
+    if (decision->stalled) {
+      busy_ = true;
+      queue_.push_front(std::move(decide));
+      writer_.AfterStall([this] {
+        busy_ = false;
+        RunNext();
+      });
+    } else if (decision->records.records_size() == 0) {
       decision->answer();
     } else {
       Commit(std::move(decision));
@@ -190,6 +197,7 @@ void Controller::DecideCreate(const NewTopic& topic, const CreateDone& done, Dec
   record.mutable_config()->insert(topic.config.begin(), topic.config.end());
   if (absl::Status status = AddPartitionRecords(decision, topic_id, 0, partitions, image_->next_group());
       !status.ok()) {
+    decision.stalled = raft::IsStalled(status);
     return refuse(Error::KAFKA_STORAGE_ERROR, ToStdString(status.message()));
   }
   decision.answer = [this, done, name = topic.name] { done({}, {image_->FindTopic(name), true}); };
@@ -267,6 +275,7 @@ void Controller::AddPartitions(std::string name, int32_t partitions, Done done) 
                      AddPartitionRecords(decision, topic->topic_id, have, partitions, image_->next_group());
                  !status.ok()) {
         decision.records.Clear();
+        decision.stalled = raft::IsStalled(status);
         error = ErrorFromStatus(status);
       }
     }

@@ -51,7 +51,7 @@ class Controller {
              Random& random, ImageListener listener);
 
   // Reads the log and makes it if there is none. Blocks; before serving. `raise_epoch`: unsynced records may have been lost.
-  // What it writes (the new epoch, a new cluster's id) has to be synced by the caller before anything rests on it.
+  // What it adds (the new epoch, a new cluster's id) is staged with the writer: durable before anything may rest on it.
   absl::Status Load(bool raise_epoch);
 
   void CreateTopic(NewTopic topic, CreateDone done);

@@ -13,12 +13,13 @@ constexpr std::chrono::milliseconds kSlowWrite{1};
 
 }  // namespace
 
-LogWriter::LogWriter(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics,
+LogWriter::LogWriter(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics, FlowBudget& intake,
                      FatalHandler on_fatal)
     : store_(store),
       executor_(executor),
       clock_(clock),
       metrics_(metrics),
+      intake_(intake),
       on_fatal_(std::move(on_fatal)),
       round_(store.NewRound()),
       self_(std::make_shared<LogWriter*>(this)) {}
@@ -57,22 +58,55 @@ void LogWriter::Schedule() {
 }
 
 void LogWriter::Flush() {
-  if (failed_) return;
+  if (failed_ || stalled_since_) return;
+  if (!round_->empty() && !WriteRound()) return;
   changes_ = 0;
-  if (!round_->empty()) {
-    metrics_.append_bytes.Record(round_->bytes());
-    const auto start = clock_.Monotonic();
-    if (absl::Status written = store_.Write(*round_); !written.ok()) return Fail(written);
-    const auto elapsed = clock_.Monotonic() - start;
-    metrics_.append_seconds.Record(elapsed);
-    if (elapsed > kSlowWrite) metrics_.slow_inline_writes.Add();
-  }
   for (Callback& callback : staged_durable_) unsynced_.push_back(std::move(callback));
   staged_durable_.clear();
   if (!unsynced_.empty() && !syncing_) StartSync();
   std::vector<Callback> written;
   written.swap(on_written_);
   for (Callback& callback : written) callback();
+}
+
+// False: not now, or never.
+bool LogWriter::WriteRound() {
+  const size_t bytes = round_->bytes();
+  const auto start = clock_.Monotonic();
+  if (absl::Status written = store_.Write(*round_); !written.ok()) {
+    raft::IsStalled(written) ? AwaitStallEnd() : Fail(written);
+    return false;
+  }
+  const auto elapsed = clock_.Monotonic() - start;
+  metrics_.append_bytes.Record(bytes);
+  metrics_.append_seconds.Record(elapsed);
+  if (elapsed > kSlowWrite) metrics_.slow_inline_writes.Add();
+  return true;
+}
+
+void LogWriter::AfterStall(Callback retry) {
+  after_stall_.push_back(std::move(retry));
+  if (!stalled_since_) AwaitStallEnd();
+}
+
+void LogWriter::AwaitStallEnd() {
+  stalled_since_ = clock_.Monotonic();
+  intake_.Close();
+  store_.WhenWritable([self = self_, &executor = executor_] {
+    executor.Post([self] {
+      if (LogWriter* writer = *self) writer->OnStallEnd();
+    });
+  });
+}
+
+void LogWriter::OnStallEnd() {
+  metrics_.stall_seconds.Record(clock_.Monotonic() - *stalled_since_);
+  stalled_since_.reset();
+  Flush();
+  std::vector<Callback> retries;
+  retries.swap(after_stall_);
+  for (Callback& retry : retries) retry();
+  if (!stalled_since_) intake_.Open();
 }
 
 void LogWriter::StartSync() {

@@ -6,15 +6,19 @@
 //     writer.OnDurable([=] { ... });        // ... and on the disk
 //
 // There are no timers: what arrives during a sync is written at once and synced by the next, so batches grow with load.
+// When the store stalls, the round waits here, unwritten, and everything with it in order; `intake` is closed meanwhile, so that
+// what comes in on streams is not read. Nothing else on the executor waits.
 // Executor's thread only. A failed write or sync is fatal: what reached the disk is unknown, so nothing waiting is answered.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
+#include "server/flow_budget.h"
 #include "server/metrics.h"
 
 namespace millrace::server {
@@ -25,7 +29,8 @@ class LogWriter {
   // Told of a failed write or sync; stops the process.
   using FatalHandler = std::function<void(const absl::Status&)>;
 
-  LogWriter(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics, FatalHandler on_fatal);
+  LogWriter(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics, FlowBudget& intake,
+            FatalHandler on_fatal);
   ~LogWriter();
 
   // Where to stage a change. Schedules the write.
@@ -33,12 +38,18 @@ class LogWriter {
   void OnWritten(Callback callback);
   void OnDurable(Callback callback);
 
+  // What a stall refused outside of rounds (LogStore::Create, Remove) is tried again by `retry`.
+  void AfterStall(Callback retry);
+
   // Writes now what is staged if it is much. Called between batches, never by a partition.
   void FlushIfLarge();
 
  private:
   void Schedule();
   void Flush();
+  bool WriteRound();
+  void AwaitStallEnd();
+  void OnStallEnd();
   void StartSync();
   void OnSynced(const absl::Status& status);
   void Fail(const absl::Status& status);
@@ -47,19 +58,22 @@ class LogWriter {
   Executor& executor_;
   Clock& clock_;
   LoopMetrics& metrics_;
+  FlowBudget& intake_;
   FatalHandler on_fatal_;
   std::unique_ptr<raft::Round> round_;
   int changes_ = 0;  // staged in round_, about
   bool scheduled_ = false;
   bool syncing_ = false;
   bool failed_ = false;
+  std::optional<std::chrono::nanoseconds> stalled_since_;  // nothing is written until the store says that it is over
   // In order of staging: callbacks of the round being filled, of rounds written, of rounds that the running sync covers.
   std::vector<Callback> on_written_;
   std::vector<Callback> staged_durable_;
   std::vector<Callback> unsynced_;
   std::vector<Callback> synced_next_;
+  std::vector<Callback> after_stall_;
   std::chrono::nanoseconds sync_started_{};
-  // Completions of the store's sync thread find out through this whether the writer still exists.
+  // Completions on the store's threads find out through this whether the writer still exists.
   std::shared_ptr<LogWriter*> self_;
 };
 

@@ -56,6 +56,8 @@ constexpr Row<LatencyHistogram> kLatencies[] = {
      "From the moment a batch could be sent to a reader to the moment it was."},
     {&LoopMetrics::append_seconds, "millrace_append_seconds",
      "Writing what all partitions appended since the last such write, without the sync."},
+    {&LoopMetrics::stall_seconds, "millrace_write_stall_seconds",
+     "From a write that the store did not take, because its flushes were behind, to the next try."},
     {&LoopMetrics::sync_seconds, "millrace_sync_seconds", "Syncing the write-ahead log."},
 };
 

@@ -138,6 +138,7 @@ struct alignas(64) LoopMetrics {
   // Appending: a round is what all partitions wrote together.
   LatencyHistogram append_seconds;
   LatencyHistogram sync_seconds;
+  LatencyHistogram stall_seconds;  // from a write that the store did not take to the next try
   SizeHistogram append_bytes;
   Counter slow_inline_writes;  // writes on the loop that took over 1 ms
 

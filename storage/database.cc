@@ -20,7 +20,9 @@ namespace {
 
 // Smaller values stay beside their keys: a blob of their own would cost more than it spares compaction.
 constexpr uint64_t kBlobBytesMin = 1024;
-constexpr int kMemtables = 4;
+// With more than three RocksDB slows writes down before it stops them, and a refused write (no_slowdown) puts off the moment at
+// which the next one would be taken: tried again too early it would never be. So there is only the stop, which has an end.
+constexpr int kMemtables = 3;
 // A round goes to the WAL in one write: the kernel takes larger folios for it, and finds its blocks once. With RocksDB's own
 // 1 MiB the broker spent a seventh more on each byte. The buffers grow to what is written.
 constexpr size_t kFileBufferBytesMax = 4 << 20;
@@ -74,9 +76,6 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
   rocks.write_buffer_size = std::max<size_t>(options.memory_bytes / kMemtables, 1 << 20);
   rocks.max_write_buffer_number = kMemtables;
   rocks.min_write_buffer_number_to_merge = 1;
-  // With one memtable left RocksDB slows writes down rather than stop them later: at its own 16 MB/s a write of 1 MiB waits
-  // 64 ms, at this rate 1 ms.
-  rocks.delayed_write_rate = uint64_t{1} << 30;
   rocks.allow_concurrent_memtable_write = false;
   rocks.enable_pipelined_write = false;
   rocks.max_background_jobs = 2;
@@ -87,8 +86,9 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
 
   // Keys: few and small.
   rocks.level0_file_num_compaction_trigger = 4;
-  rocks.level0_slowdown_writes_trigger = 40;
-  rocks.level0_stop_writes_trigger = 60;
+  rocks.level0_slowdown_writes_trigger = 60;
+  rocks.level0_stop_writes_trigger = 60;  // the same: see kMemtables
+  rocks.soft_pending_compaction_bytes_limit = rocks.hard_pending_compaction_bytes_limit;
   rocks.target_file_size_base = 4 << 20;
   rocks.max_bytes_for_level_base = 16 << 20;
   rocks.max_open_files = -1;
@@ -145,8 +145,9 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   if (rocksdb::Status loaded = database->values_->Load(); !loaded.ok()) return OpenError(options.directory, loaded);
   ResetCrc32cCalled();
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened =
-      rocksdb::DB::Open(RocksOptions(options, database->env_.get(), health), options.directory, &db);
+  rocksdb::Options rocks = RocksOptions(options, database->env_.get(), health);
+  rocks.listeners.push_back(database->stall_);
+  const rocksdb::Status opened = rocksdb::DB::Open(rocks, options.directory, &db);
   if (!opened.ok()) return OpenError(options.directory, opened);
   database->db_.reset(db);
   if (!Crc32cCalled()) {

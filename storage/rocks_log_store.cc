@@ -18,6 +18,7 @@
 #include "storage/log_editor.h"
 #include "storage/log_image.h"
 #include "storage/log_reader.h"
+#include "storage/open_log.h"
 #include "storage/rocks_util.h"
 #include "storage/round.h"
 #include "storage/store_health.h"
@@ -33,65 +34,6 @@ using raft::LogState;
 using raft::Offset;
 
 namespace {
-
-// A log that is open.
-class OpenLog {
- public:
-  OpenLog(GroupId group, LogImage image)
-      : group(group), tail(std::make_shared<CachedTail>()), image_(std::move(image)) {}
-
-  LogImage image() const {
-    std::lock_guard lock(mutex_);
-    return image_;
-  }
-  LogState state() const {
-    std::lock_guard lock(mutex_);
-    return image_.ToState();
-  }
-  void Publish(LogImage image) {
-    std::lock_guard lock(mutex_);
-    image_ = std::move(image);
-  }
-  void SetLimits(const raft::SegmentLimits& limits) {
-    std::lock_guard lock(mutex_);
-    image_.limits = limits;
-  }
-
-  // Where a sequential reader will go on: spares it the search.
-  std::optional<LogIndex> HintFor(Offset offset) const {
-    std::lock_guard lock(mutex_);
-    for (const Hint& hint : hints_) {
-      if (hint.index > LogIndex(0) && hint.offset == offset) return hint.index;
-    }
-    return std::nullopt;
-  }
-  void AddHint(Offset offset, LogIndex index) {
-    std::lock_guard lock(mutex_);
-    hints_[next_hint_++ % hints_.size()] = {offset, index};
-  }
-
-  // Set at construction.
-  const GroupId group;
-  const std::shared_ptr<CachedTail> tail;
-
-  std::atomic<bool> removed{false};
-  // LogImage::cuts of the round being written; readers may miss its entries before the image is published.
-  std::atomic<uint64_t> cuts_begun{0};
-  // Of the group's writer, while it writes a round.
-  std::optional<LogEditor> editor;
-
- private:
-  struct Hint {
-    Offset offset;
-    LogIndex index;  // where an entry begins, or did, that begins at `offset`
-  };
-
-  mutable std::mutex mutex_;
-  // Guarded by mutex_; image_ is changed by the group's writer only.
-  LogImage image_;
-  std::array<Hint, 4> hints_;
-  size_t next_hint_ = 0;
-};
 
 absl::Status NoLog(GroupId group) { return absl::NotFoundError(absl::StrCat("no open log of group ", group.value())); }
 
@@ -159,14 +101,20 @@ class RocksLogStore::Impl {
   }
 
   absl::Status WriteBatch(rocksdb::WriteBatch& batch) {
-    const rocksdb::Status status = database_->db().Write(rocksdb::WriteOptions(), &batch);
-    return status.ok() ? absl::OkStatus() : Fail("writing to", status);
+    rocksdb::WriteOptions options;
+    options.no_slowdown = true;
+    const rocksdb::Status status = database_->db().Write(options, &batch);
+    if (status.ok()) return absl::OkStatus();
+    if (!status.IsIncomplete()) return Fail("writing to", status);
+    if (!health_.ok()) return health_.status();
+    return raft::StalledError();
   }
 
   absl::Status Create(GroupId group, const raft::SegmentLimits& limits);
   absl::Status Remove(std::vector<GroupId> groups);
   absl::StatusOr<LogState> OpenGroup(GroupId group);
   absl::Status Write(RocksRound& round);
+  void WhenWritable(std::function<void()> retry);
   absl::StatusOr<std::vector<Entry>> Read(GroupId group, Offset from, Offset end, size_t bytes_max);
   absl::StatusOr<std::vector<Entry>> ReadEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max);
   absl::StatusOr<raft::Term> TermAt(GroupId group, LogIndex index);
@@ -192,11 +140,14 @@ class RocksLogStore::Impl {
   std::optional<SyncThread> syncs_;  // last: its thread uses the others
 
  private:
+  static void StageRemoval(GroupId first, GroupId last, rocksdb::WriteBatch& batch);
   // Of a removed log: what is in memory.
   void Forget(GroupId group);
   // The log a change is for, with an editor; nullptr if it was removed since the change was staged.
   OpenLog* BeginEdit(GroupId group, std::vector<std::shared_ptr<OpenLog>>& edited);
   absl::Status Apply(RocksRound::Change& change, OpenLog& log, rocksdb::WriteBatch& batch);
+  // Brings all that is staged into the round's batch.
+  absl::Status Build(RocksRound& round);
   void Publish(OpenLog& log);
   template <typename Answer>
   auto Ask(GroupId group, Answer answer) -> decltype(answer(std::declval<OpenLog&>(), LogImage()));
@@ -221,13 +172,30 @@ absl::Status RocksLogStore::Impl::Remove(std::vector<GroupId> groups) {
   for (auto first = groups.begin(); first != groups.end();) {
     auto last = first;
     while (last + 1 != groups.end() && *(last + 1) <= *last + 1) ++last;
-    batch.DeleteRange(GroupKey(*first), GroupKey(*last + 1));
-    batch.DeleteRange(EntriesFrom(*first, LogIndex(0)).begin, EntriesFrom(*last, LogIndex(0)).end);
-    batch.DeleteRange(BesideEntries(*first).begin, BesideEntries(*last).end);
+    StageRemoval(*first, *last, batch);
     first = last + 1;
   }
+  // Before the write: who then misses an entry has to know why.
+  const auto set_removed = [&](bool removed) {
+    for (GroupId group : groups) {
+      if (std::shared_ptr<OpenLog> log = Find(group)) log->removed = removed;
+    }
+  };
+  set_removed(true);
+  absl::Status status = WriteBatch(batch);
+  if (raft::IsStalled(status)) {
+    set_removed(false);
+    return status;
+  }
   for (GroupId group : groups) Forget(group);
-  return WriteBatch(batch);
+  return status;
+}
+
+// first and last inclusive.
+void RocksLogStore::Impl::StageRemoval(GroupId first, GroupId last, rocksdb::WriteBatch& batch) {
+  batch.DeleteRange(GroupKey(first), GroupKey(last + 1));
+  batch.DeleteRange(EntriesFrom(first, LogIndex(0)).begin, EntriesFrom(last, LogIndex(0)).end);
+  batch.DeleteRange(BesideEntries(first).begin, BesideEntries(last).end);
 }
 
 void RocksLogStore::Impl::Forget(GroupId group) {
@@ -239,7 +207,6 @@ void RocksLogStore::Impl::Forget(GroupId group) {
     log = std::move(found->second);
     logs_.erase(found);
   }
-  log->removed = true;
   cache_.TruncateSuffix(*log->tail, LogIndex(0));
 }
 
@@ -288,30 +255,45 @@ absl::Status RocksLogStore::Impl::Apply(RocksRound::Change& change, OpenLog& log
   return absl::OkStatus();
 }
 
+absl::Status RocksLogStore::Impl::Build(RocksRound& round) {
+  for (RocksRound::Change& change : round.changes()) {
+    OpenLog* log = BeginEdit(change.group, round.edited());
+    if (log == nullptr) continue;
+    if (absl::Status status = Apply(change, *log, round.batch()); !status.ok()) return status;
+  }
+  round.changes().clear();
+  for (const std::shared_ptr<OpenLog>& log : round.edited()) {
+    if (log->removed) StageRemoval(log->group, log->group, round.batch());  // during a stall
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RocksLogStore::Impl::Write(RocksRound& round) {
   if (!health_.ok()) return health_.status();
-  std::vector<std::shared_ptr<OpenLog>> edited;
-  absl::Status status;
-  for (RocksRound::Change& change : round.changes()) {
-    OpenLog* log = BeginEdit(change.group, edited);
-    if (log == nullptr) continue;
-    status = Apply(change, *log, round.batch());
-    if (!status.ok()) break;
-  }
+  absl::Status status = Build(round);
   if (status.ok()) {
-    for (const std::shared_ptr<OpenLog>& log : edited) log->cuts_begun = log->editor->image().cuts;
+    for (const std::shared_ptr<OpenLog>& log : round.edited()) log->cuts_begun = log->editor->image().cuts;
     status = WriteBatch(round.batch());
   } else {
     status = health_.Fail(status);
   }
+  if (raft::IsStalled(status)) {
+    for (const std::shared_ptr<OpenLog>& log : round.edited()) log->cuts_begun = log->image().cuts;
+    return status;
+  }
   round_count_.fetch_add(1, std::memory_order_relaxed);
   entry_bytes_.fetch_add(round.bytes(), std::memory_order_relaxed);
-  for (const std::shared_ptr<OpenLog>& log : edited) {
-    if (status.ok()) Publish(*log);
+  for (const std::shared_ptr<OpenLog>& log : round.edited()) {
+    if (status.ok() && !log->removed) Publish(*log);
     log->editor.reset();
   }
   round.Clear();
   return status;
+}
+
+void RocksLogStore::Impl::WhenWritable(std::function<void()> retry) {
+  database_->stall().WhenOver(database_->db(), std::move(retry));
+  if (!health_.ok()) database_->stall().Wake();
 }
 
 void RocksLogStore::Impl::Publish(OpenLog& log) {
@@ -477,6 +459,7 @@ void RocksLogStore::SetLimits(GroupId group, const raft::SegmentLimits& limits) 
 
 std::unique_ptr<raft::Round> RocksLogStore::NewRound() { return std::make_unique<RocksRound>(); }
 absl::Status RocksLogStore::Write(raft::Round& round) { return impl_->Write(static_cast<RocksRound&>(round)); }
+void RocksLogStore::WhenWritable(std::function<void()> retry) { impl_->WhenWritable(std::move(retry)); }
 void RocksLogStore::Sync(std::function<void(absl::Status)> done) { impl_->syncs_->Request(std::move(done)); }
 
 bool RocksLogStore::ReadCached(GroupId group, Offset from, Offset end, size_t bytes_max, std::vector<Entry>* entries) {

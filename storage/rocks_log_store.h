@@ -103,6 +103,7 @@ class RocksLogStore : public raft::LogStore {
   void SetLimits(raft::GroupId group, const raft::SegmentLimits& limits) override;
   std::unique_ptr<raft::Round> NewRound() override;
   absl::Status Write(raft::Round& round) override;
+  void WhenWritable(std::function<void()> retry) override;
   void Sync(std::function<void(absl::Status)> done) override;
   bool ReadCached(raft::GroupId group, raft::Offset from, raft::Offset end, size_t bytes_max,
                   std::vector<raft::Entry>* entries) override;

@@ -1,6 +1,9 @@
-// What is staged of a round, in order, and the batch it is written with.
+// What is staged of a round, in order, and the batch it is written with. A stall leaves it built, and what is staged then is added
+// to the batch by the next try.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -9,6 +12,7 @@
 #include <rocksdb/write_batch.h>
 
 #include "raft/log_store.h"
+#include "storage/open_log.h"
 
 namespace millrace::storage {
 
@@ -42,15 +46,19 @@ class RocksRound : public raft::Round {
     changes_.push_back({group, ValueChange{std::string(key), std::nullopt}});
   }
 
-  bool empty() const override { return changes_.empty(); }
+  bool empty() const override { return changes_.empty() && edited_.empty(); }
   size_t bytes() const override { return bytes_; }
 
+  // Not in the batch yet.
   std::vector<Change>& changes() { return changes_; }
+  // Whose editors hold what the batch does to them.
+  std::vector<std::shared_ptr<OpenLog>>& edited() { return edited_; }
   // Keeps its memory from round to round.
   rocksdb::WriteBatch& batch() { return batch_; }
 
   void Clear() {
     changes_.clear();
+    edited_.clear();
     bytes_ = 0;
     batch_.Clear();
     if (batch_.Data().capacity() > kBatchBytesKept) batch_ = rocksdb::WriteBatch();
@@ -61,6 +69,7 @@ class RocksRound : public raft::Round {
   static constexpr size_t kBatchBytesKept = 8 << 20;
 
   std::vector<Change> changes_;
+  std::vector<std::shared_ptr<OpenLog>> edited_;
   size_t bytes_ = 0;
   rocksdb::WriteBatch batch_;
 };

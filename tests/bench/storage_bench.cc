@@ -26,6 +26,7 @@
 #include "proto/wire/check.h"
 #include "server/memory_limit.h"
 #include "storage/rocks_log_store.h"
+#include "tests/support/through_stalls.h"
 
 namespace millrace::storage {
 namespace {
@@ -166,7 +167,7 @@ class Appender {
   }
   raft::Round& round() { return *round_; }
   void Write() {
-    const absl::Status status = store_.Write(*round_);
+    const absl::Status status = ThroughStalls(store_, [this] { return store_.Write(*round_); });
     MILLRACE_CHECK(status.ok()) << status.ToString();
   }
 

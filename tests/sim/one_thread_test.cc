@@ -1,4 +1,5 @@
-// Goal: a producer, a broker and a consumer keep their promises over broken connections, process crashes and power cuts.
+// Goal: a producer, a broker and a consumer keep their promises over broken connections, stalls of the store, process crashes and
+// power cuts.
 // Method: the real logic of all three in one thread, on a clock, network and disk that a seed drives. Repeat a run with
 // MILLRACE_SEED=N; MILLRACE_SEEDS=N runs more of them.
 #include <gtest/gtest.h>
@@ -69,6 +70,12 @@ class World : public client::ConsumerReader::Core {
         break;
       case 5:
         disk_.DropCache();
+        break;
+      case 6:
+        disk_.Stall();
+        for (uint64_t n = Pick(8); n > 0; --n) Send();
+        executor_.Advance(milliseconds(Pick(200)));
+        disk_.EndStall();
         break;
       default:
         for (uint64_t n = Pick(8); n > 0; --n) Send();

@@ -1,8 +1,10 @@
-// A file system whose files of one kind fail when told to.
+// A file system whose files of one kind fail, or wait, when told to.
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -20,6 +22,18 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   void FailSyncs(FileKind kind) { failing_syncs_ = kind; }
   void FailWrites(FileKind kind) { failing_writes_ = kind; }
   void Mend() { failing_syncs_ = failing_writes_ = kNone; }
+  // Writes wait until Release.
+  void HoldWrites(FileKind kind) {
+    std::lock_guard lock(mutex_);
+    held_writes_ = kind;
+  }
+  void Release() {
+    {
+      std::lock_guard lock(mutex_);
+      held_writes_ = kNone;
+    }
+    released_.notify_all();
+  }
 
   const char* Name() const override { return "faulty"; }
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
@@ -40,12 +54,12 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
 
     rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
                              rocksdb::IODebugContext* dbg) override {
-      if (owner_.failing_writes_ == kind_) return rocksdb::IOStatus::NoSpace("no space left on the test's device");
+      if (!owner_.MayWrite(kind_)) return rocksdb::IOStatus::NoSpace("no space left on the test's device");
       return target()->Append(data, options, dbg);
     }
     rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
                              const rocksdb::DataVerificationInfo& info, rocksdb::IODebugContext* dbg) override {
-      if (owner_.failing_writes_ == kind_) return rocksdb::IOStatus::NoSpace("no space left on the test's device");
+      if (!owner_.MayWrite(kind_)) return rocksdb::IOStatus::NoSpace("no space left on the test's device");
       return target()->Append(data, options, info, dbg);
     }
     rocksdb::IOStatus Sync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* dbg) override {
@@ -61,6 +75,16 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
     FaultyFileSystem& owner_;
   };
 
+  // Waits while writes are held.
+  bool MayWrite(FileKind kind) {
+    std::unique_lock lock(mutex_);
+    released_.wait(lock, [&] { return held_writes_ != kind; });
+    return failing_writes_ != kind;
+  }
+
+  std::mutex mutex_;
+  std::condition_variable released_;
+  FileKind held_writes_ = kNone;  // guarded by mutex_
   std::atomic<FileKind> failing_syncs_{kNone};
   std::atomic<FileKind> failing_writes_{kNone};
 };

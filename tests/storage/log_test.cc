@@ -345,7 +345,7 @@ TEST_F(LogTest, WritersOfDifferentGroupsAndReadersWorkAtOnce) {
         entry.payload = absl::Cord(std::string(3000, 'x'));
         round->Append(group, std::move(entry));
         if (i % 50 == 49) round->SetLogStart(group, Offset(i - 40));
-        EXPECT_TRUE(store_->Write(*round).ok());
+        EXPECT_TRUE(ThroughStalls(*store_, [&] { return store_->Write(*round); }).ok());
         std::vector<Entry> cached;  // unless the others have written much since
         if (store_->ReadCached(group, Offset(i), Offset(i + 1), kAll, &cached)) {
           EXPECT_EQ(cached.size(), 1u);

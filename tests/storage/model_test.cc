@@ -23,6 +23,7 @@
 #include "storage/rocks_log_store.h"
 #include "tests/storage/temp_dir.h"
 #include "tests/storage/workload.h"
+#include "tests/support/through_stalls.h"
 
 extern char** environ;
 
@@ -151,14 +152,14 @@ void CreateOrRemove(Workload& draw, RocksLogStore& store, Workload::Logs& logs) 
   const GroupId group = draw.AnyGroup();
   if (!logs.contains(group)) {
     const raft::SegmentLimits limits = draw.Limits();
-    ASSERT_TRUE(store.Create(group, limits).ok());
+    ASSERT_TRUE(ThroughStalls(store, [&] { return store.Create(group, limits); }).ok());
     ASSERT_TRUE(store.Open(group).ok());
     logs.emplace(group, MemoryLog(limits));
     return;
   }
   ASSERT_EQ(store.Create(group, {}).code(), absl::StatusCode::kAlreadyExists);
   if (!draw.OneIn(5)) return;
-  ASSERT_TRUE(store.Remove({group}).ok());
+  ASSERT_TRUE(ThroughStalls(store, [&] { return store.Remove({group}); }).ok());
   logs.erase(group);
   ASSERT_TRUE(absl::IsNotFound(store.Open(group).status()));
   ASSERT_TRUE(absl::IsNotFound(store.Read(group, Offset(0), Offset(1), 1).status()));
@@ -186,7 +187,7 @@ TEST(Model, StoreAnswersAsThePlainModelOverRestarts) {
       SCOPED_TRACE(absl::StrCat("seed ", seed_of_this_run, " life ", life, " step ", step));
       if (draw.OneIn(40)) CreateOrRemove(draw, **store, logs);
       draw.FillRound(logs, *round);
-      ASSERT_TRUE((*store)->Write(*round).ok());
+      ASSERT_TRUE(ThroughStalls(**store, [&] { return (*store)->Write(*round); }).ok());
       ASSERT_TRUE(round->empty());
       if (auto log = logs.find(draw.AnyGroup()); log != logs.end()) {
         CompareAnswers(draw, **store, log->first, log->second);
@@ -249,13 +250,13 @@ int WriteUntilKilled(const std::string& directory, uint64_t seed) {
   if (!store.ok()) return 1;
   Script script(seed);
   script.Begin([&](GroupId group, const raft::SegmentLimits& limits) {
-    MILLRACE_CHECK((*store)->Create(group, limits).ok());
+    MILLRACE_CHECK(ThroughStalls(**store, [&] { return (*store)->Create(group, limits); }).ok());
     MILLRACE_CHECK((*store)->Open(group).ok());
   });
   std::unique_ptr<raft::Round> round = (*store)->NewRound();
   while (true) {
     script.Step(*round);
-    MILLRACE_CHECK((*store)->Write(*round).ok());
+    MILLRACE_CHECK(ThroughStalls(**store, [&] { return (*store)->Write(*round); }).ok());
     if (write(STDOUT_FILENO, ".", 1) != 1) return 1;
   }
 }

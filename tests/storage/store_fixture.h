@@ -11,6 +11,7 @@
 #include "proto/wire/check.h"
 #include "storage/rocks_log_store.h"
 #include "tests/storage/temp_dir.h"
+#include "tests/support/through_stalls.h"
 
 namespace millrace::storage {
 
@@ -46,8 +47,7 @@ class StoreTest : public testing::Test {
     int64_t timestamp = 0;
     raft::Term term{1};
   };
-  // Writes one entry in a round of its own.
-  absl::Status Write(const Append& append) {
+  void Stage(const Append& append) {
     const raft::LogState state = State();
     raft::Entry entry;
     entry.header.type = append.records > 0 ? raft::EntryType::kRecords : raft::EntryType::kNoop;
@@ -59,7 +59,11 @@ class StoreTest : public testing::Test {
     entry.header.max_timestamp = append.timestamp;
     entry.payload = absl::Cord(std::string(append.bytes, static_cast<char>('a' + state.last_index.value() % 26)));
     round_->Append(group_, std::move(entry));
-    return store_->Write(*round_);
+  }
+  // Writes one entry in a round of its own.
+  absl::Status Write(const Append& append) {
+    Stage(append);
+    return ThroughStalls(*store_, [this] { return store_->Write(*round_); });
   }
   void WriteMany(int count, const Append& append) {
     for (int i = 0; i < count; ++i) ASSERT_TRUE(Write(append).ok());

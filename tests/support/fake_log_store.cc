@@ -86,8 +86,25 @@ void FakeLogStore::Crash(size_t unsynced_writes_kept) {
   open_.clear();
   cached_from_.clear();
   waiting_.clear();
+  stalled_ = false;
+  retries_.clear();
   ++crashes_;
   health_ = next_write_ = next_sync_ = absl::OkStatus();
+}
+
+void FakeLogStore::Stall() {
+  std::lock_guard lock(mutex_);
+  stalled_ = true;
+}
+
+void FakeLogStore::EndStall() {
+  std::vector<Task> retries;
+  {
+    std::lock_guard lock(mutex_);
+    stalled_ = false;
+    retries.swap(retries_);
+  }
+  for (const Task& retry : retries) retry();
 }
 
 void FakeLogStore::FailNextWrite(absl::Status status) {
@@ -129,6 +146,7 @@ void FakeLogStore::Apply(Change change) {
 absl::Status FakeLogStore::Create(GroupId group, const raft::SegmentLimits& limits) {
   std::lock_guard lock(mutex_);
   if (!health_.ok()) return health_;
+  if (stalled_) return raft::StalledError();
   if (written_.contains(group)) return absl::AlreadyExistsError(absl::StrCat("group ", group.value(), " has a log"));
   Apply([group, limits](Disk& disk) { disk.emplace(group, MemoryLog(limits)); });
   return absl::OkStatus();
@@ -137,6 +155,7 @@ absl::Status FakeLogStore::Create(GroupId group, const raft::SegmentLimits& limi
 absl::Status FakeLogStore::Remove(const std::vector<GroupId>& groups) {
   std::lock_guard lock(mutex_);
   if (!health_.ok()) return health_;
+  if (stalled_) return raft::StalledError();
   Apply([groups](Disk& disk) {
     for (GroupId group : groups) disk.erase(group);
   });
@@ -186,8 +205,9 @@ void FakeLogStore::SetLimits(GroupId group, const raft::SegmentLimits& limits) {
 std::unique_ptr<raft::Round> FakeLogStore::NewRound() { return std::make_unique<FakeRound>(); }
 
 absl::Status FakeLogStore::Write(raft::Round& round) {
-  auto changes = static_cast<FakeRound&>(round).Take();
   std::lock_guard lock(mutex_);
+  if (health_.ok() && stalled_) return raft::StalledError();
+  auto changes = static_cast<FakeRound&>(round).Take();
   if (health_.ok()) health_ = std::exchange(next_write_, absl::OkStatus());
   if (!health_.ok()) return health_;
   // A log may have been removed after its changes were staged.
@@ -199,6 +219,14 @@ absl::Status FakeLogStore::Write(raft::Round& round) {
   // What was truncated and written again is cached from where it was cut.
   for (auto& [group, from] : cached_from_) from = std::min(from, written_.at(group).State().log_end);
   return absl::OkStatus();
+}
+
+void FakeLogStore::WhenWritable(Task retry) {
+  {
+    std::lock_guard lock(mutex_);
+    if (stalled_) return retries_.push_back(std::move(retry));
+  }
+  retry();
 }
 
 void FakeLogStore::Sync(std::function<void(absl::Status)> done) {

@@ -5,6 +5,9 @@
 //     store.CompleteSyncs();
 //     FakeLogStore store([&](auto task) { executor.After(1ms, task); });   // or by themselves, like a disk
 //
+//     store.Stall();                                        // writes are refused ...
+//     store.EndStall();                                     // ... until here
+//
 //     store.Crash(FakeLogStore::kLoseUnsynced);             // power cut: what no completed sync covers is gone
 //     store.Crash(FakeLogStore::kKeepUnsynced);             // the process died, the page cache did not
 //
@@ -47,6 +50,8 @@ class FakeLogStore : public raft::LogStore {
   size_t waiting_syncs() const;
   size_t unsynced_writes() const;
   void Crash(size_t unsynced_writes_kept);
+  void Stall();
+  void EndStall();
   void FailNextWrite(absl::Status status);
   void FailNextSync(absl::Status status);
   // Reads of this entry find it damaged.
@@ -65,6 +70,7 @@ class FakeLogStore : public raft::LogStore {
   void SetLimits(raft::GroupId group, const raft::SegmentLimits& limits) override;
   std::unique_ptr<raft::Round> NewRound() override;
   absl::Status Write(raft::Round& round) override;
+  void WhenWritable(std::function<void()> retry) override;
   void Sync(std::function<void(absl::Status)> done) override;
   bool ReadCached(raft::GroupId group, raft::Offset from, raft::Offset end, size_t bytes_max,
                   std::vector<raft::Entry>* entries) override;
@@ -109,7 +115,9 @@ class FakeLogStore : public raft::LogStore {
   uint64_t writes_ = 0;  // == writes covered by synced_ + unsynced_.size()
   uint64_t syncs_ = 0;
   uint64_t crashes_ = 0;  // syncs scheduled before a crash complete nothing after it
-  absl::Status health_;   // of the first failure; sticky until Crash
+  bool stalled_ = false;
+  std::vector<Task> retries_;  // of those who wait for the end of the stall
+  absl::Status health_;        // of the first failure; sticky until Crash
   absl::Status next_write_;
   absl::Status next_sync_;
 };
