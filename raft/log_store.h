@@ -6,7 +6,7 @@
 //
 //     std::unique_ptr<Round> round = store.NewRound();
 //     round->Append(group, std::move(entry));            // any number, any groups
-//     round->SetHardState(group, state);
+//     round->SetTermAndVote(group, state);
 //     absl::Status s = store.Write(*round);              // in the page cache: survives a crash of the process
 //     store.Sync([](absl::Status s) { ... });            // on the disk, everything written before the call
 //
@@ -61,7 +61,7 @@ struct LogState {
   int64_t last_append_time = 0;
   uint32_t chain = 0;  // of the last entry
   int64_t bytes = 0;   // of all entries kept
-  HardState hard_state;
+  TermAndVote term_and_vote;
 };
 
 // What retention decides by: segments go whole.
@@ -83,7 +83,7 @@ class Round {
   virtual void Append(GroupId group, Entry entry) = 0;
   // Removes all entries from `first_removed` on (a conflicting suffix). Never at or below the committed index (CHECKed).
   virtual void TruncateSuffix(GroupId group, LogIndex first_removed) = 0;
-  virtual void SetHardState(GroupId group, const HardState& state) = 0;
+  virtual void SetTermAndVote(GroupId group, const TermAndVote& state) = 0;
   // Moves the log start forward; segments wholly below it are removed. Not past the log end (CHECKed); back is ignored.
   virtual void SetLogStart(GroupId group, Offset log_start) = 0;
   // Small values kept beside a group's log (producer table, membership) and removed with it.

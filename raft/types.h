@@ -80,10 +80,10 @@ struct Entry {
 };
 
 // What a replica must not forget before it votes or acks (Raft paper, figure 2).
-struct HardState {
+struct TermAndVote {
   Term term;
   BrokerId voted_for{-1};
-  LogIndex commit;
+  LogIndex commit_index;  // goes along: what is surely committed after a restart, may be less than what was
 };
 
 }  // namespace millrace::raft

@@ -17,7 +17,7 @@
 #include "proto/wire/setting_value.h"
 #include "server/config_sources.h"
 #include "server/flags.h"
-#include "server/memory_limit.h"
+#include "server/process_limits.h"
 
 namespace millrace::server {
 namespace {

@@ -67,10 +67,7 @@ FetchCall::FetchCall(Broker& broker, Executor& executor)
       executor_(executor),
       shard_(broker.ShardOf(executor)),
       reply_bytes_max_(kReplyBytesDefault),
-      write_deadline_(executor, broker.clock(),
-                      [this] {
-                        if (stream_ != nullptr) stream_->Abort(FailedCall(NotTakenError()));
-                      }),
+      write_deadline_(executor, broker.clock(), stream_),
       self_(std::make_shared<FetchCall*>(this)) {}
 
 FetchCall::~FetchCall() {

@@ -8,8 +8,9 @@
 #include <thread>
 
 #include "server/config.h"
+#include "server/heap.h"
 #include "server/log.h"
-#include "server/memory_limit.h"
+#include "server/process_limits.h"
 #include "server/server.h"
 
 namespace {

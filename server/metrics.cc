@@ -11,7 +11,7 @@
 #include <ctime>
 #include <sstream>
 
-#include "server/memory_limit.h"
+#include "server/process_limits.h"
 
 namespace millrace::server {
 namespace {

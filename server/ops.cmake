@@ -9,10 +9,11 @@ add_library(millrace_server_ops STATIC
   arguments.cc
   config.cc
   config_sources.cc
+  heap.cc
   host_port.cc
   http_server.cc
   log.cc
-  memory_limit.cc
+  process_limits.cc
   metrics.cc
   topic_config.cc
 )

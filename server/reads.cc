@@ -58,14 +58,6 @@ void ReadCold(Partition& partition, Offset from, size_t bytes_max, ReadOutcome* 
 
 }  // namespace
 
-void RunOn(Executor& executor, std::function<void()> work) {
-  if (executor.OnThread()) {
-    work();
-  } else {
-    executor.Post(std::move(work));
-  }
-}
-
 void WakeOn::OnPartitionAdvanced() { RunOn(home_, wake_); }
 
 std::optional<Loss> LossOutside(Offset position, const PartitionBounds& bounds) {

@@ -81,7 +81,4 @@ struct PositionOutcome {
 void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, PositionSpec spec, Executor& home,
                      std::function<void(PositionOutcome)> done);
 
-// Runs `work` on `executor`: now if that is the current thread's, else posted.
-void RunOn(Executor& executor, std::function<void()> work);
-
 }  // namespace millrace::server

@@ -37,10 +37,7 @@ TailCall::TailCall(Broker& broker, Executor& executor, Mode mode)
       executor_(executor),
       shard_(broker.ShardOf(executor)),
       mode_(mode),
-      write_deadline_(executor, broker.clock(),
-                      [this] {
-                        if (stream_ != nullptr) stream_->Abort(FailedCall(NotTakenError()));
-                      }),
+      write_deadline_(executor, broker.clock(), stream_),
       self_(std::make_shared<TailCall*>(this)) {}
 
 TailCall::~TailCall() {

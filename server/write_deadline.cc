@@ -1,11 +1,11 @@
 #include "server/write_deadline.h"
 
-#include <utility>
+#include "server/errors.h"
 
 namespace millrace::server {
 
-WriteDeadline::WriteDeadline(Executor& executor, const Clock& clock, std::function<void()> on_missed)
-    : executor_(executor), clock_(clock), on_missed_(std::move(on_missed)) {}
+WriteDeadline::WriteDeadline(Executor& executor, const Clock& clock, Stream* const& stream)
+    : executor_(executor), clock_(clock), stream_(stream) {}
 
 WriteDeadline::~WriteDeadline() { executor_.Cancel(timer_); }
 
@@ -23,7 +23,7 @@ void WriteDeadline::OnTimer() {
   if (!begun_) return;
   const std::chrono::nanoseconds left = *begun_ + kLimit - clock_.Monotonic();
   if (left > std::chrono::nanoseconds::zero()) return Watch(left);
-  on_missed_();
+  if (stream_ != nullptr) stream_->Abort(FailedCall(NotTakenError()));
 }
 
 }  // namespace millrace::server

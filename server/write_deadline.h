@@ -1,6 +1,6 @@
 // A peer that takes nothing of a message for a minute is given up: what is written for it would hold its memory for ever.
 //
-//     WriteDeadline deadline(executor, clock, [this] { GiveUp(); });
+//     WriteDeadline deadline(executor, clock, stream_);
 //     deadline.Begin();  stream->Write(...);   // ... OnWritten:
 //     deadline.End();
 //
@@ -8,10 +8,10 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <optional>
 
 #include "proto/wire/runtime.h"
+#include "proto/wire/transport.h"
 
 namespace millrace::server {
 
@@ -19,8 +19,8 @@ class WriteDeadline {
  public:
   static constexpr std::chrono::seconds kLimit{60};
 
-  // `on_missed` may destroy this object's owner.
-  WriteDeadline(Executor& executor, const Clock& clock, std::function<void()> on_missed);
+  // Aborts `stream`, unless it is nullptr by then. That may destroy this object's owner.
+  WriteDeadline(Executor& executor, const Clock& clock, Stream* const& stream);
   ~WriteDeadline();
 
   void Begin();
@@ -32,7 +32,7 @@ class WriteDeadline {
 
   Executor& executor_;
   const Clock& clock_;
-  const std::function<void()> on_missed_;
+  Stream* const& stream_;                          // the owner's
   std::optional<std::chrono::nanoseconds> begun_;  // of the write under way
   Executor::TimerId timer_ = 0;                    // 0: none
 };

@@ -20,13 +20,13 @@ constexpr char kStorePrefix = 'S';
 constexpr char kPrefixes[] = {kEntryPrefix, kGroupPrefix, kBesidePrefix, kStorePrefix};
 
 // What lies beside a group's entries: the byte after the group.
-constexpr char kHardState = 1;
+constexpr char kTermAndVote = 1;
 constexpr char kLogStart = 2;
 constexpr char kValue = 3;
 constexpr char kSegment = 4;
 constexpr char kInterval = 5;
 
-constexpr char kBesideKinds[] = {kHardState, kLogStart, kValue, kSegment, kInterval};
+constexpr char kBesideKinds[] = {kTermAndVote, kLogStart, kValue, kSegment, kInterval};
 
 template <size_t n>
 constexpr bool AllDistinct(const char (&bytes)[n]) {
@@ -113,7 +113,7 @@ std::optional<GroupId> ParseGroupKey(std::string_view key) {
 }
 KeyRange AllGroups() { return {std::string(1, kGroupPrefix), std::string(1, kGroupPrefix + 1)}; }
 
-std::string HardStateKey(GroupId group) { return Beside(group, kHardState); }
+std::string TermAndVoteKey(GroupId group) { return Beside(group, kTermAndVote); }
 std::string LogStartKey(GroupId group) { return Beside(group, kLogStart); }
 std::string ValueKey(GroupId group, std::string_view name) { return Beside(group, kValue).append(name); }
 std::string_view NameOfValueKey(std::string_view key) { return key.substr(1 + 8 + 1); }

@@ -56,7 +56,7 @@ std::optional<raft::GroupId> ParseGroupKey(std::string_view key);
 KeyRange AllGroups();
 
 // What is kept beside a group's entries.
-std::string HardStateKey(raft::GroupId group);
+std::string TermAndVoteKey(raft::GroupId group);
 std::string LogStartKey(raft::GroupId group);
 std::string ValueKey(raft::GroupId group, std::string_view name);
 std::string_view NameOfValueKey(std::string_view key);

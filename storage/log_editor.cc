@@ -116,7 +116,7 @@ void LogEditor::CloseInterval(rocksdb::WriteBatch& batch) {
 
 absl::Status LogEditor::TruncateSuffix(LogIndex first_removed, rocksdb::WriteBatch& batch) {
   if (first_removed > image_.last.index) return absl::OkStatus();
-  MILLRACE_CHECK_GT(first_removed, image_.hard_state.commit) << "group " << group_ << ": a committed entry";
+  MILLRACE_CHECK_GT(first_removed, image_.term_and_vote.commit_index) << "group " << group_ << ": a committed entry";
   MILLRACE_CHECK_GE(first_removed, image_.first_index()) << "group " << group_;
   if (first_removed == image_.first_index()) {
     if (image_.active) TruncateSegments({.entry = {.index = image_.start.before.index}}, batch);
@@ -183,16 +183,17 @@ absl::Status LogEditor::TruncateIntervals(const LogPosition& last_kept, rocksdb:
   return absl::OkStatus();
 }
 
-void LogEditor::SetHardState(const raft::HardState& state, rocksdb::WriteBatch& batch) {
-  MILLRACE_CHECK_LE(state.commit, image_.last.index) << "group " << group_;
-  image_.hard_state = state;
-  Put(batch, HardStateKey(group_), Encode(state));
+void LogEditor::SetTermAndVote(const raft::TermAndVote& state, rocksdb::WriteBatch& batch) {
+  MILLRACE_CHECK_LE(state.commit_index, image_.last.index) << "group " << group_;
+  image_.term_and_vote = state;
+  Put(batch, TermAndVoteKey(group_), Encode(state));
 }
 
 // Entries without records at the very end of what is below the log start may be uncommitted: they stay.
 bool LogEditor::MayGo(const LogPosition& last) const {
   return last.end_offset < image_.start.offset ||
-         (last.end_offset == image_.start.offset && (last.after_records || last.index <= image_.hard_state.commit));
+         (last.end_offset == image_.start.offset &&
+          (last.after_records || last.index <= image_.term_and_vote.commit_index));
 }
 
 // The last entry of an active segment wholly below the log start that may go; active.before if none may.

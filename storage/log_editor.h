@@ -29,7 +29,7 @@ class LogEditor {
 
   void Append(raft::Entry entry, rocksdb::WriteBatch& batch);
   absl::Status TruncateSuffix(raft::LogIndex first_removed, rocksdb::WriteBatch& batch);
-  void SetHardState(const raft::HardState& state, rocksdb::WriteBatch& batch);
+  void SetTermAndVote(const raft::TermAndVote& state, rocksdb::WriteBatch& batch);
   absl::Status SetLogStart(raft::Offset offset, rocksdb::WriteBatch& batch);
 
   LogImage& image() { return image_; }

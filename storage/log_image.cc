@@ -18,7 +18,7 @@ raft::LogState LogImage::ToState() const {
           .last_append_time = last.append_time,
           .chain = last.chain,
           .bytes = last.log_bytes - start.before.log_bytes,
-          .hard_state = hard_state};
+          .term_and_vote = term_and_vote};
 }
 
 const SegmentMeta& LogImage::SegmentOf(LogIndex index) const {
@@ -42,7 +42,7 @@ void LogImage::CheckInvariants() const {
   MILLRACE_CHECK_LE(start.before.index, last.index);
   MILLRACE_CHECK_LE(start.before.end_offset, last.end_offset);
   MILLRACE_CHECK_LE(start.offset, last.end_offset);
-  MILLRACE_CHECK_LE(hard_state.commit, last.index);
+  MILLRACE_CHECK_LE(term_and_vote.commit_index, last.index);
   MILLRACE_CHECK_EQ(active.has_value(), last.index >= first_index());
   if (!active) {
     MILLRACE_CHECK(sealed->empty());

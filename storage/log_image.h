@@ -18,7 +18,7 @@ using SegmentList = std::vector<SegmentMeta>;
 
 struct LogImage {
   raft::SegmentLimits limits;
-  raft::HardState hard_state;
+  raft::TermAndVote term_and_vote;
   LogStart start;
   LogPosition last;  // the last entry; start.before if there is none
   // Oldest first, without gaps: each begins where the previous one ends, the first one at start.before.

@@ -70,9 +70,9 @@ std::string Encode(const raft::SegmentLimits& limits) {
       [&](LittleEndianWriter& out) { out.Put<int64_t>(limits.bytes_max).Put<int64_t>(limits.age_ms_max); });
 }
 
-std::string Encode(const raft::HardState& state) {
+std::string Encode(const raft::TermAndVote& state) {
   return EncodeWith([&](LittleEndianWriter& out) {
-    out.Put<int64_t>(state.term.value()).Put<int64_t>(state.voted_for.value()).Put<int64_t>(state.commit.value());
+    out.Put<int64_t>(state.term.value()).Put<int64_t>(state.voted_for.value()).Put<int64_t>(state.commit_index.value());
   });
 }
 
@@ -110,11 +110,11 @@ absl::StatusOr<raft::SegmentLimits> DecodeLimits(std::string_view value) {
                                          });
 }
 
-absl::StatusOr<raft::HardState> DecodeHardState(std::string_view value) {
-  return DecodeWith<raft::HardState>("hard state", value, [](LittleEndianReader& in, raft::HardState& state) {
+absl::StatusOr<raft::TermAndVote> DecodeTermAndVote(std::string_view value) {
+  return DecodeWith<raft::TermAndVote>("term and vote", value, [](LittleEndianReader& in, raft::TermAndVote& state) {
     state.term = raft::Term(in.Get<int64_t>());
     state.voted_for = raft::BrokerId(in.Get<int64_t>());
-    state.commit = raft::LogIndex(in.Get<int64_t>());
+    state.commit_index = raft::LogIndex(in.Get<int64_t>());
   });
 }
 

@@ -57,13 +57,13 @@ struct LogStart {
 };
 
 std::string Encode(const raft::SegmentLimits& limits);
-std::string Encode(const raft::HardState& state);
+std::string Encode(const raft::TermAndVote& state);
 std::string Encode(const LogStart& start);
 std::string Encode(const SegmentMeta& segment);
 std::string Encode(const IntervalMeta& interval);
 
 absl::StatusOr<raft::SegmentLimits> DecodeLimits(std::string_view value);
-absl::StatusOr<raft::HardState> DecodeHardState(std::string_view value);
+absl::StatusOr<raft::TermAndVote> DecodeTermAndVote(std::string_view value);
 absl::StatusOr<LogStart> DecodeLogStart(std::string_view value);
 absl::StatusOr<SegmentMeta> DecodeSegment(std::string_view value);
 absl::StatusOr<IntervalMeta> DecodeInterval(std::string_view value);

@@ -65,12 +65,12 @@ absl::StatusOr<LogImage> LogReader::Load(GroupId group) const {
   if (!decoded.ok()) return decoded.status();
   image.limits = *decoded;
 
-  absl::StatusOr<std::optional<std::string>> hard_state = GetValue(db_, HardStateKey(group));
-  if (!hard_state.ok()) return hard_state.status();
-  if (hard_state->has_value()) {
-    absl::StatusOr<raft::HardState> state = DecodeHardState(**hard_state);
+  absl::StatusOr<std::optional<std::string>> term_and_vote = GetValue(db_, TermAndVoteKey(group));
+  if (!term_and_vote.ok()) return term_and_vote.status();
+  if (term_and_vote->has_value()) {
+    absl::StatusOr<raft::TermAndVote> state = DecodeTermAndVote(**term_and_vote);
     if (!state.ok()) return state.status();
-    image.hard_state = *state;
+    image.term_and_vote = *state;
   }
   absl::StatusOr<std::optional<std::string>> log_start = GetValue(db_, LogStartKey(group));
   if (!log_start.ok()) return log_start.status();

@@ -244,8 +244,8 @@ absl::Status RocksLogStore::Impl::Apply(RocksRound::Change& change, OpenLog& log
   if (auto* truncate = std::get_if<RocksRound::Truncate>(&change.what)) {
     return editor.TruncateSuffix(truncate->first_removed, batch);
   }
-  if (auto* state = std::get_if<raft::HardState>(&change.what)) {
-    editor.SetHardState(*state, batch);
+  if (auto* state = std::get_if<raft::TermAndVote>(&change.what)) {
+    editor.SetTermAndVote(*state, batch);
     return absl::OkStatus();
   }
   if (auto* log_start = std::get_if<Offset>(&change.what)) return editor.SetLogStart(*log_start, batch);

@@ -27,7 +27,7 @@ class RocksRound : public raft::Round {
   };
   struct Change {
     raft::GroupId group;
-    std::variant<raft::Entry, Truncate, raft::HardState, raft::Offset, ValueChange> what;  // Offset: the log start
+    std::variant<raft::Entry, Truncate, raft::TermAndVote, raft::Offset, ValueChange> what;  // Offset: the log start
   };
 
   void Append(raft::GroupId group, raft::Entry entry) override {
@@ -37,7 +37,9 @@ class RocksRound : public raft::Round {
   void TruncateSuffix(raft::GroupId group, raft::LogIndex first_removed) override {
     changes_.push_back({group, Truncate{first_removed}});
   }
-  void SetHardState(raft::GroupId group, const raft::HardState& state) override { changes_.push_back({group, state}); }
+  void SetTermAndVote(raft::GroupId group, const raft::TermAndVote& state) override {
+    changes_.push_back({group, state});
+  }
   void SetLogStart(raft::GroupId group, raft::Offset log_start) override { changes_.push_back({group, log_start}); }
   void PutValue(raft::GroupId group, std::string_view key, std::string_view value) override {
     changes_.push_back({group, ValueChange{std::string(key), std::string(value)}});

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <utility>
 
 namespace millrace {
 
@@ -50,6 +51,15 @@ class Executor {
   // True on the executor's own thread.
   virtual bool OnThread() const = 0;
 };
+
+// Runs `task` on `executor`: at once on its own thread, else soon. Any thread.
+inline void RunOn(Executor& executor, Executor::Task task) {
+  if (executor.OnThread()) {
+    task();
+  } else {
+    executor.Post(std::move(task));
+  }
+}
 
 class Random {
  public:

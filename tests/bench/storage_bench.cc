@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "proto/wire/check.h"
-#include "server/memory_limit.h"
+#include "server/heap.h"
 #include "storage/rocks_log_store.h"
 #include "tests/support/through_stalls.h"
 

@@ -52,13 +52,13 @@ TEST(Keys, RangesHoldTheirOwnKeysAndNoOthers) {
 
   const KeyRange beside = BesideEntries(group);
   for (const std::string& key :
-       {HardStateKey(group), LogStartKey(group), ValueKey(group, ""), ValueKey(group, "\xff\xff"),
+       {TermAndVoteKey(group), LogStartKey(group), ValueKey(group, ""), ValueKey(group, "\xff\xff"),
         SegmentKey(group, LogIndex(1)), IntervalKey(group, LogIndex(1 << 20))}) {
     EXPECT_TRUE(beside.Contains(key));
     EXPECT_FALSE(EntriesFrom(group, LogIndex(0)).Contains(key));
     EXPECT_FALSE(AllGroups().Contains(key));
   }
-  EXPECT_FALSE(beside.Contains(HardStateKey(GroupId(8))));
+  EXPECT_FALSE(beside.Contains(TermAndVoteKey(GroupId(8))));
   EXPECT_FALSE(beside.Contains(IntervalKey(GroupId(6), LogIndex(5))));
   EXPECT_FALSE(beside.Contains(GroupKey(group)));
 
@@ -73,7 +73,7 @@ TEST(Keys, RangesHoldTheirOwnKeysAndNoOthers) {
 
 TEST(Keys, GroupAndValueNamesComeBackFromTheirKeys) {
   EXPECT_EQ(ParseGroupKey(GroupKey(GroupId(1234567))), GroupId(1234567));
-  EXPECT_FALSE(ParseGroupKey(HardStateKey(GroupId(1))).has_value());
+  EXPECT_FALSE(ParseGroupKey(TermAndVoteKey(GroupId(1))).has_value());
   EXPECT_EQ(NameOfValueKey(ValueKey(GroupId(1), "producers-up-to")), "producers-up-to");
   EXPECT_EQ(NameOfValueKey(ValueKey(GroupId(1), "")), "");
 }

@@ -153,7 +153,7 @@ TEST_F(LogTest, TrimToTheEndLeavesOnlyWhatMayBeUncommitted) {
   EXPECT_EQ(State().bytes, 5);
 
   const LogState before = State();
-  round_->SetHardState(group_, {.term = Term(5), .commit = LogIndex(4)});
+  round_->SetTermAndVote(group_, {.term = Term(5), .commit_index = LogIndex(4)});
   ASSERT_TRUE(store_->Write(*round_).ok());
   WriteMany(1, {.records = 1, .term = Term(5)});
   ASSERT_TRUE(SetLogStart(31).ok());
@@ -403,7 +403,7 @@ TEST_F(LogDeathTest, WhatDoesNotFollowTheLogIsABug) {
         (void)store_->Write(*round_);
       },
       "group 1");
-  round_->SetHardState(group_, {.term = Term(1), .commit = LogIndex(2)});
+  round_->SetTermAndVote(group_, {.term = Term(1), .commit_index = LogIndex(2)});
   ASSERT_TRUE(store_->Write(*round_).ok());
   EXPECT_DEATH(
       {

@@ -57,9 +57,9 @@ void ExpectSameState(const LogState& a, const LogState& b) {
   EXPECT_EQ(a.last_append_time, b.last_append_time);
   EXPECT_EQ(a.chain, b.chain);
   EXPECT_EQ(a.bytes, b.bytes);
-  EXPECT_EQ(a.hard_state.term, b.hard_state.term);
-  EXPECT_EQ(a.hard_state.voted_for, b.hard_state.voted_for);
-  EXPECT_EQ(a.hard_state.commit, b.hard_state.commit);
+  EXPECT_EQ(a.term_and_vote.term, b.term_and_vote.term);
+  EXPECT_EQ(a.term_and_vote.voted_for, b.term_and_vote.voted_for);
+  EXPECT_EQ(a.term_and_vote.commit_index, b.term_and_vote.commit_index);
 }
 
 void ExpectSameEntries(const absl::StatusOr<std::vector<Entry>>& a, const absl::StatusOr<std::vector<Entry>>& b) {
@@ -236,7 +236,7 @@ class NoRound : public raft::Round {
  public:
   void Append(GroupId, Entry) override {}
   void TruncateSuffix(GroupId, LogIndex) override {}
-  void SetHardState(GroupId, const raft::HardState&) override {}
+  void SetTermAndVote(GroupId, const raft::TermAndVote&) override {}
   void SetLogStart(GroupId, Offset) override {}
   void PutValue(GroupId, std::string_view, std::string_view) override {}
   void DeleteValue(GroupId, std::string_view) override {}
@@ -296,9 +296,10 @@ bool HasAllOf(RocksLogStore& store, const Workload::Logs& logs) {
     MILLRACE_CHECK(state.ok()) << state.status().ToString();
     const LogState expected = model.State();
     if (state->chain != expected.chain || state->log_start != expected.log_start ||
-        state->hard_state.term != expected.hard_state.term ||
-        state->hard_state.voted_for != expected.hard_state.voted_for ||
-        state->hard_state.commit != expected.hard_state.commit || ValuesOf(store, group) != model.values()) {
+        state->term_and_vote.term != expected.term_and_vote.term ||
+        state->term_and_vote.voted_for != expected.term_and_vote.voted_for ||
+        state->term_and_vote.commit_index != expected.term_and_vote.commit_index ||
+        ValuesOf(store, group) != model.values()) {
       return false;
     }
   }

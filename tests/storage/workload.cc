@@ -33,12 +33,12 @@ void Workload::ChangeOne(GroupId group, MemoryLog& log, raft::Round& round) {
     case 0:
       return Truncate(group, log, round);
     case 1: {
-      raft::HardState hard_state = state.hard_state;
-      hard_state.term = hard_state.term + UpTo(1);
-      hard_state.voted_for = raft::BrokerId(UpTo(3));
-      if (OneIn(2)) hard_state.commit = std::max(hard_state.commit, state.last_index - UpTo(4));
-      log.SetHardState(hard_state);
-      return round.SetHardState(group, hard_state);
+      raft::TermAndVote term_and_vote = state.term_and_vote;
+      term_and_vote.term = term_and_vote.term + UpTo(1);
+      term_and_vote.voted_for = raft::BrokerId(UpTo(3));
+      if (OneIn(2)) term_and_vote.commit_index = std::max(term_and_vote.commit_index, state.last_index - UpTo(4));
+      log.SetTermAndVote(term_and_vote);
+      return round.SetTermAndVote(group, term_and_vote);
     }
     case 2: {
       const Offset log_start = OneIn(4) ? state.log_end : state.log_start + UpTo((state.log_end - state.log_start) / 2);
@@ -65,7 +65,7 @@ void Workload::ChangeOne(GroupId group, MemoryLog& log, raft::Round& round) {
 
 void Workload::Truncate(GroupId group, MemoryLog& log, raft::Round& round) {
   const LogState state = log.State();
-  const LogIndex lowest = std::max(state.first_index, state.hard_state.commit + 1);
+  const LogIndex lowest = std::max(state.first_index, state.term_and_vote.commit_index + 1);
   LogIndex first_removed = state.last_index + 1;
   for (int64_t wanted = UpTo(OneIn(4) ? 400 : 6); wanted > 0 && first_removed > lowest; --wanted) {
     const Entry previous = log.ReadEntries(first_removed - 1, first_removed - 1, 1)->front();
@@ -80,7 +80,7 @@ Entry Workload::NextEntry(const LogState& state) {
   Entry entry;
   entry.header.type = OneIn(6) ? EntryType::kNoop : EntryType::kRecords;
   entry.header.record_count = entry.header.type == EntryType::kRecords ? static_cast<int32_t>(1 + UpTo(9)) : 0;
-  entry.header.term = std::max(state.last_term, state.hard_state.term);
+  entry.header.term = std::max(state.last_term, state.term_and_vote.term);
   entry.header.index = state.last_index + 1;
   entry.header.base_offset = state.log_end;
   entry.header.append_time = state.last_append_time + UpTo(20);

@@ -27,8 +27,8 @@ class FakeRound : public raft::Round {
   void TruncateSuffix(GroupId group, LogIndex first_removed) override {
     Stage(group, [first_removed](MemoryLog& log) { log.TruncateSuffix(first_removed); });
   }
-  void SetHardState(GroupId group, const raft::HardState& state) override {
-    Stage(group, [state](MemoryLog& log) { log.SetHardState(state); });
+  void SetTermAndVote(GroupId group, const raft::TermAndVote& state) override {
+    Stage(group, [state](MemoryLog& log) { log.SetTermAndVote(state); });
   }
   void SetLogStart(GroupId group, Offset log_start) override {
     Stage(group, [log_start](MemoryLog& log) { log.SetLogStart(log_start); });

@@ -34,22 +34,22 @@ void MemoryLog::Append(Entry entry) {
 }
 
 void MemoryLog::TruncateSuffix(LogIndex first_removed) {
-  MILLRACE_CHECK_GT(first_removed, hard_state_.commit);
+  MILLRACE_CHECK_GT(first_removed, term_and_vote_.commit_index);
   MILLRACE_CHECK_GE(first_removed, FirstIndex());
   while (LastIndex() >= first_removed) entries_.pop_back();
   while (!segments_.empty() && segments_.back().first >= first_removed) segments_.pop_back();
   MILLRACE_CHECK_GE(Last().end_offset(), log_start_);
 }
 
-void MemoryLog::SetHardState(const raft::HardState& state) {
-  MILLRACE_CHECK_LE(state.commit, LastIndex());
-  hard_state_ = state;
+void MemoryLog::SetTermAndVote(const raft::TermAndVote& state) {
+  MILLRACE_CHECK_LE(state.commit_index, LastIndex());
+  term_and_vote_ = state;
 }
 
 // Entries without records at the very end of what is below the log start may be uncommitted.
 bool MemoryLog::MayGo(const EntryHeader& last) const {
   return last.end_offset() < log_start_ ||
-         (last.end_offset() == log_start_ && (last.record_count > 0 || last.index <= hard_state_.commit));
+         (last.end_offset() == log_start_ && (last.record_count > 0 || last.index <= term_and_vote_.commit_index));
 }
 
 void MemoryLog::SetLogStart(Offset log_start) {
@@ -90,7 +90,7 @@ raft::LogState MemoryLog::State() const {
           .last_append_time = last.append_time,
           .chain = last.chain,
           .bytes = bytes,
-          .hard_state = hard_state_};
+          .term_and_vote = term_and_vote_};
 }
 
 absl::StatusOr<std::vector<Entry>> MemoryLog::Read(Offset from, Offset end, size_t bytes_max) const {

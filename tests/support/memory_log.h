@@ -20,7 +20,7 @@ class MemoryLog {
 
   void Append(raft::Entry entry);
   void TruncateSuffix(raft::LogIndex first_removed);
-  void SetHardState(const raft::HardState& state);
+  void SetTermAndVote(const raft::TermAndVote& state);
   void SetLogStart(raft::Offset log_start);
   void SetLimits(const raft::SegmentLimits& limits) { limits_ = limits; }
   std::map<std::string, std::string>& values() { return values_; }
@@ -53,7 +53,7 @@ class MemoryLog {
   raft::EntryHeader base_{.record_count = 0};  // the entry before entries_.front(); index 0 at first
   std::deque<raft::Entry> entries_;
   std::deque<Segment> segments_;  // segments_.front().first == FirstIndex(), if there are entries
-  raft::HardState hard_state_;
+  raft::TermAndVote term_and_vote_;
   raft::Offset log_start_;
   std::map<std::string, std::string> values_;
 };

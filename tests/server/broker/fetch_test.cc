@@ -149,12 +149,7 @@ TEST_F(Fetch, OutsideTheLogIsAnErrorOfThatSubscriptionOnly) {
 
 TEST_F(Fetch, TrimmedRecordsBecomeAGapWhenTheClientChoseSo) {
   Fill("t", 0, 0, 6);
-  v1::TrimPartitionRequest trim;
-  trim.set_name("t");
-  trim.set_before(4);
-  v1::TrimPartitionResponse trimmed;
-  ASSERT_TRUE(Unary("Admin/TrimPartition", trim, &trimmed).status.ok());
-  EXPECT_EQ(trimmed.log_start_offset(), 4);
+  EXPECT_EQ(Trim("t", 4), 4);
   FetchSubscriptionFrame gap = At(1, "t", 0, 1);
   gap.out_of_range = static_cast<int32_t>(OutOfRange::kGap);
   FetchRequestFrame request;
@@ -173,11 +168,7 @@ TEST_F(Fetch, TrimmedRecordsBecomeAGapWhenTheClientChoseSo) {
 
 TEST_F(Fetch, ATrimmedLogGoesOnWhereItWas) {
   Fill("t", 0, 0, 3);
-  v1::TrimPartitionRequest trim;
-  trim.set_name("t");
-  trim.set_before(-1);
-  v1::TrimPartitionResponse trimmed;
-  ASSERT_TRUE(Unary("Admin/TrimPartition", trim, &trimmed).status.ok());
+  EXPECT_EQ(Trim("t", -1), 3);
   client_.Send(FetchFrom(At(1, "t", 0, 3)));
   Fill("t", 0, 3, 2);
   EXPECT_EQ(ValuesFetched(client_, 1), (std::vector<std::string>{"3", "4"}))
@@ -248,11 +239,7 @@ TEST_F(Fetch, AnEndThatIsReachedAlreadyNeedsNoCredit) {
 
 TEST_F(Fetch, AGapPastTheEndEndsTheSubscription) {
   Fill("t", 0, 0, 6);
-  v1::TrimPartitionRequest trim;
-  trim.set_name("t");
-  trim.set_before(5);
-  v1::TrimPartitionResponse trimmed;
-  ASSERT_TRUE(Unary("Admin/TrimPartition", trim, &trimmed).status.ok());
+  Trim("t", 5);
   FetchSubscriptionFrame bounded = At(1, "t", 0, 0);
   bounded.end_offset = 3;
   bounded.out_of_range = static_cast<int32_t>(OutOfRange::kGap);

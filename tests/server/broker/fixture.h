@@ -125,6 +125,17 @@ class BrokerTest : public ::testing::Test {
     return response;
   }
 
+  // Of partition 0; -1: all. Returns the new log start.
+  int64_t Trim(const std::string& topic, int64_t before) {
+    v1::TrimPartitionRequest request;
+    request.set_name(topic);
+    request.set_before(before);
+    v1::TrimPartitionResponse response;
+    CallEnd end = Unary("Admin/TrimPartition", request, &response);
+    EXPECT_TRUE(end.status.ok()) << end.status;
+    return response.log_start_offset();
+  }
+
   // Produces one batch on `client` and returns its ack.
   ProduceAckFrame Send(FrameClient& client, const std::string& topic, int32_t partition, absl::Cord batch,
                        Acks acks = Acks::kQuorum) {

@@ -126,11 +126,7 @@ TEST_F(Plain, ReadThatWaitedInVainIsEmpty) {
 TEST_F(Plain, TailFollowsAndReportsGaps) {
   v1::AppendResponse appended;
   for (const char* value : {"a", "b", "c"}) Unary("Broker/Append", Record(value), &appended);
-  v1::TrimPartitionRequest trim;
-  trim.set_name("t");
-  trim.set_before(2);
-  v1::TrimPartitionResponse trimmed;
-  Unary("Admin/TrimPartition", trim, &trimmed);
+  Trim("t", 2);
   FrameClient tail(executor_, network_, "Tail");
   v1::TailRequest request;
   request.set_topic("t");

@@ -19,12 +19,6 @@ class Produce : public BrokerTest {
     ErrorFrame error;
     return broker_->broker().FindPartition(topic, partition, 0, &error);
   }
-  v1::TrimPartitionRequest TrimBefore(int64_t offset) {
-    v1::TrimPartitionRequest request;
-    request.set_name("t");
-    request.set_before(offset);
-    return request;
-  }
   FrameClient client_{executor_, network_, "Produce"};
 };
 
@@ -228,8 +222,7 @@ TEST_F(Produce, ProducerIdsThatWereNeverGivenOutAreRefused) {
 TEST_F(Produce, RepeatsAreKnownAfterATrimAndACrash) {
   const absl::Cord batch = BatchOf({"a"}, From(9, 0, 0));
   ASSERT_EQ(Send(client_, "t", 0, batch).base_offset, 0);
-  v1::TrimPartitionResponse trimmed;
-  ASSERT_TRUE(Unary("Admin/TrimPartition", TrimBefore(1), &trimmed).status.ok());
+  Trim("t", 1);
   broker_->Crash(FakeLogStore::kLoseUnsynced);
   broker_->Start();
   FrameClient client(executor_, network_, "Produce");
@@ -357,11 +350,7 @@ TEST_F(FullDisk, RecordsAreRefusedBelowTheFloorAndRepeatsAndTrimsAreNot) {
   EXPECT_TRUE(refused.error.retriable);
   EXPECT_NE(refused.error.message.find("disk.free.floor (100)"), std::string::npos) << refused.error.message;
   EXPECT_TRUE(Send(client, "t", 0, first).duplicate);
-  v1::TrimPartitionRequest trim;
-  trim.set_name("t");
-  trim.set_before(1);
-  v1::TrimPartitionResponse trimmed;
-  EXPECT_TRUE(Unary("Admin/TrimPartition", trim, &trimmed).status.ok());
+  Trim("t", 1);
 
   free_bytes_ = 100;
   executor_.Advance(std::chrono::seconds(1));

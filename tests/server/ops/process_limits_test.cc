@@ -1,11 +1,10 @@
-#include "server/memory_limit.h"
+#include "server/process_limits.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "tests/support/temp_dir.h"
@@ -115,33 +114,6 @@ TEST(RaiseFileLimit, TakesTheSoftLimitToTheHardOne) {
   EXPECT_EQ(after.rlim_cur, before.rlim_max);
   EXPECT_EQ(static_cast<rlim_t>(*limit), after.rlim_cur);
 }
-
-#ifndef __SANITIZE_ADDRESS__
-// Touches `bytes` of heap in pieces of 1 MiB, the last of which stays, so that the heap could not shrink from its end alone.
-std::unique_ptr<char[]> FillHeap(int64_t bytes) {
-  std::vector<std::unique_ptr<char[]>> pieces;
-  for (int64_t filled = 0; filled < bytes; filled += kMiB) {
-    pieces.push_back(std::make_unique_for_overwrite<char[]>(kMiB));
-    std::fill_n(pieces.back().get(), kMiB, 'x');
-  }
-  return std::move(pieces.back());
-}
-
-TEST(Heap, KeepsItsPagesUntilItIsToldToReturnThem) {
-  TuneHeap();
-  const int64_t fresh = ResidentBytes();
-  const auto last = FillHeap(100 * kMiB);
-  EXPECT_GT(ResidentBytes(), fresh + 90 * kMiB);
-  ReturnFreeMemory();
-  EXPECT_LT(ResidentBytes(), fresh + 20 * kMiB);
-}
-
-TEST(Heap, CostsLittleBeforeItIsUsed) {
-  const int64_t before = ResidentBytes();
-  TuneHeap();
-  EXPECT_LT(ResidentBytes(), before + 4 * kMiB);
-}
-#endif
 
 }  // namespace
 }  // namespace millrace::server

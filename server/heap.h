@@ -1,25 +1,7 @@
-// What this process may use of the machine, and how its heap is set up for the store's load.
+// How the heap is set up for the store's load.
 #pragma once
 
-#include <cstdint>
-#include <string>
-
-#include "absl/status/statusor.h"
-
 namespace millrace::server {
-
-// Bytes this process may use: the machine's memory, or the tightest cgroup limit (v2 or v1) on the way to the root if that
-// is less. `root` is where proc and sys are found, another place only in tests.
-int64_t UsableMemoryBytes(const std::string& root = "/");
-
-// Cores this process may use: its CPU affinity, or the tightest cgroup quota rounded up if that is less; at least 1.
-int UsableCores(const std::string& root = "/");
-
-// The process's resident set, in bytes.
-int64_t ResidentBytes();
-
-// Raises the soft limit on open files to the hard one; returns the limit in effect.
-absl::StatusOr<int64_t> RaiseFileLimit();
 
 // Sets the heap up for the store's load: memtables, blob buffers and network slices that come and go in sizes of up to some
 // megabytes. glibc's defaults map and unmap them each time, and every fresh page costs a fault. Here the heap is one range of
