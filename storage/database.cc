@@ -142,6 +142,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   if (!claimed.ok()) return claimed.status();
   database->claim_ = *std::move(claimed);
 
+  database->files_->CountFilesOf(options.directory);
   if (rocksdb::Status loaded = database->values_->Load(); !loaded.ok()) return OpenError(options.directory, loaded);
   ResetCrc32cCalled();
   rocksdb::DB* db = nullptr;

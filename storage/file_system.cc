@@ -1,6 +1,7 @@
 #include "storage/file_system.h"
 
 #include <utility>
+#include <vector>
 
 namespace millrace::storage {
 namespace {
@@ -15,8 +16,8 @@ using rocksdb::Slice;
 
 class CountedFile : public rocksdb::FSWritableFileOwnerWrapper {
  public:
-  CountedFile(std::unique_ptr<FSWritableFile> file, StoreFileSystem::Written& written)
-      : FSWritableFileOwnerWrapper(std::move(file)), written_(written) {}
+  CountedFile(std::unique_ptr<FSWritableFile> file, StoreFileSystem::Written& written, StoreFileSystem::Held& held)
+      : FSWritableFileOwnerWrapper(std::move(file)), written_(written), held_(held) {}
 
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* dbg) override {
     return Count(data, target()->Append(data, options, dbg));
@@ -44,11 +45,15 @@ class CountedFile : public rocksdb::FSWritableFileOwnerWrapper {
 
  private:
   IOStatus Count(const Slice& data, IOStatus status) {
-    if (status.ok()) written_.bytes.fetch_add(data.size(), std::memory_order_relaxed);
+    if (status.ok()) {
+      written_.bytes.fetch_add(data.size(), std::memory_order_relaxed);
+      held_.bytes.fetch_add(data.size(), std::memory_order_relaxed);
+    }
     return status;
   }
 
   StoreFileSystem::Written& written_;
+  StoreFileSystem::Held& held_;
 };
 
 }  // namespace
@@ -63,13 +68,43 @@ FileKind KindOfFile(std::string_view path) {
 }
 
 void StoreFileSystem::Wrap(const std::string& path, std::unique_ptr<FSWritableFile>* file) {
-  *file = std::make_unique<CountedFile>(std::move(*file), written_[static_cast<size_t>(KindOfFile(path))]);
+  const size_t kind = static_cast<size_t>(KindOfFile(path));
+  *file = std::make_unique<CountedFile>(std::move(*file), written_[kind], held_[kind]);
+}
+
+uint64_t StoreFileSystem::SizeOf(const std::string& path) {
+  uint64_t size = 0;
+  return target()->GetFileSize(path, IOOptions(), &size, nullptr).ok() ? size : 0;
+}
+
+void StoreFileSystem::CountFilesOf(const std::string& directory) {
+  std::vector<std::string> names;
+  if (!target()->GetChildren(directory, IOOptions(), &names, nullptr).ok()) return;
+  for (const std::string& name : names) {
+    Held& held = held_[static_cast<size_t>(KindOfFile(name))];
+    ++held.files;
+    held.bytes += SizeOf(directory + "/" + name);
+  }
+}
+
+IOStatus StoreFileSystem::DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* dbg) {
+  const uint64_t size = SizeOf(path);
+  IOStatus status = target()->DeleteFile(path, options, dbg);
+  if (status.ok()) {
+    Held& held = held_[static_cast<size_t>(KindOfFile(path))];
+    --held.files;
+    held.bytes -= size;
+  }
+  return status;
 }
 
 IOStatus StoreFileSystem::NewWritableFile(const std::string& path, const FileOptions& options,
                                           std::unique_ptr<FSWritableFile>* file, IODebugContext* dbg) {
   IOStatus status = target()->NewWritableFile(path, options, file, dbg);
-  if (status.ok()) Wrap(path, file);
+  if (status.ok()) {
+    ++held_[static_cast<size_t>(KindOfFile(path))].files;
+    Wrap(path, file);
+  }
   return status;
 }
 

@@ -1,8 +1,10 @@
-// The file system that all files of a store go through: counts what is written, by the kind of file.
+// The file system that all files of a store go through: counts what is written and what there is, by the kind of file.
 //
 //     auto files = std::make_shared<StoreFileSystem>(rocksdb::FileSystem::Default());
+//     files->CountFilesOf(directory);                          // those there are; from then on it sees them come and go
 //     options.env = (env = rocksdb::NewCompositeEnv(files)).get();
 //     files->written(FileKind::kWal).bytes
+//     files->held(FileKind::kWal).bytes
 #pragma once
 
 #include <array>
@@ -30,9 +32,20 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
     std::atomic<uint64_t> syncs{0};
   };
 
+  // What there is now. Sizes are of what is written through here, not of what is preallocated.
+  struct Held {
+    std::atomic<uint64_t> files{0};
+    std::atomic<uint64_t> bytes{0};
+  };
+
   explicit StoreFileSystem(const std::shared_ptr<rocksdb::FileSystem>& target) : rocksdb::FileSystemWrapper(target) {}
 
   const Written& written(FileKind kind) const { return written_[static_cast<size_t>(kind)]; }
+
+  const Held& held(FileKind kind) const { return held_[static_cast<size_t>(kind)]; }
+
+  // Once, before anything else is asked of it. A directory that cannot be read counts as empty.
+  void CountFilesOf(const std::string& directory);
 
   const char* Name() const override { return "millrace"; }
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
@@ -46,10 +59,15 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
                                       std::unique_ptr<rocksdb::FSWritableFile>* file,
                                       rocksdb::IODebugContext* dbg) override;
 
+  rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
+                               rocksdb::IODebugContext* dbg) override;
+
  private:
   void Wrap(const std::string& path, std::unique_ptr<rocksdb::FSWritableFile>* file);
+  uint64_t SizeOf(const std::string& path);
 
   std::array<Written, kFileKinds> written_;
+  std::array<Held, kFileKinds> held_;
 };
 
 }  // namespace millrace::storage

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include <rocksdb/db.h>
-#include <rocksdb/metadata.h>
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
@@ -386,7 +385,8 @@ StoreStats RocksLogStore::Impl::Stats() {
     db.GetIntProperty(name, &value);
     return value;
   };
-  const auto written = [this](FileKind kind) { return database_->files().written(kind).bytes.load(); };
+  const StoreFileSystem& files = database_->files();
+  const auto written = [&files](FileKind kind) { return files.written(kind).bytes.load(); };
   StoreStats stats = {.rounds = round_count_.load(),
                       .entry_bytes = entry_bytes_.load(),
                       .syncs = sync_count_.load(),
@@ -395,21 +395,16 @@ StoreStats RocksLogStore::Impl::Stats() {
                       .wal_bytes_written = written(FileKind::kWal),
                       .blob_bytes_written = written(FileKind::kBlob),
                       .sst_bytes_written = written(FileKind::kSst),
+                      .wal_file_bytes = files.held(FileKind::kWal).bytes.load(),
                       .blob_files = property(rocksdb::DB::Properties::kNumBlobFiles),
                       .blob_file_bytes = property(rocksdb::DB::Properties::kTotalBlobFileSize),
                       .kept_wal_files = database_->kept_wals().files,
                       .kept_wal_bytes = database_->kept_wals().bytes,
+                      .sst_files = files.held(FileKind::kSst).files.load(),
                       .sst_file_bytes = property(rocksdb::DB::Properties::kTotalSstFilesSize)};
   for (size_t kind = 0; kind < kFileKinds; ++kind) {
-    stats.file_syncs += database_->files().written(static_cast<FileKind>(kind)).syncs.load();
+    stats.file_syncs += files.written(static_cast<FileKind>(kind)).syncs.load();
   }
-  rocksdb::VectorLogPtr wals;
-  if (db.GetSortedWalFiles(wals).ok()) {
-    for (const auto& wal : wals) stats.wal_file_bytes += wal->SizeFileBytes();
-  }
-  std::vector<rocksdb::LiveFileMetaData> files;
-  db.GetLiveFilesMetaData(&files);
-  stats.sst_files = files.size();
   return stats;
 }
 

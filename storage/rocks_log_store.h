@@ -92,7 +92,8 @@ class RocksLogStore : public raft::LogStore {
   bool os_crashed() const;
   absl::Status ForgetOsCrash();
 
-  StoreStats Stats() const;  // [any]
+  // Looks at no directory. [any]
+  StoreStats Stats() const;
 
   absl::Status Create(raft::GroupId group, const raft::SegmentLimits& limits) override;
   absl::Status Remove(const std::vector<raft::GroupId>& groups) override;

@@ -305,6 +305,68 @@ TEST_F(OpenTest, StatsCountWhatGoesToWhichFiles) {
   EXPECT_GT(stats.wal_file_bytes, 0u);
 }
 
+// A scrape must not wait for a directory that a flush is changing.
+TEST_F(OpenTest, StatsLookAtNoDirectory) {
+  struct Looks : public rocksdb::FileSystemWrapper {
+    Looks() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+    const char* Name() const override { return "looks"; }
+    rocksdb::IOStatus GetChildren(const std::string& dir, const rocksdb::IOOptions& options,
+                                  std::vector<std::string>* names, rocksdb::IODebugContext* dbg) override {
+      ++count;
+      return target()->GetChildren(dir, options, names, dbg);
+    }
+    rocksdb::IOStatus GetFileSize(const std::string& path, const rocksdb::IOOptions& options, uint64_t* size,
+                                  rocksdb::IODebugContext* dbg) override {
+      ++count;
+      return target()->GetFileSize(path, options, size, dbg);
+    }
+    std::atomic<int> count{0};
+  };
+  const auto looks = std::make_shared<Looks>();
+  options_.file_system = looks;
+  OpenStore();
+  EXPECT_GT(looks->count, 0);
+  WriteMany(10, {.bytes = 5000});
+  const int before = looks->count;
+  const StoreStats stats = store_->Stats();
+  EXPECT_EQ(looks->count, before);
+  uint64_t wal_bytes = 0;
+  uint64_t ssts = 0;
+  for (const auto& file : std::filesystem::directory_iterator(options_.directory)) {
+    if (file.path().extension() == ".log") wal_bytes += file.file_size();
+    if (file.path().extension() == ".sst") ++ssts;
+  }
+  EXPECT_EQ(stats.wal_file_bytes, wal_bytes);
+  EXPECT_EQ(stats.sst_files, ssts);
+}
+
+TEST_F(OpenTest, FilesAreCountedAsTheyComeAndGo) {
+  std::filesystem::create_directory(options_.directory);
+  std::ofstream(options_.directory + "/000001.log") << "1234567";
+  std::ofstream(options_.directory + "/000002.sst") << "123";
+  StoreFileSystem files(rocksdb::FileSystem::Default());
+  files.CountFilesOf(options_.directory);
+  const auto expect = [&files](FileKind kind, uint64_t count, uint64_t bytes) {
+    EXPECT_EQ(files.held(kind).files, count);
+    EXPECT_EQ(files.held(kind).bytes, bytes);
+  };
+  expect(FileKind::kWal, 1, 7);
+  expect(FileKind::kSst, 1, 3);
+  std::unique_ptr<rocksdb::FSWritableFile> file;
+  const std::string path = options_.directory + "/000003.log";
+  ASSERT_TRUE(files.NewWritableFile(path, {}, &file, nullptr).ok());
+  ASSERT_TRUE(file->Append("12345", {}, nullptr).ok());
+  expect(FileKind::kWal, 2, 12);
+  ASSERT_TRUE(file->Close({}, nullptr).ok());
+  ASSERT_TRUE(files.DeleteFile(options_.directory + "/000001.log", {}, nullptr).ok());
+  expect(FileKind::kWal, 1, 5);
+  EXPECT_FALSE(files.DeleteFile(options_.directory + "/000001.log", {}, nullptr).ok());
+  expect(FileKind::kWal, 1, 5);
+  ASSERT_TRUE(files.DeleteFile(path, {}, nullptr).ok());
+  expect(FileKind::kWal, 0, 0);
+  expect(FileKind::kSst, 1, 3);
+}
+
 TEST(FileSystem, KindsAreKnownByName) {
   EXPECT_EQ(KindOfFile("/data/store/000012.log"), FileKind::kWal);
   EXPECT_EQ(KindOfFile("/data/store/000012.blob"), FileKind::kBlob);
