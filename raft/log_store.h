@@ -62,6 +62,9 @@ struct LogState {
   uint32_t chain = 0;  // of the last entry
   int64_t bytes = 0;   // of all entries kept
   TermAndVote term_and_vote;
+  // What follows log_end is damaged, and where it ends is not known: entries may be read, but none appended, none cut and the
+  // log start not moved (CHECKed). It can be removed.
+  bool read_only = false;
 };
 
 // What retention decides by: segments go whole.

@@ -64,6 +64,11 @@ absl::Status Controller::Load(bool raise_epoch) {
     state = store_.Open(kMetadataGroup);
   }
   if (!state.ok()) return state.status();
+  if (state->read_only) {
+    return absl::DataLossError(absl::StrCat(
+        "the last change of the metadata log, entry ", state->last_index.value() + 1,
+        ", is damaged: which topics there are is not known for sure; restore the data directory from a backup"));
+  }
   tail_ = LogTail(*state);
 
   MetadataImage::Builder next_image{MetadataImage(defaults_)};

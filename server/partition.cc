@@ -46,6 +46,11 @@ absl::Status Partition::Open() {
   log_start_ = state->log_start;
   high_watermark_ = tail_.end();  // with one replica, what recovery found is committed
   open_ = true;
+  read_only_ = state->read_only;
+  if (read_only_) {
+    MILLRACE_LOG(kError, "the end of a partition is damaged; what is below is served, nothing can be appended",
+                 {"topic", name_.topic}, {"partition", name_.partition}, {"offset", tail_.end().value()});
+  }
   return absl::OkStatus();
 }
 
@@ -106,6 +111,10 @@ void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
   if (absl::Status status = Open(); !status.ok()) {
     // Damage in the store is no fault of this batch's.
     outcome.error = MakeError(Error::KAFKA_STORAGE_ERROR, ToStdString(status.message()));
+    return Complete(std::move(outcome), done);
+  }
+  if (read_only_) {
+    outcome.error = ReadOnlyError();
     return Complete(std::move(outcome), done);
   }
   const std::shared_ptr<const TopicConfig> config = config_.load();
@@ -268,6 +277,7 @@ void Partition::Trim(Offset before, TrimDone done) {
   if (before <= log_start_) {  // the trim that moved it may not be durable yet
     return host_.writer.OnDurable([self = shared_from_this(), done = std::move(done)] { done({}, self->log_start_); });
   }
+  if (read_only_) return done(ReadOnlyError(), log_start_);
   SaveProducers();  // what goes away is not there any more to rebuild the table from
   // The new start travels in the log, so that replicas follow the leader's decision and not their own clocks.
   Entry entry = NextEntry(EntryType::kLogStart);
@@ -302,6 +312,16 @@ void Partition::Close() {
 }
 
 int64_t Partition::bytes() const { return open_ && !closed_ ? host_.store.State(group_).bytes : 0; }
+
+ErrorFrame Partition::ReadOnlyError() const {
+  return MakeError(
+      Error::CORRUPT_MESSAGE, name_.topic, name_.partition,
+      absl::StrCat("what ", name_.topic, "/", name_.partition, " has at offset ", tail_.end().value(),
+                   ", its end, is damaged, and how many records it held is not known: nothing can be appended, "
+                   "trimmed or waited for there. Offsets ",
+                   log_start_.value(), " to ", tail_.end().value(),
+                   " (exclusive) can be read; copy them to another topic, then delete this one"));
+}
 
 ErrorFrame Partition::GoneError() const { return TopicDeleted(name_.topic, name_.partition); }
 

@@ -107,6 +107,9 @@ class Partition : public std::enable_shared_from_this<Partition> {
   raft::Offset high_watermark() const { return high_watermark_; }
   raft::Offset log_end() const { return tail_.end(); }
   int64_t bytes() const;
+  // What follows the high watermark is damaged, its end unknown: nothing can be appended, and who waits there waits in vain.
+  bool read_only() const { return read_only_; }
+  ErrorFrame ReadOnlyError() const;
 
  private:
   absl::Status RebuildProducers(const raft::LogState& state);
@@ -131,6 +134,7 @@ class Partition : public std::enable_shared_from_this<Partition> {
   std::atomic<std::shared_ptr<const TopicConfig>> config_;
   bool open_ = false;
   bool closed_ = false;
+  bool read_only_ = false;
   LogTail tail_;  // staged entries included
   raft::Offset log_start_;
   raft::Offset high_watermark_;  // log_start_ <= high_watermark_ <= log_end()

@@ -103,6 +103,7 @@ bool ReadNow(Partition& partition, Offset from, size_t bytes_max, const std::sha
     return true;
   }
   if (from == outcome->bounds.high_watermark) {
+    if (partition.read_only()) outcome->error = partition.ReadOnlyError();
     if (waiter != nullptr) partition.AddWaiter(waiter);
     return true;
   }

@@ -86,6 +86,8 @@ void EmitStore(const storage::StoreStats& stats, const Metrics::Emit& emit) {
         stats.kept_wal_files);
   gauge("millrace_store_sst_bytes", "Size of the files that hold keys.", stats.sst_file_bytes);
   gauge("millrace_store_sst_files", "Number of the files that hold keys.", stats.sst_files);
+  gauge("millrace_store_read_only_logs", "Partitions in use whose end is damaged: read, not appended to.",
+        stats.read_only_logs);
   for (const auto& [kind, bytes] :
        {std::pair("wal", stats.wal_bytes_written), std::pair("blob", stats.blob_bytes_written),
         std::pair("sst", stats.sst_bytes_written)}) {

@@ -84,6 +84,24 @@ absl::StatusOr<StoredHeader> DecodeHeader(std::string_view value) {
   return header;
 }
 
+std::optional<StoredHeader> MendHeader(std::string_view value, raft::LogIndex index, raft::Offset base_offset,
+                                       uint32_t previous_chain) {
+  if (value.size() < kStoredHeaderBytes) return std::nullopt;
+  std::string mended(value);
+  for (size_t at = 0; at < kStoredHeaderBytes; ++at) {
+    for (int byte = 0; byte < 256; ++byte) {
+      mended[at] = static_cast<char>(byte);
+      absl::StatusOr<StoredHeader> header = DecodeHeader(mended);
+      if (header.ok() && header->entry.index == index && header->entry.base_offset == base_offset &&
+          header->entry.chain == ChainDigest(previous_chain, header->entry)) {
+        return *header;
+      }
+    }
+    mended[at] = value[at];
+  }
+  return std::nullopt;
+}
+
 uint32_t ChainDigest(uint32_t previous_chain, const EntryHeader& header) {
   char bytes[52];
   LittleEndianWriter writer(bytes);

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -37,6 +38,11 @@ void EncodeHeader(const StoredHeader& header, char* out);
 
 // Of a stored value. kDataLoss: not a header, its checksum does not match, or the payload is not as long as it says.
 absl::StatusOr<StoredHeader> DecodeHeader(std::string_view value);
+
+// The header of a stored value that DecodeHeader refuses, if one byte of it is damaged and no more: that of this index and
+// offset whose checksum and chain both match. Another one would do so once in 2^64.
+std::optional<StoredHeader> MendHeader(std::string_view value, raft::LogIndex index, raft::Offset base_offset,
+                                       uint32_t previous_chain);
 
 // The digest that goes into header.chain: of the header and of all entries before it through the previous entry's chain.
 // Replicas whose chains agree at an index hold the same entries up to there.

@@ -32,7 +32,8 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
     std::atomic<uint64_t> syncs{0};
   };
 
-  // What there is now. Sizes are of what is written through here, not of what is preallocated.
+  // What there is now. Sizes are of what is written through here, not of what is preallocated. Not kept over renames, which only
+  // files of kOther see.
   struct Held {
     std::atomic<uint64_t> files{0};
     std::atomic<uint64_t> bytes{0};

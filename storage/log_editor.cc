@@ -59,6 +59,7 @@ bool LogEditor::NeedsNewSegment(const Entry& entry) const {
 }
 
 void LogEditor::Append(Entry entry, rocksdb::WriteBatch& batch) {
+  MILLRACE_CHECK(!image_.read_only) << "group " << group_;
   EntryHeader& header = entry.header;
   const LogPosition& last = image_.last;
   MILLRACE_CHECK_EQ(header.index, last.index + 1) << "group " << group_;
@@ -115,6 +116,7 @@ void LogEditor::CloseInterval(rocksdb::WriteBatch& batch) {
 }
 
 absl::Status LogEditor::TruncateSuffix(LogIndex first_removed, rocksdb::WriteBatch& batch) {
+  MILLRACE_CHECK(!image_.read_only) << "group " << group_;
   if (first_removed > image_.last.index) return absl::OkStatus();
   MILLRACE_CHECK_GT(first_removed, image_.term_and_vote.commit_index) << "group " << group_ << ": a committed entry";
   MILLRACE_CHECK_GE(first_removed, image_.first_index()) << "group " << group_;
@@ -209,6 +211,7 @@ absl::StatusOr<LogPosition> LogEditor::LastRemovable(const SegmentMeta& active) 
 }
 
 absl::Status LogEditor::SetLogStart(Offset offset, rocksdb::WriteBatch& batch) {
+  MILLRACE_CHECK(!image_.read_only) << "group " << group_;
   MILLRACE_CHECK_LE(offset, image_.last.end_offset) << "group " << group_;
   if (offset <= image_.start.offset) return absl::OkStatus();
   image_.start.offset = offset;

@@ -18,7 +18,8 @@ raft::LogState LogImage::ToState() const {
           .last_append_time = last.append_time,
           .chain = last.chain,
           .bytes = last.log_bytes - start.before.log_bytes,
-          .term_and_vote = term_and_vote};
+          .term_and_vote = term_and_vote,
+          .read_only = read_only};
 }
 
 const SegmentMeta& LogImage::SegmentOf(LogIndex index) const {
@@ -42,7 +43,7 @@ void LogImage::CheckInvariants() const {
   MILLRACE_CHECK_LE(start.before.index, last.index);
   MILLRACE_CHECK_LE(start.before.end_offset, last.end_offset);
   MILLRACE_CHECK_LE(start.offset, last.end_offset);
-  MILLRACE_CHECK_LE(term_and_vote.commit_index, last.index);
+  if (!read_only) MILLRACE_CHECK_LE(term_and_vote.commit_index, last.index);
   MILLRACE_CHECK_EQ(active.has_value(), last.index >= first_index());
   if (!active) {
     MILLRACE_CHECK(sealed->empty());

@@ -27,6 +27,7 @@ struct LogImage {
   // The interval being filled, within the active segment. Empty: last_index == first_index - 1.
   IntervalMeta interval;
   int64_t interval_begin_bytes = 0;  // LogPosition::log_bytes before its first entry
+  bool read_only = false;            // what follows `last` is damaged, its end unknown
   // How often entries were removed, at either end: a reader that misses something looks whether this has changed.
   uint64_t cuts = 0;
 

@@ -93,30 +93,73 @@ absl::Status LogReader::LoadSegments(GroupId group, LogImage& image) const {
     segments.push_back(*segment);
   }
   if (absl::Status status = it.status("segments"); !status.ok()) return status;
-  absl::StatusOr<std::optional<StoredHeader>> last = LastHeader(group);
-  if (!last.ok()) return last.status();
-  if (segments.empty() != !last->has_value()) {
-    return absl::DataLossError(absl::StrCat("group ", group.value(), " has ", segments.size(), " segments and ",
-                                            last->has_value() ? "" : "no ", "entries"));
-  }
   image.last = image.start.before;
   if (!segments.empty()) {
-    SegmentMeta active = segments.back();
+    const SegmentMeta active = segments.back();
     segments.pop_back();
-    image.last = active.last = LogPosition::After(**last);
-    active.max_timestamp = (*last)->segment_max_timestamp;
-    if (active.sealed || active.last.index < active.first_index()) {
-      return absl::DataLossError(absl::StrCat("group ", group.value(), " ends with entry ", active.last.index.value(),
-                                              ", which is not in its last segment"));
-    }
-    image.active = active;
     image.sealed = std::make_shared<SegmentList>(std::move(segments));
+    if (absl::Status status = LoadActive(group, active, image); !status.ok()) return status;
+  } else if (RangeIterator entries(db_, EntriesFrom(group, LogIndex(0)), RangeIterator::Checksums::kSkip);
+             entries.Valid()) {
+    return absl::DataLossError(absl::StrCat("group ", group.value(), " has entries and no segments"));
   }
+  return LoadInterval(group, image);
+}
 
+absl::Status LogReader::LoadActive(GroupId group, SegmentMeta active, LogImage& image) const {
+  RangeIterator it(db_, EntriesFrom(group, LogIndex(0)), RangeIterator::Checksums::kSkip);
+  it.SeekToLast();
+  if (!it.Valid()) {
+    if (absl::Status status = it.status("the last entry"); !status.ok()) return status;
+    return absl::DataLossError(absl::StrCat("group ", group.value(), " has segments and no entries"));
+  }
+  const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
+  if (active.sealed || key.index < active.first_index()) {
+    return absl::DataLossError(absl::StrCat("group ", group.value(), " ends with entry ", key.index.value(),
+                                            ", which is not in its last segment"));
+  }
+  std::optional<StoredHeader> last;
+  if (absl::StatusOr<StoredHeader> header = DecodeEntry(group, key, it.value()); header.ok()) {
+    last = *header;
+  } else {
+    absl::StatusOr<std::optional<StoredHeader>> good = LastGoodHeader(group, active, key.index);
+    if (!good.ok()) return good.status();
+    const LogPosition before = good->has_value() ? LogPosition::After(**good) : active.before;
+    if (before.index + 1 == key.index) last = MendHeader(it.value(), key.index, key.base_offset, before.chain);
+    if (!last) {
+      image.read_only = true;
+      last = *good;
+    }
+  }
+  if (last) {
+    active.last = LogPosition::After(*last);
+    active.max_timestamp = last->segment_max_timestamp;
+    image.active = active;
+  } else if (!image.sealed->empty()) {  // all of the segment is damaged
+    image.active = image.sealed->back();
+    image.sealed = std::make_shared<SegmentList>(image.sealed->begin(), image.sealed->end() - 1);
+  }
+  if (image.active) image.last = image.active->last;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<StoredHeader>> LogReader::LastGoodHeader(GroupId group, const SegmentMeta& active,
+                                                                      LogIndex below) const {
+  for (LogIndex index = below - 1; index > active.before.index; index = index - 1) {
+    absl::StatusOr<StoredHeader> header = HeaderAt(group, index);
+    if (header.ok()) return *header;
+    if (!absl::IsDataLoss(header.status())) return header.status();
+  }
+  return std::nullopt;
+}
+
+absl::Status LogReader::LoadInterval(GroupId group, LogImage& image) const {
   absl::StatusOr<std::optional<IntervalMeta>> closed = IntervalAt(group, image.last.index);
   if (!closed.ok()) return closed.status();
   image.BeginInterval(image.active ? image.active->before : image.last);
-  if (closed->has_value() && (*closed)->last_index >= image.interval.first_index) {
+  if (closed->has_value() && (*closed)->last_index > image.last.index) {
+    image.BeginInterval(image.last);  // it was closed by a damaged entry
+  } else if (closed->has_value() && (*closed)->last_index >= image.interval.first_index) {
     const IntervalMeta& interval = **closed;
     image.interval.first_index = interval.last_index + 1;
     image.interval_begin_bytes = interval.end_log_bytes;
@@ -125,19 +168,6 @@ absl::Status LogReader::LoadSegments(GroupId group, LogImage& image) const {
   image.interval.last_index = image.last.index;
   if (image.active) image.interval.max_timestamp = image.active->max_timestamp;
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::optional<StoredHeader>> LogReader::LastHeader(GroupId group) const {
-  RangeIterator it(db_, EntriesFrom(group, LogIndex(0)), RangeIterator::Checksums::kSkip);
-  it.SeekToLast();
-  if (!it.Valid()) {
-    if (absl::Status status = it.status("the last entry"); !status.ok()) return status;
-    return std::nullopt;
-  }
-  const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
-  absl::StatusOr<StoredHeader> header = DecodeEntry(group, key, it.value());
-  if (!header.ok()) return header.status();
-  return *header;
 }
 
 absl::StatusOr<StoredHeader> LogReader::HeaderAt(GroupId group, LogIndex index) const {

@@ -53,8 +53,13 @@ class LogReader {
   absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Values(raft::GroupId group) const;
 
  private:
-  absl::StatusOr<std::optional<StoredHeader>> LastHeader(raft::GroupId group) const;
   absl::Status LoadSegments(raft::GroupId group, LogImage& image) const;
+  // Where the segment that is being filled ends.
+  absl::Status LoadActive(raft::GroupId group, SegmentMeta active, LogImage& image) const;
+  absl::Status LoadInterval(raft::GroupId group, LogImage& image) const;
+  // The last entry of `active` that is not damaged; nothing if all are.
+  absl::StatusOr<std::optional<StoredHeader>> LastGoodHeader(raft::GroupId group, const SegmentMeta& active,
+                                                             raft::LogIndex below) const;
   // The first entry of one interval's whose records end above image.start.offset and that has max_timestamp >= `timestamp`.
   absl::StatusOr<std::optional<raft::Offset>> TimeInInterval(raft::GroupId group, const LogImage& image,
                                                              const IntervalMeta& interval, int64_t timestamp) const;

@@ -135,6 +135,7 @@ class RocksLogStore::Impl {
   std::atomic<uint64_t> round_count_{0};
   std::atomic<uint64_t> entry_bytes_{0};
   std::atomic<uint64_t> sync_count_{0};
+  std::atomic<uint64_t> read_only_logs_{0};
 
   std::optional<SyncThread> syncs_;  // last: its thread uses the others
 
@@ -206,6 +207,7 @@ void RocksLogStore::Impl::Forget(GroupId group) {
     log = std::move(found->second);
     logs_.erase(found);
   }
+  if (log->state().read_only) --read_only_logs_;
   cache_.TruncateSuffix(*log->tail, LogIndex(0));
 }
 
@@ -216,7 +218,10 @@ absl::StatusOr<LogState> RocksLogStore::Impl::OpenGroup(GroupId group) {
   if (!image.ok()) return image.status();
   auto log = std::make_shared<OpenLog>(group, *std::move(image));
   std::lock_guard lock(logs_mutex_);
-  return logs_.emplace(group, std::move(log)).first->second->state();
+  const auto [opened, is_new] = logs_.emplace(group, std::move(log));
+  const LogState state = opened->second->state();
+  if (is_new && state.read_only) ++read_only_logs_;
+  return state;
 }
 
 OpenLog* RocksLogStore::Impl::BeginEdit(GroupId group, std::vector<std::shared_ptr<OpenLog>>& edited) {
@@ -401,7 +406,8 @@ StoreStats RocksLogStore::Impl::Stats() {
                       .kept_wal_files = database_->kept_wals().files,
                       .kept_wal_bytes = database_->kept_wals().bytes,
                       .sst_files = files.held(FileKind::kSst).files.load(),
-                      .sst_file_bytes = property(rocksdb::DB::Properties::kTotalSstFilesSize)};
+                      .sst_file_bytes = property(rocksdb::DB::Properties::kTotalSstFilesSize),
+                      .read_only_logs = read_only_logs_.load()};
   for (size_t kind = 0; kind < kFileKinds; ++kind) {
     stats.file_syncs += files.written(static_cast<FileKind>(kind)).syncs.load();
   }

@@ -47,6 +47,7 @@ struct StoreStats {
   uint64_t kept_wal_bytes = 0;
   uint64_t sst_files = 0;
   uint64_t sst_file_bytes = 0;
+  uint64_t read_only_logs = 0;  // open ones
 };
 
 class RocksLogStore : public raft::LogStore {

@@ -80,6 +80,34 @@ TEST(EntryFormat, EveryFlippedBitOfAHeaderIsFound) {
   }
 }
 
+TEST(EntryFormat, OneDamagedByteOfAHeaderIsMendedAndTwoAreNot) {
+  constexpr uint32_t kBefore = 77;
+  StoredHeader header = Example();
+  header.entry.chain = ChainDigest(kBefore, header.entry);
+  std::string good(kStoredHeaderBytes, 0);
+  EncodeHeader(header, good.data());
+  good.append(header.payload_bytes, 'p');
+  const raft::LogIndex index = header.entry.index;
+  const raft::Offset offset = header.entry.base_offset;
+  for (size_t at = 0; at < kStoredHeaderBytes; ++at) {
+    std::string damaged = good;
+    damaged[at] = static_cast<char>(~damaged[at]);
+    const auto mended = MendHeader(damaged, index, offset, kBefore);
+    ASSERT_TRUE(mended) << "byte " << at;
+    EXPECT_EQ(mended->entry.end_offset(), header.entry.end_offset());
+    EXPECT_EQ(mended->log_bytes, header.log_bytes);
+    EXPECT_EQ(mended->entry.chain, header.entry.chain);
+    damaged[(at + 7) % kStoredHeaderBytes] ^= 1;
+    EXPECT_FALSE(MendHeader(damaged, index, offset, kBefore)) << "byte " << at;
+  }
+  std::string damaged = good;
+  damaged[20] ^= 1;
+  EXPECT_FALSE(MendHeader(damaged, index, offset, kBefore + 1)) << "another log's";
+  EXPECT_FALSE(MendHeader(damaged, index + 1, offset, kBefore));
+  EXPECT_FALSE(MendHeader(damaged, index, offset + 1, kBefore));
+  EXPECT_FALSE(MendHeader(damaged.substr(0, 40), index, offset, kBefore));
+}
+
 TEST(EntryFormat, TooShortOrTooLongValuesAreDamaged) {
   const std::string good = Stored(Example(), "123456789");
   for (size_t size = 0; size < good.size(); ++size) {

@@ -3,10 +3,13 @@
 
 #include <rocksdb/db.h>
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "raft/damage.h"
 #include "storage/entry_format.h"
 #include "storage/keys.h"
 #include "tests/storage/store_fixture.h"
@@ -36,6 +39,25 @@ class LogTest : public StoreTest {
   }
   std::vector<int64_t> ReadIndexes(int64_t from, int64_t end, size_t bytes_max = kAll) {
     return Indexes(store_->Read(group_, Offset(from), Offset(end), bytes_max));
+  }
+  // Of an entry that lies in the store; opens the store anew.
+  void ChangeStored(LogIndex index, Offset base_offset, const std::function<void(std::string&)>& change) {
+    round_.reset();
+    ASSERT_TRUE(store_->Close().ok());
+    store_.reset();
+    {
+      rocksdb::Options options;
+      options.enable_blob_files = true;
+      rocksdb::DB* raw = nullptr;
+      ASSERT_TRUE(rocksdb::DB::Open(options, options_.directory, &raw).ok());
+      std::unique_ptr<rocksdb::DB> db(raw);
+      const std::string key(EntryKey(group_, index, base_offset).view());
+      std::string value;
+      ASSERT_TRUE(db->Get(rocksdb::ReadOptions(), key, &value).ok());
+      change(value);
+      ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), key, value).ok());
+    }
+    OpenStore();
   }
 };
 
@@ -300,28 +322,91 @@ TEST_F(LogTest, PayloadsOfEverySizeAndShapeComeBack) {
 TEST_F(LogTest, DamagedEntryCostsItselfOnly) {
   OpenStore();
   WriteMany(3, {.records = 10, .bytes = 3000});
-  round_.reset();
-  ASSERT_TRUE(store_->Close().ok());
-  store_.reset();
-  {
-    rocksdb::Options options;
-    options.enable_blob_files = true;
-    rocksdb::DB* raw = nullptr;
-    ASSERT_TRUE(rocksdb::DB::Open(options, options_.directory, &raw).ok());
-    std::unique_ptr<rocksdb::DB> db(raw);
-    const std::string key(EntryKey(group_, LogIndex(2), Offset(10)).view());
-    std::string value;
-    ASSERT_TRUE(db->Get(rocksdb::ReadOptions(), key, &value).ok());
-    value[20] = static_cast<char>(value[20] ^ 1);
-    ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), key, value).ok());
-  }
-  OpenStore();
+  ChangeStored(LogIndex(2), Offset(10), [](std::string& value) { value[20] ^= 1; });
   EXPECT_EQ(ReadIndexes(0, 30), (Ints{1}));
   const absl::Status damaged = store_->Read(group_, Offset(10), Offset(30), kAll).status();
   EXPECT_TRUE(absl::IsDataLoss(damaged)) << damaged;
   EXPECT_THAT(std::string(damaged.message()), HasSubstr("group 1 entry 2"));
   EXPECT_EQ(ReadIndexes(20, 30), (Ints{3}));
   EXPECT_TRUE(absl::IsDataLoss(store_->ReadEntries(group_, LogIndex(2), LogIndex(3), kAll).status()));
+}
+
+TEST_F(LogTest, LogWhoseLastHeaderHasOneDamagedByteGoesOn) {
+  for (const size_t at : {size_t{1}, size_t{4}, size_t{20}, size_t{24}, size_t{52}, size_t{79}}) {
+    SCOPED_TRACE(at);
+    OpenStore();
+    if (State().last_index == LogIndex(0)) WriteMany(2, {.records = 10, .bytes = 3000});
+    WriteMany(1, {.records = 10, .bytes = 3000});
+    const LogState before = State();
+    ChangeStored(before.last_index, before.log_end - 10, [at](std::string& value) { value[at] ^= 0x5a; });
+    const LogState after = State();
+    EXPECT_FALSE(after.read_only);
+    EXPECT_EQ(after.log_end, before.log_end);
+    EXPECT_EQ(after.chain, before.chain);
+    EXPECT_EQ(after.bytes, before.bytes);
+    WriteMany(1, {.records = 10, .bytes = 3000});
+    const absl::Status damaged = store_->Read(group_, before.log_end - 10, State().log_end, kAll).status();
+    const auto lost = raft::DamagedOffsets(damaged);
+    ASSERT_TRUE(lost) << damaged;
+    EXPECT_EQ(*lost, (raft::OffsetRange{before.log_end - 10, before.log_end}));
+    EXPECT_EQ(store_->Read(group_, before.log_end, State().log_end, kAll).value().size(), 1u);
+  }
+}
+
+TEST_F(LogTest, LogWhoseEndIsUnknownIsReadOnly) {
+  const auto ruin = [](std::string& value) { value.replace(0, kStoredHeaderBytes, kStoredHeaderBytes, '\0'); };
+  OpenStore();
+  WriteMany(3, {.records = 10, .bytes = 3000, .timestamp = 50});
+  WriteMany(2, {.records = 10, .bytes = 3000, .timestamp = 70});
+  ChangeStored(LogIndex(5), Offset(40), ruin);
+  EXPECT_TRUE(State().read_only);
+  EXPECT_EQ(store_->Stats().read_only_logs, 1u);
+  EXPECT_EQ(State().last_index, LogIndex(4));
+  EXPECT_EQ(State().log_end, Offset(40));
+  EXPECT_EQ(ReadIndexes(0, 50), (Ints{1, 2, 3, 4}));
+  EXPECT_EQ(store_->OffsetForTime(group_, 60).value(), Offset(30));
+  EXPECT_EQ(store_->OffsetForTime(group_, 80).value(), Offset(40));
+  round_->PutValue(group_, "beside", "1");
+  EXPECT_TRUE(store_->Write(*round_).ok());
+  ChangeStored(LogIndex(4), Offset(30), ruin);  // the one before it as well
+  EXPECT_TRUE(State().read_only);
+  EXPECT_EQ(ReadIndexes(0, 50), (Ints{1, 2, 3}));
+  ASSERT_TRUE(store_->Remove({group_}).ok());
+  EXPECT_EQ(store_->Stats().read_only_logs, 0u);
+  ASSERT_TRUE(store_->Create(group_, {}).ok());
+  EXPECT_FALSE(store_->Open(group_).value().read_only);
+}
+
+TEST_F(LogTest, LogOfWhichAWholeSegmentIsDamagedIsReadUpToIt) {
+  const auto ruin = [](std::string& value) { value.replace(0, kStoredHeaderBytes, kStoredHeaderBytes, '\0'); };
+  OpenStore({.bytes_max = 3000});
+  WriteMany(3, {.records = 10, .bytes = 3000});
+  ChangeStored(LogIndex(3), Offset(20), ruin);
+  EXPECT_TRUE(State().read_only);
+  EXPECT_EQ(ReadIndexes(0, 30), (Ints{1, 2}));
+  EXPECT_EQ(store_->TermAt(group_, LogIndex(2)).value(), Term(1));
+  ChangeStored(LogIndex(2), Offset(10), ruin);
+  EXPECT_EQ(ReadIndexes(0, 10), (Ints{1}));
+  EXPECT_TRUE(absl::IsDataLoss(store_->Read(group_, Offset(10), Offset(20), kAll).status())) << "its segment is sealed";
+}
+
+TEST_F(LogTest, TimesAreFoundBelowADamagedEndThatClosedAnInterval) {
+  OpenStore();
+  WriteMany(1, {.records = 10, .timestamp = 50});
+  WriteMany(1, {.records = 10, .timestamp = 70});
+  WriteMany(1, {.records = 10, .bytes = 2 << 20, .timestamp = 90});
+  ChangeStored(LogIndex(3), Offset(20), [](std::string& value) { value.resize(10); });
+  EXPECT_EQ(store_->OffsetForTime(group_, 60).value(), Offset(10));
+  EXPECT_EQ(store_->OffsetForTime(group_, 80).value(), Offset(20));
+  for (int64_t offset = 0; offset < 20; ++offset) EXPECT_EQ(ReadIndexes(offset, 20).front(), 1 + offset / 10);
+}
+
+TEST_F(LogTest, LogOfWhichAllIsDamagedIsEmpty) {
+  OpenStore();
+  WriteMany(1, {.records = 10, .bytes = 3000});
+  ChangeStored(LogIndex(1), Offset(0), [](std::string& value) { value.resize(10); });
+  EXPECT_TRUE(State().read_only);
+  EXPECT_EQ(State().log_end, Offset(0));
 }
 
 TEST_F(LogTest, WritersOfDifferentGroupsAndReadersWorkAtOnce) {

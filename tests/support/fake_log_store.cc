@@ -122,6 +122,13 @@ void FakeLogStore::Damage(GroupId group, LogIndex index) {
   damaged_.emplace(group, index);
 }
 
+void FakeLogStore::DamageEnd(GroupId group) {
+  std::lock_guard lock(mutex_);
+  MILLRACE_CHECK(!open_.contains(group)) << "group " << group;
+  Apply([group](Disk& disk) { disk.at(group).TruncateSuffix(disk.at(group).State().last_index); });
+  read_only_.insert(group);
+}
+
 void FakeLogStore::DropCache() {
   std::lock_guard lock(mutex_);
   for (GroupId group : open_) cached_from_[group] = written_.at(group).State().log_end;
@@ -179,7 +186,8 @@ absl::StatusOr<raft::LogState> FakeLogStore::Open(GroupId group) {
   if (!health_.ok()) return health_;
   auto found = written_.find(group);
   if (found == written_.end()) return NotFound(group);
-  const raft::LogState state = found->second.State();
+  raft::LogState state = found->second.State();
+  state.read_only = read_only_.contains(group);
   if (open_.insert(group).second) cached_from_[group] = state.log_end;
   return state;
 }

@@ -56,6 +56,8 @@ class FakeLogStore : public raft::LogStore {
   void FailNextSync(absl::Status status);
   // Reads of this entry find it damaged.
   void Damage(raft::GroupId group, raft::LogIndex index);
+  // A restart finds the last entry of this log damaged beyond what it says of itself.
+  void DamageEnd(raft::GroupId group);
   // Sends all readers to Read: ReadCached finds nothing of what was written so far.
   void DropCache();
   uint64_t writes() const;
@@ -111,6 +113,7 @@ class FakeLogStore : public raft::LogStore {
   std::set<raft::GroupId> open_;
   std::map<raft::GroupId, raft::Offset> cached_from_;
   std::set<std::pair<raft::GroupId, raft::LogIndex>> damaged_;
+  std::set<raft::GroupId> read_only_;
   std::deque<WaitingSync> waiting_;
   uint64_t writes_ = 0;  // == writes covered by synced_ + unsynced_.size()
   uint64_t syncs_ = 0;

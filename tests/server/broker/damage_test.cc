@@ -151,5 +151,38 @@ TEST_F(Damage, AtTheEndOfTheLogReadersWaitBehindIt) {
   EXPECT_EQ(ValuesFetched(client, 1), std::vector<std::string>{"new"});
 }
 
+TEST_F(Damage, WhoseEndIsUnknownALogIsReadAndNothingMore) {
+  Fill();
+  const raft::GroupId group = GroupOf("t", 0);
+  broker_->Crash(FakeLogStore::kKeepUnsynced);
+  disk_.DamageEnd(group);
+  broker_->Start();
+  FrameClient produce(executor_, network_, "Produce");
+  const ErrorFrame refused = Send(produce, "t", 0, BatchOf({"new"})).error;
+  EXPECT_EQ(refused.code, Error::CORRUPT_MESSAGE);
+  EXPECT_FALSE(refused.retriable);
+  EXPECT_NE(refused.message.find("Offsets 0 to 9 (exclusive) can be read"), std::string::npos) << refused.message;
+
+  FrameClient client(executor_, network_, "Fetch");
+  client.Send(FetchFrom(At(1, "t", 0, 0)));
+  EXPECT_EQ(ValuesFetched(client, 1).size(), 9u);
+  EXPECT_EQ(PartitionsOf(client, 1).back().error.code, Error::CORRUPT_MESSAGE) << "instead of waiting for ever";
+  EXPECT_FALSE(client.closed);
+  v1::ReadResponse response;
+  EXPECT_TRUE(Read(6, &response).status.ok());
+  EXPECT_EQ(response.records_size(), 3);
+  EXPECT_EQ(Read(9, &response).error.code, Error::CORRUPT_MESSAGE);
+
+  v1::TrimPartitionRequest trim;
+  trim.set_name("t");
+  trim.set_before(3);
+  v1::TrimPartitionResponse trimmed;
+  EXPECT_EQ(Unary("Admin/TrimPartition", trim, &trimmed).error.code, Error::CORRUPT_MESSAGE);
+  v1::DeleteTopicRequest remove;
+  remove.set_name("t");
+  v1::DeleteTopicResponse removed;
+  EXPECT_TRUE(Unary("Admin/DeleteTopic", remove, &removed).status.ok());
+}
+
 }  // namespace
 }  // namespace millrace
