@@ -29,12 +29,6 @@ constexpr uint64_t kOffsetMax = std::numeric_limits<uint32_t>::max();
 // What is kept goes to the file in pieces of about this size.
 constexpr size_t kWriteBytes = 256 << 10;
 
-// util/crc32c.h: RocksDB stores checksums rotated and shifted.
-uint32_t Unmask(uint32_t masked) {
-  const uint32_t rotated = masked - 0xa282ead8u;
-  return (rotated >> 17) | (rotated << 15);
-}
-
 }  // namespace
 
 BlobWriter::BlobWriter(uint64_t number, std::unique_ptr<rocksdb::FSWritableFile> file, WalValues& wals,
@@ -108,9 +102,9 @@ void BlobWriter::EndRecordHeader() {
   value_bytes_ = header.Get<uint64_t>();
   header.Get<uint64_t>();  // expiration
   const auto header_crc = header.Get<uint32_t>();
-  value_crc_ = Unmask(header.Get<uint32_t>());
+  value_crc_ = UnmaskedCrc(header.Get<uint32_t>());
   const uint32_t crc = Crc32c(0, std::string_view(current_).substr(0, kSummedBytes));
-  if (Unmask(header_crc) != crc || key_bytes == 0 || key_bytes > kKeyBytesMax || value_bytes_ == 0) {
+  if (UnmaskedCrc(header_crc) != crc || key_bytes == 0 || key_bytes > kKeyBytesMax || value_bytes_ == 0) {
     return BeginPart(Part::kRest, kRest);
   }
   BeginPart(Part::kKey, key_bytes);

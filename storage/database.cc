@@ -144,11 +144,15 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
 
   database->files_->CountFilesOf(options.directory);
   if (rocksdb::Status loaded = database->values_->Load(); !loaded.ok()) return OpenError(options.directory, loaded);
+  database->guard_ = std::make_unique<WalGuard>(*database->files_, options.directory);
+
   ResetCrc32cCalled();
-  rocksdb::DB* db = nullptr;
   rocksdb::Options rocks = RocksOptions(options, database->env_.get(), health);
   rocks.listeners.push_back(database->stall_);
+  rocks.wal_filter = database->guard_.get();
+  rocksdb::DB* db = nullptr;
   const rocksdb::Status opened = rocksdb::DB::Open(rocks, options.directory, &db);
+  if (!database->guard_->status().ok()) return database->guard_->status();
   if (!opened.ok()) return OpenError(options.directory, opened);
   database->db_.reset(db);
   if (!Crc32cCalled()) {

@@ -14,6 +14,7 @@
 #include "storage/store_directory.h"
 #include "storage/store_health.h"
 #include "storage/value_once.h"
+#include "storage/wal_scan.h"
 #include "storage/write_stall.h"
 
 namespace millrace::storage {
@@ -26,7 +27,6 @@ class Database {
 
   rocksdb::DB& db() { return *db_; }
   const StoreFileSystem& files() const { return *files_; }
-  WalValues::Kept kept_wals() const { return values_->kept_wals(); }
   WriteStall& stall() { return *stall_; }
   bool opened_clean() const { return opened_clean_; }
   bool os_crashed() const { return os_crashed_; }
@@ -45,6 +45,7 @@ class Database {
   std::shared_ptr<ValueOnceFileSystem> values_;  // above files_
   std::shared_ptr<WriteStall> stall_ = std::make_shared<WriteStall>();
   std::unique_ptr<rocksdb::Env> env_;
+  std::unique_ptr<WalGuard> guard_;
   std::unique_ptr<rocksdb::DB> db_;  // after env_: goes first
   bool opened_clean_ = true;
   bool os_crashed_ = false;

@@ -61,6 +61,7 @@ class CountedFile : public rocksdb::FSWritableFileOwnerWrapper {
 FileKind KindOfFile(std::string_view path) {
   const std::string_view name = path.substr(path.rfind('/') + 1);
   if (name.ends_with(".log")) return FileKind::kWal;
+  if (name.ends_with(".values")) return FileKind::kKeptWal;
   if (name.ends_with(".blob")) return FileKind::kBlob;
   if (name.ends_with(".sst")) return FileKind::kSst;
   if (name.starts_with("MANIFEST-")) return FileKind::kManifest;
@@ -87,6 +88,21 @@ void StoreFileSystem::CountFilesOf(const std::string& directory) {
   }
 }
 
+IOStatus StoreFileSystem::RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
+                                     IODebugContext* dbg) {
+  const uint64_t size = SizeOf(from);
+  IOStatus status = target()->RenameFile(from, to, options, dbg);
+  if (status.ok()) {
+    Held& left = held_[static_cast<size_t>(KindOfFile(from))];
+    --left.files;
+    left.bytes -= size;
+    Held& joined = held_[static_cast<size_t>(KindOfFile(to))];
+    ++joined.files;
+    joined.bytes += size;
+  }
+  return status;
+}
+
 IOStatus StoreFileSystem::DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* dbg) {
   const uint64_t size = SizeOf(path);
   IOStatus status = target()->DeleteFile(path, options, dbg);
@@ -96,6 +112,12 @@ IOStatus StoreFileSystem::DeleteFile(const std::string& path, const IOOptions& o
     held.bytes -= size;
   }
   return status;
+}
+
+IOStatus StoreFileSystem::NewSequentialFile(const std::string& path, const FileOptions& options,
+                                            std::unique_ptr<rocksdb::FSSequentialFile>* file, IODebugContext* dbg) {
+  if (!wals_refused_.ok() && KindOfFile(path) == FileKind::kWal) return wals_refused_;
+  return target()->NewSequentialFile(path, options, file, dbg);
 }
 
 IOStatus StoreFileSystem::NewWritableFile(const std::string& path, const FileOptions& options,

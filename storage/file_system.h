@@ -19,8 +19,8 @@
 
 namespace millrace::storage {
 
-enum class FileKind { kWal, kBlob, kSst, kManifest, kOther };
-inline constexpr size_t kFileKinds = 5;
+enum class FileKind { kWal, kKeptWal, kBlob, kSst, kManifest, kOther };
+inline constexpr size_t kFileKinds = 6;
 
 // By its name, as RocksDB names its files.
 FileKind KindOfFile(std::string_view path);
@@ -32,8 +32,7 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
     std::atomic<uint64_t> syncs{0};
   };
 
-  // What there is now. Sizes are of what is written through here, not of what is preallocated. Not kept over renames, which only
-  // files of kOther see.
+  // What there is now. Sizes are of what is written through here, not of what is preallocated.
   struct Held {
     std::atomic<uint64_t> files{0};
     std::atomic<uint64_t> bytes{0};
@@ -47,8 +46,13 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
 
   // Once, before anything else is asked of it. A directory that cannot be read counts as empty.
   void CountFilesOf(const std::string& directory);
+  // From now on a WAL file that is to be read gives `status`.
+  void RefuseWals(const rocksdb::IOStatus& status) { wals_refused_ = status; }
 
   const char* Name() const override { return "millrace"; }
+  rocksdb::IOStatus NewSequentialFile(const std::string& path, const rocksdb::FileOptions& options,
+                                      std::unique_ptr<rocksdb::FSSequentialFile>* file,
+                                      rocksdb::IODebugContext* dbg) override;
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* file,
                                     rocksdb::IODebugContext* dbg) override;
@@ -60,6 +64,8 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
                                       std::unique_ptr<rocksdb::FSWritableFile>* file,
                                       rocksdb::IODebugContext* dbg) override;
 
+  rocksdb::IOStatus RenameFile(const std::string& from, const std::string& to, const rocksdb::IOOptions& options,
+                               rocksdb::IODebugContext* dbg) override;
   rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* dbg) override;
 
@@ -69,6 +75,7 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
 
   std::array<Written, kFileKinds> written_;
   std::array<Held, kFileKinds> held_;
+  rocksdb::IOStatus wals_refused_;  // set while the database is being opened, by the thread that opens it
 };
 
 }  // namespace millrace::storage

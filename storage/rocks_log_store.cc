@@ -23,6 +23,7 @@
 #include "storage/store_health.h"
 #include "storage/sync_thread.h"
 #include "storage/tail_cache.h"
+#include "storage/wal_scan.h"
 
 namespace millrace::storage {
 
@@ -53,6 +54,7 @@ class RocksLogStore::Impl {
     if (!database.ok()) return database.status();
     database_ = *std::move(database);
     reader_.emplace(database_->db());
+    synced_sequence_ = database_->db().GetLatestSequenceNumber();  // opening ends with a sync
     syncs_.emplace([this] { return SyncWal(); });
     return absl::OkStatus();
   }
@@ -66,8 +68,10 @@ class RocksLogStore::Impl {
   absl::Status SyncWal() {
     if (!health_.ok()) return health_.status();
     const auto start = std::chrono::steady_clock::now();
+    const uint64_t sequence = database_->db().GetLatestSequenceNumber();
     const rocksdb::Status status = database_->db().SyncWAL();
     if (!status.ok()) return Fail("syncing", status);
+    synced_sequence_.store(sequence, std::memory_order_release);
     sync_count_.fetch_add(1, std::memory_order_relaxed);
     if (options_.on_sync != nullptr) options_.on_sync(std::chrono::steady_clock::now() - start);
     return absl::OkStatus();
@@ -97,6 +101,11 @@ class RocksLogStore::Impl {
     std::shared_ptr<OpenLog> log = Find(group);
     if (log == nullptr) return NoLog(group);
     return log;
+  }
+
+  // Every batch begins so.
+  void BeginBatch(rocksdb::WriteBatch& batch) {
+    PutSyncedMark(batch, synced_sequence_.load(std::memory_order_acquire));
   }
 
   absl::Status WriteBatch(rocksdb::WriteBatch& batch) {
@@ -135,6 +144,7 @@ class RocksLogStore::Impl {
   std::atomic<uint64_t> round_count_{0};
   std::atomic<uint64_t> entry_bytes_{0};
   std::atomic<uint64_t> sync_count_{0};
+  std::atomic<uint64_t> synced_sequence_{0};  // RocksDB's, of what is known to be on the disk
   std::atomic<uint64_t> read_only_logs_{0};
 
   std::optional<SyncThread> syncs_;  // last: its thread uses the others
@@ -159,6 +169,7 @@ absl::Status RocksLogStore::Impl::Create(GroupId group, const raft::SegmentLimit
   if (!exists.ok()) return exists.status();
   if (exists->has_value()) return absl::AlreadyExistsError(absl::StrCat("group ", group.value(), " has a log"));
   rocksdb::WriteBatch batch;
+  BeginBatch(batch);
   batch.Put(GroupKey(group), Encode(limits));
   return WriteBatch(batch);
 }
@@ -169,6 +180,7 @@ absl::Status RocksLogStore::Impl::Remove(std::vector<GroupId> groups) {
   if (!health_.ok()) return health_.status();
   std::sort(groups.begin(), groups.end());
   rocksdb::WriteBatch batch;
+  BeginBatch(batch);
   for (auto first = groups.begin(); first != groups.end();) {
     auto last = first;
     while (last + 1 != groups.end() && *(last + 1) <= *last + 1) ++last;
@@ -260,6 +272,7 @@ absl::Status RocksLogStore::Impl::Apply(RocksRound::Change& change, OpenLog& log
 }
 
 absl::Status RocksLogStore::Impl::Build(RocksRound& round) {
+  if (round.batch().Count() == 0) BeginBatch(round.batch());
   for (RocksRound::Change& change : round.changes()) {
     OpenLog* log = BeginEdit(change.group, round.edited());
     if (log == nullptr) continue;
@@ -403,8 +416,8 @@ StoreStats RocksLogStore::Impl::Stats() {
                       .wal_file_bytes = files.held(FileKind::kWal).bytes.load(),
                       .blob_files = property(rocksdb::DB::Properties::kNumBlobFiles),
                       .blob_file_bytes = property(rocksdb::DB::Properties::kTotalBlobFileSize),
-                      .kept_wal_files = database_->kept_wals().files,
-                      .kept_wal_bytes = database_->kept_wals().bytes,
+                      .kept_wal_files = files.held(FileKind::kKeptWal).files.load(),
+                      .kept_wal_bytes = files.held(FileKind::kKeptWal).bytes.load(),
                       .sst_files = files.held(FileKind::kSst).files.load(),
                       .sst_file_bytes = property(rocksdb::DB::Properties::kTotalSstFilesSize),
                       .read_only_logs = read_only_logs_.load()};

@@ -34,9 +34,6 @@ class ValueOnceFileSystem : public rocksdb::FileSystemWrapper {
   // Learns what the blob files there refer to. Before anything else.
   rocksdb::IOStatus Load();
 
-  // WAL files that only blob files need.
-  WalValues::Kept kept_wals() const { return wals_.kept(); }
-
   const char* Name() const override { return "millrace-value-once"; }
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* file,

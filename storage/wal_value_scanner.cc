@@ -15,6 +15,7 @@ enum FragmentType : uint8_t { kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
 enum Tag : uint8_t {
   kDeletion = 0x0,
   kPut = 0x1,
+  kLogData = 0x3,
   kFamilyDeletion = 0x4,
   kFamilyPut = 0x5,
   kNoop = 0xD,
@@ -33,6 +34,11 @@ uint64_t WalPosition(uint64_t offset, uint64_t bytes) {
   if (bytes < block_left) return offset + bytes;
   bytes -= block_left;
   return offset + block_left + bytes / kDataBytes * kWalBlockBytes + kWalHeaderBytes + bytes % kDataBytes;
+}
+
+uint32_t UnmaskedCrc(uint32_t stored) {
+  const uint32_t rotated = stored - 0xa282ead8u;
+  return (rotated >> 17) | (rotated << 15);
 }
 
 void WalValueScanner::Scan(std::string_view bytes) {
@@ -149,6 +155,7 @@ void WalValueScanner::BeginRecord(uint8_t tag) {
   switch (tag) {
     case kDeletion:
     case kPut:
+    case kLogData:
     case kRangeDeletion:
       part_ = Part::kKeyLength;
       break;

@@ -36,6 +36,9 @@ struct WalValue {
 // Where in the file the byte `bytes` after the one at `offset` lies, both of one record.
 uint64_t WalPosition(uint64_t offset, uint64_t bytes);
 
+// A checksum as RocksDB stores it, rotated and shifted (util/crc32c.h), as it was computed.
+uint32_t UnmaskedCrc(uint32_t stored);
+
 class WalValueScanner {
  public:
   using Found = std::function<void(std::string_view key, const WalValue& value)>;

@@ -190,17 +190,6 @@ IOStatus WalValues::Open(uint64_t wal, std::shared_ptr<const OpenFiles::File>* f
   return open_files_.Get(wal, Path(wal, rocksdb_uses), file);
 }
 
-WalValues::Kept WalValues::kept() const {
-  std::lock_guard lock(mutex_);
-  Kept kept;
-  for (const auto& [number, wal] : wals_) {
-    if (wal.rocksdb_uses) continue;
-    ++kept.files;
-    kept.bytes += wal.bytes;
-  }
-  return kept;
-}
-
 std::string WalValues::Path(uint64_t wal, bool rocksdb_uses) const {
   return NumberedFile(directory_, wal, rocksdb_uses ? kWalSuffix : kKeptWalSuffix);
 }

@@ -60,10 +60,6 @@ class WalValues {
     uint64_t wal = 0;
     WalValue value;
   };
-  struct Kept {
-    uint64_t files = 0;
-    uint64_t bytes = 0;
-  };
 
   // `files` outlives it.
   WalValues(std::string directory, rocksdb::FileSystem& files, OpenFiles& open_files)
@@ -92,9 +88,6 @@ class WalValues {
   rocksdb::IOStatus DeleteUnpinned(const std::vector<uint64_t>& kept);
 
   rocksdb::IOStatus Open(uint64_t wal, std::shared_ptr<const OpenFiles::File>* file);
-
-  // Files that only blob files need.
-  Kept kept() const;
 
  private:
   struct Wal {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 
 #include <functional>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "raft/damage.h"
 #include "storage/entry_format.h"
 #include "storage/keys.h"
+#include "storage/value_once.h"
 #include "tests/storage/store_fixture.h"
 
 namespace millrace::storage {
@@ -48,6 +50,10 @@ class LogTest : public StoreTest {
     {
       rocksdb::Options options;
       options.enable_blob_files = true;
+      auto files = std::make_shared<ValueOnceFileSystem>(options_.directory, rocksdb::FileSystem::Default(), true);
+      ASSERT_TRUE(files->Load().ok());
+      const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(files);
+      options.env = env.get();
       rocksdb::DB* raw = nullptr;
       ASSERT_TRUE(rocksdb::DB::Open(options, options_.directory, &raw).ok());
       std::unique_ptr<rocksdb::DB> db(raw);

@@ -115,7 +115,9 @@ TEST(WalValueScanner, AnUnknownRecordHidesTheRestOfItsBatchOnly) {
   const std::string large(10'000, 'x');
   rocksdb::WriteBatch first;
   first.Put("before", large);
-  first.PutLogData("a record that a batch of ours never has");
+  first.PutLogData("known");
+  first.Put("between", large);
+  first.SingleDelete("a record that a batch of ours never has");
   first.Put("after", large);
   rocksdb::WriteBatch second;
   second.Put("next", large);
@@ -123,9 +125,10 @@ TEST(WalValueScanner, AnUnknownRecordHidesTheRestOfItsBatchOnly) {
   wal.Write(second);
   std::mt19937_64 random(1);
   const auto found = ScanInPieces(wal.Bytes(), random, 1000);
-  ASSERT_EQ(found.size(), 2u);
+  ASSERT_EQ(found.size(), 3u);
   EXPECT_EQ(found[0].key, "before");
-  EXPECT_EQ(found[1].key, "next");
+  EXPECT_EQ(found[1].key, "between");
+  EXPECT_EQ(found[2].key, "next");
 }
 
 TEST(WalValueScanner, FindsNothingInACompressedLog) {

@@ -1,0 +1,225 @@
+#include "storage/wal_scan.h"
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/crc32c.h"
+#include "storage/little_endian.h"
+#include "storage/rocks_util.h"
+#include "storage/wal_value_scanner.h"
+#include "storage/wal_values.h"
+
+namespace millrace::storage {
+
+using rocksdb::IODebugContext;
+using rocksdb::IOOptions;
+using rocksdb::IOStatus;
+using rocksdb::Slice;
+
+namespace {
+
+constexpr IODebugContext* kNoDebug = nullptr;
+constexpr uint64_t kAll = std::numeric_limits<uint64_t>::max();
+
+// db/log_format.h
+enum FragmentType : uint8_t { kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
+constexpr size_t kBatchHeaderBytes = 12;
+// `log data(1) length(1) 'S' sequence(8)`, first thing after the batch's header.
+constexpr char kLogDataTag = 0x3;
+constexpr char kSyncedMark = 'S';
+constexpr size_t kMarkBytes = 9;
+constexpr size_t kHeadBytes = kBatchHeaderBytes + 2 + kMarkBytes;
+
+struct Record {
+  uint64_t offset = 0;
+  uint64_t sequence = 0;
+  uint64_t count = 0;
+  uint64_t synced = 0;  // by its mark
+};
+
+// The records of one log file, and the places where there should be one that cannot be read.
+class RecordWalker {
+ public:
+  std::function<void(const Record&)> on_record;
+  std::function<void(uint64_t offset)> on_unreadable;
+
+  // `block` is the next kWalBlockBytes of the file, fewer at its end.
+  void Walk(std::string_view block) {
+    size_t at = 0;
+    while (block.size() - at >= kWalHeaderBytes) {
+      const size_t size = Fragment(block.substr(at), offset_ + at);
+      if (size == 0) break;  // where the next one begins is not known, but where the next block's first one does
+      at += size;
+    }
+    offset_ += block.size();
+  }
+  void End() {
+    if (in_record_) Unreadable(record_.offset);
+    in_record_ = false;
+  }
+
+ private:
+  // Bytes it takes with its header; 0 if that cannot be told.
+  size_t Fragment(std::string_view block, uint64_t offset) {
+    const size_t size = static_cast<uint8_t>(block[4]) | static_cast<uint8_t>(block[5]) << 8;
+    const auto type = static_cast<uint8_t>(block[6]);
+    const bool fits = kWalHeaderBytes + size <= block.size();
+    const auto crc = LittleEndianReader(block.substr(0, 4)).Get<uint32_t>();
+    if (!fits || type < kFull || type > kLast || UnmaskedCrc(crc) != Crc32c(0, block.substr(6, 1 + size))) {
+      Unreadable(in_record_ ? record_.offset : offset);
+      in_record_ = false;
+      // The length is most likely right: what comes next, by its own checksum, may say what was synced. Zeros have none.
+      return fits && size > 0 ? kWalHeaderBytes + size : 0;
+    }
+    const bool begins = type == kFull || type == kFirst;
+    if (begins == in_record_ && !(lost_ && !begins)) Unreadable(in_record_ ? record_.offset : offset);
+    if (begins) {
+      record_ = {.offset = offset};
+      head_.clear();
+      in_record_ = true;
+      lost_ = false;
+    }
+    if (in_record_) {
+      head_.append(block.substr(kWalHeaderBytes, std::min(size, kHeadBytes - head_.size())));
+      if (type == kFull || type == kLast) EndRecord();
+    }
+    return kWalHeaderBytes + size;
+  }
+
+  void EndRecord() {
+    in_record_ = false;
+    if (head_.size() < kBatchHeaderBytes) return Unreadable(record_.offset);
+    LittleEndianReader in(head_);
+    record_.sequence = in.Get<uint64_t>();
+    record_.count = in.Get<uint32_t>();
+    const std::string_view rest = std::string_view(head_).substr(kBatchHeaderBytes);
+    if (rest.size() == 2 + kMarkBytes && rest[0] == kLogDataTag && rest[1] == kMarkBytes && rest[2] == kSyncedMark) {
+      record_.synced = LittleEndianReader(rest.substr(3)).Get<uint64_t>();
+    }
+    on_record(record_);
+  }
+
+  void Unreadable(uint64_t offset) {
+    lost_ = true;
+    on_unreadable(offset);
+  }
+
+  uint64_t offset_ = 0;  // of the block
+  bool in_record_ = false;
+  bool lost_ = false;  // since the last readable record: fragments without a beginning are part of what was lost
+  Record record_;
+  std::string head_;
+};
+
+class Scan {
+ public:
+  Scan(rocksdb::FileSystem& files, std::string directory) : files_(files), directory_(std::move(directory)) {}
+
+  IOStatus File(uint64_t wal) {
+    path_ = NumberedFile(directory_, wal, kWalSuffix);
+    std::unique_ptr<rocksdb::FSSequentialFile> file;
+    IOStatus status = files_.NewSequentialFile(path_, rocksdb::FileOptions(), &file, kNoDebug);
+    if (!status.ok()) return status;
+    file->InvalidateCache(0, 0).PermitUncheckedError();
+    RecordWalker walker;
+    walker.on_record = [this](const Record& record) { OnRecord(record); };
+    walker.on_unreadable = [this](uint64_t offset) { OnUnreadable(offset); };
+    std::string scratch(kWalBlockBytes, '\0');
+    for (Slice block(scratch); block.size() == kWalBlockBytes;) {
+      status = file->Read(kWalBlockBytes, IOOptions(), &block, scratch.data(), kNoDebug);
+      if (!status.ok()) return status;
+      walker.Walk(ToView(block));
+    }
+    walker.End();
+    return status;
+  }
+
+  absl::StatusOr<uint64_t> Verdict() const {
+    if (!lost_) return kAll;
+    // What was lost begins after the last record before it, or, if there is none, ends before the first one after it.
+    const bool promised = last_ ? synced_ > *last_ : found_again_ && synced_ + 1 >= *found_again_;
+    if (!promised) return last_.value_or(0);
+    return absl::DataLossError(absl::StrCat(
+        "the write-ahead log is damaged: ", lost_->path, " cannot be read at offset ", lost_->offset,
+        ", and later records say that it was on the disk (up to number ", synced_,
+        "); records that were acknowledged cannot be read back, so nothing was opened or changed. Keep a copy of the "
+        "directory, check the disk, and restore the file or the directory from a backup or another replica"));
+  }
+
+ private:
+  struct Place {
+    std::string path;
+    uint64_t offset;
+  };
+
+  void OnRecord(const Record& record) {
+    synced_ = std::max(synced_, record.synced);
+    if (!lost_ && last_ && record.sequence != *last_ + 1) OnUnreadable(record.offset);  // a file is missing, or zeros
+    if (lost_) {
+      if (!found_again_) found_again_ = record.sequence;
+      return;
+    }
+    last_ = record.sequence + record.count - 1;
+  }
+  void OnUnreadable(uint64_t offset) {
+    if (!lost_) lost_ = Place{path_, offset};
+  }
+
+  rocksdb::FileSystem& files_;
+  const std::string directory_;
+  std::string path_;
+  std::optional<uint64_t> last_;         // sequence number, before anything was lost
+  std::optional<uint64_t> found_again_;  // the first one after that
+  std::optional<Place> lost_;
+  uint64_t synced_ = 0;
+};
+
+}  // namespace
+
+void PutSyncedMark(rocksdb::WriteBatch& batch, uint64_t sequence) {
+  char mark[kMarkBytes] = {kSyncedMark};
+  LittleEndianWriter(mark + 1).Put<uint64_t>(sequence);
+  batch.PutLogData(Slice(mark, sizeof(mark)));
+}
+
+absl::StatusOr<uint64_t> LastReplayable(rocksdb::FileSystem& files, const std::string& directory, uint64_t first_wal) {
+  std::vector<std::string> names;
+  IOStatus status = files.GetChildren(directory, IOOptions(), &names, kNoDebug);
+  std::vector<uint64_t> wals;
+  for (const std::string& name : names) {
+    const std::optional<uint64_t> wal = FileNumber(name, kWalSuffix);
+    if (wal && *wal >= first_wal) wals.push_back(*wal);
+  }
+  std::sort(wals.begin(), wals.end());
+  Scan scan(files, directory);
+  for (size_t i = 0; status.ok() && i < wals.size(); ++i) status = scan.File(wals[i]);
+  if (!status.ok()) return ReadError("the write-ahead log", status);
+  return scan.Verdict();
+}
+
+void WalGuard::ColumnFamilyLogNumberMap(const std::map<uint32_t, uint64_t>& first_wals,
+                                        const std::map<std::string, uint32_t>&) {
+  uint64_t first_wal = kAll;
+  for (const auto& [family, wal] : first_wals) first_wal = std::min(first_wal, wal);
+  absl::StatusOr<uint64_t> last = LastReplayable(files_, directory_, first_wal);
+  status_ = last.status();
+  if (last.ok()) last_replayable_ = *last;
+  if (!last.ok()) files_.RefuseWals(IOStatus::Corruption(std::string(last.status().message())));
+}
+
+rocksdb::WalFilter::WalProcessingOption WalGuard::LogRecordFound(unsigned long long,
+                                                                 const std::string&,  // NOLINT(google-runtime-int)
+                                                                 const rocksdb::WriteBatch& batch, rocksdb::WriteBatch*,
+                                                                 bool*) {
+  const auto sequence = LittleEndianReader(batch.Data()).Get<uint64_t>();
+  return sequence <= last_replayable_ ? WalProcessingOption::kContinueProcessing : WalProcessingOption::kStopReplay;
+}
+
+}  // namespace millrace::storage

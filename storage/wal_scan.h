@@ -1,0 +1,59 @@
+// Tells the torn tail of a write-ahead log from damage, before RocksDB replays it.
+//
+// RocksDB 7.8.3 (kPointInTimeRecovery) replays up to the first record that it cannot read and silently drops the rest, whether
+// a crash left it or a byte of something long synced has flipped; and it takes zeros or a missing file for nothing at all and
+// goes on behind them. So every batch of ours begins with the sequence number that was known to be synced when it was written
+// (PutSyncedMark), and what cannot be read is held against the highest such number found anywhere behind it:
+//   - at or below it: damage. Records that were promised cannot be read. Nothing may be opened.
+//   - above it: the tail that a crash left, with or without holes. Replay ends before it.
+// What was synced last passes for a torn tail when it is damaged, if no batch after it can be read that says so.
+//
+//     WalGuard guard(files, directory);
+//     options.wal_filter = &guard;                    // RocksDB asks it before it replays
+//     rocksdb::DB::Open(options, ...);                // fails if the log is damaged
+//     guard.status();                                   // kDataLoss: names the file and the offset
+//
+// Not thread-safe; RocksDB calls it on the thread that opens.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <rocksdb/wal_filter.h>
+#include <rocksdb/write_batch.h>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/file_system.h"
+
+namespace millrace::storage {
+
+// Put first into every batch: all up to `sequence` is on the disk.
+void PutSyncedMark(rocksdb::WriteBatch& batch, uint64_t sequence);
+
+// The sequence number of the last record that may be replayed, from 000123.log on if `first_wal` is 123. The log files are read
+// from the disk, as far as the page cache has no newer bytes: after a failed sync it may hold what the disk does not.
+absl::StatusOr<uint64_t> LastReplayable(rocksdb::FileSystem& files, const std::string& directory, uint64_t first_wal);
+
+class WalGuard : public rocksdb::WalFilter {
+ public:
+  // Both outlive it.
+  WalGuard(StoreFileSystem& files, std::string directory) : files_(files), directory_(std::move(directory)) {}
+
+  const absl::Status& status() const { return status_; }
+
+  const char* Name() const override { return "millrace-wal-guard"; }
+  void ColumnFamilyLogNumberMap(const std::map<uint32_t, uint64_t>& first_wals,
+                                const std::map<std::string, uint32_t>& ids) override;
+  WalProcessingOption LogRecordFound(unsigned long long wal, const std::string& path,  // NOLINT(google-runtime-int)
+                                     const rocksdb::WriteBatch& batch, rocksdb::WriteBatch* new_batch,
+                                     bool* changed) override;
+
+ private:
+  StoreFileSystem& files_;
+  const std::string directory_;
+  absl::Status status_;
+  uint64_t last_replayable_ = 0;
+};
+
+}  // namespace millrace::storage
