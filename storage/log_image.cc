@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 
 namespace millrace::storage {
@@ -39,21 +40,40 @@ void LogImage::BeginInterval(const LogPosition& position) {
   interval_begin_bytes = position.log_bytes;
 }
 
-void LogImage::CheckInvariants() const {
-  MILLRACE_CHECK_LE(start.before.index, last.index);
-  MILLRACE_CHECK_LE(start.before.end_offset, last.end_offset);
-  MILLRACE_CHECK_LE(start.offset, last.end_offset);
-  if (!read_only) MILLRACE_CHECK_LE(term_and_vote.commit_index, last.index);
-  MILLRACE_CHECK_EQ(active.has_value(), last.index >= first_index());
-  if (!active) {
-    MILLRACE_CHECK(sealed->empty());
-    return;
+std::optional<std::string> LogImage::Contradiction() const {
+  const int64_t last_index = last.index.value();
+  if (start.before.index > last.index || start.before.end_offset > last.end_offset) {
+    return absl::StrCat("it begins behind entry ", start.before.index.value(), " and ends with ", last_index);
   }
-  MILLRACE_CHECK_EQ(active->last.index, last.index);
-  MILLRACE_CHECK_EQ((sealed->empty() ? active->before : sealed->front().before).index, start.before.index);
-  MILLRACE_CHECK_EQ(active->before.index, sealed->empty() ? start.before.index : sealed->back().last.index);
-  MILLRACE_CHECK_GE(interval.first_index, active->first_index());
-  MILLRACE_CHECK_EQ(interval.last_index, last.index);
+  if (start.offset > last.end_offset) {
+    return absl::StrCat("its log start ", start.offset.value(), " is above its end ", last.end_offset.value());
+  }
+  if (!read_only && term_and_vote.commit_index > last.index) {
+    return absl::StrCat("entry ", term_and_vote.commit_index.value(), " is committed, ", last_index, " is the last");
+  }
+  if (active.has_value() != (last.index >= first_index()) || (!active && !sealed->empty())) {
+    return absl::StrCat("its segments are not of its entries, which are ", first_index().value(), " to ", last_index);
+  }
+  if (!active) return std::nullopt;
+  const LogIndex first_segment = sealed->empty() ? active->first_index() : sealed->front().first_index();
+  if (first_segment != first_index()) {
+    return absl::StrCat("its first entry is ", first_index().value(), ", its first segment begins with ",
+                        first_segment.value());
+  }
+  if (!sealed->empty() && active->before.index != sealed->back().last.index) {
+    return absl::StrCat("the segment that begins with ", active->first_index().value(), " follows one that ends with ",
+                        sealed->back().last.index.value());
+  }
+  if (active->last.index != last.index || interval.last_index != last.index ||
+      interval.first_index < active->first_index()) {
+    return absl::StrCat("its last segment or interval does not end with its last entry ", last_index);
+  }
+  return std::nullopt;
+}
+
+void LogImage::CheckInvariants() const {
+  const std::optional<std::string> contradiction = Contradiction();
+  MILLRACE_CHECK(!contradiction) << *contradiction;
 }
 
 }  // namespace millrace::storage

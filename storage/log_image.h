@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "raft/log_store.h"
@@ -41,6 +42,8 @@ struct LogImage {
   // Begins an empty interval behind `position`.
   void BeginInterval(const LogPosition& position);
 
+  // What in it cannot be; nothing if all of it can.
+  std::optional<std::string> Contradiction() const;
   void CheckInvariants() const;
 };
 

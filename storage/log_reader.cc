@@ -80,7 +80,10 @@ absl::StatusOr<LogImage> LogReader::Load(GroupId group) const {
     image.start = *start;
   }
   if (absl::Status status = LoadSegments(group, image); !status.ok()) return status;
-  image.CheckInvariants();
+  if (const std::optional<std::string> contradiction = image.Contradiction()) {
+    return absl::DataLossError(
+        absl::StrCat("the log of group ", group.value(), " contradicts itself: ", *contradiction));
+  }
   return image;
 }
 
@@ -90,6 +93,11 @@ absl::Status LogReader::LoadSegments(GroupId group, LogImage& image) const {
   for (; it.Valid(); it.Next()) {
     absl::StatusOr<SegmentMeta> segment = DecodeSegment(it.value());
     if (!segment.ok()) return segment.status();
+    if (!segments.empty() && segments.back().last.index != segment->before.index) {
+      return absl::DataLossError(absl::StrCat("group ", group.value(), " has no segment between entries ",
+                                              segments.back().last.index.value(), " and ",
+                                              segment->first_index().value()));
+    }
     segments.push_back(*segment);
   }
   if (absl::Status status = it.status("segments"); !status.ok()) return status;

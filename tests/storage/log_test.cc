@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "raft/damage.h"
 #include "storage/entry_format.h"
 #include "storage/keys.h"
@@ -42,27 +43,31 @@ class LogTest : public StoreTest {
   std::vector<int64_t> ReadIndexes(int64_t from, int64_t end, size_t bytes_max = kAll) {
     return Indexes(store_->Read(group_, Offset(from), Offset(end), bytes_max));
   }
-  // Of an entry that lies in the store; opens the store anew.
-  void ChangeStored(LogIndex index, Offset base_offset, const std::function<void(std::string&)>& change) {
+  // Closes the store and changes what lies under it.
+  void ChangeDatabase(const std::function<void(rocksdb::DB&)>& change) {
     round_.reset();
     ASSERT_TRUE(store_->Close().ok());
     store_.reset();
-    {
-      rocksdb::Options options;
-      options.enable_blob_files = true;
-      auto files = std::make_shared<ValueOnceFileSystem>(options_.directory, rocksdb::FileSystem::Default(), true);
-      ASSERT_TRUE(files->Load().ok());
-      const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(files);
-      options.env = env.get();
-      rocksdb::DB* raw = nullptr;
-      ASSERT_TRUE(rocksdb::DB::Open(options, options_.directory, &raw).ok());
-      std::unique_ptr<rocksdb::DB> db(raw);
+    auto files = std::make_shared<ValueOnceFileSystem>(options_.directory, rocksdb::FileSystem::Default(), true);
+    ASSERT_TRUE(files->Load().ok());
+    const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(files);
+    rocksdb::Options options;
+    options.env = env.get();
+    options.enable_blob_files = true;
+    rocksdb::DB* raw = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open(options, options_.directory, &raw).ok());
+    const std::unique_ptr<rocksdb::DB> db(raw);
+    change(*db);
+  }
+  // Of an entry that lies in the store; opens the store anew.
+  void ChangeStored(LogIndex index, Offset base_offset, const std::function<void(std::string&)>& change) {
+    ChangeDatabase([&](rocksdb::DB& db) {
       const std::string key(EntryKey(group_, index, base_offset).view());
       std::string value;
-      ASSERT_TRUE(db->Get(rocksdb::ReadOptions(), key, &value).ok());
+      ASSERT_TRUE(db.Get(rocksdb::ReadOptions(), key, &value).ok());
       change(value);
-      ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), key, value).ok());
-    }
+      ASSERT_TRUE(db.Put(rocksdb::WriteOptions(), key, value).ok());
+    });
     OpenStore();
   }
 };
@@ -413,6 +418,30 @@ TEST_F(LogTest, LogOfWhichAllIsDamagedIsEmpty) {
   ChangeStored(LogIndex(1), Offset(0), [](std::string& value) { value.resize(10); });
   EXPECT_TRUE(State().read_only);
   EXPECT_EQ(State().log_end, Offset(0));
+}
+
+// A segment's metadata is missing: the oldest, one in the middle.
+TEST_F(LogTest, LogThatContradictsItselfIsNotOpened) {
+  for (const int64_t missing : {1, 2}) {
+    const GroupId group(10 + missing);
+    OpenStore();
+    ASSERT_TRUE(store_->Create(group, {.bytes_max = 100}).ok());
+    ASSERT_TRUE(store_->Open(group).ok());
+    for (int64_t i = 0; i < 4; ++i) {
+      round_->Append(group, {.header = {.index = LogIndex(1 + i), .base_offset = Offset(i), .record_count = 1},
+                             .payload = absl::Cord(std::string(100, 'x'))});
+    }
+    ASSERT_TRUE(store_->Write(*round_).ok());
+    ChangeDatabase([&](rocksdb::DB& db) {
+      ASSERT_TRUE(db.Delete(rocksdb::WriteOptions(), SegmentKey(group, LogIndex(missing))).ok());
+    });
+    OpenStore();
+    const absl::Status status = store_->Open(group).status();
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("group ", group.value())));
+    round_.reset();
+    store_.reset();
+  }
 }
 
 TEST_F(LogTest, WritersOfDifferentGroupsAndReadersWorkAtOnce) {
