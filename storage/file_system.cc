@@ -90,6 +90,11 @@ void StoreFileSystem::CountFilesOf(const std::string& directory) {
 
 IOStatus StoreFileSystem::RenameFile(const std::string& from, const std::string& to, const IOOptions& options,
                                      IODebugContext* dbg) {
+  const size_t name = to.rfind('/') + 1;
+  if (std::string_view(to).substr(name) == "CURRENT") {
+    IOStatus synced = SyncDirectory(*target(), to.substr(0, name));
+    if (!synced.ok()) return synced;
+  }
   const uint64_t size = SizeOf(from);
   IOStatus status = target()->RenameFile(from, to, options, dbg);
   if (status.ok()) {
@@ -143,6 +148,12 @@ IOStatus StoreFileSystem::ReuseWritableFile(const std::string& path, const std::
   IOStatus status = target()->ReuseWritableFile(path, old_path, options, file, dbg);
   if (status.ok()) Wrap(path, file);
   return status;
+}
+
+IOStatus SyncDirectory(rocksdb::FileSystem& files, const std::string& path) {
+  std::unique_ptr<rocksdb::FSDirectory> directory;
+  IOStatus status = files.NewDirectory(path, IOOptions(), &directory, nullptr);
+  return status.ok() ? directory->Fsync(IOOptions(), nullptr) : status;
 }
 
 }  // namespace millrace::storage

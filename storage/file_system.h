@@ -1,4 +1,5 @@
-// The file system that all files of a store go through: counts what is written and what there is, by the kind of file.
+// The file system that all files of a store go through: counts what is written and what there is, by the kind of file, and keeps
+// names in order where RocksDB relies on the disk for it.
 //
 //     auto files = std::make_shared<StoreFileSystem>(rocksdb::FileSystem::Default());
 //     files->CountFilesOf(directory);                          // those there are; from then on it sees them come and go
@@ -24,6 +25,9 @@ inline constexpr size_t kFileKinds = 6;
 
 // By its name, as RocksDB names its files.
 FileKind KindOfFile(std::string_view path);
+
+// Names given, changed and removed in the directory so far are on the disk.
+rocksdb::IOStatus SyncDirectory(rocksdb::FileSystem& files, const std::string& path);
 
 class StoreFileSystem : public rocksdb::FileSystemWrapper {
  public:
@@ -63,7 +67,8 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
                                       const rocksdb::FileOptions& options,
                                       std::unique_ptr<rocksdb::FSWritableFile>* file,
                                       rocksdb::IODebugContext* dbg) override;
-
+  // The name CURRENT comes after all names given before: opening a store RocksDB writes files, a manifest that lists them,
+  // and renames, with no sync of the directory in between. On a disk that keeps the rename only, the store would not open.
   rocksdb::IOStatus RenameFile(const std::string& from, const std::string& to, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* dbg) override;
   rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,

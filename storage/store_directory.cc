@@ -15,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "storage/file_system.h"
 
 namespace millrace::storage {
 namespace {
@@ -23,7 +24,20 @@ constexpr char kFormatPrefix[] = "millrace store format ";
 // What RocksDB writes before it can serve. Its 7.8.3 aborts when the disk is full at that moment.
 constexpr uint64_t kFreeBytesMin = 16 << 20;
 
-absl::Status Prepare(const std::string& path, bool create_if_missing) {
+absl::Status Make(const std::string& path, rocksdb::FileSystem& files) {
+  if (mkdir(path.c_str(), 0700) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("the store's directory ", path,
+                                                      " cannot be made: ", strerror(errno),
+                                                      "; make it, owned by the user that runs the broker"));
+  }
+  // What is synced in a directory is not there after a power cut if the directory is not.
+  const rocksdb::IOStatus synced = SyncDirectory(files, path + "/..");
+  if (synced.ok()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the directory above ", path, " cannot be synced: ", synced.ToString(), "; mend the cause and start again"));
+}
+
+absl::Status Prepare(const std::string& path, rocksdb::FileSystem& files, bool create_if_missing) {
   if (path.empty()) return absl::InvalidArgumentError("no directory was named for the store");
   struct stat info;
   if (stat(path.c_str(), &info) != 0) {
@@ -31,12 +45,7 @@ absl::Status Prepare(const std::string& path, bool create_if_missing) {
       return absl::NotFoundError(absl::StrCat("the store's directory ", path, " cannot be used: ", strerror(errno),
                                               "; check the path, or make the directory"));
     }
-    if (mkdir(path.c_str(), 0700) != 0) {
-      return absl::FailedPreconditionError(absl::StrCat("the store's directory ", path,
-                                                        " cannot be made: ", strerror(errno),
-                                                        "; make it, owned by the user that runs the broker"));
-    }
-    return absl::OkStatus();
+    return Make(path, files);
   }
   if (!S_ISDIR(info.st_mode)) {
     return absl::FailedPreconditionError(absl::StrCat(path, " is not a directory; choose another path for the store"));
@@ -116,7 +125,7 @@ absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
 
 absl::StatusOr<StoreDirectory> StoreDirectory::Claim(const std::string& path, rocksdb::FileSystem& files,
                                                      bool create_if_missing) {
-  if (absl::Status status = Prepare(path, create_if_missing); !status.ok()) return status;
+  if (absl::Status status = Prepare(path, files, create_if_missing); !status.ok()) return status;
   const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) {
     return absl::FailedPreconditionError(

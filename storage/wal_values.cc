@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
+#include "storage/file_system.h"
 
 namespace millrace::storage {
 
@@ -113,10 +114,7 @@ IOStatus WalValues::SyncReopened(const std::string& path) {
   IOStatus status = files_.ReopenWritableFile(path, rocksdb::FileOptions(), &file, kNoDebug);
   if (status.ok()) status = file->Sync(IOOptions(), kNoDebug);
   if (status.ok()) status = file->Close(IOOptions(), kNoDebug);
-  std::unique_ptr<rocksdb::FSDirectory> directory;
-  if (status.ok()) status = files_.NewDirectory(directory_, IOOptions(), &directory, kNoDebug);
-  if (status.ok()) status = directory->Fsync(IOOptions(), kNoDebug);
-  return status;
+  return status.ok() ? SyncDirectory(files_, directory_) : status;
 }
 
 void WalValues::Pin(uint64_t wal) {

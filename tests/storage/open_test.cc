@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/file_system.h"
 #include "tests/storage/faulty_file_system.h"
+#include "tests/storage/recording_file_system.h"
 #include "tests/storage/store_fixture.h"
 
 namespace millrace::storage {
@@ -205,6 +206,45 @@ TEST_F(OpenTest, DamagedManifestIsDataLoss) {
   const absl::Status status = OpenStatus();
   EXPECT_FALSE(status.ok());
   EXPECT_THAT(MessageOf(status), HasSubstr(options_.directory));
+}
+
+class DiskOrderTest : public StoreTest {
+ protected:
+  DiskOrderTest() { options_.file_system = files_; }
+
+  const std::shared_ptr<RecordingFileSystem> files_ = std::make_shared<RecordingFileSystem>(directory_ / "store");
+};
+
+TEST_F(DiskOrderTest, NewDirectoryIsSyncedInTheOneAbove) {
+  OpenStore();
+  int syncs = 0;
+  const DiskLog log = files_->log();
+  for (const DiskOp& op : log) {
+    syncs += op.kind == DiskOp::Kind::kSyncDirectory && op.name != "." && std::filesystem::exists(op.name) &&
+             std::filesystem::equivalent(op.name, directory_.path());
+  }
+  EXPECT_EQ(syncs, 1);
+}
+
+// A disk that keeps the rename, but not the names of the files that recovery wrote.
+TEST_F(DiskOrderTest, ManifestBecomesCurrentOnceTheNamesItListsAreOnTheDisk) {
+  OpenStore();
+  WriteMany(10, {.bytes = 100'000});
+  Reopen();
+  int renames = 0;
+  std::map<size_t, std::string> unsynced;
+  const DiskLog log = files_->log();
+  for (size_t i = 0; i < log.size(); ++i) {
+    const DiskOp& op = log[i];
+    if (op.kind == DiskOp::Kind::kLink) unsynced[i] = op.name;
+    if (op.kind == DiskOp::Kind::kSyncDirectory && op.name == ".") {
+      unsynced.erase(unsynced.begin(), unsynced.lower_bound(op.position));
+    }
+    if (op.kind != DiskOp::Kind::kRename || op.new_name != "CURRENT") continue;
+    ++renames;
+    EXPECT_THAT(unsynced, testing::IsEmpty());
+  }
+  EXPECT_EQ(renames, 3) << "a new store has a manifest before the first one of its own";
 }
 
 class FaultTest : public StoreTest {
