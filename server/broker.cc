@@ -71,16 +71,39 @@ absl::Status Broker::RemoveOrphans() {
   return absl::OkStatus();
 }
 
+Retention::Walk Broker::WalkPartitions(const Executor& executor) const {
+  const auto directory = directory_.load();
+  return [directory, &executor, topic = directory->begin(), next = size_t{0}]() mutable -> std::shared_ptr<Partition> {
+    for (; topic != directory->end(); ++topic, next = 0) {
+      const auto& partitions = topic->second->partitions;
+      while (next < partitions.size()) {
+        const std::shared_ptr<Partition>& partition = partitions[next++];
+        if (&partition->executor() == &executor) return partition;
+      }
+    }
+    return nullptr;
+  };
+}
+
+void Broker::StartRetention() {
+  for (auto& shard : shards_) {
+    shard->executor.Post([this, &shard = *shard] {
+      shard.retention = std::make_unique<Retention>(shard.executor, clock_, shard.clock, shard.metrics,
+                                                    [this, &shard] { return WalkPartitions(shard.executor); });
+    });
+  }
+}
+
+void Broker::StopRetention() {
+  for (auto& shard : shards_) shard->executor.Post([&shard = *shard] { shard.retention.reset(); });
+}
+
 void Broker::SavePartitions(std::function<void()> done) {
   auto waiting = std::make_shared<std::atomic<size_t>>(shards_.size());
   for (auto& shard : shards_) {
     shard->executor.Post([this, &shard = *shard, waiting, done] {
-      const auto directory = directory_.load();
-      for (const auto& [name, entry] : *directory) {
-        for (const auto& partition : entry->partitions) {
-          if (&partition->executor() == &shard.executor) partition->SaveProducers();
-        }
-      }
+      const Retention::Walk walk = WalkPartitions(shard.executor);
+      while (const std::shared_ptr<Partition> partition = walk()) partition->SaveProducers();
       shard.writer.OnWritten([waiting, done] {
         if (--*waiting == 0) done();
       });
@@ -178,7 +201,7 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
     const Partition::Host host{.store = store_,
                                .writer = shard.writer,
                                .executor = shard.executor,
-                               .clock = clock_,
+                               .clock = shard.clock,
                                .disk_floor = disk_floor_,
                                .producer_ids_end = controller_.producer_ids_end()};
     entry->partitions.push_back(std::make_shared<Partition>(

@@ -18,6 +18,7 @@
 #include "server/log_writer.h"
 #include "server/metrics.h"
 #include "server/partition.h"
+#include "server/retention.h"
 #include "server/work_pool.h"
 
 namespace millrace::server {
@@ -28,6 +29,7 @@ struct Shard {
         int64_t produce_bytes_max, int64_t fetch_bytes_max, int64_t read_ahead_bytes_max)
       : executor(executor),
         metrics(metrics),
+        clock(clock),
         produce_budget(produce_bytes_max),
         writer(store, executor, clock, metrics, produce_budget, std::move(on_fatal)),
         fetch_budget(fetch_bytes_max),
@@ -35,10 +37,12 @@ struct Shard {
 
   Executor& executor;
   LoopMetrics& metrics;
+  LogClock clock;
   FlowBudget produce_budget;  // received and not yet acked; closed while the store stalls
   LogWriter writer;
-  FlowBudget fetch_budget;       // handed to connections and not yet on the wire
-  FlowBudget read_ahead_budget;  // read, or being read, for clients and not yet in a frame
+  FlowBudget fetch_budget;               // handed to connections and not yet on the wire
+  FlowBudget read_ahead_budget;          // read, or being read, for clients and not yet in a frame
+  std::unique_ptr<Retention> retention;  // executor's thread; unset while it does not run
 };
 
 class Broker {
@@ -62,6 +66,10 @@ class Broker {
   // Reads the metadata; on the first executor, before any call. See Controller::Load. `done` is called there once what it wrote
   // is on the disk, so that nothing rests on an epoch that a second crash could take back; or with why it failed.
   void Load(bool raise_epoch, std::function<void(absl::Status)> done);
+
+  // Removes what retention no longer covers, from now on. Any thread. Stopped before the executors end.
+  void StartRetention();
+  void StopRetention();
 
   // Saves what the next start would have to read again, and calls `done` once that is written. Serving may go on. Any thread.
   void SavePartitions(std::function<void()> done);
@@ -95,6 +103,8 @@ class Broker {
   };
   using Directory = std::unordered_map<std::string, std::shared_ptr<const TopicEntry>>;
 
+  // Over the partitions of one executor as they are now.
+  Retention::Walk WalkPartitions(const Executor& executor) const;
   static void LogChanges(const Directory& old, const Directory& next);
   void OnImage(std::shared_ptr<const MetadataImage> image);
   std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old,

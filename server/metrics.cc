@@ -40,6 +40,9 @@ constexpr Row<Counter> kCounters[] = {
      "Reads that were not served from recently appended batches."},
     {&LoopMetrics::slow_inline_writes, "millrace_slow_inline_writes_total",
      "Writes on an I/O thread that took over 1 ms."},
+    {&LoopMetrics::retention_segments, "millrace_retention_segments_total", "Segments removed by retention."},
+    {&LoopMetrics::retention_records, "millrace_retention_records_total", "Records removed by retention."},
+    {&LoopMetrics::retention_bytes, "millrace_retention_bytes_total", "Bytes of batches removed by retention."},
 };
 
 constexpr Row<Gauge> kGauges[] = {
@@ -48,6 +51,8 @@ constexpr Row<Gauge> kGauges[] = {
     {&LoopMetrics::fetch_queue_bytes, "millrace_fetch_queue_bytes", "Bytes on their way to readers."},
     {&LoopMetrics::produce_streams, "millrace_produce_streams", "Open Produce streams."},
     {&LoopMetrics::fetch_streams, "millrace_fetch_streams", "Open Fetch streams."},
+    {&LoopMetrics::clock_in_doubt, "millrace_clock_in_doubt",
+     "Not 0 after the wall clock jumped: retention.ms removes nothing until it is back or the broker is restarted."},
 };
 
 constexpr Row<LatencyHistogram> kLatencies[] = {

@@ -142,6 +142,12 @@ struct alignas(64) LoopMetrics {
   SizeHistogram append_bytes;
   Counter slow_inline_writes;  // writes on the loop that took over 1 ms
 
+  // What retention removed.
+  Counter retention_segments;
+  Counter retention_records;
+  Counter retention_bytes;  // of batches
+  Gauge clock_in_doubt;     // 1: by a jump
+
   Gauge produce_streams;
   Gauge fetch_streams;
   ErrorCounters errors;

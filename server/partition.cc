@@ -7,6 +7,7 @@
 #include "proto/wire/check.h"
 #include "server/errors.h"
 #include "server/log.h"
+#include "server/retention_rule.h"
 
 namespace millrace::server {
 namespace {
@@ -40,7 +41,7 @@ absl::Status Partition::Open() {
   absl::StatusOr<raft::LogState> state = host_.store.Open(group_);
   if (!state.ok()) return state.status();
   const std::shared_ptr<const TopicConfig> config = config_.load();
-  host_.store.SetLimits(group_, {config->segment_bytes, config->SegmentMillis()});
+  host_.store.SetLimits(group_, {config->SegmentBytes(), config->SegmentMillis()});
   if (absl::Status status = RebuildProducers(*state); !status.ok()) return status;
   tail_ = LogTail(*state);
   log_start_ = state->log_start;
@@ -128,7 +129,7 @@ void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
     return;
   }
 
-  Entry entry = NextEntry(EntryType::kRecords);
+  Entry entry = tail_.Next(EntryType::kRecords, leader_epoch_, host_.clock.AppendTime());
   entry.header.record_count = header.record_count;
   entry.header.max_timestamp = config->timestamp_type == TimestampType::kLogAppendTime ? entry.header.append_time
                                                                                        : header.EffectiveMaxTimestamp();
@@ -208,8 +209,6 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome,
   return false;
 }
 
-Entry Partition::NextEntry(EntryType type) const { return tail_.Next(type, leader_epoch_, host_.clock.Wall()); }
-
 void Partition::Stage(Entry entry) {
   tail_.Advance(entry.header);
   host_.writer.round().Append(group_, std::move(entry));
@@ -278,17 +277,39 @@ void Partition::Trim(Offset before, TrimDone done) {
     return host_.writer.OnDurable([self = shared_from_this(), done = std::move(done)] { done({}, self->log_start_); });
   }
   if (read_only_) return done(ReadOnlyError(), log_start_);
-  SaveProducers();  // what goes away is not there any more to rebuild the table from
-  // The new start travels in the log, so that replicas follow the leader's decision and not their own clocks.
-  Entry entry = NextEntry(EntryType::kLogStart);
-  entry.payload = absl::Cord(std::to_string(before.value()));
-  Stage(std::move(entry));
-  host_.writer.round().SetLogStart(group_, before);
-  log_start_ = before;
+  MoveLogStart(before);
   host_.writer.OnDurable([self = shared_from_this(), before, done = std::move(done)] {
     self->NotifyWaiters();
     done({}, before);
   });
+}
+
+void Partition::MoveLogStart(Offset to) {
+  SaveProducers();  // what goes away is not there any more to rebuild the table from
+  // The new start travels in the log, so that replicas follow the leader's decision and not their own clocks.
+  // It takes the time of the entry before, so that it makes no segment younger.
+  Entry entry = tail_.Next(EntryType::kLogStart, leader_epoch_, 0);
+  entry.payload = absl::Cord(std::to_string(to.value()));
+  Stage(std::move(entry));
+  // With one replica what is written is committed: so entries without records go, too, and the store need not look for them.
+  host_.writer.round().SetTermAndVote(group_, {.term = leader_epoch_, .commit_index = tail_.last_index()});
+  host_.writer.round().SetLogStart(group_, to);
+  log_start_ = to;
+}
+
+absl::StatusOr<Partition::Removed> Partition::Retain(std::optional<UnixMillis> now) {
+  if (closed_ || read_only_) return Removed();
+  // The log alone: what nobody uses need not have its producers in memory.
+  absl::StatusOr<raft::LogState> state = host_.store.Open(group_);
+  if (!state.ok()) return state.status();
+  const RetentionDue due =
+      FindRetentionDue(host_.store.Segments(group_), *config_.load(), now, open_ ? high_watermark_ : state->log_end);
+  if (due.segments == 0 || due.end <= (open_ ? log_start_ : state->log_start)) return Removed();
+  if (absl::Status status = Open(); !status.ok()) return status;
+  const Removed removed{due.segments, due.end - log_start_, due.bytes};
+  MoveLogStart(due.end);
+  host_.writer.OnWritten([self = shared_from_this()] { self->NotifyWaiters(); });
+  return removed;
 }
 
 bool Partition::ReadCached(Offset from, size_t bytes_max, std::vector<Entry>* entries) {
@@ -303,7 +324,7 @@ void Partition::RemoveWaiter(const Waiter* waiter) {
 
 void Partition::SetConfig(std::shared_ptr<const TopicConfig> config) {
   config_.store(config);
-  if (open_ && !closed_) host_.store.SetLimits(group_, {config->segment_bytes, config->SegmentMillis()});
+  if (open_ && !closed_) host_.store.SetLimits(group_, {config->SegmentBytes(), config->SegmentMillis()});
 }
 
 void Partition::Close() {

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "raft/log_store.h"
 #include "server/batch_validation.h"
 #include "server/disk_floor.h"
+#include "server/log_clock.h"
 #include "server/log_tail.h"
 #include "server/log_writer.h"
 #include "server/producer_table.h"
@@ -50,6 +52,12 @@ struct AppendOutcome {
 class Partition : public std::enable_shared_from_this<Partition> {
  public:
   using AppendDone = std::function<void(const AppendOutcome&)>;
+  // What one look at the retention removed.
+  struct Removed {
+    size_t segments = 0;
+    int64_t records = 0;
+    int64_t bytes = 0;
+  };
   using TrimDone = std::function<void(const ErrorFrame&, raft::Offset log_start)>;
 
   // Told once of the next move of the high watermark or log start, or of the partition's end.
@@ -65,7 +73,7 @@ class Partition : public std::enable_shared_from_this<Partition> {
     raft::LogStore& store;
     LogWriter& writer;
     Executor& executor;
-    const Clock& clock;
+    const LogClock& clock;
     DiskFloor& disk_floor;
     const std::atomic<int64_t>& producer_ids_end;  // ids from here on were not given out
   };
@@ -81,6 +89,10 @@ class Partition : public std::enable_shared_from_this<Partition> {
 
   // Moves the log start forward; `done` when that is durable. An offset below the log start changes nothing.
   void Trim(raft::Offset before, TrimDone done);
+
+  // Moves the log start behind the segments that the topic's retention no longer covers; see retention_rule.h for `now`. What is
+  // removed is gone for readers at once, and for good once written. Costs a microsecond when nothing is due.
+  absl::StatusOr<Removed> Retain(std::optional<UnixMillis> now);
 
   // Saves what the next Open() would have to read the log for. Not durable by itself.
   void SaveProducers();
@@ -117,7 +129,7 @@ class Partition : public std::enable_shared_from_this<Partition> {
   void CountUnsaved(const raft::Entry& entry);
   bool Refuses(const BatchHeader& header, AppendOutcome* outcome) const;
   bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome, bool* duplicate) const;
-  raft::Entry NextEntry(raft::EntryType type) const;
+  void MoveLogStart(raft::Offset to);
   void Stage(raft::Entry entry);
   void WhenCommitted(FlushPolicy flush, std::function<void()> then);
   void Advance(raft::Offset committed);

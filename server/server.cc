@@ -207,6 +207,7 @@ absl::Status Server::Start() {
   if (!http.ok()) return http.status();
   p.http = *std::move(http);
   p.rpc->Serve(p.services);
+  p.broker->StartRetention();
   p.serving = true;
   p.health.SetReady();
   p.start_ms =
@@ -248,7 +249,10 @@ void Server::Stop() {
   Parts& p = *parts_;
   p.serving = false;
   p.health.SetNotReady("stopping");
-  if (p.broker != nullptr) SavePartitions();
+  if (p.broker != nullptr) {
+    p.broker->StopRetention();
+    SavePartitions();
+  }
   if (p.idle_watch != nullptr) p.rpc->loop(0).Post([&p] { p.idle_watch.reset(); });
   if (p.rpc != nullptr) p.rpc->Shutdown(kShutdownGrace);
   p.http.reset();

@@ -14,6 +14,8 @@ namespace millrace::server {
 namespace {
 
 constexpr int64_t kDayMs = int64_t{24} * 60 * 60 * 1000;
+constexpr int64_t kSegmentBytes = int64_t{256} << 20;
+constexpr int64_t kSegmentBytesMin = int64_t{16} << 10;
 constexpr int64_t kMaxMillis = std::numeric_limits<int64_t>::max() / 1'000'000;  // so that nanoseconds fit, too
 
 constexpr std::string_view kMinInsyncReplicas = "min.insync.replicas";  // known only to be refused
@@ -86,8 +88,8 @@ std::vector<Setting> MakeSettings() {
                             &TopicConfig::retention_bytes, [](const TopicConfig& c) { return c.retention_bytes; }));
   settings.push_back(Number("retention.ms", Kind::kMillis, {1, kMaxMillis, true}, &TopicConfig::retention_ms,
                             [](const TopicConfig& c) { return c.retention_ms; }));
-  settings.push_back(Number("segment.bytes", Kind::kBytes, {int64_t{16} << 10, int64_t{4} << 30, false},
-                            &TopicConfig::segment_bytes, [](const TopicConfig& c) { return c.segment_bytes; }));
+  settings.push_back(Number("segment.bytes", Kind::kBytes, {kSegmentBytesMin, int64_t{4} << 30, false},
+                            &TopicConfig::segment_bytes, [](const TopicConfig& c) { return c.SegmentBytes(); }));
   settings.push_back(Number("segment.ms", Kind::kMillis, {1, kMaxMillis, false}, &TopicConfig::segment_ms,
                             [](const TopicConfig& c) { return c.SegmentMillis(); }));
   return settings;
@@ -101,6 +103,12 @@ const std::vector<Setting>& Settings() {
 absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
 
 }  // namespace
+
+int64_t TopicConfig::SegmentBytes() const {
+  if (segment_bytes) return *segment_bytes;
+  if (retention_bytes == kUnlimited) return kSegmentBytes;
+  return std::clamp(retention_bytes / 10, kSegmentBytesMin, kSegmentBytes);
+}
 
 int64_t TopicConfig::SegmentMillis() const {
   if (segment_ms) return *segment_ms;

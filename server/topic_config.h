@@ -35,9 +35,9 @@ inline constexpr int64_t kMaxMessageBytesLimit = int64_t{64} << 20;
 struct TopicConfig {
   int64_t retention_ms = int64_t{7} * 24 * 60 * 60 * 1000;  // of append time; kUnlimited: for ever
   int64_t retention_bytes = kUnlimited;                     // of each partition
-  int64_t segment_bytes = int64_t{256} << 20;
-  std::optional<int64_t> segment_ms;             // unset: SegmentMillis() derives it
-  int64_t max_message_bytes = int64_t{1} << 20;  // of a record batch as sent; <= kMaxMessageBytesLimit
+  std::optional<int64_t> segment_bytes;                     // unset: SegmentBytes() derives it
+  std::optional<int64_t> segment_ms;                        // unset: SegmentMillis() derives it
+  int64_t max_message_bytes = int64_t{1} << 20;             // of a record batch as sent; <= kMaxMessageBytesLimit
   FlushPolicy flush = FlushPolicy::kCommit;
   TimestampType timestamp_type = TimestampType::kCreateTime;
   // How far a record's timestamp may lie ahead of the broker's clock.
@@ -45,6 +45,9 @@ struct TopicConfig {
 
   bool operator==(const TopicConfig&) const = default;
 
+  // The size at which the active segment is sealed: segment.bytes, or else 256 MiB, or a tenth of retention.bytes if that is less
+  // (16 KiB at least).
+  int64_t SegmentBytes() const;
   // The age at which the active segment is sealed: segment.ms, or else a day, or a tenth of the retention if that is less.
   int64_t SegmentMillis() const;
 

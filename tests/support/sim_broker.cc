@@ -53,6 +53,7 @@ void SimBroker::Start() {
   executor_.RunUntilIdle();
   MILLRACE_CHECK(loaded.ok()) << std::string(loaded.message());
   network_.Attach(options_.address, *services_);
+  broker_->StartRetention();
   executor_.RunUntilIdle();
 }
 

@@ -62,12 +62,29 @@ TEST(TopicConfig, TakesOverridesOverDefaults) {
 }
 
 TEST(TopicConfig, ToMapIsReadBackAsTheSameConfig) {
-  const auto config = ParseTopicConfig(
-      {{"retention.ms", "-1"}, {"retention.bytes", "1GB"}, {"segment.ms", "90s"}, {"flush", "async"}}, TopicConfig());
+  const auto config = ParseTopicConfig({{"retention.ms", "-1"},
+                                        {"retention.bytes", "1GB"},
+                                        {"segment.bytes", "1MB"},
+                                        {"segment.ms", "90s"},
+                                        {"flush", "async"}},
+                                       TopicConfig());
   ASSERT_TRUE(config.ok()) << config.status();
   const auto again = ParseTopicConfig(config->ToMap(), TopicConfig());
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(*again, *config);
+}
+
+TEST(TopicConfig, SealsSegmentsOf256MiBOrATenthOfTheRetention) {
+  TopicConfig config;
+  EXPECT_EQ(config.SegmentBytes(), 256 << 20);
+  config.retention_bytes = int64_t{1} << 40;
+  EXPECT_EQ(config.SegmentBytes(), 256 << 20);
+  config.retention_bytes = 100 << 20;
+  EXPECT_EQ(config.SegmentBytes(), 10 << 20);
+  config.retention_bytes = 1;
+  EXPECT_EQ(config.SegmentBytes(), 16 << 10);
+  config.segment_bytes = 77 << 20;
+  EXPECT_EQ(config.SegmentBytes(), 77 << 20);
 }
 
 TEST(TopicConfig, SealsSegmentsAfterADayOrATenthOfTheRetention) {
