@@ -1,9 +1,10 @@
 // Goes over the partitions of one executor, again and again, and removes what their topics' retention no longer covers.
 //
-//     Retention retention(executor, clock, log_clock, metrics, [&] { return PartitionsOf(executor); });   // on the executor, destroyed there
+//     Retention retention(executor, clock, log_clock, metrics, [&] { return PartitionsOf(executor); });
 //
 // A pass begins kPeriod after the last one ended. It takes turns of kTurn or kMovesPerTurn log starts, whichever comes first,
 // and lets everything else on the executor go between them: ten thousand partitions are one timer and many short turns.
+// Made and destroyed on the executor.
 #pragma once
 
 #include <chrono>

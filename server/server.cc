@@ -88,6 +88,10 @@ void EmitStore(const storage::StoreStats& stats, const Metrics::Emit& emit) {
   gauge("millrace_store_sst_files", "Number of the files that hold keys.", stats.sst_files);
   gauge("millrace_store_read_only_logs", "Partitions in use whose end is damaged: read, not appended to.",
         stats.read_only_logs);
+  emit({.name = "millrace_store_reclaims_total",
+        .help = "Compactions that gave the space of removed entries back.",
+        .value = static_cast<double>(stats.reclaims),
+        .is_counter = true});
   for (const auto& [kind, bytes] :
        {std::pair("wal", stats.wal_bytes_written), std::pair("blob", stats.blob_bytes_written),
         std::pair("sst", stats.sst_bytes_written)}) {

@@ -243,10 +243,12 @@ absl::Status LogEditor::SetLogStart(Offset offset, rocksdb::WriteBatch& batch) {
       }
     }
   }
+  const int64_t bytes = before.log_bytes - image_.start.before.log_bytes;
   image_.start.before = before;
   Put(batch, LogStartKey(group_), Encode(image_.start));
   if (before.index >= old_first) {
     ++image_.cuts;
+    bytes_removed_ = bytes_removed_.value_or(0) + bytes;
     DeleteRange(batch, Entries(group_, old_first, before.index + 1));
     DeleteRange(batch, Intervals(group_, old_first, before.index + 1));
   }

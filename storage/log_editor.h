@@ -36,6 +36,8 @@ class LogEditor {
   // What this round leaves at the log's end: entries from `first_changed` on were removed, then these appended.
   std::vector<raft::Entry>& appended() { return appended_; }
   std::optional<raft::LogIndex> first_removed() const { return first_removed_; }
+  // Payload bytes of entries that went because the log start passed them; unset: none did.
+  std::optional<int64_t> bytes_removed() const { return bytes_removed_; }
 
  private:
   bool NeedsNewSegment(const raft::Entry& entry) const;
@@ -59,6 +61,7 @@ class LogEditor {
   std::vector<StoredHeader> appended_headers_;  // of appended_
   std::vector<IntervalMeta> closed_intervals_;  // of this round
   std::optional<raft::LogIndex> first_removed_;
+  std::optional<int64_t> bytes_removed_;
 };
 
 }  // namespace millrace::storage

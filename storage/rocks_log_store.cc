@@ -20,6 +20,7 @@
 #include "storage/open_log.h"
 #include "storage/rocks_util.h"
 #include "storage/round.h"
+#include "storage/space_reclaimer.h"
 #include "storage/store_health.h"
 #include "storage/sync_thread.h"
 #include "storage/tail_cache.h"
@@ -56,11 +57,13 @@ class RocksLogStore::Impl {
     reader_.emplace(database_->db());
     synced_sequence_ = database_->db().GetLatestSequenceNumber();  // opening ends with a sync
     syncs_.emplace([this] { return SyncWal(); });
+    reclaimer_.emplace(database_->db(), options_.reclaim_delay);
     return absl::OkStatus();
   }
 
   absl::Status Close() {
     syncs_.reset();
+    reclaimer_.reset();
     if (!health_.ok()) return health_.status();
     return database_->Close();
   }
@@ -147,7 +150,9 @@ class RocksLogStore::Impl {
   std::atomic<uint64_t> synced_sequence_{0};  // RocksDB's, of what is known to be on the disk
   std::atomic<uint64_t> read_only_logs_{0};
 
-  std::optional<SyncThread> syncs_;  // last: its thread uses the others
+  // Last: their threads use the others.
+  std::optional<SyncThread> syncs_;
+  std::optional<SpaceReclaimer> reclaimer_;
 
  private:
   static void StageRemoval(GroupId first, GroupId last, rocksdb::WriteBatch& batch);
@@ -200,6 +205,8 @@ absl::Status RocksLogStore::Impl::Remove(std::vector<GroupId> groups) {
     return status;
   }
   for (GroupId group : groups) Forget(group);
+  if (!status.ok()) return status;
+  for (GroupId group : groups) reclaimer_->Removed(group, 0);
   return status;
 }
 
@@ -317,6 +324,7 @@ void RocksLogStore::Impl::Publish(OpenLog& log) {
   LogEditor& editor = *log.editor;
   editor.image().CheckInvariants();
   if (editor.first_removed()) cache_.TruncateSuffix(*log.tail, *editor.first_removed());
+  if (editor.bytes_removed()) reclaimer_->Removed(log.group, *editor.bytes_removed());
   log.Publish(std::move(editor.image()));
   cache_.Append(log.tail, editor.appended());
 }
@@ -420,7 +428,8 @@ StoreStats RocksLogStore::Impl::Stats() {
                       .kept_wal_bytes = files.held(FileKind::kKeptWal).bytes.load(),
                       .sst_files = files.held(FileKind::kSst).files.load(),
                       .sst_file_bytes = property(rocksdb::DB::Properties::kTotalSstFilesSize),
-                      .read_only_logs = read_only_logs_.load()};
+                      .read_only_logs = read_only_logs_.load(),
+                      .reclaims = reclaimer_->runs()};
   for (size_t kind = 0; kind < kFileKinds; ++kind) {
     stats.file_syncs += files.written(static_cast<FileKind>(kind)).syncs.load();
   }

@@ -7,7 +7,7 @@
 //     ...
 //     absl::Status closed = (*store)->Close();     // leaves the clean-shutdown mark; without it the next start is unclean
 //
-// Threads, errors: raft/log_store.h. The store has one thread of its own (sync) besides RocksDB's two background threads.
+// Threads, errors: raft/log_store.h. The store has two threads of its own (sync, space) besides RocksDB's two background threads.
 // README.md has the layout of keys and values, and the reasons.
 #pragma once
 
@@ -48,6 +48,7 @@ struct StoreStats {
   uint64_t sst_files = 0;
   uint64_t sst_file_bytes = 0;
   uint64_t read_only_logs = 0;  // open ones
+  uint64_t reclaims = 0;  // compactions that gave the space of removed entries back
 };
 
 class RocksLogStore : public raft::LogStore {
@@ -65,6 +66,8 @@ class RocksLogStore : public raft::LogStore {
     // Large values lie in WAL files only, and blob files refer to them (value_once.h). Without it they are written twice; what
     // was written either way stays readable.
     bool values_once = true;
+    // So long after entries were removed their space is given back, if nothing else did; see space_reclaimer.h.
+    std::chrono::milliseconds reclaim_delay{20'000};
 
     // Called once, by any thread, at the first failure after which the store is unusable. The process should end.
     std::function<void(absl::Status)> on_fatal;

@@ -1,7 +1,9 @@
 // What the store costs: appends, sequential reads, opening, and the time to durable under a steady load.
 //
 //     storage_bench write   --dir D --gb 4 --partitions 16 --entry-kib 64 --round-kib 1024 [--sync]
-//                       [--keep-gb 2 --segment-mib 16] [--values-twice]
+//                       [--keep-gb 2 --segment-mib 16 --forever 0.25 --sample-gb 1 --idle-seconds 40 --values-twice]
+//                       // forever: so many of the partitions keep everything. Samples of the files' sizes on the way, and
+//                       // after nothing was written for a while.
 //     storage_bench read    --dir D                      // everything that write left, by Read(), one partition after the other
 //     storage_bench open    --dir D                      // every group
 //     storage_bench latency --dir D --mb-s 50 --entry-kib 16 --seconds 20
@@ -156,9 +158,9 @@ class Appender {
     log.log_end += 64;
     round_->Append(GroupId(static_cast<int64_t>(turn) + 1), std::move(entry));
   }
-  // Removes the oldest segment of each log that has more than this.
-  void Retain(int64_t bytes_max) {
-    for (size_t i = 0; i < logs_.size(); ++i) {
+  // Removes the oldest segment of each log from `first` on that has more than this.
+  void Retain(size_t first, int64_t bytes_max) {
+    for (size_t i = first; i < logs_.size(); ++i) {
       const GroupId group(static_cast<int64_t>(i) + 1);
       if (store_.State(group).bytes <= bytes_max) continue;
       const auto segments = store_.Segments(group);
@@ -203,21 +205,35 @@ void Write(const Flags& flags) {
   const double kept = flags.Number("keep-gb", 1e6) * 1e9;
   const auto segment_bytes = static_cast<int64_t>(flags.Number("segment-mib", 256)) << 20;
   Appender appender(*store, partitions, entry_bytes, {.bytes_max = segment_bytes});
+  const auto kept_forever = static_cast<size_t>(flags.Number("forever", 0) * partitions);
+  const double sample = flags.Number("sample-gb", 1e6) * 1e9;
   Meter meter;
   double slowest = 0;
   double bytes = 0;
+  double next_sample = sample;
   while (bytes < total) {
     while (appender.round().bytes() < round_bytes) appender.Stage();
     bytes += static_cast<double>(appender.round().bytes());
-    appender.Retain(static_cast<int64_t>(kept / partitions));
+    appender.Retain(kept_forever, static_cast<int64_t>(kept / partitions));
     const auto start = SteadyClock::now();
     appender.Write();
     slowest = std::max(slowest, Seconds(SteadyClock::now() - start));
     if (sync) SyncNow(*store);
+    if (bytes >= next_sample) {
+      PrintFiles((std::to_string(static_cast<int>(bytes / 1e6)) + " MB in").c_str(), *store);
+      next_sample += sample;
+    }
   }
   meter.Report("write", bytes);
   std::printf("slowest write %.1f ms\n", slowest * 1e3);
   PrintWritten(*store);
+  if (const double idle = flags.Number("idle-seconds", 0); idle > 0) {
+    std::mutex mutex;
+    std::condition_variable never;
+    std::unique_lock lock(mutex);
+    never.wait_for(lock, std::chrono::duration<double>(idle));
+    PrintFiles("after idling", *store);
+  }
   MILLRACE_CHECK(store->Close().ok());
   store.reset();
   store = OpenStore(flags);

@@ -45,6 +45,7 @@ RocksLogStore::Options StoreOptions(const std::string& directory) {
   options.directory = directory;
   options.memory_bytes = 4 << 20;   // flushes and compactions happen
   options.cache_bytes = 300 << 10;  // evictions too
+  options.reclaim_delay = std::chrono::milliseconds(1);
   return options;
 }
 

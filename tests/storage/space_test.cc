@@ -1,0 +1,63 @@
+// Goal: what was removed gives its space back, also when nobody writes any more.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "tests/storage/store_fixture.h"
+
+namespace millrace::storage {
+namespace {
+
+class Space : public StoreTest {
+ protected:
+  Space() {
+    options_.memory_bytes = 8 << 20;
+    options_.reclaim_delay = std::chrono::milliseconds(0);
+  }
+  uint64_t BlobBytes() { return store_->Stats().blob_file_bytes; }
+  // The test's time-out ends it if they never go below.
+  void AwaitBlobBytesBelow(uint64_t bytes) {
+    while (BlobBytes() >= bytes) std::this_thread::yield();
+  }
+  uint64_t BytesOnDisk() {
+    uint64_t bytes = 0;
+    for (const auto& file : std::filesystem::directory_iterator(options_.directory)) {
+      if (file.is_regular_file()) bytes += file.file_size();
+    }
+    return bytes;
+  }
+};
+
+constexpr size_t kEntryBytes = 64 << 10;
+
+TEST_F(Space, OfATrimmedLogComesBackWithoutFurtherWrites) {
+  OpenStore({.bytes_max = 4 << 20});
+  WriteMany(1000, {.bytes = kEntryBytes});
+  ASSERT_GT(BlobBytes(), 40u << 20);
+  ASSERT_TRUE(SetLogStart(9000).ok());
+  AwaitBlobBytesBelow(20 << 20);
+  const auto entries = store_->Read(group_, raft::Offset(9000), raft::Offset(10000), kAll);
+  ASSERT_TRUE(entries.ok()) << entries.status();
+  EXPECT_EQ(entries->size(), 100u);
+}
+
+TEST_F(Space, OfAnEmptiedLogComesBackWhole) {
+  OpenStore({.bytes_max = 4 << 20});
+  WriteMany(1000, {.bytes = kEntryBytes});
+  ASSERT_GT(BlobBytes(), 40u << 20);
+  ASSERT_TRUE(SetLogStart(10000).ok());
+  AwaitBlobBytesBelow(1 << 20);
+  while (BytesOnDisk() > 4 << 20) std::this_thread::yield();
+}
+
+TEST_F(Space, OfARemovedLogComesBackWhole) {
+  OpenStore();
+  WriteMany(500, {.bytes = kEntryBytes});
+  ASSERT_TRUE(store_->Create(raft::GroupId(2), {}).ok());
+  ASSERT_TRUE(store_->Remove({group_}).ok());
+  AwaitBlobBytesBelow(1 << 20);
+}
+
+}  // namespace
+}  // namespace millrace::storage
