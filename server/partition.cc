@@ -298,12 +298,14 @@ void Partition::MoveLogStart(Offset to) {
 }
 
 absl::StatusOr<Partition::Removed> Partition::Retain(std::optional<UnixMillis> now) {
-  if (closed_ || read_only_) return Removed();
+  const std::shared_ptr<const TopicConfig> config = config_.load();
+  if (closed_ || (config->retention_ms == kUnlimited && config->retention_bytes == kUnlimited)) return Removed();
   // The log alone: what nobody uses need not have its producers in memory.
   absl::StatusOr<raft::LogState> state = host_.store.Open(group_);
   if (!state.ok()) return state.status();
+  if (state->read_only) return Removed();
   const RetentionDue due =
-      FindRetentionDue(host_.store.Segments(group_), *config_.load(), now, open_ ? high_watermark_ : state->log_end);
+      FindRetentionDue(host_.store.Segments(group_), *config, now, open_ ? high_watermark_ : state->log_end);
   if (due.segments == 0 || due.end <= (open_ ? log_start_ : state->log_start)) return Removed();
   if (absl::Status status = Open(); !status.ok()) return status;
   const Removed removed{due.segments, due.end - log_start_, due.bytes};

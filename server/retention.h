@@ -21,7 +21,7 @@ namespace millrace::server {
 
 class Retention {
  public:
-  static constexpr std::chrono::seconds kPeriod{1};
+  static constexpr std::chrono::seconds kPeriod{2};
   static constexpr std::chrono::microseconds kTurn{500};
   static constexpr int kMovesPerTurn = 16;  // each is written at the end of its turn
 

@@ -48,7 +48,7 @@ struct StoreStats {
   uint64_t sst_files = 0;
   uint64_t sst_file_bytes = 0;
   uint64_t read_only_logs = 0;  // open ones
-  uint64_t reclaims = 0;  // compactions that gave the space of removed entries back
+  uint64_t reclaims = 0;        // compactions that gave the space of removed entries back
 };
 
 class RocksLogStore : public raft::LogStore {

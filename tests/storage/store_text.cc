@@ -26,9 +26,9 @@ std::string TextOf(GroupId group, const LogState& state, const std::vector<raft:
       "log ", group.value(), ": entries ", state.first_index.value(), "-", state.last_index.value(), " offsets ",
       state.log_start.value(), "-", state.log_end.value(), " bytes ", state.bytes, " term ", state.last_term.value(),
       " time ", state.last_append_time, " chain ", absl::Hex(state.chain), " digest ", absl::Hex(digest));
-  const raft::HardState& hard = state.hard_state;
-  absl::StrAppend(&text, "; term ", hard.term.value(), " vote ", hard.voted_for.value(), " commit ",
-                  hard.commit.value(), "; segments");
+  const raft::TermAndVote& stored = state.term_and_vote;
+  absl::StrAppend(&text, "; term ", stored.term.value(), " vote ", stored.voted_for.value(), " commit ",
+                  stored.commit_index.value(), "; segments");
   for (const raft::SegmentInfo& segment : segments) {
     absl::StrAppend(&text, " ", segment.first_index.value(), "/", segment.end_offset.value(), "/",
                     segment.last_append_time, "/", segment.bytes);
