@@ -18,7 +18,7 @@ void AppendTo(std::string& out, const BlobExtent& extent) {
       .Put<uint32_t>(extent.offset)
       .Put<uint32_t>(extent.kept_before)
       .Put<uint32_t>(extent.bytes)
-      .Put<uint32_t>(extent.wal_offset)
+      .Put<uint32_t>(extent.value_offset)
       .Put<uint32_t>(extent.wal);
 }
 
@@ -28,7 +28,7 @@ BlobExtent DecodeExtent(const char* bytes) {
   extent.offset = in.Get<uint32_t>();
   extent.kept_before = in.Get<uint32_t>();
   extent.bytes = in.Get<uint32_t>();
-  extent.wal_offset = in.Get<uint32_t>();
+  extent.value_offset = in.Get<uint32_t>();
   extent.wal = in.Get<uint32_t>();
   return extent;
 }

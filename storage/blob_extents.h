@@ -3,11 +3,12 @@
 // Such a file holds the bytes that RocksDB wrote to it, without those values, and after them a table that ends it:
 //
 //     [bytes as RocksDB wrote them, the extents' bytes left out]
+//     [values]          that were left out first and then moved here, because little else of their WAL file was wanted
 //     [extents]         20 bytes each, in the order of the file
 //     [WAL numbers]     8 bytes each; an extent names one by its place in this list
 //     [trailer]         44 bytes:  wal_count(4) extent_count(4) kept_bytes(8) file_bytes(8) table_crc(4) trailer_crc(4)
 //                                  version(4) magic(8)
-//     extent            offset(4) kept_before(4) bytes(4) wal_offset(4) wal(4)
+//     extent            offset(4) kept_before(4) bytes(4) value_offset(4) wal(4)
 //
 // Integers are little-endian. `table_crc` is the CRC-32C of extents and WAL numbers, `trailer_crc` that of the trailer's bytes
 // before it. A file without this ending is one that RocksDB wrote by itself. README.md has a worked example.
@@ -24,12 +25,15 @@ namespace millrace::storage {
 // Bytes of the file as RocksDB sees it that lie in a WAL file instead.
 struct BlobExtent {
   static constexpr size_t kBytes = 20;
+  static constexpr uint32_t kThisFile =
+      0xffffffff;  // as `wal`: the value was moved here, and `value_offset` is of this file
 
   uint32_t offset = 0;       // as RocksDB sees the file
   uint32_t kept_before = 0;  // bytes that the file itself keeps of those before `offset`
   uint32_t bytes = 0;
-  uint32_t wal_offset = 0;  // of the first byte; headers between fragments are not counted in `bytes`
-  uint32_t wal = 0;         // place in the list of WAL numbers
+  uint32_t value_offset =
+      0;             // of the first byte, in the WAL file; headers between fragments are not counted in `bytes`
+  uint32_t wal = 0;  // place in the list of WAL numbers
 
   uint64_t end() const { return uint64_t{offset} + bytes; }
 };
@@ -42,7 +46,7 @@ struct BlobTrailer {
 
   uint32_t wal_count = 0;
   uint32_t extent_count = 0;
-  uint64_t kept_bytes = 0;  // of the file itself, before the table
+  uint64_t kept_bytes = 0;  // of the file itself, before the table, values that were moved to it included
   uint64_t file_bytes = 0;  // as RocksDB sees the file
   uint32_t table_crc = 0;
 

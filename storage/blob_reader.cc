@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/crc32c.h"
 #include "storage/little_endian.h"
-#include "storage/wal_value_scanner.h"
 
 namespace millrace::storage {
 
@@ -94,7 +93,7 @@ IOStatus BlobReader::ReadPiece(uint64_t offset, size_t bytes, char* out, size_t*
     const BlobExtent& extent = *std::prev(next);
     if (offset < extent.end()) {
       *read = std::min<uint64_t>(bytes, extent.end() - offset);
-      return ReadWal(extent, offset - extent.offset, *read, out);
+      return ReadExtent(extent, offset - extent.offset, *read, out);
     }
     kept = extent.kept_before + (offset - extent.end());
   }
@@ -130,24 +129,10 @@ IOStatus BlobReader::ReadFile(uint64_t offset, size_t bytes, char* out) const {
   return status.ok() ? ReadAt(*file, offset, bytes, out) : status;
 }
 
-IOStatus BlobReader::ReadWal(const BlobExtent& extent, uint64_t skip, size_t bytes, char* out) const {
+IOStatus BlobReader::ReadExtent(const BlobExtent& extent, uint64_t skip, size_t bytes, char* out) const {
+  if (extent.wal == BlobExtent::kThisFile) return ReadFile(extent.value_offset + skip, bytes, out);
   if (extent.wal >= blob_->wals.size()) return IOStatus::Corruption(path_, "an extent names no WAL file");
-  std::shared_ptr<const OpenFiles::File> file;
-  IOStatus status = wals_.Open(blob_->wals[extent.wal], &file);
-  if (!status.ok()) return status;
-  const uint64_t begin = WalPosition(extent.wal_offset, skip);
-  char waste[kWalHeaderBytes];  // each header in turn
-  std::vector<iovec> pieces;
-  pieces.reserve(2 * (bytes / kWalBlockBytes + 2));
-  size_t piece = std::min<size_t>(bytes, kWalBlockBytes - begin % kWalBlockBytes);
-  for (size_t filled = 0;;) {
-    pieces.push_back({out + filled, piece});
-    filled += piece;
-    if (filled == bytes) break;
-    pieces.push_back({waste, kWalHeaderBytes});
-    piece = std::min(bytes - filled, kWalBlockBytes - kWalHeaderBytes);
-  }
-  return file->Read(begin, pieces);
+  return wals_.Read(blob_->wals[extent.wal], extent.value_offset, skip, bytes, out);
 }
 
 }  // namespace millrace::storage

@@ -1,7 +1,6 @@
 // A blob file with extents, as the one file that RocksDB knows.
 //
-// A read of a whole value is one call to the kernel: what lies between a WAL's fragments goes into a waste piece. Memory: four
-// bytes for 64 extents.
+// A read of a whole value is one call to the kernel. Memory: four bytes for 64 extents.
 //
 // Thread-safe.
 #pragma once
@@ -46,7 +45,7 @@ class BlobReader : public rocksdb::FSRandomAccessFile {
   // The run of extents that has the last one at or before `offset`, and the one after it.
   rocksdb::IOStatus RunFor(uint64_t offset, std::shared_ptr<const Extents>* extents) const;
   rocksdb::IOStatus ReadFile(uint64_t offset, size_t bytes, char* out) const;
-  rocksdb::IOStatus ReadWal(const BlobExtent& extent, uint64_t skip, size_t bytes, char* out) const;
+  rocksdb::IOStatus ReadExtent(const BlobExtent& extent, uint64_t skip, size_t bytes, char* out) const;
 
   const std::shared_ptr<const BlobFile> blob_;
   const std::string path_;

@@ -116,15 +116,13 @@ void BlobWriter::BeginValue() {
     place = wals_.Take(current_, value_bytes_, value_crc_, pinned_);
   }
   if (!place || place->value.offset > kOffsetMax) return BeginPart(Part::kKeptValue, value_bytes_);
-  const auto listed = wal_places_.try_emplace(place->wal, static_cast<uint32_t>(wal_places_.size())).first;
-  uint64_t& end = wal_ends_[place->wal];
-  end = std::max(end, WalPosition(place->value.offset, place->value.bytes - 1) + 1);
-  AppendTo(extents_, BlobExtent{.offset = static_cast<uint32_t>(offset_),
-                                .kept_before = static_cast<uint32_t>(kept_bytes_),
-                                .bytes = place->value.bytes,
-                                .wal_offset = static_cast<uint32_t>(place->value.offset),
-                                .wal = listed->second});
-  ++extent_count_;
+  auto used = std::find(wals_used_.begin(), wals_used_.end(), place->wal);
+  if (used == wals_used_.end()) used = wals_used_.insert(used, place->wal);
+  extents_.push_back({.offset = static_cast<uint32_t>(offset_),
+                      .kept_before = static_cast<uint32_t>(kept_bytes_),
+                      .bytes = place->value.bytes,
+                      .value_offset = static_cast<uint32_t>(place->value.offset),
+                      .wal = static_cast<uint32_t>(used - wals_used_.begin())});
   BeginPart(Part::kLeftOutValue, value_bytes_);
 }
 
@@ -149,42 +147,73 @@ IOStatus BlobWriter::Close(const IOOptions& options, IODebugContext* dbg) {
 }
 
 IOStatus BlobWriter::End(const IOOptions& options, IODebugContext* dbg) {
-  // What the extents refer to is on the disk before they are.
-  for (const auto& [wal, end] : wal_ends_) {
-    IOStatus status = wals_.Sync(wal, end);
-    if (!status.ok()) return status;
-  }
   auto blob = std::make_shared<BlobFile>();
   blob->number = number_;
-  if (extent_count_ > 0) {
-    blob->wals.resize(wal_places_.size());
-    for (const auto& [wal, place] : wal_places_) blob->wals[place] = wal;
-    AppendTable(*blob);
-  }
-  IOStatus status = WriteKept(options, dbg);
+  IOStatus status = MoveValues(&blob->wals, options, dbg);
+  // What the extents refer to is on the disk before they are.
+  if (status.ok()) status = SyncWals(blob->wals);
+  if (status.ok() && !extents_.empty()) blob->trailer = AppendTable(blob->wals);
+  if (status.ok()) status = WriteKept(options, dbg);
   if (status.ok()) status = target()->Sync(options, dbg);
   if (!status.ok()) return status;
   ended_ = true;
   for (uint64_t wal : pinned_) {
-    if (!wal_places_.contains(wal)) wals_.Unpin(wal);
+    if (std::find(blob->wals.begin(), blob->wals.end(), wal) == blob->wals.end()) wals_.Unpin(wal);
   }
-  if (extent_count_ > 0) finished_(std::move(blob));
+  if (!extents_.empty()) finished_(std::move(blob));
   return status;
 }
 
-void BlobWriter::AppendTable(BlobFile& blob) {
-  std::string table = std::move(extents_);
-  for (uint64_t wal : blob.wals) {
+IOStatus BlobWriter::MoveValues(std::vector<uint64_t>* wals, const IOOptions& options, IODebugContext* dbg) {
+  std::vector<uint32_t> places(wals_used_.size(), BlobExtent::kThisFile);
+  for (size_t i = 0; i < wals_used_.size(); ++i) {
+    if (!wals_.IsWorthKeeping(wals_used_[i])) continue;
+    places[i] = static_cast<uint32_t>(wals->size());
+    wals->push_back(wals_used_[i]);
+  }
+  for (BlobExtent& extent : extents_) {
+    const uint64_t wal = wals_used_[extent.wal];
+    extent.wal = places[extent.wal];
+    if (extent.wal != BlobExtent::kThisFile) continue;
+    kept_.resize(kept_.size() + extent.bytes);
+    IOStatus status = wals_.Read(wal, extent.value_offset, 0, extent.bytes, kept_.data() + kept_.size() - extent.bytes);
+    extent.value_offset = static_cast<uint32_t>(kept_bytes_);
+    kept_bytes_ += extent.bytes;
+    if (status.ok() && kept_.size() >= kWriteBytes) status = WriteKept(options, dbg);
+    if (!status.ok()) return status;
+  }
+  return IOStatus::OK();
+}
+
+IOStatus BlobWriter::SyncWals(const std::vector<uint64_t>& wals) {
+  std::vector<uint64_t> ends(wals.size());
+  for (const BlobExtent& extent : extents_) {
+    if (extent.wal == BlobExtent::kThisFile) continue;
+    uint64_t& end = ends[extent.wal];
+    end = std::max(end, WalPosition(extent.value_offset, extent.bytes - 1) + 1);
+  }
+  for (size_t i = 0; i < wals.size(); ++i) {
+    IOStatus status = wals_.Sync(wals[i], ends[i]);
+    if (!status.ok()) return status;
+  }
+  return IOStatus::OK();
+}
+
+BlobTrailer BlobWriter::AppendTable(const std::vector<uint64_t>& wals) {
+  std::string table;
+  for (const BlobExtent& extent : extents_) AppendTo(table, extent);
+  for (uint64_t wal : wals) {
     table.resize(table.size() + sizeof(uint64_t));
     LittleEndianWriter(table.data() + table.size() - sizeof(uint64_t)).Put<uint64_t>(wal);
   }
-  blob.trailer = {.wal_count = static_cast<uint32_t>(blob.wals.size()),
-                  .extent_count = extent_count_,
-                  .kept_bytes = kept_bytes_,
-                  .file_bytes = offset_,
-                  .table_crc = Crc32c(0, table)};
+  const BlobTrailer trailer = {.wal_count = static_cast<uint32_t>(wals.size()),
+                               .extent_count = static_cast<uint32_t>(extents_.size()),
+                               .kept_bytes = kept_bytes_,
+                               .file_bytes = offset_,
+                               .table_crc = Crc32c(0, table)};
   kept_.append(table);
-  AppendTo(kept_, blob.trailer);
+  AppendTo(kept_, trailer);
+  return trailer;
 }
 
 IOStatus BlobWriter::Fsync(const IOOptions& options, IODebugContext* dbg) { return Sync(options, dbg); }

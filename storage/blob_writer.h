@@ -10,11 +10,11 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <rocksdb/file_system.h>
 
@@ -58,7 +58,11 @@ class BlobWriter : public rocksdb::FSWritableFileOwnerWrapper {
   rocksdb::IOStatus WriteKept(const rocksdb::IOOptions& options, rocksdb::IODebugContext* dbg);
   // Writes the table and syncs all that the file rests on.
   rocksdb::IOStatus End(const rocksdb::IOOptions& options, rocksdb::IODebugContext* dbg);
-  void AppendTable(BlobFile& blob);
+  // Has the values of WAL files of which little else is wanted moved to this one. The WAL files that stay in use.
+  rocksdb::IOStatus MoveValues(std::vector<uint64_t>* wals, const rocksdb::IOOptions& options,
+                               rocksdb::IODebugContext* dbg);
+  rocksdb::IOStatus SyncWals(const std::vector<uint64_t>& wals);
+  BlobTrailer AppendTable(const std::vector<uint64_t>& wals);
 
   const uint64_t number_;
   WalValues& wals_;
@@ -71,13 +75,11 @@ class BlobWriter : public rocksdb::FSWritableFileOwnerWrapper {
   uint64_t value_bytes_ = 0;
   uint32_t value_crc_ = 0;
 
-  uint64_t offset_ = 0;      // as RocksDB sees the file
-  uint64_t kept_bytes_ = 0;  // of those, in the file itself, with what is still in kept_
-  std::string kept_;         // to be written
-  std::string extents_;
-  uint32_t extent_count_ = 0;
-  std::map<uint64_t, uint32_t> wal_places_;  // number -> place in the list
-  std::map<uint64_t, uint64_t> wal_ends_;    // number -> bytes that have to be synced
+  uint64_t offset_ = 0;              // as RocksDB sees the file
+  uint64_t kept_bytes_ = 0;          // of those, in the file itself, with what is still in kept_
+  std::string kept_;                 // to be written
+  std::vector<BlobExtent> extents_;  // until the end `wal` is a place in wals_used_
+  std::vector<uint64_t> wals_used_;
   std::set<uint64_t> pinned_;
   bool ended_ = false;
 };

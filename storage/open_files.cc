@@ -18,6 +18,10 @@ OpenFiles::File::~File() { close(fd_); }
 
 IOStatus OpenFiles::File::Read(uint64_t offset, std::vector<iovec>& pieces) const {
   for (auto piece = pieces.begin(); piece != pieces.end();) {
+    if (piece->iov_len == 0) {
+      ++piece;
+      continue;
+    }
     const int count = static_cast<int>(std::min<ptrdiff_t>(pieces.end() - piece, IOV_MAX));
     ssize_t got = preadv(fd_, &*piece, count, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;

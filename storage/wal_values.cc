@@ -53,7 +53,6 @@ bool WalValues::Replay(uint64_t wal, uint64_t bytes) {
   Wal& replayed = wals_[wal];
   if (replayed.writable != nullptr) return false;
   replayed.bytes = bytes;
-  replayed.value_bytes = 0;
   replayed.values.clear();
   return true;
 }
@@ -62,7 +61,6 @@ void WalValues::Add(uint64_t wal, std::string_view key, const WalValue& value) {
   std::lock_guard lock(mutex_);
   auto found = wals_.find(wal);
   if (found == wals_.end()) return;
-  found->second.value_bytes += value.bytes;
   found->second.values.insert_or_assign(std::string(key), value);
 }
 
@@ -76,13 +74,18 @@ std::optional<WalValues::Place> WalValues::Take(const std::string& key, uint64_t
     const WalValue value = found->second;
     if (value.bytes != bytes || value.crc != crc) continue;
     file.values.erase(found);
-    // Values that are few in their WAL file would keep more than they spare.
-    const uint64_t file_bytes = file.writable != nullptr ? file.writable->written() : file.bytes;
-    if (file.value_bytes * 2 < file_bytes) return std::nullopt;
+    file.taken_bytes += value.bytes;
     if (pinned.insert(number).second) ++file.pins;
     return Place{number, value};
   }
   return std::nullopt;
+}
+
+bool WalValues::IsWorthKeeping(uint64_t wal) const {
+  std::lock_guard lock(mutex_);
+  const Wal& file = wals_.at(wal);
+  const uint64_t file_bytes = file.writable != nullptr ? file.writable->written() : file.bytes;
+  return file.taken_bytes * 2 >= file_bytes;
 }
 
 IOStatus WalValues::Sync(uint64_t wal, uint64_t bytes) {
@@ -186,6 +189,25 @@ IOStatus WalValues::Open(uint64_t wal, std::shared_ptr<const OpenFiles::File>* f
   auto found = wals_.find(wal);
   const bool rocksdb_uses = found != wals_.end() && found->second.rocksdb_uses;
   return open_files_.Get(wal, Path(wal, rocksdb_uses), file);
+}
+
+IOStatus WalValues::Read(uint64_t wal, uint64_t value_offset, uint64_t skip, size_t bytes, char* out) {
+  std::shared_ptr<const OpenFiles::File> file;
+  IOStatus status = Open(wal, &file);
+  if (!status.ok()) return status;
+  const uint64_t begin = WalPosition(value_offset, skip);
+  char waste[kWalHeaderBytes];  // each header in turn
+  std::vector<iovec> pieces;
+  pieces.reserve(2 * (bytes / kWalBlockBytes + 2));
+  size_t piece = std::min<size_t>(bytes, kWalBlockBytes - begin % kWalBlockBytes);
+  for (size_t filled = 0;;) {
+    pieces.push_back({out + filled, piece});
+    filled += piece;
+    if (filled == bytes) break;
+    pieces.push_back({waste, kWalHeaderBytes});
+    piece = std::min(bytes - filled, kWalBlockBytes - kWalHeaderBytes);
+  }
+  return file->Read(begin, pieces);
 }
 
 std::string WalValues::Path(uint64_t wal, bool rocksdb_uses) const {

@@ -72,9 +72,13 @@ class WalValues {
   // It holds the value of `key`.
   void Add(uint64_t wal, std::string_view key, const WalValue& value);
 
-  // Where the value of `key` with this length and checksum lies, if it is known and an extent is worth it. The first time that
-  // a WAL file is in the answer it is pinned and put into `pinned`.
+  // Where the value of `key` with this length and checksum lies, if it is known. The first time that a WAL file is in the answer
+  // it is pinned and put into `pinned`.
   std::optional<Place> Take(const std::string& key, uint64_t bytes, uint32_t crc, std::set<uint64_t>& pinned);
+
+  // Whether what was taken is most of the WAL file. A file of which little is wanted would keep more space than it spares: what
+  // is not in a flush was removed before it, or is small.
+  bool IsWorthKeeping(uint64_t wal) const;
 
   // When it returns, the first `bytes` of the WAL file are on the disk.
   rocksdb::IOStatus Sync(uint64_t wal, uint64_t bytes);
@@ -87,20 +91,23 @@ class WalValues {
   // At the start, after the pins: removes what an earlier process would have removed next. `kept` are the 000123.values there.
   rocksdb::IOStatus DeleteUnpinned(const std::vector<uint64_t>& kept);
 
-  rocksdb::IOStatus Open(uint64_t wal, std::shared_ptr<const OpenFiles::File>* file);
+  // `bytes` of a value that lies at `value_offset`, without its first `skip`. In one call to the kernel: what lies between a
+  // log's fragments goes to waste.
+  rocksdb::IOStatus Read(uint64_t wal, uint64_t value_offset, uint64_t skip, size_t bytes, char* out);
 
  private:
   struct Wal {
     bool rocksdb_uses = true;
     int pins = 0;
     uint64_t bytes = 0;                     // unless it is open for writing
-    uint64_t value_bytes = 0;               // of values that were added
+    uint64_t taken_bytes = 0;               // of values that blob files have taken
     uint64_t synced = 0;                    // bytes, as far as it is not `writable` that knows
     std::shared_ptr<WritableWal> writable;  // of this process
     std::unordered_map<std::string, WalValue> values;
   };
 
   std::string Path(uint64_t wal, bool rocksdb_uses) const;
+  rocksdb::IOStatus Open(uint64_t wal, std::shared_ptr<const OpenFiles::File>* file);
   rocksdb::IOStatus DeleteFile(uint64_t wal, bool rocksdb_uses);
   rocksdb::IOStatus SyncReopened(const std::string& path);
 

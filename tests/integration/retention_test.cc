@@ -17,9 +17,9 @@ namespace {
 constexpr int32_t kPartitions = 2;
 constexpr int64_t kKept = 8 << 20;  // of each partition
 constexpr int64_t kRecordBytes = 10'000;
-constexpr int64_t kRecords = 20'000;  // a dozen times what is kept
-// Of other files, and what the newest blob file holds of removed entries.
-constexpr int64_t kSlack = 8 << 20;
+constexpr int64_t kRecords = 60'000;  // many times what is kept
+// Of other files, and what the oldest file with values holds of removed entries: it is as large as a memtable.
+constexpr int64_t kSlack = 100 << 20;
 
 std::string ValueOf(int64_t number) {
   std::string value = std::to_string(number) + ' ';

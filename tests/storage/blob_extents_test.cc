@@ -10,7 +10,7 @@ namespace millrace::storage {
 namespace {
 
 // The example of storage/README.md: a value of 100,000 bytes, key of 25.
-constexpr BlobExtent kExtent = {.offset = 87, .kept_before = 87, .bytes = 100'000, .wal_offset = 49, .wal = 0};
+constexpr BlobExtent kExtent = {.offset = 87, .kept_before = 87, .bytes = 100'000, .value_offset = 49, .wal = 0};
 constexpr BlobTrailer kTrailer = {
     .wal_count = 1, .extent_count = 1, .kept_bytes = 119, .file_bytes = 100'119, .table_crc = 0x01020304};
 
@@ -22,7 +22,7 @@ TEST(BlobExtents, HaveTheDocumentedBytes) {
   EXPECT_EQ(decoded.offset, kExtent.offset);
   EXPECT_EQ(decoded.kept_before, kExtent.kept_before);
   EXPECT_EQ(decoded.bytes, kExtent.bytes);
-  EXPECT_EQ(decoded.wal_offset, kExtent.wal_offset);
+  EXPECT_EQ(decoded.value_offset, kExtent.value_offset);
   EXPECT_EQ(decoded.wal, kExtent.wal);
 }
 

@@ -70,7 +70,7 @@ class StoreTest : public testing::Test {
   }
   absl::Status SetLogStart(int64_t offset) {
     round_->SetLogStart(group_, raft::Offset(offset));
-    return store_->Write(*round_);
+    return ThroughStalls(*store_, [this] { return store_->Write(*round_); });
   }
 
   absl::Status SyncNow() {

@@ -269,13 +269,13 @@ TEST_F(ValueOnceTest, AMisreadWalCostsSpeedOnly) {
 
 TEST_F(ValueOnceTest, TheLatestOfTwoValuesOfAKeyIsTaken) {
   Open();
-  for (int i = 0; i < 3; ++i) PutMany("a", 20, 50'000);
+  for (int count : {20, 5, 5}) PutMany("a", count, 50'000);
   Flush();
   CheckAll();
   EXPECT_LT(Bytes(".blob"), 100'000u);
 }
 
-// Two thirds of this WAL are values too small for an extent: what is large in it is written again, and the WAL goes.
+// Two thirds of this WAL are values too small for an extent: what is large is moved to the blob file, and the WAL goes.
 TEST_F(ValueOnceTest, FewLargeValuesDoNotKeepAWal) {
   Open();
   PutMany("small", 2'000, 1'000);
@@ -283,6 +283,29 @@ TEST_F(ValueOnceTest, FewLargeValuesDoNotKeepAWal) {
   Flush();
   CheckAll();
   EXPECT_TRUE(Files(".values").empty());
+  PutMany("alone", 10, 100'000);
+  CloseAndOpen();
+  CheckAll();
+}
+
+// Most of this WAL was removed before it was flushed.
+TEST_F(ValueOnceTest, WhatWasRemovedBeforeAFlushIsNotKept) {
+  Open();
+  PutMany("a", 20, 100'000);
+  PutMany("b", 10, 100'000);
+  ASSERT_TRUE(db_->DeleteRange({}, db_->DefaultColumnFamily(), "a", "b").ok());
+  std::erase_if(model_, [](const auto& entry) { return entry.first < "b"; });
+  Flush();
+  CheckAll();
+  EXPECT_TRUE(Files(".values").empty());
+  EXPECT_LT(Bytes(".blob"), 1'100'000u);
+  const auto& [path, bytes] = *tee_->written.begin();
+  std::unique_ptr<rocksdb::FSRandomAccessFile> file;
+  ASSERT_TRUE(files_->NewRandomAccessFile(path, {}, &file, nullptr).ok());
+  std::string scratch(bytes.size(), '\0');
+  rocksdb::Slice got;
+  ASSERT_TRUE(file->Read(0, bytes.size(), {}, &got, scratch.data(), nullptr).ok());
+  EXPECT_TRUE(got == rocksdb::Slice(bytes));
 }
 
 TEST_F(ValueOnceTest, ABlobFileThatCannotBeSyncedGivesItsWalBack) {
