@@ -10,8 +10,8 @@
 //                                  version(4) magic(8)
 //     extent            offset(4) kept_before(4) bytes(4) value_offset(4) wal(4)
 //
-// Integers are little-endian. `table_crc` is the CRC-32C of extents and WAL numbers, `trailer_crc` that of the trailer's bytes
-// before it. A file without this ending is one that RocksDB wrote by itself. README.md has a worked example.
+// Integers are little-endian. `table_crc` is the CRC-32C of the extents, `trailer_crc` that of the WAL numbers and the trailer's
+// bytes before it. README.md has a worked example.
 #pragma once
 
 #include <cstdint>
@@ -22,18 +22,23 @@
 
 namespace millrace::storage {
 
+// An extent costs the file its length in the table and a reader a second file: a smaller value is as cheap where RocksDB puts it.
+inline constexpr uint32_t kExtentBytesMin = 4096;
+
+// Of a blob file's header and footer.
+inline constexpr uint32_t kRocksDbBlobMagic = 2395959;
+
 // Bytes of the file as RocksDB sees it that lie in a WAL file instead.
 struct BlobExtent {
   static constexpr size_t kBytes = 20;
-  static constexpr uint32_t kThisFile =
-      0xffffffff;  // as `wal`: the value was moved here, and `value_offset` is of this file
+  // As `wal`: the value was moved here, and `value_offset` is of this file.
+  static constexpr uint32_t kThisFile = 0xffffffff;
 
-  uint32_t offset = 0;       // as RocksDB sees the file
-  uint32_t kept_before = 0;  // bytes that the file itself keeps of those before `offset`
-  uint32_t bytes = 0;
-  uint32_t value_offset =
-      0;             // of the first byte, in the WAL file; headers between fragments are not counted in `bytes`
-  uint32_t wal = 0;  // place in the list of WAL numbers
+  uint32_t offset = 0;        // as RocksDB sees the file
+  uint32_t kept_before = 0;   // bytes that the file itself keeps of those before `offset`
+  uint32_t bytes = 0;         // headers between a WAL's fragments do not count
+  uint32_t value_offset = 0;  // of the first byte, in the WAL file
+  uint32_t wal = 0;           // place in the list of WAL numbers
 
   uint64_t end() const { return uint64_t{offset} + bytes; }
 };
@@ -50,12 +55,26 @@ struct BlobTrailer {
   uint64_t file_bytes = 0;  // as RocksDB sees the file
   uint32_t table_crc = 0;
 
-  uint64_t table_bytes() const { return uint64_t{extent_count} * BlobExtent::kBytes + uint64_t{wal_count} * 8; }
+  uint64_t extents_bytes() const { return uint64_t{extent_count} * BlobExtent::kBytes; }
+  uint64_t wals_bytes() const { return uint64_t{wal_count} * sizeof(uint64_t); }
 };
 
-void AppendTo(std::string& out, const BlobTrailer& trailer);
-// Of the last BlobTrailer::kBytes of a file of `size` bytes; nothing if they are not a trailer.
+// The WAL numbers and the trailer: how the file ends.
+void AppendEnding(std::string& out, const std::vector<uint64_t>& wals, const BlobTrailer& trailer);
+
+// How a blob file ends.
+enum class BlobEnding {
+  kExtents,
+  kRocksDb,  // it wrote the file by itself
+  kUnknown,  // unfinished, or damaged: which WAL files it needs is not known
+};
+
+// Of the last BlobTrailer::kBytes of a file of `size` bytes, all but trailer_crc, which covers what stands before as well.
 std::optional<BlobTrailer> DecodeTrailer(std::string_view bytes, uint64_t size);
+// Of the last wals_bytes() + BlobTrailer::kBytes; nothing if they are damaged.
+std::optional<std::vector<uint64_t>> DecodeWals(std::string_view bytes);
+// Whether they are RocksDB's own footer.
+bool IsRocksDbFooter(std::string_view bytes);
 
 // What is known in memory of a blob file with extents.
 struct BlobFile {

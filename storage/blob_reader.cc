@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/crc32c.h"
-#include "storage/little_endian.h"
 
 namespace millrace::storage {
 
@@ -25,8 +24,8 @@ IOStatus ReadAt(const OpenFiles::File& file, uint64_t offset, size_t bytes, char
 }  // namespace
 
 IOStatus ReadBlobFile(uint64_t number, const std::string& path, uint64_t file_bytes, OpenFiles& files,
-                      std::shared_ptr<const BlobFile>* blob) {
-  blob->reset();
+                      BlobEnding* ending, std::shared_ptr<const BlobFile>* blob) {
+  *ending = BlobEnding::kUnknown;
   if (file_bytes < BlobTrailer::kBytes) return IOStatus::OK();
   std::shared_ptr<const OpenFiles::File> file;
   IOStatus status = files.Get(number, path, &file);
@@ -34,15 +33,17 @@ IOStatus ReadBlobFile(uint64_t number, const std::string& path, uint64_t file_by
   if (status.ok()) status = ReadAt(*file, file_bytes - bytes.size(), bytes.size(), bytes.data());
   if (!status.ok()) return status;
   const std::optional<BlobTrailer> trailer = DecodeTrailer(bytes, file_bytes);
-  if (!trailer) return status;
-  auto found = std::make_shared<BlobFile>();
-  found->number = number;
-  found->trailer = *trailer;
-  bytes.resize(trailer->wal_count * sizeof(uint64_t));
-  status = ReadAt(*file, file_bytes - BlobTrailer::kBytes - bytes.size(), bytes.size(), bytes.data());
-  LittleEndianReader in(bytes);
-  for (uint32_t i = 0; i < trailer->wal_count; ++i) found->wals.push_back(in.Get<uint64_t>());
-  *blob = std::move(found);
+  if (!trailer) {
+    if (IsRocksDbFooter(bytes)) *ending = BlobEnding::kRocksDb;
+    return status;
+  }
+  bytes.resize(trailer->wals_bytes() + BlobTrailer::kBytes);
+  status = ReadAt(*file, file_bytes - bytes.size(), bytes.size(), bytes.data());
+  if (!status.ok()) return status;
+  if (std::optional<std::vector<uint64_t>> wals = DecodeWals(bytes)) {
+    *ending = BlobEnding::kExtents;
+    *blob = std::make_shared<BlobFile>(BlobFile{number, *trailer, *std::move(wals)});
+  }
   return status;
 }
 
@@ -56,7 +57,7 @@ IOStatus BlobReader::Open(std::shared_ptr<const BlobFile> blob, std::string path
 
 IOStatus BlobReader::LoadIndex() {
   const BlobTrailer& trailer = blob_->trailer;
-  std::string table(trailer.table_bytes(), '\0');
+  std::string table(trailer.extents_bytes(), '\0');
   IOStatus status = ReadFile(trailer.kept_bytes, table.size(), table.data());
   if (!status.ok()) return status;
   if (Crc32c(0, table) != trailer.table_crc) {

@@ -20,9 +20,9 @@
 
 namespace millrace::storage {
 
-// What the end of a blob file says. `*blob` stays empty if RocksDB wrote the file by itself.
+// Reads how a blob file ends; `*blob` is set if with extents.
 rocksdb::IOStatus ReadBlobFile(uint64_t number, const std::string& path, uint64_t file_bytes, OpenFiles& files,
-                               std::shared_ptr<const BlobFile>* blob);
+                               BlobEnding* ending, std::shared_ptr<const BlobFile>* blob);
 
 class BlobReader : public rocksdb::FSRandomAccessFile {
  public:

@@ -16,15 +16,12 @@ using rocksdb::Slice;
 
 namespace {
 
-constexpr uint32_t kBlobMagic = 2395959;  // of header and footer
 constexpr uint32_t kBlobVersion = 1;
 constexpr uint64_t kFileHeaderBytes = 30;
 constexpr uint64_t kRecordHeaderBytes = 32;
 constexpr size_t kSummedBytes = 24;  // of a record's header
 constexpr uint64_t kKeyBytesMax = 1 << 16;
 constexpr uint64_t kRest = std::numeric_limits<uint64_t>::max();
-// An extent costs the file its length in the table and a reader a second file: below this the bytes are as cheap.
-constexpr uint64_t kExtentBytesMin = 4096;
 constexpr uint64_t kOffsetMax = std::numeric_limits<uint32_t>::max();
 // What is kept goes to the file in pieces of about this size.
 constexpr size_t kWriteBytes = 256 << 10;
@@ -80,7 +77,7 @@ void BlobWriter::EndPart() {
   switch (part_) {
     case Part::kFileHeader: {
       LittleEndianReader header(current_);
-      const bool known = header.Get<uint32_t>() == kBlobMagic && header.Get<uint32_t>() == kBlobVersion;
+      const bool known = header.Get<uint32_t>() == kRocksDbBlobMagic && header.Get<uint32_t>() == kBlobVersion;
       return known ? BeginPart(Part::kRecordHeader, kRecordHeaderBytes) : BeginPart(Part::kRest, kRest);
     }
     case Part::kRecordHeader:
@@ -202,17 +199,13 @@ IOStatus BlobWriter::SyncWals(const std::vector<uint64_t>& wals) {
 BlobTrailer BlobWriter::AppendTable(const std::vector<uint64_t>& wals) {
   std::string table;
   for (const BlobExtent& extent : extents_) AppendTo(table, extent);
-  for (uint64_t wal : wals) {
-    table.resize(table.size() + sizeof(uint64_t));
-    LittleEndianWriter(table.data() + table.size() - sizeof(uint64_t)).Put<uint64_t>(wal);
-  }
   const BlobTrailer trailer = {.wal_count = static_cast<uint32_t>(wals.size()),
                                .extent_count = static_cast<uint32_t>(extents_.size()),
                                .kept_bytes = kept_bytes_,
                                .file_bytes = offset_,
                                .table_crc = Crc32c(0, table)};
   kept_.append(table);
-  AppendTo(kept_, trailer);
+  AppendEnding(kept_, wals, trailer);
   return trailer;
 }
 

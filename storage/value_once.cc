@@ -21,8 +21,6 @@ using rocksdb::Slice;
 
 namespace {
 
-// Smaller values are not remembered: no extent would be worth it.
-constexpr uint32_t kValueBytesMin = 4096;
 // Two of each: a blob file and its WAL file.
 constexpr size_t kOpenFilesMax = 256;
 // RocksDB collects up to this much before it writes: less than a large value, so that those pass by the buffer.
@@ -34,7 +32,7 @@ class WalWriter : public rocksdb::FSWritableFileOwnerWrapper {
   WalWriter(uint64_t number, std::unique_ptr<FSWritableFile> file, WalValues& wals)
       : FSWritableFileOwnerWrapper(std::move(file)),
         writable_(std::make_shared<WritableWal>(target())),
-        scanner_(kValueBytesMin,
+        scanner_(kExtentBytesMin,
                  [number, &wals](std::string_view key, const WalValue& value) { wals.Add(number, key, value); }) {
     wals.Begin(number, writable_);
   }
@@ -78,7 +76,7 @@ class WalReplay : public rocksdb::FSSequentialFileOwnerWrapper {
  public:
   WalReplay(uint64_t number, std::unique_ptr<FSSequentialFile> file, WalValues& wals)
       : FSSequentialFileOwnerWrapper(std::move(file)),
-        scanner_(kValueBytesMin,
+        scanner_(kExtentBytesMin,
                  [number, &wals](std::string_view key, const WalValue& value) { wals.Add(number, key, value); }) {}
 
   IOStatus Read(size_t bytes, const IOOptions& options, Slice* result, char* scratch, IODebugContext* dbg) override {
@@ -120,9 +118,11 @@ IOStatus ValueOnceFileSystem::Load() {
 IOStatus ValueOnceFileSystem::LoadBlob(uint64_t number) {
   const std::string path = NumberedFile(directory_, number, kBlobSuffix);
   uint64_t bytes = 0;
+  BlobEnding ending = BlobEnding::kUnknown;
   BlobPointer blob;
   IOStatus status = target()->GetFileSize(path, IOOptions(), &bytes, nullptr);
-  if (status.ok()) status = ReadBlobFile(number, path, bytes, open_files_, &blob);
+  if (status.ok()) status = ReadBlobFile(number, path, bytes, open_files_, &ending, &blob);
+  if (status.ok() && ending == BlobEnding::kUnknown) wals_.KeepUnpinned();
   if (!status.ok() || blob == nullptr) return status;
   for (uint64_t wal : blob->wals) wals_.Pin(wal);
   AddBlob(std::move(blob));

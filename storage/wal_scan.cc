@@ -13,7 +13,7 @@
 #include "proto/wire/crc32c.h"
 #include "storage/little_endian.h"
 #include "storage/rocks_util.h"
-#include "storage/wal_value_scanner.h"
+#include "storage/wal_format.h"
 #include "storage/wal_values.h"
 
 namespace millrace::storage {
@@ -28,11 +28,7 @@ namespace {
 constexpr IODebugContext* kNoDebug = nullptr;
 constexpr uint64_t kAll = std::numeric_limits<uint64_t>::max();
 
-// db/log_format.h
-enum FragmentType : uint8_t { kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
-constexpr size_t kBatchHeaderBytes = 12;
 // `log data(1) length(1) 'S' sequence(8)`, first thing after the batch's header.
-constexpr char kLogDataTag = 0x3;
 constexpr char kSyncedMark = 'S';
 constexpr size_t kMarkBytes = 9;
 constexpr size_t kHeadBytes = kBatchHeaderBytes + 2 + kMarkBytes;
@@ -68,7 +64,7 @@ class RecordWalker {
  private:
   // Bytes it takes with its header; 0 if that cannot be told.
   size_t Fragment(std::string_view block, uint64_t offset) {
-    const size_t size = static_cast<uint8_t>(block[4]) | static_cast<uint8_t>(block[5]) << 8;
+    const size_t size = WalFragmentBytes(block.data());
     const auto type = static_cast<uint8_t>(block[6]);
     const bool fits = kWalHeaderBytes + size <= block.size();
     const auto crc = LittleEndianReader(block.substr(0, 4)).Get<uint32_t>();
@@ -100,7 +96,7 @@ class RecordWalker {
     record_.sequence = in.Get<uint64_t>();
     record_.count = in.Get<uint32_t>();
     const std::string_view rest = std::string_view(head_).substr(kBatchHeaderBytes);
-    if (rest.size() == 2 + kMarkBytes && rest[0] == kLogDataTag && rest[1] == kMarkBytes && rest[2] == kSyncedMark) {
+    if (rest.size() == 2 + kMarkBytes && rest[0] == kLogData && rest[1] == kMarkBytes && rest[2] == kSyncedMark) {
       record_.synced = LittleEndianReader(rest.substr(3)).Get<uint64_t>();
     }
     on_record(record_);

@@ -8,38 +8,9 @@
 namespace millrace::storage {
 namespace {
 
-// db/log_format.h
-enum FragmentType : uint8_t { kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
-
-// db/dbformat.h: those that a batch of ours can have.
-enum Tag : uint8_t {
-  kDeletion = 0x0,
-  kPut = 0x1,
-  kLogData = 0x3,
-  kFamilyDeletion = 0x4,
-  kFamilyPut = 0x5,
-  kNoop = 0xD,
-  kFamilyRangeDeletion = 0xE,
-  kRangeDeletion = 0xF,
-};
-
-constexpr size_t kBatchHeaderBytes = 12;
 constexpr int kVarint32ShiftMax = 28;
 
 }  // namespace
-
-uint64_t WalPosition(uint64_t offset, uint64_t bytes) {
-  constexpr uint64_t kDataBytes = kWalBlockBytes - kWalHeaderBytes;
-  const uint64_t block_left = kWalBlockBytes - offset % kWalBlockBytes;
-  if (bytes < block_left) return offset + bytes;
-  bytes -= block_left;
-  return offset + block_left + bytes / kDataBytes * kWalBlockBytes + kWalHeaderBytes + bytes % kDataBytes;
-}
-
-uint32_t UnmaskedCrc(uint32_t stored) {
-  const uint32_t rotated = stored - 0xa282ead8u;
-  return (rotated >> 17) | (rotated << 15);
-}
 
 void WalValueScanner::Scan(std::string_view bytes) {
   while (!bytes.empty() && !stopped_) {
@@ -73,7 +44,7 @@ size_t WalValueScanner::ScanHeader(std::string_view bytes) {
 
 void WalValueScanner::BeginFragment() {
   header_bytes_ = 0;
-  fragment_left_ = static_cast<uint8_t>(header_[4]) | static_cast<uint8_t>(header_[5]) << 8;
+  fragment_left_ = WalFragmentBytes(header_);
   fragment_type_ = static_cast<uint8_t>(header_[6]);
   const uint64_t in_block = position_ % kWalBlockBytes;
   if (in_block + fragment_left_ > kWalBlockBytes) return Stop();

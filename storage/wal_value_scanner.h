@@ -4,11 +4,9 @@
 //     WalValueScanner scanner(4096, [&](std::string_view key, const WalValue& value) { places[key] = value; });
 //     scanner.Scan(bytes);        // the next bytes of the file, from its beginning
 //
-// Formats, as of RocksDB 7.8.3: the log is blocks of 32 KiB of fragments, each `crc(4) length(2) type(1) data`
-// (db/log_format.h); the fragments of a record make a WriteBatch, `sequence(8) count(4)` and records of `tag [family] key
-// [value]` with varint lengths (db/write_batch.cc). Nothing rests on reading them right: what is found carries a checksum of
-// the very bytes at its place, and whoever uses it compares. At anything unexpected the scanner stops finding values: for the
-// rest of the batch (a tag it does not know), or of the file (fragments out of place).
+// Nothing rests on reading the format (wal_format.h) right: what is found carries a checksum of the very bytes at its place, and
+// whoever uses it compares. At anything unexpected the scanner stops finding values: for the rest of the batch (a tag it does not
+// know), or of the file (fragments out of place).
 //
 // Not thread-safe.
 #pragma once
@@ -20,24 +18,15 @@
 #include <string_view>
 #include <utility>
 
-namespace millrace::storage {
+#include "storage/wal_format.h"
 
-// A log is made of blocks of this size. Within a record every block but the first begins with a fragment's header, so the
-// place where a value begins tells where all of it lies.
-inline constexpr size_t kWalBlockBytes = 32 << 10;
-inline constexpr size_t kWalHeaderBytes = 7;
+namespace millrace::storage {
 
 struct WalValue {
   uint64_t offset = 0;  // in the file, of the first byte
   uint32_t bytes = 0;   // of the value: headers between its fragments do not count
   uint32_t crc = 0;     // CRC-32C of the key followed by the value
 };
-
-// Where in the file the byte `bytes` after the one at `offset` lies, both of one record.
-uint64_t WalPosition(uint64_t offset, uint64_t bytes);
-
-// A checksum as RocksDB stores it, rotated and shifted (util/crc32c.h), as it was computed.
-uint32_t UnmaskedCrc(uint32_t stored);
 
 class WalValueScanner {
  public:

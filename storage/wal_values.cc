@@ -137,26 +137,33 @@ void WalValues::Unpin(uint64_t wal) {
   DeleteFile(wal, /*rocksdb_uses=*/false).PermitUncheckedError();
 }
 
+void WalValues::KeepUnpinned() { keep_unpinned_ = true; }
+
 IOStatus WalValues::Delete(uint64_t wal) {
   {
     std::lock_guard lock(mutex_);
     auto found = wals_.find(wal);
-    if (found != wals_.end() && found->second.pins > 0) {
-      Wal& file = found->second;
+    const bool pinned = found != wals_.end() && found->second.pins > 0;
+    const bool of_this_process = found != wals_.end() && found->second.writable != nullptr;
+    if (pinned || (keep_unpinned_ && !of_this_process)) {
       IOStatus status = files_.RenameFile(Path(wal, true), Path(wal, false), IOOptions(), kNoDebug);
-      if (!status.ok()) return status;
-      if (file.writable != nullptr) {
-        file.bytes = file.writable->written();
-        file.synced = std::max(file.synced, file.writable->synced());
-        file.writable.reset();
-      }
-      file.rocksdb_uses = false;
-      file.values = {};
+      if (status.ok() && pinned) found->second.RocksDbLeft();
+      if (!pinned && found != wals_.end()) wals_.erase(found);
       return status;
     }
     if (found != wals_.end()) wals_.erase(found);
   }
   return DeleteFile(wal, /*rocksdb_uses=*/true);
+}
+
+void WalValues::Wal::RocksDbLeft() {
+  if (writable != nullptr) {
+    bytes = writable->written();
+    synced = std::max(synced, writable->synced());
+    writable.reset();
+  }
+  rocksdb_uses = false;
+  values = {};
 }
 
 IOStatus WalValues::DeleteUnpinned(const std::vector<uint64_t>& kept) {
@@ -173,6 +180,7 @@ IOStatus WalValues::DeleteUnpinned(const std::vector<uint64_t>& kept) {
         continue;
       }
     }
+    if (keep_unpinned_) continue;
     status = DeleteFile(wal, /*rocksdb_uses=*/false);
     if (!status.ok()) return status;
   }

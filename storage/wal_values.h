@@ -86,6 +86,8 @@ class WalValues {
   // At the start, for each blob file that refers to it, whether the file is there or not.
   void Pin(uint64_t wal);
   void Unpin(uint64_t wal);
+  // At the start: what some blob file needs is not known, so WAL files of earlier processes stay for this process's life.
+  void KeepUnpinned();
   // RocksDB wants 000123.log deleted.
   rocksdb::IOStatus Delete(uint64_t wal);
   // At the start, after the pins: removes what an earlier process would have removed next. `kept` are the 000123.values there.
@@ -104,6 +106,8 @@ class WalValues {
     uint64_t synced = 0;                    // bytes, as far as it is not `writable` that knows
     std::shared_ptr<WritableWal> writable;  // of this process
     std::unordered_map<std::string, WalValue> values;
+
+    void RocksDbLeft();
   };
 
   std::string Path(uint64_t wal, bool rocksdb_uses) const;
@@ -114,6 +118,7 @@ class WalValues {
   const std::string directory_;
   rocksdb::FileSystem& files_;
   OpenFiles& open_files_;
+  bool keep_unpinned_ = false;  // set before there is a second thread
   mutable std::mutex mutex_;
   std::map<uint64_t, Wal> wals_;  // guarded by mutex_
 };

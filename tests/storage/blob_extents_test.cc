@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 
@@ -13,6 +16,8 @@ namespace {
 constexpr BlobExtent kExtent = {.offset = 87, .kept_before = 87, .bytes = 100'000, .value_offset = 49, .wal = 0};
 constexpr BlobTrailer kTrailer = {
     .wal_count = 1, .extent_count = 1, .kept_bytes = 119, .file_bytes = 100'119, .table_crc = 0x01020304};
+
+const std::vector<uint64_t> kWals = {123};
 
 TEST(BlobExtents, HaveTheDocumentedBytes) {
   std::string extent;
@@ -26,31 +31,35 @@ TEST(BlobExtents, HaveTheDocumentedBytes) {
   EXPECT_EQ(decoded.wal, kExtent.wal);
 }
 
-TEST(BlobExtents, TrailerHasTheDocumentedBytes) {
+TEST(BlobExtents, EndingHasTheDocumentedBytes) {
   std::string bytes;
-  AppendTo(bytes, kTrailer);
+  AppendEnding(bytes, kWals, kTrailer);
   EXPECT_EQ(absl::BytesToHexString(bytes),
+            "7b00000000000000"  // WAL file 000123
             "01000000"          // WAL files
             "01000000"          // extents
             "7700000000000000"  // bytes kept
             "1787010000000000"  // bytes as RocksDB sees the file
-            "04030201"          // checksum of the table
-            "ed0bb305"          // checksum of what stands before
+            "04030201"          // checksum of the extents
+            "ba6f7d5b"          // checksum of what stands before
             "01000000"          // version
             "6d72657874656e74");
 }
 
-TEST(BlobExtents, ATrailerOfAnotherFileIsNone) {
+TEST(BlobExtents, ADamagedEndingIsNone) {
   std::string bytes;
-  AppendTo(bytes, kTrailer);
-  const uint64_t size = kTrailer.kept_bytes + kTrailer.table_bytes() + BlobTrailer::kBytes;
-  ASSERT_TRUE(DecodeTrailer(bytes, size));
-  EXPECT_EQ(DecodeTrailer(bytes, size)->file_bytes, kTrailer.file_bytes);
-  EXPECT_FALSE(DecodeTrailer(bytes, size + 1));
-  EXPECT_FALSE(DecodeTrailer(bytes.substr(1), size));
+  AppendEnding(bytes, kWals, kTrailer);
+  const uint64_t size = kTrailer.kept_bytes + kTrailer.extents_bytes() + bytes.size();
+  const auto decode = [&](uint64_t file_bytes) -> std::optional<std::vector<uint64_t>> {
+    if (!DecodeTrailer(std::string_view(bytes).substr(kTrailer.wals_bytes()), file_bytes)) return std::nullopt;
+    return DecodeWals(bytes);
+  };
+  ASSERT_EQ(decode(size), kWals);
+  EXPECT_FALSE(decode(size + 1));
+  EXPECT_FALSE(DecodeTrailer(std::string_view(bytes).substr(1), size));
   for (char& byte : bytes) {
     byte ^= 1;
-    EXPECT_FALSE(DecodeTrailer(bytes, size));
+    EXPECT_FALSE(decode(size));
     byte ^= 1;
   }
 }

@@ -234,6 +234,39 @@ TEST_F(ValueOnceTest, WhatNothingRefersToGoesAtTheStart) {
   CheckAll();
 }
 
+// A blob file whose ending cannot be read does not say which WAL file it needs: none may go.
+TEST_F(ValueOnceTest, ADamagedEndingDeletesNoWal) {
+  Open();
+  PutMany("a", 20, 100'000);
+  Flush();
+  const std::string first_blob = Files(".blob").at(0);
+  PutMany("b", 20, 100'000);
+  Flush();
+  ASSERT_TRUE(db_->Close().ok());
+  db_.reset();
+  const auto flip = [&](std::streamoff from_end) {
+    std::fstream file(first_blob, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekg(-from_end, std::ios::end);
+    const char byte = static_cast<char>(file.get() ^ 1);
+    file.seekp(-from_end, std::ios::end);
+    file.put(byte);
+  };
+  const auto ending = static_cast<std::streamoff>(BlobTrailer::kBytes + sizeof(uint64_t));
+  for (std::streamoff from_end = 1; from_end <= ending; from_end += 3) {
+    flip(from_end);
+    Open();
+    EXPECT_EQ(Files(".values").size(), 2u) << from_end;
+    std::string got;
+    EXPECT_TRUE(db_->Get({}, "a1000", &got).IsCorruption()) << from_end;
+    EXPECT_TRUE(db_->Get({}, "b1000", &got).ok()) << from_end;
+    ASSERT_TRUE(db_->Close().ok());
+    db_.reset();
+    flip(from_end);
+  }
+  Open();
+  CheckAll();
+}
+
 TEST_F(ValueOnceTest, EitherSettingReadsWhatTheOtherWrote) {
   Open(/*enabled=*/false);
   PutMany("twice", 20, 100'000);
