@@ -46,7 +46,7 @@ int Run(const Config& config) {
   if (absl::Status status = server.Start(); !status.ok()) {
     std::fprintf(stderr, "millraced: %s\n", std::string(status.message()).c_str());
     server.Stop();
-    return kExitCouldNotStart;
+    return absl::IsDataLoss(status) ? kExitStoreFailed : kExitCouldNotStart;
   }
   std::printf("%s\n", server.ReadyLine().c_str());
   std::fflush(stdout);

@@ -27,8 +27,6 @@
 namespace millrace::server {
 namespace {
 
-// Exit code of a broker whose store failed (see CLI documentation).
-constexpr int kExitStoreFailed = 3;
 constexpr int kColdReadThreads = 2;
 constexpr std::chrono::milliseconds kShutdownGrace{300};
 // The largest message taken: the largest batch there may be, and as much again, so that a batch that is too large gets its

@@ -16,12 +16,16 @@
 
 namespace millrace::server {
 
+// The process's exit code when its store failed or is damaged.
+inline constexpr int kExitStoreFailed = 3;
+
 class Server {
  public:
   explicit Server(Config config);
   ~Server();
 
-  // kUnavailable, kFailedPrecondition, ...: what could not be had, and what to do. Nothing runs then.
+  // kUnavailable, kFailedPrecondition, ...: what could not be had, and what to do. kDataLoss: the store is damaged, and starting
+  // again will not help. Nothing runs then.
   absl::Status Start();
 
   // "ready broker=1 listen=... http=... data=... start_ms=..."

@@ -1,0 +1,78 @@
+// A broker whose write-ahead log is damaged below what was acked ends with 3 and says where, and goes on once that is mended; a
+// torn tail does not hold it up.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <millrace/admin.h>
+#include <millrace/producer.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "tests/integration/broker_process.h"
+
+namespace millrace {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr int kRecords = 50;
+
+std::string NewestWal(const std::string& directory) {
+  std::string newest;
+  for (const auto& file : std::filesystem::directory_iterator(directory)) {
+    if (file.path().extension() == ".log") newest = std::max(newest, file.path().string());
+  }
+  return newest;
+}
+
+void FlipByte(const std::string& path, std::streamoff at) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekg(at);
+  const char byte = static_cast<char>(file.get() ^ 1);
+  file.seekp(at);
+  file.put(byte);
+}
+
+// Each record is acked, so synced, before the next is sent.
+void Produce(const ClientOptions& client) {
+  auto producer = Producer::Create({.client = client}).value();
+  for (int i = 0; i < kRecords; ++i) {
+    ASSERT_TRUE(producer->Send({.topic = "t", .value = std::string(10'000, 'x')}).ok());
+    ASSERT_TRUE(producer->Flush().ok());
+  }
+}
+
+TEST(DamagedWal, EndsTheBrokerWith3UntilItIsMended) {
+  BrokerProcess broker;
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  ClientOptions client;
+  client.bootstrap_servers = broker.address();
+  auto created = Admin::Create(client).value()->CreateTopic({.name = "t"});
+  ASSERT_TRUE(created.ok()) << created.status();
+  ASSERT_NO_FATAL_FAILURE(Produce(client));
+  broker.Kill();
+
+  const std::string wal = NewestWal(broker.data_dir());
+  const auto middle = static_cast<std::streamoff>(std::filesystem::file_size(wal) / 2);
+  FlipByte(wal, middle);
+  for (int start = 0; start < 2; ++start) {
+    const Exit exit = RunBroker({"--data-dir", broker.data_dir(), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"});
+    EXPECT_EQ(exit.code, 3) << exit.error;
+    EXPECT_THAT(exit.error, AllOf(HasSubstr(wal), HasSubstr("cannot be read at offset"), HasSubstr("backup")));
+  }
+  FlipByte(wal, middle);
+  std::ofstream(wal, std::ios::binary | std::ios::app) << "what a crash may leave behind the last record";
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  const auto topic = Admin::Create(client).value()->DescribeTopic("t");
+  ASSERT_TRUE(topic.ok()) << topic.status();
+  int64_t records = 0;
+  for (const auto& partition : topic->partitions) records += partition.log_end_offset;
+  EXPECT_EQ(records, kRecords);
+  EXPECT_EQ(broker.Stop(), 0);
+}
+
+}  // namespace
+}  // namespace millrace
