@@ -119,10 +119,6 @@ class Survivors {
     if (losses_ == Losses::kInOrder) return position < end_;
     return losses_ == Losses::kNone || losses_ == Losses::kZeroes || (losses_ != Losses::kAll && OneIn(2));
   }
-  bool HasNoGaps(FileKind kind, const std::string& name) const {
-    return losses_ == Losses::kMixed && KindOfFile(name) == kind;
-  }
-  void DrawWalEnd(const Names& names);
   // The whole, with all that is pending.
   std::string Whole(const DiskFile& file) const;
   std::string Prefix(const DiskFile& file, size_t end);
@@ -133,38 +129,23 @@ class Survivors {
   const Losses losses_;
   std::mt19937_64 random_;
   const Disk disk_;
-  size_t end_ = 0;  // operations from here on are lost: kInOrder all, kMixed those on the WAL's content
+  size_t end_ = 0;  // kInOrder: operations from here on are lost
 };
 
 // What is lost takes with it what later happened to the same names.
 Names Survivors::DrawNames() {
   Names names = disk_.synced_names();
   std::set<std::string> lost;
-  bool wal_ended = false;
   for (size_t position : disk_.pending_names()) {
     const DiskOp& op = log_[position];
-    const bool is_next_wal = op.kind == DiskOp::Kind::kLink && HasNoGaps(FileKind::kWal, op.name);
-    if (NameSurvives(position) && !lost.contains(op.name) && !lost.contains(op.new_name) &&
-        !(is_next_wal && wal_ended)) {
+    if (NameSurvives(position) && !lost.contains(op.name) && !lost.contains(op.new_name)) {
       disk_.ApplyName(position, names);
       continue;
     }
-    wal_ended |= is_next_wal;
     lost.insert(op.name);
     if (op.kind == DiskOp::Kind::kRename) lost.insert(op.new_name);
   }
-  if (losses_ == Losses::kMixed) DrawWalEnd(names);
   return names;
-}
-
-// Behind all of it as likely as at any of its operations.
-void Survivors::DrawWalEnd(const Names& names) {
-  std::vector<size_t> positions;
-  for (const auto& [name, file] : names) {
-    const std::vector<size_t>& pending = disk_.file(file).pending;
-    if (HasNoGaps(FileKind::kWal, name)) positions.insert(positions.end(), pending.begin(), pending.end());
-  }
-  end_ = positions.empty() || OneIn(4) ? log_.size() : positions[Pick(0, positions.size() - 1)];
 }
 
 std::string Survivors::Whole(const DiskFile& file) const {
@@ -226,9 +207,9 @@ std::string Survivors::DrawContent(const std::string& name, uint32_t number) {
     case Losses::kAny:
       break;
   }
-  if (HasNoGaps(FileKind::kWal, name)) return OneIn(2) ? Prefix(file, end_) : Lengthened(Prefix(file, end_), file);
+  const bool has_no_gaps = losses_ == Losses::kMixed && KindOfFile(name) == FileKind::kManifest;
   const size_t end = file.pending[Pick(0, file.pending.size() - 1)];
-  switch (Pick(HasNoGaps(FileKind::kManifest, name) ? 2 : 0, 6)) {
+  switch (Pick(has_no_gaps ? 2 : 0, 6)) {
     case 0:
       return Blocks(file);
     case 1:

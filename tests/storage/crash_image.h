@@ -23,7 +23,7 @@ enum class Losses {
   kZeroes,   // names and lengths survive, contents are zeros
   kInOrder,  // the disk was some operations behind, the last write torn
   kMixed,    // each file and each name has its own fate: whole, a prefix, single blocks, its length only, or nothing.
-             // Only what RocksDB reads back as a log has no gaps: the WAL over all its files, the manifest
+             // Only the manifest has no gaps: storage/README.md says what RocksDB makes of them
   kAny,      // as kMixed, without that exception
 };
 inline constexpr int kLossesKinds = 6;

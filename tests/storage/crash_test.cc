@@ -4,7 +4,7 @@
 // crashes during recovery come too.
 //
 //     storage_crash_test --seed=7 --images=10000          // MILLRACE_SEED, MILLRACE_CRASH_IMAGES do the same
-//     storage_crash_test --any                              // also WALs and manifests with gaps: storage/README.md
+//     storage_crash_test --any                              // also manifests with gaps: storage/README.md
 //     storage_crash_test --replay=FILE --image=812/mixed/3  // as a failure printed them
 //
 // RocksDB's background threads make two recordings from one seed differ: the record of a life that failed is kept.
