@@ -11,12 +11,15 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "proto/wire/crc32c.h"
+#include "storage/blob_writer.h"
 #include "tests/storage/faulty_file_system.h"
 #include "tests/storage/temp_dir.h"
 
@@ -298,6 +301,29 @@ TEST_F(ValueOnceTest, AMisreadWalCostsSpeedOnly) {
   EXPECT_GT(Bytes(".blob"), 2'000'000u);
   CloseAndOpen();
   CheckAll();
+}
+
+// What a scanner that misreads a WAL might report: another length, or other bytes at the place.
+TEST_F(ValueOnceTest, AValueIsTakenOnlyWithItsLengthAndChecksum) {
+  Open();
+  PutMany("a", 2, 50'000);
+  Flush();
+  const std::string written = tee_->written.begin()->second;
+  const std::string path = directory_ / "000009.blob";
+  OpenFiles open_files(4);
+  WalValues wals(directory_.path(), *disk_, open_files);
+  wals.Begin(7, std::make_shared<WritableWal>(nullptr));
+  const auto crc = [&](const std::string& key) { return Crc32c(Crc32c(0, key), model_[key]); };
+  wals.Add(7, "a1000", {.offset = 100, .bytes = 50'000, .crc = crc("a1001")});
+  wals.Add(7, "a1001", {.offset = 100, .bytes = 49'999, .crc = crc("a1001")});
+  std::unique_ptr<rocksdb::FSWritableFile> file;
+  ASSERT_TRUE(disk_->NewWritableFile(path, {}, &file, nullptr).ok());
+  BlobWriter writer(9, std::move(file), wals, [](const std::shared_ptr<const BlobFile>&) { FAIL() << "an extent"; });
+  ASSERT_TRUE(writer.Append(written, {}, nullptr).ok());
+  ASSERT_TRUE(writer.Sync({}, nullptr).ok());
+  ASSERT_TRUE(writer.Close({}, nullptr).ok());
+  std::ifstream kept(path, std::ios::binary);
+  EXPECT_TRUE(std::string(std::istreambuf_iterator<char>(kept), {}) == written);
 }
 
 TEST_F(ValueOnceTest, TheLatestOfTwoValuesOfAKeyIsTaken) {
