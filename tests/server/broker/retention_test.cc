@@ -296,6 +296,36 @@ TEST_F(RetentionTest, GoesOnWhileTheDiskIsTooFullForRecords) {
   broker_.reset();
 }
 
+TEST_F(RetentionTest, ALogWhoseEndIsDamagedKeepsWhatItHas) {
+  CreateTopic("t", 1, {{"retention.ms", "1h"}});
+  for (int i = 0; i < 5; ++i) Produce("t", "v");
+  const raft::GroupId group = GroupOf("t", 0);
+  client_.reset();
+  broker_->Crash(FakeLogStore::kKeepUnsynced);
+  disk_.DamageEnd(group);
+  broker_->Start();
+  Settle();
+  executor_.Advance(std::chrono::hours(3));
+  EXPECT_EQ(LogStart("t"), 0);
+  EXPECT_EQ(disk_.State(group).log_start, raft::Offset(0));
+}
+
+TEST_F(RetentionTest, WaitsWhileTheStoreStalls) {
+  CreateTopic("t", 1, {{"retention.ms", "1h"}});
+  for (int i = 0; i < 5; ++i) Produce("t", "v");
+  Settle();
+  const raft::GroupId group = GroupOf("t", 0);
+  disk_.Stall();
+  executor_.Advance(std::chrono::hours(3));
+  EXPECT_EQ(disk_.State(group).log_start, raft::Offset(0));
+  disk_.EndStall();
+  executor_.Advance(seconds(4));
+  EXPECT_EQ(disk_.State(group).log_start, raft::Offset(5));
+  EXPECT_EQ(Produce("t", "next"), 5);
+  Restart(FakeLogStore::kLoseUnsynced);
+  EXPECT_EQ(LogStart("t"), 5);
+}
+
 // Random appends, settings, jumps of the clock and crashes, against the promise alone: nothing goes that either setting asks
 // for, every record that is there is the one that was acked, and what is due is gone in the end.
 TEST_F(RetentionTest, KeepsItsPromiseWhateverHappens) {
