@@ -3,6 +3,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
 namespace millrace::storage {
 namespace {
 
@@ -60,12 +63,31 @@ class CountedFile : public rocksdb::FSWritableFileOwnerWrapper {
 
 FileKind KindOfFile(std::string_view path) {
   const std::string_view name = path.substr(path.rfind('/') + 1);
-  if (name.ends_with(".log")) return FileKind::kWal;
-  if (name.ends_with(".values")) return FileKind::kKeptWal;
-  if (name.ends_with(".blob")) return FileKind::kBlob;
+  if (name.ends_with(kWalSuffix)) return FileKind::kWal;
+  if (name.ends_with(kKeptWalSuffix)) return FileKind::kKeptWal;
+  if (name.ends_with(kBlobSuffix)) return FileKind::kBlob;
   if (name.ends_with(".sst")) return FileKind::kSst;
   if (name.starts_with("MANIFEST-")) return FileKind::kManifest;
   return FileKind::kOther;
+}
+
+std::string NumberedFile(const std::string& directory, uint64_t number, std::string_view suffix) {
+  return absl::StrCat(directory, "/", absl::Dec(number, absl::kZeroPad6),
+                      absl::string_view(suffix.data(), suffix.size()));
+}
+
+std::optional<uint64_t> FileNumber(std::string_view path, std::string_view suffix) {
+  std::string_view name = path.substr(path.rfind('/') + 1);
+  if (!name.ends_with(suffix)) return std::nullopt;
+  name.remove_suffix(suffix.size());
+  uint64_t number = 0;
+  if (!absl::SimpleAtoi(absl::string_view(name.data(), name.size()), &number)) return std::nullopt;
+  return number;
+}
+
+StoreFileSystem::NewestWals StoreFileSystem::newest_wals() const {
+  const uint64_t newest = newest_wal_.load(std::memory_order_acquire);
+  return {newest, previous_wal_.load(std::memory_order_acquire)};
 }
 
 void StoreFileSystem::Wrap(const std::string& path, std::unique_ptr<FSWritableFile>* file) {
@@ -130,6 +152,10 @@ IOStatus StoreFileSystem::NewWritableFile(const std::string& path, const FileOpt
   IOStatus status = target()->NewWritableFile(path, options, file, dbg);
   if (status.ok()) {
     ++held_[static_cast<size_t>(KindOfFile(path))].files;
+    if (const std::optional<uint64_t> wal = FileNumber(path, kWalSuffix)) {
+      previous_wal_.store(newest_wal_.load(), std::memory_order_release);
+      newest_wal_.store(*wal, std::memory_order_release);
+    }
     Wrap(path, file);
   }
   return status;

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,15 @@ FileKind KindOfFile(std::string_view path);
 
 // Names given, changed and removed in the directory so far are on the disk.
 rocksdb::IOStatus SyncDirectory(rocksdb::FileSystem& files, const std::string& path);
+
+// 000123.values and the like: RocksDB's way of naming files.
+std::string NumberedFile(const std::string& directory, uint64_t number, std::string_view suffix);
+// The number, if the last part of `path` is a number and `suffix`.
+std::optional<uint64_t> FileNumber(std::string_view path, std::string_view suffix);
+
+inline constexpr std::string_view kWalSuffix = ".log";
+inline constexpr std::string_view kKeptWalSuffix = ".values";
+inline constexpr std::string_view kBlobSuffix = ".blob";
 
 class StoreFileSystem : public rocksdb::FileSystemWrapper {
  public:
@@ -50,6 +60,13 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
 
   // Once, before anything else is asked of it. A directory that cannot be read counts as empty.
   void CountFilesOf(const std::string& directory);
+  // The WAL file made last by this process, and the one made before it; 0: none. Both may be older when another is just being made.
+  struct NewestWals {
+    uint64_t newest = 0;
+    uint64_t previous = 0;
+  };
+  NewestWals newest_wals() const;
+
   // From now on a WAL file that is to be read gives `status`.
   void RefuseWals(const rocksdb::IOStatus& status) { wals_refused_ = status; }
 
@@ -80,7 +97,9 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
 
   std::array<Written, kFileKinds> written_;
   std::array<Held, kFileKinds> held_;
-  rocksdb::IOStatus wals_refused_;  // set while the database is being opened, by the thread that opens it
+  std::atomic<uint64_t> newest_wal_{0};
+  std::atomic<uint64_t> previous_wal_{0};  // changed before newest_wal_
+  rocksdb::IOStatus wals_refused_;         // set while the database is being opened, by the thread that opens it
 };
 
 }  // namespace millrace::storage

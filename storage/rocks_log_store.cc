@@ -108,7 +108,7 @@ class RocksLogStore::Impl {
 
   // Every batch begins so.
   void BeginBatch(rocksdb::WriteBatch& batch) {
-    PutSyncedMark(batch, synced_sequence_.load(std::memory_order_acquire));
+    PutSyncedMark(batch, synced_sequence_.load(std::memory_order_acquire), database_->files().newest_wals());
   }
 
   absl::Status WriteBatch(rocksdb::WriteBatch& batch) {

@@ -6,6 +6,7 @@
 
 #include "storage/blob_reader.h"
 #include "storage/blob_writer.h"
+#include "storage/file_system.h"
 #include "storage/wal_value_scanner.h"
 
 namespace millrace::storage {

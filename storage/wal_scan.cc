@@ -14,7 +14,6 @@
 #include "storage/little_endian.h"
 #include "storage/rocks_util.h"
 #include "storage/wal_format.h"
-#include "storage/wal_values.h"
 
 namespace millrace::storage {
 
@@ -28,16 +27,18 @@ namespace {
 constexpr IODebugContext* kNoDebug = nullptr;
 constexpr uint64_t kAll = std::numeric_limits<uint64_t>::max();
 
-// `log data(1) length(1) 'S' sequence(8)`, first thing after the batch's header.
+// `log data(1) length(1) 'S' synced(8) newest log(8) the one before(8)`, first thing after the batch's header.
 constexpr char kSyncedMark = 'S';
-constexpr size_t kMarkBytes = 9;
+constexpr size_t kMarkBytes = 25;
 constexpr size_t kHeadBytes = kBatchHeaderBytes + 2 + kMarkBytes;
 
 struct Record {
   uint64_t offset = 0;
   uint64_t sequence = 0;
   uint64_t count = 0;
-  uint64_t synced = 0;  // by its mark
+  // By its mark; all 0 without one.
+  uint64_t synced = 0;
+  StoreFileSystem::NewestWals wals;
 };
 
 // The records of one log file, and the places where there should be one that cannot be read.
@@ -97,7 +98,10 @@ class RecordWalker {
     record_.count = in.Get<uint32_t>();
     const std::string_view rest = std::string_view(head_).substr(kBatchHeaderBytes);
     if (rest.size() == 2 + kMarkBytes && rest[0] == kLogData && rest[1] == kMarkBytes && rest[2] == kSyncedMark) {
-      record_.synced = LittleEndianReader(rest.substr(3)).Get<uint64_t>();
+      LittleEndianReader mark(rest.substr(3));
+      record_.synced = mark.Get<uint64_t>();
+      record_.wals.newest = mark.Get<uint64_t>();
+      record_.wals.previous = mark.Get<uint64_t>();
     }
     on_record(record_);
   }
@@ -115,25 +119,38 @@ class RecordWalker {
 };
 
 class Scan {
+  struct Place {
+    std::string path;
+    uint64_t offset;
+  };
+
  public:
-  Scan(rocksdb::FileSystem& files, std::string directory) : files_(files), directory_(std::move(directory)) {}
+  Scan(rocksdb::FileSystem& files, std::string directory, uint64_t first_wal)
+      : files_(files), directory_(std::move(directory)), first_wal_(first_wal) {}
 
   IOStatus File(uint64_t wal) {
     path_ = NumberedFile(directory_, wal, kWalSuffix);
-    std::unique_ptr<rocksdb::FSSequentialFile> file;
-    IOStatus status = files_.NewSequentialFile(path_, rocksdb::FileOptions(), &file, kNoDebug);
-    if (!status.ok()) return status;
-    file->InvalidateCache(0, 0).PermitUncheckedError();
+    std::vector<Record> records;
+    std::optional<uint64_t> unreadable;  // behind how many records, and where
+    size_t readable = 0;
     RecordWalker walker;
-    walker.on_record = [this](const Record& record) { OnRecord(record); };
-    walker.on_unreadable = [this](uint64_t offset) { OnUnreadable(offset); };
-    std::string scratch(kWalBlockBytes, '\0');
-    for (Slice block(scratch); block.size() == kWalBlockBytes;) {
-      status = file->Read(kWalBlockBytes, IOOptions(), &block, scratch.data(), kNoDebug);
-      if (!status.ok()) return status;
-      walker.Walk(ToView(block));
+    walker.on_record = [&](const Record& record) { records.push_back(record); };
+    walker.on_unreadable = [&](uint64_t offset) {
+      if (unreadable) return;
+      unreadable = offset;
+      readable = records.size();
+    };
+    IOStatus status = Walk(walker);
+    if (!status.ok()) return status;
+    if (const uint64_t before = FileBefore(wal, records); before >= first_wal_ && before != last_file_) {
+      Lose({NumberedFile(directory_, before, kWalSuffix), 0});
     }
-    walker.End();
+    for (size_t i = 0; i < records.size(); ++i) {
+      if (unreadable && i == readable) Lose({path_, *unreadable});
+      OnRecord(records[i]);
+    }
+    if (unreadable) Lose({path_, *unreadable});
+    if (!records.empty()) last_file_ = wal;
     return status;
   }
 
@@ -150,27 +167,51 @@ class Scan {
   }
 
  private:
-  struct Place {
-    std::string path;
-    uint64_t offset;
-  };
+  IOStatus Walk(RecordWalker& walker) {
+    std::unique_ptr<rocksdb::FSSequentialFile> file;
+    IOStatus status = files_.NewSequentialFile(path_, rocksdb::FileOptions(), &file, kNoDebug);
+    if (!status.ok()) return status;
+    file->InvalidateCache(0, 0).PermitUncheckedError();
+    std::string scratch(kWalBlockBytes, '\0');
+    for (Slice block(scratch); block.size() == kWalBlockBytes;) {
+      status = file->Read(kWalBlockBytes, IOOptions(), &block, scratch.data(), kNoDebug);
+      if (!status.ok()) return status;
+      walker.Walk(ToView(block));
+    }
+    walker.End();
+    return status;
+  }
+
+  // A batch may land in a later file than the newest one when it was begun, and none may say more than it knew.
+  static uint64_t FileBefore(uint64_t wal, const std::vector<Record>& records) {
+    uint64_t before = 0;
+    for (const Record& record : records) {
+      for (uint64_t known : {record.wals.newest, record.wals.previous}) {
+        if (known < wal) before = std::max(before, known);
+      }
+    }
+    return before;
+  }
 
   void OnRecord(const Record& record) {
     synced_ = std::max(synced_, record.synced);
-    if (!lost_ && last_ && record.sequence != *last_ + 1) OnUnreadable(record.offset);  // a file is missing, or zeros
+    if (last_ && record.sequence != *last_ + 1) Lose({path_, record.offset});  // records are missing before it
     if (lost_) {
       if (!found_again_) found_again_ = record.sequence;
       return;
     }
     last_ = record.sequence + record.count - 1;
   }
-  void OnUnreadable(uint64_t offset) {
-    if (!lost_) lost_ = Place{path_, offset};
+  // Only what was lost first counts.
+  void Lose(Place place) {
+    if (!lost_) lost_ = std::move(place);
   }
 
   rocksdb::FileSystem& files_;
   const std::string directory_;
+  const uint64_t first_wal_;
   std::string path_;
+  uint64_t last_file_ = 0;               // that had a record
   std::optional<uint64_t> last_;         // sequence number, before anything was lost
   std::optional<uint64_t> found_again_;  // the first one after that
   std::optional<Place> lost_;
@@ -179,9 +220,9 @@ class Scan {
 
 }  // namespace
 
-void PutSyncedMark(rocksdb::WriteBatch& batch, uint64_t sequence) {
+void PutSyncedMark(rocksdb::WriteBatch& batch, uint64_t sequence, const StoreFileSystem::NewestWals& wals) {
   char mark[kMarkBytes] = {kSyncedMark};
-  LittleEndianWriter(mark + 1).Put<uint64_t>(sequence);
+  LittleEndianWriter(mark + 1).Put<uint64_t>(sequence).Put<uint64_t>(wals.newest).Put<uint64_t>(wals.previous);
   batch.PutLogData(Slice(mark, sizeof(mark)));
 }
 
@@ -194,7 +235,7 @@ absl::StatusOr<uint64_t> LastReplayable(rocksdb::FileSystem& files, const std::s
     if (wal && *wal >= first_wal) wals.push_back(*wal);
   }
   std::sort(wals.begin(), wals.end());
-  Scan scan(files, directory);
+  Scan scan(files, directory, first_wal);
   for (size_t i = 0; status.ok() && i < wals.size(); ++i) status = scan.File(wals[i]);
   if (!status.ok()) return ReadError("the write-ahead log", status);
   return scan.Verdict();

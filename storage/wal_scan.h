@@ -6,6 +6,8 @@
 // (PutSyncedMark), and what cannot be read is held against the highest such number found anywhere behind it:
 //   - at or below it: damage. Records that were promised cannot be read. Nothing may be opened.
 //   - above it: the tail that a crash left, with or without holes. Replay ends before it.
+// A file whose name or whole content was lost leaves nothing behind that could not be read. So the mark also says which log files
+// were the newest when the batch was begun: from that each file's records tell the file before it, which must have some, too.
 // What was synced last passes for a torn tail when it is damaged, if no batch after it can be read that says so.
 //
 //     WalGuard guard(files, directory);
@@ -28,8 +30,8 @@
 
 namespace millrace::storage {
 
-// Put first into every batch: all up to `sequence` is on the disk.
-void PutSyncedMark(rocksdb::WriteBatch& batch, uint64_t sequence);
+// Put first into every batch: all up to `sequence` is on the disk, and these were the newest log files when the batch was begun.
+void PutSyncedMark(rocksdb::WriteBatch& batch, uint64_t sequence, const StoreFileSystem::NewestWals& wals);
 
 // The sequence number of the last record that may be replayed, from 000123.log on if `first_wal` is 123. The log files are read
 // from the disk, as far as the page cache has no newer bytes: after a failed sync it may hold what the disk does not.

@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "storage/file_system.h"
@@ -220,20 +219,6 @@ IOStatus WalValues::Read(uint64_t wal, uint64_t value_offset, uint64_t skip, siz
 
 std::string WalValues::Path(uint64_t wal, bool rocksdb_uses) const {
   return NumberedFile(directory_, wal, rocksdb_uses ? kWalSuffix : kKeptWalSuffix);
-}
-
-std::string NumberedFile(const std::string& directory, uint64_t number, std::string_view suffix) {
-  return absl::StrCat(directory, "/", absl::Dec(number, absl::kZeroPad6),
-                      absl::string_view(suffix.data(), suffix.size()));
-}
-
-std::optional<uint64_t> FileNumber(std::string_view path, std::string_view suffix) {
-  std::string_view name = path.substr(path.rfind('/') + 1);
-  if (!name.ends_with(suffix)) return std::nullopt;
-  name.remove_suffix(suffix.size());
-  uint64_t number = 0;
-  if (!absl::SimpleAtoi(absl::string_view(name.data(), name.size()), &number)) return std::nullopt;
-  return number;
 }
 
 }  // namespace millrace::storage

@@ -123,13 +123,4 @@ class WalValues {
   std::map<uint64_t, Wal> wals_;  // guarded by mutex_
 };
 
-// 000123.values and the like: RocksDB's way of naming files.
-std::string NumberedFile(const std::string& directory, uint64_t number, std::string_view suffix);
-// The number, if the last part of `path` is a number and `suffix`.
-std::optional<uint64_t> FileNumber(std::string_view path, std::string_view suffix);
-
-inline constexpr std::string_view kWalSuffix = ".log";
-inline constexpr std::string_view kKeptWalSuffix = ".values";
-inline constexpr std::string_view kBlobSuffix = ".blob";
-
 }  // namespace millrace::storage

@@ -150,7 +150,10 @@ class WalFilesTest : public testing::Test {
  protected:
   // Writes one batch to each of `count` files. If `synced`, each says that all before it was synced.
   void Write(int count, bool synced) {
+    const auto files = std::make_shared<StoreFileSystem>(rocksdb::FileSystem::Default());
+    const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(files);
     rocksdb::Options options;
+    options.env = env.get();
     options.create_if_missing = true;
     options.max_write_buffer_number = count + 2;
     rocksdb::DB* raw = nullptr;
@@ -161,7 +164,7 @@ class WalFilesTest : public testing::Test {
     without_waiting.wait = false;
     for (int i = 0; i < count; ++i) {
       rocksdb::WriteBatch batch;
-      PutSyncedMark(batch, synced ? db->GetLatestSequenceNumber() : 0);
+      PutSyncedMark(batch, synced ? db->GetLatestSequenceNumber() : 0, files->newest_wals());
       batch.Put("key " + std::to_string(i), std::string(1000, 'v'));
       ASSERT_TRUE(db->Write({}, &batch).ok());
       if (i + 1 < count) {
@@ -221,6 +224,24 @@ TEST_F(WalFilesTest, AMissingOneThatWasNotSyncedEndsTheLog) {
   Write(5, false);
   std::filesystem::remove(Wals()[2]);
   EXPECT_EQ(Open().value(), 2);
+}
+
+// Nothing is left of it that could not be read.
+TEST_F(WalFilesTest, TheFirstOneMayHaveLostAllOfItsContentOrItsName) {
+  for (const bool synced : {false, true}) {
+    for (const bool name : {false, true}) {
+      std::filesystem::remove_all(path_);
+      std::filesystem::remove_all(killed_);
+      Write(5, synced);
+      std::filesystem::resize_file(Wals()[0], 0);
+      if (name) std::filesystem::remove(Wals()[0]);
+      const auto keys = Open();
+      EXPECT_EQ(absl::IsDataLoss(keys.status()), synced) << keys.status();
+      if (!synced) {
+        EXPECT_EQ(keys.value_or(-1), 0);
+      }
+    }
+  }
 }
 
 TEST_F(WalFilesTest, ATornOneEndsTheLogUnlessLaterOnesSayItWasSynced) {
