@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -23,13 +24,11 @@ LOG4J = """<Configuration><Appenders><Console name="C" target="SYSTEM_ERR"><Patt
 
 class Kafka:
     def __init__(self, distribution, directory, port=19092, flush=False):
-        self.home = os.path.join(directory, "kafka")
+        self.home = tempfile.mkdtemp(prefix="kafka-", dir=directory)
         self.address = f"127.0.0.1:{port}"
         tools = os.path.join(distribution, "tools")
         self.server_jars = os.path.join(distribution, "libs", "*")
         self.tool_jars = os.path.join(tools, "*") if os.path.isdir(tools) else self.server_jars
-        shutil.rmtree(self.home, ignore_errors=True)
-        os.makedirs(self.home)
         self._configure(port, flush)
         self.begin = time.monotonic()
         self._start()
