@@ -4,11 +4,22 @@
 #include <cstring>
 
 #include "proto/wire/crc32c.h"
+#include "storage/little_endian.h"
 
 namespace millrace::storage {
 namespace {
 
 constexpr int kVarint32ShiftMax = 28;
+
+// Of a fragment that fills its block, without its header.
+constexpr size_t kWholeFragmentBytes = kWalBlockBytes - kWalHeaderBytes;
+
+// The checksum `crc` continued by the data of a whole fragment, by the checksum in its header: of the type, then the data.
+uint32_t ContinueCrc(uint32_t crc, const char* header) {
+  static const Crc32cShift shift(kWholeFragmentBytes);
+  const uint32_t type_crc = Crc32c(0, std::string_view(header + 6, 1));
+  return shift(crc ^ type_crc) ^ UnmaskedCrc(LittleEndianReader(std::string_view(header, 4)).Get<uint32_t>());
+}
 
 }  // namespace
 
@@ -106,7 +117,8 @@ size_t WalValueScanner::ScanPart(std::string_view bytes) {
     case Part::kValue:
       if (keep_value_) {
         if (left_ == value_.bytes) value_.offset = batch_position_;
-        value_.crc = Crc32c(value_.crc, bytes.substr(0, size));
+        value_.crc =
+            size == kWholeFragmentBytes ? ContinueCrc(value_.crc, header_) : Crc32c(value_.crc, bytes.substr(0, size));
       }
       left_ -= size;
       if (left_ == 0) EndValue();

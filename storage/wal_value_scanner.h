@@ -5,8 +5,9 @@
 //     scanner.Scan(bytes);        // the next bytes of the file, from its beginning
 //
 // Nothing rests on reading the format (wal_format.h) right: what is found carries a checksum of the very bytes at its place, and
-// whoever uses it compares. At anything unexpected the scanner stops finding values: for the rest of the batch (a tag it does not
-// know), or of the file (fragments out of place).
+// whoever uses it compares. Of a fragment that is nothing but value and comes in one piece, it is the checksum that RocksDB has
+// just computed for the fragment's header. At anything unexpected the scanner stops finding values: for the rest of the batch (a
+// tag it does not know), or of the file (fragments out of place).
 //
 // Not thread-safe.
 #pragma once

@@ -1,6 +1,7 @@
 #include "proto/wire/crc32c.h"
 
 #include <algorithm>
+#include <string>
 
 #include <isa-l/crc.h>
 
@@ -20,6 +21,18 @@ uint32_t Crc32c(uint32_t crc, std::string_view data) {
 uint32_t Crc32c(uint32_t crc, const absl::Cord& data) {
   for (absl::string_view chunk : data.Chunks()) crc = Crc32c(crc, std::string_view(chunk.data(), chunk.size()));
   return crc;
+}
+
+Crc32cShift::Crc32cShift(size_t bytes) {
+  const std::string zeros(bytes, '\0');
+  for (size_t byte = 0; byte < table_.size(); ++byte) {
+    for (uint32_t value = 1; value < 256; ++value) {
+      const uint32_t low = value & -value;
+      // Without the inversions before and after, which are not linear.
+      if (value == low) table_[byte][value] = ~Crc32c(~(value << 8 * byte), zeros);
+      if (value != low) table_[byte][value] = table_[byte][low] ^ table_[byte][value ^ low];
+    }
+  }
 }
 
 }  // namespace millrace

@@ -50,5 +50,14 @@ TEST(Crc32c, ContinuesOverPiecesAndChunks) {
   }
 }
 
+TEST(Crc32c, OfNeighboursAreJoined) {
+  RandomInput random;
+  for (int i = 0; i < 50; ++i) {
+    const std::string first = random.SomeBytes(), second = random.SomeBytes();
+    const Crc32cShift shift(second.size());
+    EXPECT_EQ(shift(Crc32c(0, first)) ^ Crc32c(0, second), SlowCrc32c(first + second));
+  }
+}
+
 }  // namespace
 }  // namespace millrace
