@@ -25,6 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+constexpr int kPreferredNice = -10;
 
 std::vector<std::string> ReadWords(const fs::path& file) {
   std::ifstream in(file);
@@ -123,6 +124,11 @@ absl::StatusOr<int64_t> RaiseFileLimit() {
     }
   }
   return static_cast<int64_t>(std::min<rlim_t>(limit.rlim_cur, kNoLimit));
+}
+
+void PreferThisThread() {
+  constexpr id_t kThisThread = 0;
+  if (getpriority(PRIO_PROCESS, kThisThread) == 0) setpriority(PRIO_PROCESS, kThisThread, kPreferredNice);
 }
 
 }  // namespace millrace::server

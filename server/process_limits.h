@@ -21,4 +21,9 @@ int64_t ResidentBytes();
 // Raises the soft limit on open files to the hard one; returns the limit in effect.
 absl::StatusOr<int64_t> RaiseFileLimit();
 
+// From now on the calling thread goes before those of other processes (nice -10), where this process may do that (root,
+// CAP_SYS_NICE, RLIMIT_NICE) and was not given a niceness by whoever started it. Otherwise nothing changes. Threads that it
+// starts take after it.
+void PreferThisThread();
+
 }  // namespace millrace::server

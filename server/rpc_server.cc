@@ -12,6 +12,7 @@
 #include "server/errors.h"
 #include "server/listen_error.h"
 #include "server/log.h"
+#include "server/process_limits.h"
 
 namespace millrace::server {
 namespace {
@@ -217,7 +218,11 @@ absl::Status RpcServer::Bind() {
     return ListenError(options_.listen);
   }
   for (auto& loop : loops_) {
-    threads_.emplace_back([&loop = *loop] { loop.Run(); });
+    // All clients wait for the loop. On busy cores it otherwise waits for them, and then the cores for it.
+    threads_.emplace_back([&loop = *loop] {
+      PreferThisThread();
+      loop.Run();
+    });
     pthread_setname_np(threads_.back().native_handle(), "loop");
   }
   return absl::OkStatus();

@@ -5,6 +5,8 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <functional>
+#include <thread>
 #include <vector>
 
 #include "tests/support/temp_dir.h"
@@ -113,6 +115,34 @@ TEST(RaiseFileLimit, TakesTheSoftLimitToTheHardOne) {
   ASSERT_TRUE(limit.ok()) << limit.status();
   EXPECT_EQ(after.rlim_cur, before.rlim_max);
   EXPECT_EQ(static_cast<rlim_t>(*limit), after.rlim_cur);
+}
+
+class PreferThisThreadTest : public ::testing::Test {
+ protected:
+  // What a thread of its own that runs `before` and then PreferThisThread() ends with.
+  static int NiceAfter(const std::function<void()>& before) {
+    int nice = 0;
+    std::thread([&] {
+      before();
+      PreferThisThread();
+      nice = getpriority(PRIO_PROCESS, 0);
+    }).join();
+    return nice;
+  }
+  static bool MayPrefer() {
+    bool may = false;
+    std::thread([&] { may = setpriority(PRIO_PROCESS, 0, -10) == 0; }).join();
+    return may;
+  }
+};
+
+TEST_F(PreferThisThreadTest, IsWhereTheProcessMay) {
+  ASSERT_EQ(getpriority(PRIO_PROCESS, 0), 0) << "run the tests without nice";
+  EXPECT_EQ(NiceAfter([] {}), MayPrefer() ? -10 : 0);
+}
+
+TEST_F(PreferThisThreadTest, LeavesWhatWasChosen) {
+  EXPECT_EQ(NiceAfter([] { setpriority(PRIO_PROCESS, 0, 5); }), 5);
 }
 
 }  // namespace
