@@ -148,8 +148,9 @@ TEST_F(WalScanTest, ZerosBelowWhatWasSyncedAreRefused) {
 // Several log files, none of which was flushed.
 class WalFilesTest : public testing::Test {
  protected:
-  // Writes one batch to each of `count` files. If `synced`, each says that all before it was synced.
-  void Write(int count, bool synced) {
+  // Writes one batch to each of `count` files. If `synced`, each says that all before it was synced. If `late`, the last one was
+  // begun when the first file was the newest.
+  void Write(int count, bool synced, bool late = false) {
     const auto files = std::make_shared<StoreFileSystem>(rocksdb::FileSystem::Default());
     const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(files);
     rocksdb::Options options;
@@ -162,9 +163,11 @@ class WalFilesTest : public testing::Test {
     ASSERT_TRUE(db->PauseBackgroundWork().ok());
     rocksdb::FlushOptions without_waiting;
     without_waiting.wait = false;
+    const StoreFileSystem::NewestWals at_first = files->newest_wals();
     for (int i = 0; i < count; ++i) {
       rocksdb::WriteBatch batch;
-      PutSyncedMark(batch, synced ? db->GetLatestSequenceNumber() : 0, files->newest_wals());
+      PutSyncedMark(batch, synced ? db->GetLatestSequenceNumber() : 0,
+                    late && i + 1 == count ? at_first : files->newest_wals());
       batch.Put("key " + std::to_string(i), std::string(1000, 'v'));
       ASSERT_TRUE(db->Write({}, &batch).ok());
       if (i + 1 < count) {
@@ -224,6 +227,13 @@ TEST_F(WalFilesTest, AMissingOneThatWasNotSyncedEndsTheLog) {
   Write(5, false);
   std::filesystem::remove(Wals()[2]);
   EXPECT_EQ(Open().value(), 2);
+}
+
+// A round that waited for the end of a stall names files that were the newest when it was begun.
+TEST_F(WalFilesTest, AMarkOlderThanTheFileBeforeIsNoLoss) {
+  Write(3, false, /*late=*/true);
+  ASSERT_EQ(Wals().size(), 3u);
+  EXPECT_EQ(Open().value(), 3);
 }
 
 // Nothing is left of it that could not be read.
