@@ -66,7 +66,7 @@ FileKind KindOfFile(std::string_view path) {
   if (name.ends_with(kWalSuffix)) return FileKind::kWal;
   if (name.ends_with(kKeptWalSuffix)) return FileKind::kKeptWal;
   if (name.ends_with(kBlobSuffix)) return FileKind::kBlob;
-  if (name.ends_with(".sst")) return FileKind::kSst;
+  if (name.ends_with(kSstSuffix)) return FileKind::kSst;
   if (name.starts_with("MANIFEST-")) return FileKind::kManifest;
   return FileKind::kOther;
 }

@@ -38,6 +38,7 @@ std::optional<uint64_t> FileNumber(std::string_view path, std::string_view suffi
 inline constexpr std::string_view kWalSuffix = ".log";
 inline constexpr std::string_view kKeptWalSuffix = ".values";
 inline constexpr std::string_view kBlobSuffix = ".blob";
+inline constexpr std::string_view kSstSuffix = ".sst";
 
 class StoreFileSystem : public rocksdb::FileSystemWrapper {
  public:

@@ -6,11 +6,15 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <optional>
 #include <sstream>
+#include <string_view>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -93,12 +97,49 @@ absl::Status CheckFreeSpace(const std::string& path) {
                                                     "; make room on it and start again. Nothing was changed"));
 }
 
+// Whether a store has such a file only when it has CURRENT, too: a crash while the store is made leaves none of them.
+bool NeedsCurrent(const std::string& name) {
+  constexpr std::string_view kSuffixes[] = {kWalSuffix, kKeptWalSuffix, kBlobSuffix, kSstSuffix};
+  if (KindOfFile(name) == FileKind::kManifest) return name != "MANIFEST-000001";
+  return std::any_of(std::begin(kSuffixes), std::end(kSuffixes),
+                     [&](std::string_view suffix) { return FileNumber(name, suffix).has_value(); });
+}
+
+// RocksDB would make a new database where CURRENT is missing, and delete the old one's files.
+absl::Status CheckNothingLostCurrent(const std::string& path, rocksdb::FileSystem& files) {
+  std::vector<std::string> names;
+  const rocksdb::IOStatus listed = files.GetChildren(path, rocksdb::IOOptions(), &names, nullptr);
+  if (!listed.ok()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the store's directory ", path, " cannot be read: ", listed.ToString(), "; mend the cause and start again"));
+  }
+  const auto stranded = std::find_if(names.begin(), names.end(), NeedsCurrent);
+  if (stranded == names.end()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      "the store in ", path, " is damaged: it has no file CURRENT, but files of a store (", *stranded,
+      "); keep a copy of the directory, then restore CURRENT (one line, the name of the newest MANIFEST- file) or the "
+      "directory from a backup. Nothing was changed"));
+}
+
+absl::Status CheckManifest(const std::string& path, rocksdb::FileSystem& files) {
+  std::string current;
+  const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, path + "/CURRENT", &current);
+  absl::string_view name = current;
+  if (!read.ok() || !absl::ConsumeSuffix(&name, "\n")) return absl::OkStatus();  // RocksDB says what is wrong with it
+  const std::string manifest = absl::StrCat(path, "/", name);
+  if (!files.FileExists(manifest, rocksdb::IOOptions(), nullptr).IsNotFound()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the store in ", path, " is damaged: ", manifest,
+                                          ", which CURRENT names, is missing; keep a copy of the directory, then "
+                                          "restore the file or the directory from a backup. Nothing was changed"));
+}
+
 absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
   const std::string name = path + "/FORMAT";
   const bool holds_store = access((path + "/CURRENT").c_str(), F_OK) == 0;
   std::string text;
   const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, name, &text);
   if (!holds_store) {  // new, or the process died while it was made
+    if (absl::Status status = CheckNothingLostCurrent(path, files); !status.ok()) return status;
     rocksdb::IOStatus written =
         rocksdb::WriteStringToFile(&files, absl::StrCat(kFormatPrefix, StoreDirectory::kFormat, "\n"), name, true);
     if (written.ok()) return absl::OkStatus();
@@ -115,7 +156,7 @@ absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
                                             read.ok() ? "" : absl::StrCat(" (", read.ToString(), ")"),
                                             "; restore the directory from a backup. Nothing was changed"));
   }
-  if (format <= StoreDirectory::kFormat) return absl::OkStatus();
+  if (format <= StoreDirectory::kFormat) return CheckManifest(path, files);
   return absl::FailedPreconditionError(absl::StrCat(
       "the store in ", path, " has format ", format, ", written by a newer release; this one knows formats up to ",
       StoreDirectory::kFormat, ": start the newer release on it. Nothing was changed"));

@@ -25,7 +25,8 @@ class StoreDirectory {
   static constexpr int kFormat = 1;
 
   // kNotFound: missing, and not to be made. kFailedPrecondition: in use, not to be written to, of a newer format, no store of
-  // ours, or on a full disk. kDataLoss: FORMAT is damaged. The text says what to do.
+  // ours, or on a full disk. kDataLoss: FORMAT is damaged, or CURRENT or the manifest that it names is missing. The text says what
+  // to do.
   static absl::StatusOr<StoreDirectory> Claim(const std::string& path, rocksdb::FileSystem& files,
                                               bool create_if_missing);
 

@@ -196,16 +196,57 @@ TEST_F(OpenTest, UnwritableDirectoryIsRefused) {
   EXPECT_EQ(exit_status, 0);
 }
 
-TEST_F(OpenTest, DamagedManifestIsDataLoss) {
+TEST_F(OpenTest, MissingManifestIsDataLossAndChangesNothing) {
   OpenStore();
   WriteMany(1, {});
   ASSERT_TRUE(store_->Close().ok());
   round_.reset();
   store_.reset();
   std::ofstream(options_.directory + "/CURRENT") << "MANIFEST-999999\n";
+  const auto before = Listing();
   const absl::Status status = OpenStatus();
-  EXPECT_FALSE(status.ok());
-  EXPECT_THAT(MessageOf(status), HasSubstr(options_.directory));
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(MessageOf(status), HasSubstr(options_.directory + "/MANIFEST-999999"));
+  EXPECT_EQ(Listing(), before);
+}
+
+// As a supervisor starts the broker again at once.
+TEST_F(OpenTest, MissingCurrentIsDataLossAtEachStartAndChangesNothing) {
+  OpenStore();
+  WriteMany(20, {.bytes = 10'000});
+  ASSERT_TRUE(store_->Close().ok());
+  round_.reset();
+  store_.reset();
+  const std::string current = options_.directory + "/CURRENT";
+  std::filesystem::rename(current, directory_ / "lost");
+  const auto before = Listing();
+  for (int starts = 0; starts < 2; ++starts) {
+    const absl::Status status = OpenStatus();
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_THAT(MessageOf(status), HasSubstr("no file CURRENT"));
+    EXPECT_EQ(Listing(), before);
+  }
+  std::filesystem::rename(directory_ / "lost", current);
+  OpenStore();
+  EXPECT_EQ(State().log_end, Offset(200));
+}
+
+// Each of them alone is a store that lost CURRENT; what a start leaves that died before CURRENT was there is none.
+TEST_F(OpenTest, OnlyFilesThatAStoreHasWithCurrentMissIt) {
+  for (const char* name : {"000007.sst", "000007.blob", "000007.values", "000007.log", "MANIFEST-000005"}) {
+    std::filesystem::remove_all(options_.directory);
+    std::filesystem::create_directory(options_.directory);
+    std::ofstream(options_.directory + "/" + name) << "x";
+    EXPECT_TRUE(absl::IsDataLoss(OpenStatus())) << name;
+  }
+  std::filesystem::remove_all(options_.directory);
+  std::filesystem::create_directory(options_.directory);
+  for (const char* name : {"IDENTITY", "LOCK", "LOG", "LOG.old.1", "000001.dbtmp", "MANIFEST-000001", "broker.log"}) {
+    std::ofstream(options_.directory + "/" + name) << "x";
+  }
+  OpenStore();
+  ASSERT_TRUE(store_->Close().ok());
+  Reopen();
 }
 
 class DiskOrderTest : public StoreTest {
