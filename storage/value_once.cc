@@ -108,11 +108,15 @@ IOStatus ValueOnceFileSystem::Load() {
   std::vector<std::string> names;
   IOStatus status = target()->GetChildren(directory_, IOOptions(), &names, nullptr);
   std::vector<uint64_t> kept;
+  uint64_t last_wal = 0;
   for (const std::string& name : names) {
     if (!status.ok()) return status;
     if (const std::optional<uint64_t> number = FileNumber(name, kKeptWalSuffix)) kept.push_back(*number);
+    if (const std::optional<uint64_t> number = FileNumber(name, kWalSuffix)) last_wal = std::max(last_wal, *number);
     if (const std::optional<uint64_t> number = FileNumber(name, kBlobSuffix)) status = LoadBlob(*number);
   }
+  for (uint64_t wal : kept) last_wal = std::max(last_wal, wal);
+  if (!unknown_blobs_.empty()) wals_.KeepUnpinned(last_wal);
   return status.ok() ? wals_.DeleteUnpinned(kept) : status;
 }
 
@@ -123,7 +127,7 @@ IOStatus ValueOnceFileSystem::LoadBlob(uint64_t number) {
   BlobPointer blob;
   IOStatus status = target()->GetFileSize(path, IOOptions(), &bytes, nullptr);
   if (status.ok()) status = ReadBlobFile(number, path, bytes, open_files_, &ending, &blob);
-  if (status.ok() && ending == BlobEnding::kUnknown) wals_.KeepUnpinned();
+  if (status.ok() && ending == BlobEnding::kUnknown) unknown_blobs_.insert(number);
   if (!status.ok() || blob == nullptr) return status;
   for (uint64_t wal : blob->wals) wals_.Pin(wal);
   AddBlob(std::move(blob));
@@ -146,13 +150,14 @@ ValueOnceFileSystem::BlobPointer ValueOnceFileSystem::FindBlob(const std::string
 void ValueOnceFileSystem::RemoveBlob(uint64_t number) {
   open_files_.Forget(number);
   BlobPointer blob;
+  bool none_left_unknown = false;
   {
     std::lock_guard lock(mutex_);
-    auto found = blobs_.find(number);
-    if (found == blobs_.end()) return;
-    blob = std::move(found->second);
-    blobs_.erase(found);
+    none_left_unknown = unknown_blobs_.erase(number) > 0 && unknown_blobs_.empty();
+    if (auto found = blobs_.extract(number)) blob = std::move(found.mapped());
   }
+  if (none_left_unknown) wals_.DeleteKeptUnpinned();
+  if (blob == nullptr) return;
   for (uint64_t wal : blob->wals) wals_.Unpin(wal);
 }
 

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -67,6 +68,7 @@ class ValueOnceFileSystem : public rocksdb::FileSystemWrapper {
   WalValues wals_;
   mutable std::mutex mutex_;
   std::unordered_map<uint64_t, BlobPointer> blobs_;  // guarded by mutex_; those with extents
+  std::set<uint64_t> unknown_blobs_;                 // guarded by mutex_; BlobEnding::kUnknown
 };
 
 }  // namespace millrace::storage

@@ -131,26 +131,49 @@ void WalValues::Unpin(uint64_t wal) {
     MILLRACE_CHECK(found != wals_.end() && found->second.pins > 0) << "WAL file " << wal << " was not pinned";
     if (--found->second.pins > 0 || found->second.rocksdb_uses) return;
     wals_.erase(found);
+    if (wal <= keep_unpinned_to_) {
+      kept_unpinned_.insert(wal);
+      return;
+    }
   }
   // If it fails the next start tries again.
   DeleteFile(wal, /*rocksdb_uses=*/false).PermitUncheckedError();
 }
 
-void WalValues::KeepUnpinned() { keep_unpinned_ = true; }
+void WalValues::KeepUnpinned(uint64_t last) {
+  std::lock_guard lock(mutex_);
+  keep_unpinned_to_ = last;
+}
+
+void WalValues::DeleteKeptUnpinned() {
+  std::set<uint64_t> kept;
+  {
+    std::lock_guard lock(mutex_);
+    keep_unpinned_to_ = 0;
+    kept.swap(kept_unpinned_);
+  }
+  for (uint64_t wal : kept) DeleteFile(wal, /*rocksdb_uses=*/false).PermitUncheckedError();  // as in Unpin
+}
 
 IOStatus WalValues::Delete(uint64_t wal) {
   {
     std::lock_guard lock(mutex_);
     auto found = wals_.find(wal);
     const bool pinned = found != wals_.end() && found->second.pins > 0;
-    const bool of_this_process = found != wals_.end() && found->second.writable != nullptr;
-    if (pinned || (keep_unpinned_ && !of_this_process)) {
+    const bool unknown = !pinned && wal <= keep_unpinned_to_;
+    if (pinned || unknown) {
       IOStatus status = files_.RenameFile(Path(wal, true), Path(wal, false), IOOptions(), kNoDebug);
-      if (status.ok() && pinned) found->second.RocksDbLeft();
-      if (!pinned && found != wals_.end()) wals_.erase(found);
-      return status;
+      if (!status.ok()) return status;
     }
-    if (found != wals_.end()) wals_.erase(found);
+    if (pinned) {
+      found->second.RocksDbLeft();
+      return IOStatus::OK();
+    }
+    wals_.erase(wal);
+    if (unknown) {
+      kept_unpinned_.insert(wal);
+      return IOStatus::OK();
+    }
   }
   return DeleteFile(wal, /*rocksdb_uses=*/true);
 }
@@ -178,8 +201,11 @@ IOStatus WalValues::DeleteUnpinned(const std::vector<uint64_t>& kept) {
         found->second.bytes = found->second.synced = bytes;
         continue;
       }
+      if (wal <= keep_unpinned_to_) {
+        kept_unpinned_.insert(wal);
+        continue;
+      }
     }
-    if (keep_unpinned_) continue;
     status = DeleteFile(wal, /*rocksdb_uses=*/false);
     if (!status.ok()) return status;
   }

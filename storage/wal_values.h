@@ -86,8 +86,10 @@ class WalValues {
   // At the start, for each blob file that refers to it, whether the file is there or not.
   void Pin(uint64_t wal);
   void Unpin(uint64_t wal);
-  // At the start: what some blob file needs is not known, so WAL files of earlier processes stay for this process's life.
-  void KeepUnpinned();
+  // At the start: what some blob file needs is not known, so WAL files up to this one, those of earlier processes, stay.
+  void KeepUnpinned(uint64_t last);
+  // The blob files that were not known are gone.
+  void DeleteKeptUnpinned();
   // RocksDB wants 000123.log deleted.
   rocksdb::IOStatus Delete(uint64_t wal);
   // At the start, after the pins: removes what an earlier process would have removed next. `kept` are the 000123.values there.
@@ -118,9 +120,10 @@ class WalValues {
   const std::string directory_;
   rocksdb::FileSystem& files_;
   OpenFiles& open_files_;
-  bool keep_unpinned_ = false;  // set before there is a second thread
   mutable std::mutex mutex_;
-  std::map<uint64_t, Wal> wals_;  // guarded by mutex_
+  std::map<uint64_t, Wal> wals_;      // guarded by mutex_
+  uint64_t keep_unpinned_to_ = 0;     // guarded by mutex_
+  std::set<uint64_t> kept_unpinned_;  // 000123.values that nothing is known to need; guarded by mutex_
 };
 
 }  // namespace millrace::storage

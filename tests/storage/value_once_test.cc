@@ -110,6 +110,11 @@ class ValueOnceTest : public testing::Test {
     }
   }
   void Flush() { ASSERT_TRUE(db_->Flush({}).ok()); }
+  static void DamageEnding(const std::string& blob) {
+    std::fstream file(blob, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(-1, std::ios::end);
+    file.put('\0');
+  }
   void CloseAndOpen(bool enabled = true) {
     ASSERT_TRUE(db_->Close().ok());
     Open(enabled);
@@ -267,6 +272,74 @@ TEST_F(ValueOnceTest, ADamagedEndingDeletesNoWal) {
     flip(from_end);
   }
   Open();
+  CheckAll();
+}
+
+// WAL files that were begun later cannot be the ones, whichever setting wrote them.
+TEST_F(ValueOnceTest, ADamagedEndingKeepsNoLaterWal) {
+  for (const bool enabled : {false, true}) {
+    Open();
+    PutMany("a", 20, 100'000);
+    Flush();
+    ASSERT_TRUE(db_->Close().ok());
+    db_.reset();
+    DamageEnding(Files(".blob").back());
+    Open(enabled);
+    PutMany("b", 20, 3'000);
+    Flush();
+    const size_t kept = Files(".values").size();
+    for (int i = 0; i < 3; ++i) {
+      PutMany("b", 20, 3'000);
+      Flush();
+    }
+    EXPECT_EQ(Files(".values").size(), kept);
+    db_.reset();
+    std::filesystem::remove_all(path_);
+    model_.clear();
+  }
+}
+
+TEST_F(ValueOnceTest, WhatADamagedEndingMayNeedGoesWithItsBlobFile) {
+  Open();
+  PutMany("a", 20, 100'000);
+  Flush();
+  PutMany("b", 20, 100'000);
+  Flush();
+  std::vector<std::string> blobs = Files(".blob");
+  ASSERT_EQ(blobs.size(), 2u);
+  ASSERT_TRUE(db_->Close().ok());
+  db_.reset();
+  DamageEnding(*std::max_element(blobs.begin(), blobs.end()));
+  Open();
+  const size_t kept = Files(".values").size();
+  const auto remove = [&](const std::string& begin, const std::string& end) {
+    ASSERT_TRUE(db_->DeleteRange({}, db_->DefaultColumnFamily(), begin, end).ok());
+    Flush();
+    ASSERT_TRUE(db_->CompactRange({}, nullptr, nullptr).ok());
+  };
+  remove("a", "b");
+  EXPECT_EQ(Files(".blob").size(), 1u);
+  EXPECT_EQ(Files(".values").size(), kept);
+  remove("b", "c");
+  EXPECT_TRUE(Files(".blob").empty());
+  EXPECT_TRUE(Files(".values").empty());
+}
+
+// As kill -9 in the middle of a flush leaves it: RocksDB deletes it when it opens.
+TEST_F(ValueOnceTest, AnUnfinishedBlobFileKeepsNothingOnceItIsGone) {
+  Open();
+  PutMany("a", 20, 100'000);
+  Flush();
+  ASSERT_TRUE(db_->Close().ok());
+  db_.reset();
+  const std::string unfinished = path_ + "/000002.blob";
+  const std::string orphan = path_ + "/000001.values";
+  std::ofstream(unfinished) << "unfinished";
+  std::ofstream(orphan) << "perhaps needed by it";
+  Open();
+  EXPECT_FALSE(std::filesystem::exists(unfinished));
+  EXPECT_FALSE(std::filesystem::exists(orphan));
+  EXPECT_EQ(Files(".values").size(), 1u);
   CheckAll();
 }
 
