@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "millrace/internal/v1/metadata.pb.h"
 #include "proto/wire/check.h"
+#include "proto/wire/crc32c.h"
 #include "server/errors.h"
 #include "server/topic_name.h"
 
@@ -79,7 +80,9 @@ absl::Status Controller::Load(bool raise_epoch) {
     for (const raft::Entry& entry : *entries) {
       next = entry.header.index + 1;
       MetadataRecords records;
-      if (!records.ParseFromString(std::string(entry.payload))) {
+      // A flipped bit may parse as another group, and the real one's log would be removed as nobody's.
+      if (Crc32c(0, entry.payload) != entry.header.payload_crc ||
+          !records.ParseFromString(std::string(entry.payload))) {
         return absl::DataLossError(
             absl::StrCat("entry ", entry.header.index.value(), " of the metadata log is damaged"));
       }
@@ -111,6 +114,7 @@ void Controller::StageRecords(const std::string& serialized) {
   raft::Entry entry = tail_.Next(raft::EntryType::kRecords, kMetadataTerm, clock_.Wall());
   entry.header.record_count = 1;
   entry.payload = absl::Cord(serialized);
+  entry.header.payload_crc = Crc32c(0, entry.payload);
   tail_.Advance(entry.header);
   writer_.round().Append(kMetadataGroup, std::move(entry));
 }

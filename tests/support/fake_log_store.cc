@@ -122,6 +122,15 @@ void FakeLogStore::Damage(GroupId group, LogIndex index) {
   damaged_.emplace(group, index);
 }
 
+void FakeLogStore::ChangePayload(GroupId group, LogIndex index, const std::function<void(std::string&)>& change) {
+  std::lock_guard lock(mutex_);
+  auto entries = written_.at(group).ReadEntries(index, index, 0);
+  MILLRACE_CHECK(entries.ok() && entries->size() == 1) << "group " << group << " entry " << index;
+  std::string payload(entries->front().payload);
+  change(payload);
+  Apply([group, index, payload = absl::Cord(payload)](Disk& disk) { disk.at(group).SetPayload(index, payload); });
+}
+
 void FakeLogStore::DamageEnd(GroupId group) {
   std::lock_guard lock(mutex_);
   MILLRACE_CHECK(!open_.contains(group)) << "group " << group;

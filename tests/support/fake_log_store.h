@@ -56,6 +56,8 @@ class FakeLogStore : public raft::LogStore {
   void FailNextSync(absl::Status status);
   // Reads of this entry find it damaged.
   void Damage(raft::GroupId group, raft::LogIndex index);
+  // Has this entry hold other bytes, its header as it was: damage that only the payload's own checksum tells.
+  void ChangePayload(raft::GroupId group, raft::LogIndex index, const std::function<void(std::string&)>& change);
   // A restart finds the last entry of this log damaged beyond what it says of itself.
   void DamageEnd(raft::GroupId group);
   // Sends all readers to Read: ReadCached finds nothing of what was written so far.

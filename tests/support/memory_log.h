@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -22,6 +23,9 @@ class MemoryLog {
   void TruncateSuffix(raft::LogIndex first_removed);
   void SetTermAndVote(const raft::TermAndVote& state);
   void SetLogStart(raft::Offset log_start);
+  void SetPayload(raft::LogIndex index, absl::Cord payload) {
+    entries_[index - FirstIndex()].payload = std::move(payload);
+  }
   void SetLimits(const raft::SegmentLimits& limits) { limits_ = limits; }
   std::map<std::string, std::string>& values() { return values_; }
   const std::map<std::string, std::string>& values() const { return values_; }

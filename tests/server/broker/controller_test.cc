@@ -1,5 +1,6 @@
 #include <set>
 
+#include "millrace/internal/v1/metadata.pb.h"
 #include "tests/server/broker/fixture.h"
 
 namespace millrace {
@@ -131,6 +132,22 @@ TEST_F(ControllerTest, ADeletedTopicsLogsAreGoneAfterARestartToo) {
   ASSERT_TRUE(Unary("Admin/DeleteTopic", remove, &removed).status.ok());
   executor_.Advance(std::chrono::milliseconds(5));
   EXPECT_EQ(disk_.List()->size(), 1u) << "only the metadata log is left";
+}
+
+using ControllerDeathTest = ControllerTest;
+
+// A partition of another group would have its own log removed as nobody's.
+TEST_F(ControllerDeathTest, AFlippedBitInTheMetadataIsFoundBeforeAnythingRestsOnIt) {
+  ASSERT_TRUE(Create("t", 1).status.ok());
+  broker_->Crash(FakeLogStore::kKeepUnsynced);
+  disk_.ChangePayload(server::kMetadataGroup, raft::LogIndex(2), [](std::string& payload) {
+    internal::v1::MetadataRecords records;
+    ASSERT_TRUE(records.ParseFromString(payload));
+    auto& partition = *records.mutable_records(1)->mutable_partition();
+    partition.set_group_id(partition.group_id() ^ 4);
+    payload = records.SerializeAsString();
+  });
+  EXPECT_DEATH(broker_->Start(), "entry 2 of the metadata log is damaged");
 }
 
 TEST_F(ControllerTest, ProducerIdsAreNeverGivenTwice) {
