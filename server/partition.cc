@@ -70,9 +70,7 @@ absl::Status Partition::RebuildProducers(const raft::LogState& state) {
   while (next <= state.last_index) {
     absl::StatusOr<std::vector<Entry>> entries = host_.store.ReadEntries(group_, next, state.last_index, kReplayBytes);
     if (absl::IsDataLoss(entries.status())) {  // of the entry `next` alone
-      MILLRACE_LOG(kError, "a stored batch is damaged; readers are told, everything else goes on",
-                   {"topic", name_.topic}, {"partition", name_.partition}, {"entry", next.value()},
-                   {"status", entries.status().ToString()});
+      LogDamaged(next, entries.status().ToString());
       ++next;
       continue;
     }
@@ -89,11 +87,20 @@ void Partition::ReplayProducers(const std::vector<Entry>& entries) {
     if (entry.header.type != EntryType::kRecords) continue;
     CountUnsaved(entry);
     absl::StatusOr<BatchView> batch = ParseBatch(entry.payload);
-    if (!batch.ok()) continue;  // damaged: its readers are told; its producer cannot be known
+    // What cannot be trusted tells nothing of its producer: a wrong sequence would make the next batch a repeat, acked and lost.
+    if (!batch.ok() || ComputeBatchCrc(batch->header, batch->payload) != entry.header.payload_crc) {
+      LogDamaged(entry.header.index, "its checksum does not match");
+      continue;
+    }
     if (batch->header.producer_id != 0) {
       producers_.Update(batch->header, entry.header.base_offset, entry.header.append_time);
     }
   }
+}
+
+void Partition::LogDamaged(raft::LogIndex entry, const std::string& status) const {
+  MILLRACE_LOG(kError, "a stored batch is damaged; readers are told, everything else goes on", {"topic", name_.topic},
+               {"partition", name_.partition}, {"entry", entry.value()}, {"status", status});
 }
 
 void Partition::CountUnsaved(const Entry& entry) {

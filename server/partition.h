@@ -126,6 +126,7 @@ class Partition : public std::enable_shared_from_this<Partition> {
  private:
   absl::Status RebuildProducers(const raft::LogState& state);
   void ReplayProducers(const std::vector<raft::Entry>& entries);
+  void LogDamaged(raft::LogIndex entry, const std::string& status) const;
   void CountUnsaved(const raft::Entry& entry);
   bool Refuses(const BatchHeader& header, AppendOutcome* outcome) const;
   bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome, bool* duplicate) const;

@@ -230,6 +230,24 @@ TEST_F(Produce, RepeatsAreKnownAfterATrimAndACrash) {
   EXPECT_EQ(Send(client, "t", 0, BatchOf({"b"}, From(9, 0, 1))).base_offset, 1);
 }
 
+TEST_F(Produce, WhatADamagedBatchSaysOfItsProducerMakesNoRepeats) {
+  Send(client_, "t", 0, BatchOf({"a"}, From(9, 0, 0)));
+  Send(client_, "t", 0, BatchOf({"b"}, From(9, 0, 1)));
+  const raft::GroupId group = GroupOf("t", 0);
+  broker_->Crash(FakeLogStore::kKeepUnsynced);
+  disk_.ChangePayload(group, raft::LogIndex(2), [](std::string& payload) {
+    auto batch = ParseBatch(absl::Cord(payload));
+    ASSERT_TRUE(batch.ok());
+    batch->header.base_sequence ^= 3;
+    payload = std::string(SerializeBatch(batch->header, batch->payload));
+  });
+  broker_->Start();
+  FrameClient client(executor_, network_, "Produce");
+  const ProduceAckFrame ack = Send(client, "t", 0, BatchOf({"c"}, From(9, 0, 2)));
+  EXPECT_FALSE(ack.duplicate);
+  EXPECT_EQ(ack.error.code, Error::OUT_OF_ORDER_SEQUENCE_NUMBER);
+}
+
 TEST_F(Produce, ARepeatedTrimIsAnsweredOnlyWhenTheFirstIsDurable) {
   Send(client_, "t", 0, BatchOf({"a", "b"}));
   int answered = 0;
