@@ -40,18 +40,25 @@ absl::StatusOr<StoredHeader> DecodeEntry(GroupId group, const EntryKey::Parts& k
   return header;
 }
 
+// The first entry in [index, last] that can be read; nothing: none can. Moves the iterator there: it stands on no entry whose
+// value it cannot read.
+std::optional<EntryKey::Parts> SeekReadable(RangeIterator& it, GroupId group, LogIndex index, LogIndex last) {
+  for (; index <= last; ++index) {
+    it.Seek(EntryKey(group, index, Offset(0)).view());
+    if (!it.Valid()) continue;
+    const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
+    if (key.index > last) break;
+    return key;
+  }
+  return std::nullopt;
+}
+
 // `damage` of entry `index`, with the offsets that go with it: from `begin` to where the next entry begins that can be found
 // (keys carry offsets). Moves the iterator.
 absl::Status WithLostOffsets(const absl::Status& damage, GroupId group, LogIndex index, Offset begin,
                              const ReadLimits& limits, RangeIterator& it) {
-  Offset end = limits.end;
-  for (LogIndex next = index + 1; next <= limits.last; ++next) {
-    it.Seek(EntryKey(group, next, Offset(0)).view());
-    if (!it.Valid()) continue;  // that one cannot be read either
-    end = EntryKey::Parse(it.key())->base_offset;
-    break;
-  }
-  return raft::DamagedEntry(ToStd(damage.message()), {begin, end});
+  const std::optional<EntryKey::Parts> next = SeekReadable(it, group, index + 1, limits.last);
+  return raft::DamagedEntry(ToStd(damage.message()), {begin, next ? next->base_offset : limits.end});
 }
 
 }  // namespace
@@ -217,24 +224,18 @@ absl::StatusOr<LogIndex> LogReader::Find(GroupId group, const LogImage& image, O
   if (absl::Status status = intervals.status("intervals"); !status.ok()) return status;
 
   RangeIterator entries(db_, storage::Entries(group, low, high + 1), RangeIterator::Checksums::kSkip);
-  std::optional<LogIndex> found;
+  LogIndex found = low;  // reading begins there, and tells what it meets on the way
   while (low <= high) {
     const LogIndex middle = low + (high - low) / 2;
-    entries.Seek(EntryKey(group, middle, Offset(0)).view());
-    if (!entries.Valid()) {
-      if (absl::Status status = entries.status(EntryName(group, middle)); !status.ok()) return status;
-      return Damaged(group, middle, "it is missing");
-    }
-    const EntryKey::Parts key = EntryKey::Parse(entries.key()).value();
-    if (key.base_offset <= offset) {
-      found = key.index;
-      low = key.index + 1;
+    const std::optional<EntryKey::Parts> key = SeekReadable(entries, group, middle, high);
+    if (key && key->base_offset <= offset) {
+      found = key->index;
+      low = key->index + 1;
     } else {
       high = middle - 1;
     }
   }
-  if (!found) return Damaged(group, low, absl::StrCat("no entry holds offset ", offset.value()));
-  return *found;
+  return found;
 }
 
 absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first, const ReadLimits& limits) const {
@@ -266,7 +267,7 @@ absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first
     if (bytes + header->payload_bytes > limits.bytes_max) break;
   }
   if (!entries.empty()) return entries;
-  if (expected == first && damage.ok()) damage = it.status(EntryName(group, first));
+  if (damage.ok()) damage = it.status(EntryName(group, expected));
   if (absl::IsDataLoss(damage) && damage_begin >= Offset(0)) {
     return WithLostOffsets(damage, group, expected, damage_begin, limits, it);
   }
@@ -303,16 +304,15 @@ absl::StatusOr<std::optional<Offset>> LogReader::TimeInInterval(GroupId group, c
                                                                 const IntervalMeta& interval, int64_t timestamp) const {
   RangeIterator it(db_, storage::Entries(group, interval.first_index, interval.last_index + 1),
                    RangeIterator::Checksums::kSkip);
-  for (; it.Valid(); it.Next()) {
-    const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
-    absl::StatusOr<StoredHeader> header = DecodeEntry(group, key, it.value());
+  for (auto key = SeekReadable(it, group, interval.first_index, interval.last_index); key;
+       key = SeekReadable(it, group, key->index + 1, interval.last_index)) {
+    absl::StatusOr<StoredHeader> header = DecodeEntry(group, *key, it.value());
     if (!header.ok()) continue;  // of when it was is not known; who reads there is told that it is damaged
     const raft::EntryHeader& entry = header->entry;
     if (entry.record_count > 0 && entry.end_offset() > image.start.offset && entry.max_timestamp >= timestamp) {
       return std::max(entry.base_offset, image.start.offset);
     }
   }
-  if (absl::Status status = it.status("entries"); !status.ok()) return status;
   return std::nullopt;
 }
 

@@ -40,7 +40,7 @@ class LogReader {
   // The last closed interval that begins at or before `index`.
   absl::StatusOr<std::optional<IntervalMeta>> IntervalAt(raft::GroupId group, raft::LogIndex index) const;
 
-  // The entry that holds `offset`, which is in the log.
+  // The entry that holds `offset`, which is in the log. If that one cannot be read, the one where Read() comes to tell so.
   absl::StatusOr<raft::LogIndex> Find(raft::GroupId group, const LogImage& image, raft::Offset offset) const;
   // Entries from `first` on, within limits. Stops before a damaged one; a damaged first one is an error. kNotFound: `first` is
   // not there, or begins above limits.from (the log was cut meanwhile, or `first` was a guess).

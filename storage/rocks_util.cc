@@ -8,7 +8,8 @@ namespace millrace::storage {
 
 absl::Status ReadError(std::string_view what, const rocksdb::Status& status) {
   std::string message = absl::StrCat("reading ", absl::string_view(what.data(), what.size()), ": ", status.ToString());
-  return status.IsCorruption() ? absl::DataLossError(message) : absl::UnavailableError(message);
+  const bool lost = status.IsCorruption() || status.IsIOError();
+  return lost ? absl::DataLossError(message) : absl::UnavailableError(message);
 }
 
 absl::StatusOr<std::optional<std::string>> GetValue(rocksdb::DB& db, std::string_view key) {

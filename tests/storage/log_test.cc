@@ -4,8 +4,11 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 
+#include <filesystem>
 #include <functional>
+#include <iterator>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -340,6 +343,39 @@ TEST_F(LogTest, DamagedEntryCostsItselfOnly) {
   EXPECT_THAT(std::string(damaged.message()), HasSubstr("group 1 entry 2"));
   EXPECT_EQ(ReadIndexes(20, 30), (Ints{3}));
   EXPECT_TRUE(absl::IsDataLoss(store_->ReadEntries(group_, LogIndex(2), LogIndex(3), kAll).status()));
+}
+
+// As with a sector that cannot be read: the system call fails.
+TEST_F(LogTest, EntriesThatTheDiskDoesNotGiveCostThemselvesOnly) {
+  OpenStore();
+  const auto blob_files = [this] {
+    std::set<std::string> names;
+    for (const auto& file : std::filesystem::directory_iterator(options_.directory)) {
+      if (file.path().extension() == ".blob") names.insert(file.path());
+    }
+    return names;
+  };
+  int64_t timestamp = 0;
+  for (int flush = 0; flush < 3; ++flush) {
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(Write({.records = 10, .bytes = 3000, .timestamp = ++timestamp}).ok());
+    round_.reset();
+    ASSERT_TRUE(store_->Close().ok());
+    OpenStore();
+  }
+  const std::set<std::string> files = blob_files();
+  ASSERT_EQ(files.size(), 3u);
+  ASSERT_TRUE(std::filesystem::remove(*std::next(files.begin())));
+
+  EXPECT_EQ(ReadIndexes(0, 90), (Ints{1, 2, 3}));
+  for (int64_t from : {30, 45, 59}) {  // without and with a hint
+    const absl::Status lost = store_->Read(group_, Offset(from), Offset(90), kAll).status();
+    EXPECT_TRUE(absl::IsDataLoss(lost)) << lost;
+    EXPECT_EQ(raft::DamagedOffsets(lost), (raft::OffsetRange{Offset(from), Offset(60)}));
+  }
+  EXPECT_EQ(ReadIndexes(60, 90), (Ints{7, 8, 9}));
+  EXPECT_EQ(ReadIndexes(15, 90), (Ints{2, 3}));
+  EXPECT_TRUE(absl::IsDataLoss(store_->ReadEntries(group_, LogIndex(5), LogIndex(9), kAll).status()));
+  EXPECT_EQ(store_->OffsetForTime(group_, 5).value(), Offset(60)) << "the first that is known to be so late";
 }
 
 TEST_F(LogTest, LogWhoseLastHeaderHasOneDamagedByteGoesOn) {
