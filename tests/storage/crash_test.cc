@@ -250,11 +250,20 @@ int main(int argc, char** argv) {
   if (const char* text = std::getenv("MILLRACE_CRASH_IMAGES")) arguments.images = std::atoi(text);
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
-    if (argument.starts_with("--seed=")) arguments.seed = std::strtoull(argv[i] + 7, nullptr, 10);
-    if (argument.starts_with("--images=")) arguments.images = std::atoi(argv[i] + 9);
-    if (argument.starts_with("--replay=")) arguments.replay = argument.substr(9);
-    if (argument == "--any") arguments.any = true;
-    if (argument.starts_with("--image=")) arguments.image = argument.substr(8);
+    if (argument.starts_with("--seed=")) {
+      arguments.seed = std::strtoull(argv[i] + 7, nullptr, 10);
+    } else if (argument.starts_with("--images=")) {
+      arguments.images = std::atoi(argv[i] + 9);
+    } else if (argument.starts_with("--replay=")) {
+      arguments.replay = argument.substr(9);
+    } else if (argument == "--any") {
+      arguments.any = true;
+    } else if (argument.starts_with("--image=")) {
+      arguments.image = argument.substr(8);
+    } else {
+      std::cerr << "unknown argument " << argument << "\n";
+      return 2;
+    }
   }
   if (!arguments.replay.empty()) return Replay();
   if (arguments.seed == 0) arguments.seed = std::random_device()() + uint64_t{1};

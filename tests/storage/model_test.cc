@@ -341,8 +341,14 @@ int main(int argc, char** argv) {
   if (const char* text = std::getenv("MILLRACE_SEED")) seed_of_this_run = std::strtoull(text, nullptr, 10);
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
-    if (argument.starts_with("--seed=")) seed_of_this_run = std::strtoull(argv[i] + 7, nullptr, 10);
-    if (argument.starts_with("--child=")) child_directory = argument.substr(8);
+    if (argument.starts_with("--seed=")) {
+      seed_of_this_run = std::strtoull(argv[i] + 7, nullptr, 10);
+    } else if (argument.starts_with("--child=")) {
+      child_directory = argument.substr(8);
+    } else {
+      std::cerr << "unknown argument " << argument << "\n";
+      return 2;
+    }
   }
   if (!child_directory.empty()) return WriteUntilKilled(child_directory, seed_of_this_run);
   if (seed_of_this_run == 0) seed_of_this_run = std::random_device()() + uint64_t{1};
