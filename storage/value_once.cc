@@ -50,18 +50,12 @@ class WalWriter : public rocksdb::FSWritableFileOwnerWrapper {
                   IODebugContext* dbg) override {
     return Append(data, options, dbg);
   }
-  IOStatus Sync(const IOOptions& options, IODebugContext* dbg) override {
-    const uint64_t bytes = writable_->written();
-    IOStatus status = target()->Sync(options, dbg);
-    if (status.ok()) writable_->Synced(bytes);
+  IOStatus Sync(const IOOptions&, IODebugContext*) override {
+    IOStatus status;
+    writable_->Sync(&status);
     return status;
   }
-  IOStatus Fsync(const IOOptions& options, IODebugContext* dbg) override {
-    const uint64_t bytes = writable_->written();
-    IOStatus status = target()->Fsync(options, dbg);
-    if (status.ok()) writable_->Synced(bytes);
-    return status;
-  }
+  IOStatus Fsync(const IOOptions& options, IODebugContext* dbg) override { return Sync(options, dbg); }
   IOStatus Close(const IOOptions& options, IODebugContext* dbg) override {
     writable_->Closing();
     return target()->Close(options, dbg);

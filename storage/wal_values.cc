@@ -18,21 +18,17 @@ namespace {
 
 constexpr IODebugContext* kNoDebug = nullptr;
 
-void Raise(std::atomic<uint64_t>& value, uint64_t to) {
-  for (uint64_t was = value.load(); was < to && !value.compare_exchange_weak(was, to);) {
-  }
-}
-
 }  // namespace
-
-void WritableWal::Synced(uint64_t bytes) { Raise(synced_, bytes); }
 
 bool WritableWal::Sync(IOStatus* status) {
   std::lock_guard lock(mutex_);
-  if (file_ == nullptr) return false;
-  const uint64_t bytes = written();
-  *status = file_->Sync(IOOptions(), kNoDebug);
-  if (status->ok()) Synced(bytes);
+  if (last_sync_.ok() && file_ == nullptr) return false;
+  if (last_sync_.ok()) {
+    const uint64_t bytes = written();
+    last_sync_ = file_->Sync(IOOptions(), kNoDebug);
+    if (last_sync_.ok()) synced_.store(bytes, std::memory_order_release);
+  }
+  *status = last_sync_;
   return true;
 }
 

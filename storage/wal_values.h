@@ -40,10 +40,9 @@ class WritableWal {
 
   void Wrote(uint64_t bytes) { written_.fetch_add(bytes, std::memory_order_release); }
   uint64_t written() const { return written_.load(std::memory_order_acquire); }
-  // By RocksDB's own sync, which ended well: `bytes` had been written when it began.
-  void Synced(uint64_t bytes);
   uint64_t synced() const { return synced_.load(std::memory_order_acquire); }
-  // Whether it is still open; syncs it if so.
+  // Whether it is still open; syncs it if so. All syncs of the file go through here, as the first failure is final: the kernel
+  // tells of lost pages once, and takes them for written from then on.
   bool Sync(rocksdb::IOStatus* status);
   void Closing();
 
@@ -52,6 +51,7 @@ class WritableWal {
   std::atomic<uint64_t> synced_{0};
   std::mutex mutex_;
   rocksdb::FSWritableFile* file_;  // guarded by mutex_ against being closed
+  rocksdb::IOStatus last_sync_;    // guarded by mutex_
 };
 
 class WalValues {

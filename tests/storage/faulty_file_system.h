@@ -22,6 +22,8 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   void FailSyncs(FileKind kind) { failing_syncs_ = kind; }
   void FailWrites(FileKind kind) { failing_writes_ = kind; }
   void Mend() { failing_syncs_ = failing_writes_ = kNone; }
+  // As Linux does: it tells of lost pages once, and takes them for written from then on.
+  void FailNextSync(FileKind kind) { failing_next_sync_ = kind; }
   // Writes wait until Release.
   void HoldWrites(FileKind kind) {
     std::lock_guard lock(mutex_);
@@ -63,7 +65,10 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
       return target()->Append(data, options, info, dbg);
     }
     rocksdb::IOStatus Sync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* dbg) override {
-      if (owner_.failing_syncs_ == kind_) return rocksdb::IOStatus::IOError("the test's device lost a page");
+      FileKind next = kind_;
+      if (owner_.failing_syncs_ == kind_ || owner_.failing_next_sync_.compare_exchange_strong(next, kNone)) {
+        return rocksdb::IOStatus::IOError("the test's device lost a page");
+      }
       return target()->Sync(options, dbg);
     }
     rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* dbg) override {
@@ -86,6 +91,7 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   std::condition_variable released_;
   FileKind held_writes_ = kNone;  // guarded by mutex_
   std::atomic<FileKind> failing_syncs_{kNone};
+  std::atomic<FileKind> failing_next_sync_{kNone};
   std::atomic<FileKind> failing_writes_{kNone};
 };
 

@@ -461,6 +461,33 @@ TEST_F(ValueOnceTest, AFlushFailsIfTheWalCannotBeSynced) {
   CheckAll();
 }
 
+TEST_F(ValueOnceTest, AFailedSyncOfTheWalDuringAFlushIsFinal) {
+  Open();
+  PutMany("a", 20, 100'000);
+  disk_->FailNextSync(FileKind::kWal);
+  EXPECT_FALSE(db_->Flush({}).ok());
+  EXPECT_TRUE(db_->SyncWAL().IsIOError()) << "what was lost passes for synced";
+}
+
+// The other way round, before RocksDB has taken note of its failed sync, and after it has closed the file.
+TEST_F(ValueOnceTest, AFailedSyncOfTheWalIsFinalForBlobFiles) {
+  Open();
+  std::unique_ptr<rocksdb::FSWritableFile> file;
+  ASSERT_TRUE(disk_->NewWritableFile(directory_ / "000007.log", {}, &file, nullptr).ok());
+  OpenFiles open_files(4);
+  WalValues wals(directory_.path(), *disk_, open_files);
+  const auto writable = std::make_shared<WritableWal>(file.get());
+  wals.Begin(7, writable);
+  writable->Wrote(100);
+  rocksdb::IOStatus synced;
+  disk_->FailNextSync(FileKind::kWal);
+  ASSERT_TRUE(writable->Sync(&synced));
+  EXPECT_TRUE(synced.IsIOError());
+  EXPECT_TRUE(wals.Sync(7, 100).IsIOError());
+  writable->Closing();
+  EXPECT_TRUE(wals.Sync(7, 100).IsIOError());
+}
+
 TEST_F(ValueOnceTest, DamageIsSeenAndNamed) {
   Open();
   PutMany("a", 200, 100'000);
