@@ -35,7 +35,7 @@ BlobWriter::BlobWriter(uint64_t number, std::unique_ptr<rocksdb::FSWritableFile>
 }
 
 BlobWriter::~BlobWriter() {
-  if (ended_) return;
+  if (ended_ && ended_->ok()) return;
   for (uint64_t wal : pinned_) wals_.Unpin(wal);
 }
 
@@ -134,16 +134,21 @@ IOStatus BlobWriter::Flush(const IOOptions& options, IODebugContext* dbg) { retu
 
 IOStatus BlobWriter::Sync(const IOOptions& options, IODebugContext* dbg) {
   // RocksDB syncs a blob file once, after its footer.
-  return part_ == Part::kRest && !ended_ ? End(options, dbg) : target()->Sync(options, dbg);
+  return part_ == Part::kRest ? End(options, dbg) : target()->Sync(options, dbg);
 }
 
 IOStatus BlobWriter::Close(const IOOptions& options, IODebugContext* dbg) {
-  IOStatus status = ended_ ? IOStatus::OK() : End(options, dbg);
+  IOStatus status = End(options, dbg);
   IOStatus closed = target()->Close(options, dbg);
   return status.ok() ? closed : status;
 }
 
 IOStatus BlobWriter::End(const IOOptions& options, IODebugContext* dbg) {
+  if (!ended_) ended_ = WriteEnd(options, dbg);
+  return *ended_;
+}
+
+IOStatus BlobWriter::WriteEnd(const IOOptions& options, IODebugContext* dbg) {
   auto blob = std::make_shared<BlobFile>();
   blob->number = number_;
   IOStatus status = MoveValues(&blob->wals, options, dbg);
@@ -153,7 +158,6 @@ IOStatus BlobWriter::End(const IOOptions& options, IODebugContext* dbg) {
   if (status.ok()) status = WriteKept(options, dbg);
   if (status.ok()) status = target()->Sync(options, dbg);
   if (!status.ok()) return status;
-  ended_ = true;
   for (uint64_t wal : pinned_) {
     if (std::find(blob->wals.begin(), blob->wals.end(), wal) == blob->wals.end()) wals_.Unpin(wal);
   }

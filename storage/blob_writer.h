@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -56,8 +57,10 @@ class BlobWriter : public rocksdb::FSWritableFileOwnerWrapper {
   void EndRecordHeader();
   void BeginValue();
   rocksdb::IOStatus WriteKept(const rocksdb::IOOptions& options, rocksdb::IODebugContext* dbg);
-  // Writes the table and syncs all that the file rests on.
+  // Once, whether it works or not: a sync that failed and is tried again would say that all is well.
   rocksdb::IOStatus End(const rocksdb::IOOptions& options, rocksdb::IODebugContext* dbg);
+  // Writes the table and syncs all that the file rests on.
+  rocksdb::IOStatus WriteEnd(const rocksdb::IOOptions& options, rocksdb::IODebugContext* dbg);
   // Has the values of WAL files of which little else is wanted moved to this one. The WAL files that stay in use.
   rocksdb::IOStatus MoveValues(std::vector<uint64_t>* wals, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* dbg);
@@ -81,7 +84,7 @@ class BlobWriter : public rocksdb::FSWritableFileOwnerWrapper {
   std::vector<BlobExtent> extents_;  // until the end `wal` is a place in wals_used_
   std::vector<uint64_t> wals_used_;
   std::set<uint64_t> pinned_;
-  bool ended_ = false;
+  std::optional<rocksdb::IOStatus> ended_;
 };
 
 }  // namespace millrace::storage

@@ -488,6 +488,16 @@ TEST_F(ValueOnceTest, AFailedSyncOfTheWalIsFinalForBlobFiles) {
   EXPECT_TRUE(wals.Sync(7, 100).IsIOError());
 }
 
+TEST_F(ValueOnceTest, AFailedEndOfABlobFileIsNotTriedAgain) {
+  Open();
+  PutMany("small", 2'000, 1'000);
+  PutMany("large", 10, 100'000);
+  disk_->FailNextSync(FileKind::kBlob);
+  EXPECT_TRUE(db_->Flush({}).IsIOError());
+  Open();
+  CheckAll();
+}
+
 TEST_F(ValueOnceTest, DamageIsSeenAndNamed) {
   Open();
   PutMany("a", 200, 100'000);
