@@ -446,6 +446,12 @@ TEST_F(ValueOnceTest, ABlobFileThatCannotBeSyncedGivesItsWalBack) {
   disk_->FailSyncs(FileKind::kBlob);
   EXPECT_FALSE(db_->Flush({}).ok());
   disk_->Mend();
+  db_.reset();
+  const std::string wal = Files(".log").at(0);
+  std::filesystem::copy_file(wal, directory_ / "copy");
+  ASSERT_TRUE(files_->DeleteFile(wal, {}, nullptr).ok());
+  EXPECT_TRUE(Files(".values").empty()) << "it is kept for the blob file";
+  std::filesystem::rename(directory_ / "copy", wal);
   Open();
   CheckAll();
 }
