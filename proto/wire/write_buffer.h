@@ -47,6 +47,16 @@ class WriteBuffer {
   // `end`: one past the last byte written, within what Reserve gave.
   void SetEnd(const char* end) { size_ = static_cast<size_t>(end - data_); }
 
+  // Fetches the place of the next `bytes` into the cache, as far as there is room for them.
+  void FetchEnd(size_t bytes) const {
+#ifdef __x86_64__
+    constexpr size_t kCacheLineBytes = 64;
+    const char* const end = data_ + std::min(size_ + bytes, capacity_);
+    // GCC 12 drops __builtin_prefetch here.
+    for (const char* p = data_ + size_; p < end; p += kCacheLineBytes) asm volatile("prefetchw %0" : : "m"(*p));
+#endif
+  }
+
   void Append(std::string_view bytes) {
     char* p = Reserve(bytes.size());
     if (!bytes.empty()) std::memcpy(p, bytes.data(), bytes.size());
