@@ -261,7 +261,8 @@ absl::StatusOr<ClusterDescription> ParseDescribeCluster(const absl::Cord& reply)
                                .leaders = broker.leaders(),
                                .disk_free_bytes = broker.disk_free_bytes(),
                                .disk_total_bytes = broker.disk_total_bytes(),
-                               .start_time = broker.start_time()});
+                               .start_time = broker.start_time(),
+                               .disk_full = broker.disk_full()});
   }
   return cluster;
 }

@@ -198,6 +198,7 @@ void DescribeCluster(Broker& broker, const Reply<v1::DescribeClusterResponse>& r
   const DiskSpace disk = broker.options().disk_space();
   status.set_disk_free_bytes(disk.free_bytes);
   status.set_disk_total_bytes(disk.total_bytes);
+  status.set_disk_full(broker.disk_floor().reached());
   reply.Send(response);
 }
 

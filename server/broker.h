@@ -95,6 +95,7 @@ class Broker {
   raft::LogStore& store() { return store_; }
   Clock& clock() { return clock_; }
   WorkPool& pool() { return pool_; }
+  DiskFloor& disk_floor() { return disk_floor_; }
 
  private:
   struct TopicEntry {

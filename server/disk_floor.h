@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "proto/wire/runtime.h"
+#include "server/log.h"
 
 namespace millrace::server {
 
@@ -33,15 +34,26 @@ class DiskFloor {
     if (floor_bytes_ == 0) return false;
     const std::chrono::nanoseconds now = clock_.Monotonic();
     std::chrono::nanoseconds due = due_.load(std::memory_order_relaxed);
-    if (now >= due && due_.compare_exchange_strong(due, now + kPeriod)) {
-      free_bytes_ = space_().free_bytes;
-    }
+    if (now >= due && due_.compare_exchange_strong(due, now + kPeriod)) Look();
     return free_bytes_ < floor_bytes_;
   }
   int64_t free_bytes() const { return free_bytes_; }
   int64_t floor_bytes() const { return floor_bytes_; }
 
  private:
+  void Look() {
+    const int64_t before = free_bytes_.exchange(space_().free_bytes);
+    const bool full = free_bytes_ < floor_bytes_;
+    if (full == (before < floor_bytes_)) return;
+    if (full) {
+      MILLRACE_LOG(kWarning, "the disk is full up to disk.free.floor: records are refused; trim or delete topics",
+                   {"free_bytes", free_bytes_.load()}, {"floor_bytes", floor_bytes_});
+    } else {
+      MILLRACE_LOG(kInfo, "the disk has room again: records are taken", {"free_bytes", free_bytes_.load()},
+                   {"floor_bytes", floor_bytes_});
+    }
+  }
+
   static constexpr std::chrono::seconds kPeriod{1};
 
   const Clock& clock_;

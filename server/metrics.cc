@@ -155,8 +155,12 @@ void AddProcess(Page& page, const Metrics::Options& options, double start_time) 
   const auto gauge = [&page](const char* name, const char* help, double value) {
     page.Add({.name = name, .help = help, .value = value});
   };
-  gauge("millrace_disk_free_bytes", "Free on the file system of the data directory, for this process.",
-        static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize));
+  const double free_bytes = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
+  const auto floor_bytes = static_cast<double>(options.disk_free_floor);
+  gauge("millrace_disk_free_bytes", "Free on the file system of the data directory, for this process.", free_bytes);
+  gauge("millrace_disk_free_floor_bytes", "The setting disk.free.floor.", floor_bytes);
+  gauge("millrace_disk_free_floor_reached", "1 while less than disk.free.floor is free: records are refused.",
+        free_bytes < floor_bytes ? 1 : 0);
   gauge("millrace_memory_limit_bytes", "The setting memory.limit.", static_cast<double>(options.memory_limit));
   // A broker without peers is its own controller, and the only replica and the leader of all its partitions.
   gauge("millrace_clock_offset_seconds", "This broker's clock against the controller's.", 0);

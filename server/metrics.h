@@ -166,6 +166,7 @@ class Metrics {
   struct Options {
     std::string data_dir;                             // whose file system's free space is shown
     int64_t memory_limit = 0;                         // bytes
+    int64_t disk_free_floor = 0;                      // bytes
     std::function<std::string(int code)> error_name;  // for the label of millrace_errors_total; unset: the number
   };
 

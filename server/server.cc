@@ -174,9 +174,9 @@ absl::Status Server::LoadBroker() {
 
 absl::Status Server::Start() {
   Parts& p = *parts_;
-  p.metrics = std::make_unique<Metrics>(Metrics::Options{config_.data_dir, config_.memory_limit, [](int code) {
-                                                           return v1::Error::Code_Name(static_cast<ErrorCode>(code));
-                                                         }});
+  p.metrics = std::make_unique<Metrics>(
+      Metrics::Options{config_.data_dir, config_.memory_limit, config_.disk_free_floor,
+                       [](int code) { return v1::Error::Code_Name(static_cast<ErrorCode>(code)); }});
   if (absl::Status status = OpenStore(); !status.ok()) return status;
   p.pool = std::make_unique<ThreadPool>(kColdReadThreads);
   p.rpc = std::make_unique<RpcServer>(

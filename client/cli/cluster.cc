@@ -37,7 +37,8 @@ std::string StatusJson(const ClusterDescription& cluster) {
                                    {"leaders", b.leaders},
                                    {"disk_free_bytes", b.disk_free_bytes},
                                    {"disk_total_bytes", b.disk_total_bytes},
-                                   {"start_time", b.start_time}});
+                                   {"start_time", b.start_time},
+                                   {"disk_full", b.disk_full}});
   }
   return document.dump() + "\n";
 }

@@ -9,13 +9,20 @@ namespace millrace::cli {
 
 Health HealthOf(const ClusterDescription& cluster) {
   if (cluster.leaderless > 0 || cluster.controller < 0) return Health::kUnavailable;
-  bool all_alive = std::all_of(cluster.brokers.begin(), cluster.brokers.end(), [](const auto& b) { return b.alive; });
-  return all_alive && cluster.under_replicated == 0 ? Health::kHealthy : Health::kDegraded;
+  bool all_well = std::all_of(cluster.brokers.begin(), cluster.brokers.end(),
+                              [](const auto& b) { return b.alive && !b.disk_full; });
+  return all_well && cluster.under_replicated == 0 ? Health::kHealthy : Health::kDegraded;
 }
 
 std::string Findings(const ClusterDescription& cluster) {
   std::string text;
   for (const BrokerStatus& broker : cluster.brokers) {
+    if (broker.disk_full) {
+      absl::StrAppend(&text, "broker ", broker.broker_id, " (", broker.address, ") has ",
+                      FormatBytes(static_cast<double>(broker.disk_free_bytes)),
+                      " free, less than its disk.free.floor, and refuses records: make room with: "
+                      "millrace topic trim NAME, millrace topic delete NAME\n");
+    }
     if (broker.alive) continue;
     absl::StrAppend(&text, "broker ", broker.broker_id, " (", broker.address,
                     ") does not answer: start millraced there on its data directory; its log says what stopped it\n");

@@ -9,7 +9,7 @@ namespace millrace::cli {
 
 enum class Health {
   kHealthy,
-  kDegraded,     // all records can be written and read, but less than wanted may fail before that ends
+  kDegraded,     // all records can be read; a disk is too full for new ones, or less than wanted may fail
   kUnavailable,  // some cannot, or nothing can be changed
 };
 

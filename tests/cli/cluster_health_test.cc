@@ -32,6 +32,14 @@ TEST(ClusterHealth, ADeadBrokerOrALaggingReplicaDegrades) {
   EXPECT_THAT(Findings(behind), HasSubstr("1 partition with a replica that is behind"));
 }
 
+TEST(ClusterHealth, AFullDiskDegrades) {
+  ClusterDescription full = Healthy();
+  full.brokers[1].disk_full = true;
+  EXPECT_EQ(HealthOf(full), Health::kDegraded);
+  EXPECT_THAT(Findings(full), HasSubstr("broker 2 (10.0.0.1:9470) has 0 B free, less than its disk.free.floor"));
+  EXPECT_THAT(Findings(full), HasSubstr("millrace topic trim NAME"));
+}
+
 TEST(ClusterHealth, WithoutLeadersOrControllerItIsUnavailable) {
   ClusterDescription leaderless = Healthy();
   leaderless.leaderless = 2;

@@ -87,6 +87,7 @@ struct BrokerStatus {
   int64_t disk_free_bytes = 0;  // of the file system with the data directory
   int64_t disk_total_bytes = 0;
   int64_t start_time = 0;  // milliseconds since 1970
+  bool disk_full = false;  // up to its disk.free.floor: it refuses records until there is room
 };
 
 struct ClusterDescription {

@@ -1,3 +1,4 @@
+#include "server/log.h"
 #include "tests/server/broker/fixture.h"
 
 namespace millrace {
@@ -373,6 +374,29 @@ TEST_F(FullDisk, RecordsAreRefusedBelowTheFloorAndRepeatsAndTrimsAreNot) {
   free_bytes_ = 100;
   executor_.Advance(std::chrono::seconds(1));
   EXPECT_EQ(Send(client, "t", 0, second).base_offset, 1);
+}
+
+TEST_F(FullDisk, TheOperatorIsToldOfItsBeginningAndEnd) {
+  std::vector<std::string> lines;
+  log::SetSink([&lines](std::string_view line) {
+    if (line.find("disk_floor") != std::string_view::npos) lines.emplace_back(line);
+  });
+  const auto full = [this] {
+    executor_.Advance(std::chrono::seconds(1));
+    v1::DescribeClusterResponse cluster;
+    EXPECT_TRUE(Unary("Admin/DescribeCluster", v1::DescribeClusterRequest(), &cluster).status.ok());
+    return cluster.brokers(0).disk_full();
+  };
+  EXPECT_FALSE(full());
+  free_bytes_ = 99;
+  EXPECT_TRUE(full());
+  EXPECT_TRUE(full());
+  free_bytes_ = 100;
+  EXPECT_FALSE(full());
+  log::SetSink(nullptr);
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_NE(lines[0].find("records are refused"), std::string::npos) << lines[0];
+  EXPECT_NE(lines[1].find("room again"), std::string::npos) << lines[1];
 }
 
 TEST_F(Produce, HalfCloseEndsTheStreamAfterTheLastAck) {

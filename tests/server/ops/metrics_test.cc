@@ -57,6 +57,15 @@ TEST(Metrics, ShowsEveryFixedNameFromTheStart) {
   EXPECT_THAT(text, ContainsRegex("\nmillrace_disk_free_bytes [1-9]"));
 }
 
+TEST(Metrics, SayWhetherTheDiskIsTooFull) {
+  constexpr int64_t kMoreThanAnyDisk = int64_t{1} << 62;
+  EXPECT_THAT(Metrics({.data_dir = "/", .disk_free_floor = 1}).Text(),
+              HasSubstr("\nmillrace_disk_free_floor_reached 0"));
+  const std::string full = Metrics({.data_dir = "/", .disk_free_floor = kMoreThanAnyDisk}).Text();
+  EXPECT_THAT(full, HasSubstr("\nmillrace_disk_free_floor_reached 1"));
+  EXPECT_THAT(full, ContainsRegex("\nmillrace_disk_free_floor_bytes [1-9]"));
+}
+
 TEST(Metrics, AddsUpTheLoops) {
   Metrics metrics({.data_dir = "/"});
   LoopMetrics& first = metrics.AddLoop();
