@@ -36,6 +36,13 @@ absl::Status CheckKnown(const std::vector<std::string>& settings) {
   return absl::OkStatus();
 }
 
+absl::Status CheckChosen(const std::map<std::string, std::string>& set, const std::vector<std::string>& unset) {
+  for (const std::string& name : unset) {
+    if (set.contains(name)) return absl::InvalidArgumentError(absl::StrCat(name, " is both set and unset"));
+  }
+  return CheckKnown(unset);
+}
+
 }  // namespace
 
 // What an operation decided: records to append (none: nothing changes), and the answer once they are replayed.
@@ -252,7 +259,7 @@ void Controller::AlterTopic(std::string name, std::map<std::string, std::string>
     if (const TopicInfo* topic = FindForChange(name, &error)) {
       std::map<std::string, std::string> overrides = topic->overrides;
       for (const auto& [key, value] : set) overrides[key] = value;
-      absl::Status status = CheckKnown(unset);
+      absl::Status status = CheckChosen(set, unset);
       for (const std::string& key : unset) overrides.erase(key);
       if (status.ok()) status = ParseTopicConfig(overrides, defaults_).status();
       if (status.ok()) {

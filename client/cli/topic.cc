@@ -141,6 +141,9 @@ int Describe(const Common& common, const NameOptions& options) {
 }
 
 int Alter(const Common& common, const AlterOptions& options) {
+  for (const std::string& name : options.unset) {
+    if (options.config.contains(name)) return ReportUsage(common, absl::StrCat(name, " is both set and unset"));
+  }
   bool settings = !options.config.empty() || !options.unset.empty();
   if (!settings && !options.partitions) {
     return ReportUsage(common, "nothing to change: give --config NAME=VALUE, --unset NAME or --partitions N");

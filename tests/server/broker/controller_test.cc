@@ -83,7 +83,13 @@ TEST_F(ControllerTest, AlteringIsAllOrNothing) {
   EXPECT_EQ(Unary("Admin/AlterTopic", alter, &altered).error.code, Error::INVALID_CONFIG);
   EXPECT_NE(Describe("t").config().at("retention.ms"), "5000");
   alter.clear_set();
+  (*alter.mutable_set())["flush"] = "async";
   alter.add_unset("flush");
+  const CallEnd both = Unary("Admin/AlterTopic", alter, &altered);
+  EXPECT_EQ(both.error.code, Error::INVALID_CONFIG);
+  EXPECT_EQ(both.error.message, "flush is both set and unset");
+  EXPECT_EQ(Describe("t").config().at("flush"), "async");
+  alter.clear_set();
   ASSERT_TRUE(Unary("Admin/AlterTopic", alter, &altered).status.ok());
   EXPECT_EQ(Describe("t").config().at("flush"), "commit");
   alter.set_unset(0, "flash");
