@@ -32,6 +32,18 @@ std::vector<std::unique_ptr<Shard>> MakeShards(const Broker::Options& options, r
   return shards;
 }
 
+// "retention.ms: 1000 to 5000, ...": the values in effect.
+std::string ChangesOf(const TopicConfig& before, const TopicConfig& after) {
+  std::string changes;
+  const auto old_values = before.ToMap();
+  for (const auto& [name, value] : after.ToMap()) {
+    const std::string& old_value = old_values.at(name);
+    if (value != old_value)
+      absl::StrAppend(&changes, changes.empty() ? "" : ", ", name, ": ", old_value, " to ", value);
+  }
+  return changes;
+}
+
 }  // namespace
 
 Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& random, WorkPool& pool, Metrics& metrics,
@@ -176,8 +188,12 @@ void Broker::LogChanges(const Directory& old, const Directory& next) {
     auto it = old.find(name);
     if (it != old.end() && it->second == entry) continue;
     const bool same = it != old.end() && it->second->info->topic_id == entry->info->topic_id;
-    MILLRACE_LOG(kInfo, same ? "topic changed" : "topic created", {"topic", name},
-                 {"partitions", entry->partitions.size()});
+    if (same) {
+      MILLRACE_LOG(kInfo, "topic changed", {"topic", name}, {"partitions", entry->partitions.size()},
+                   {"settings", ChangesOf(*it->second->info->config, *entry->info->config)});
+    } else {
+      MILLRACE_LOG(kInfo, "topic created", {"topic", name}, {"partitions", entry->partitions.size()});
+    }
   }
   for (const auto& [name, entry] : old) {
     auto it = next.find(name);

@@ -1,6 +1,7 @@
 #include "server/partition.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -285,6 +286,8 @@ void Partition::Trim(Offset before, TrimDone done) {
   }
   if (read_only_) return done(ReadOnlyError(), log_start_);
   MoveLogStart(before);
+  MILLRACE_LOG(kInfo, "partition trimmed", {"topic", name_.topic}, {"partition", name_.partition},
+               {"log_start", before.value()});
   host_.writer.OnDurable([self = shared_from_this(), before, done = std::move(done)] {
     self->NotifyWaiters();
     done({}, before);
@@ -317,6 +320,9 @@ absl::StatusOr<Partition::Removed> Partition::Retain(std::optional<UnixMillis> n
   if (absl::Status status = Open(); !status.ok()) return status;
   const Removed removed{due.segments, due.end - log_start_, due.bytes};
   MoveLogStart(due.end);
+  MILLRACE_LOG_EVERY(std::chrono::seconds(1), kInfo, "retention removed records", {"topic", name_.topic},
+                     {"partition", name_.partition}, {"log_start", due.end.value()}, {"records", removed.records},
+                     {"reason", due.by_time ? "time" : "size"});
   host_.writer.OnWritten([self = shared_from_this()] { self->NotifyWaiters(); });
   return removed;
 }

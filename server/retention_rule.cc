@@ -16,6 +16,7 @@ RetentionDue FindRetentionDue(std::span<const raft::SegmentInfo> segments, const
     ++due.segments;
     due.bytes += segment.bytes;
     due.end = segment.end_offset;
+    due.by_time = too_old;
   }
   return due;
 }

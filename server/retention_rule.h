@@ -18,9 +18,10 @@
 namespace millrace::server {
 
 struct RetentionDue {
-  size_t segments = 0;  // the oldest so many
-  int64_t bytes = 0;    // of their batches
-  raft::Offset end;     // of the last of them; meaningless without any
+  size_t segments = 0;   // the oldest so many
+  int64_t bytes = 0;     // of their batches
+  raft::Offset end;      // of the last of them; meaningless without any
+  bool by_time = false;  // the last of them is too old; else retention.bytes are kept behind it
 };
 
 // `segments`: oldest first. `now`: unset while the time is in doubt: then retention.ms makes nothing due. `committed`: what is

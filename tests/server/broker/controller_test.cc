@@ -1,6 +1,7 @@
 #include <set>
 
 #include "millrace/internal/v1/metadata.pb.h"
+#include "server/log.h"
 #include "tests/server/broker/fixture.h"
 
 namespace millrace {
@@ -94,6 +95,23 @@ TEST_F(ControllerTest, AlteringIsAllOrNothing) {
   EXPECT_EQ(Describe("t").config().at("flush"), "commit");
   alter.set_unset(0, "flash");
   EXPECT_EQ(Unary("Admin/AlterTopic", alter, &altered).error.code, Error::INVALID_CONFIG);
+}
+
+TEST_F(ControllerTest, WhatChangesOrDeletesRecordsIsLogged) {
+  ASSERT_TRUE(Create("t", 1, 0, {{"retention.bytes", "1000"}}).status.ok());
+  FrameClient produce(executor_, network_, "Produce");
+  Send(produce, "t", 0, BatchOf({"a", "b"}));
+  std::string lines;
+  log::SetSink([&lines](std::string_view line) { lines += line; });
+  v1::AlterTopicRequest alter;
+  alter.set_name("t");
+  (*alter.mutable_set())["retention.bytes"] = "2000";
+  v1::AlterTopicResponse altered;
+  EXPECT_TRUE(Unary("Admin/AlterTopic", alter, &altered).status.ok());
+  Trim("t", 1);
+  log::SetSink(nullptr);
+  EXPECT_NE(lines.find("settings=\"retention.bytes: 1000 to 2000\""), std::string::npos) << lines;
+  EXPECT_NE(lines.find("msg=\"partition trimmed\" topic=t partition=0 log_start=1"), std::string::npos) << lines;
 }
 
 TEST_F(ControllerTest, PartitionsAreOnlyAdded) {
