@@ -153,8 +153,7 @@ absl::Status Server::OpenStore() {
         "and not yet synced may be lost; the leader epoch rises, so that readers of such records are told",
         {"data", config_.data_dir});
   } else if (!parts_->store->opened_clean()) {
-    MILLRACE_LOG(kInfo, "recovered after a stop that was not clean; nothing that was acked is lost",
-                 {"data", config_.data_dir});
+    MILLRACE_LOG(kInfo, "recovered after a stop that was not clean", {"data", config_.data_dir});
   }
   return absl::OkStatus();
 }
