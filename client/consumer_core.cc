@@ -4,18 +4,14 @@
 #include <set>
 #include <utility>
 
+#include "client/connect_timeouts.h"
 #include "client/offset_finder.h"
 #include "client/status.h"
 
 namespace millrace::client {
 namespace {
 
-using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
-
-// A leader's advertised address that does not connect so fast is gone around (ARCHITECTURE D12).
-constexpr milliseconds kAdvertisedConnectTimeout(500);
-constexpr milliseconds kConnectTimeout(2'000);
 
 }  // namespace
 

@@ -20,7 +20,7 @@
 namespace millrace::client {
 namespace {
 
-// ARCHITECTURE D19.
+// A broker that is gone is noticed within half a minute, one that is back is found within a second.
 constexpr int kConnectTimeoutMs = 2'000;
 constexpr int kBackoffMinMs = 50;
 constexpr int kBackoffMaxMs = 1'000;

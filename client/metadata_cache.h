@@ -65,7 +65,7 @@ class MetadataCache {
   // An error that names the leader: used at once when it is newer than what is known.
   void TakeHint(const std::string& topic, int32_t partition, const ErrorFrame& error);
 
-  // An advertised address did not connect: its partitions go through another broker for a while (D12).
+  // An advertised address did not connect: its partitions go through another broker for a while.
   void MarkUnreachable(const std::string& address);
 
   // True for an address that the user did not give.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "client/connect_timeouts.h"
 #include "client/status.h"
 
 namespace millrace::client {
@@ -10,9 +11,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-// A leader's advertised address that does not connect so fast is gone around (ARCHITECTURE D12).
-constexpr milliseconds kAdvertisedConnectTimeout(500);
-constexpr milliseconds kConnectTimeout(2'000);
 constexpr milliseconds kExpiryPeriodMax(1'000);
 constexpr milliseconds kExpiryPeriodMin(10);
 

@@ -100,7 +100,7 @@ Retention::Walk Broker::WalkPartitions(const Executor& executor) const {
 void Broker::StartRetention() {
   for (auto& shard : shards_) {
     shard->executor.Post([this, &shard = *shard] {
-      shard.retention = std::make_unique<Retention>(shard.executor, clock_, shard.clock, shard.metrics,
+      shard.retention = std::make_unique<Retention>(shard.executor, clock_, shard.log_clock, shard.metrics,
                                                     [this, &shard] { return WalkPartitions(shard.executor); });
     });
   }
@@ -217,7 +217,7 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
     const Partition::Host host{.store = store_,
                                .writer = shard.writer,
                                .executor = shard.executor,
-                               .clock = shard.clock,
+                               .log_clock = shard.log_clock,
                                .disk_floor = disk_floor_,
                                .producer_ids_end = controller_.producer_ids_end()};
     entry->partitions.push_back(std::make_shared<Partition>(

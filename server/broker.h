@@ -29,7 +29,7 @@ struct Shard {
         int64_t produce_bytes_max, int64_t fetch_bytes_max, int64_t read_ahead_bytes_max)
       : executor(executor),
         metrics(metrics),
-        clock(clock),
+        log_clock(clock),
         produce_budget(produce_bytes_max),
         writer(store, executor, clock, metrics, produce_budget, std::move(on_fatal)),
         fetch_budget(fetch_bytes_max),
@@ -37,7 +37,7 @@ struct Shard {
 
   Executor& executor;
   LoopMetrics& metrics;
-  LogClock clock;
+  LogClock log_clock;
   FlowBudget produce_budget;  // received and not yet acked; closed while the store stalls
   LogWriter writer;
   FlowBudget fetch_budget;               // handed to connections and not yet on the wire

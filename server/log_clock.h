@@ -5,7 +5,7 @@
 //     entry.append_time = clock.AppendTime();
 //     if (std::optional<UnixMillis> now = clock.Look()) ... what was appended before *now - retention.ms may go ...
 //
-// The rule (ARCHITECTURE D17):
+// The rule:
 // - The broker's own time begins as the wall clock's and goes on by the monotonic clock. It follows the wall clock by at most a
 //   thousandth of the time that passed: as far as clocks are slewed, and no step counts.
 // - Append times are the later of the two. So one that was given after another is later by at least what lay between them.

@@ -20,7 +20,7 @@ class LogTail {
   explicit LogTail(const raft::LogState& state)
       : last_index_(state.last_index), end_(state.log_end), last_append_time_(state.last_append_time) {}
 
-  // The append time never goes back, whatever the clock does: ARCHITECTURE D17.
+  // The append time never goes back, whatever the clock does: retention takes a segment's last entry for its newest.
   raft::Entry Next(raft::EntryType type, raft::Term term, int64_t now) const {
     raft::Entry entry;
     entry.header.type = type;

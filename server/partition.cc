@@ -137,7 +137,7 @@ void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
     return;
   }
 
-  Entry entry = tail_.Next(EntryType::kRecords, leader_epoch_, host_.clock.AppendTime());
+  Entry entry = tail_.Next(EntryType::kRecords, leader_epoch_, host_.log_clock.AppendTime());
   entry.header.record_count = header.record_count;
   entry.header.max_timestamp = config->timestamp_type == TimestampType::kLogAppendTime ? entry.header.append_time
                                                                                        : header.EffectiveMaxTimestamp();

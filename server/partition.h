@@ -73,7 +73,7 @@ class Partition : public std::enable_shared_from_this<Partition> {
     raft::LogStore& store;
     LogWriter& writer;
     Executor& executor;
-    const LogClock& clock;
+    const LogClock& log_clock;
     DiskFloor& disk_floor;
     const std::atomic<int64_t>& producer_ids_end;  // ids from here on were not given out
   };
