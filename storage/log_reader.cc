@@ -53,6 +53,12 @@ std::optional<EntryKey::Parts> SeekReadable(RangeIterator& it, GroupId group, Lo
   return std::nullopt;
 }
 
+// The one behind the entry that the iterator stands on.
+std::optional<EntryKey::Parts> NextReadable(RangeIterator& it, GroupId group, LogIndex index, LogIndex last) {
+  it.Next();
+  return it.Valid() ? EntryKey::Parse(it.key()).value() : SeekReadable(it, group, index + 1, last);
+}
+
 // `damage` of entry `index`, with the offsets that go with it: from `begin` to where the next entry begins that can be found
 // (keys carry offsets). Moves the iterator.
 absl::Status WithLostOffsets(const absl::Status& damage, GroupId group, LogIndex index, Offset begin,
@@ -224,7 +230,8 @@ absl::StatusOr<LogIndex> LogReader::Find(GroupId group, const LogImage& image, O
   if (absl::Status status = intervals.status("intervals"); !status.ok()) return status;
 
   RangeIterator entries(db_, storage::Entries(group, low, high + 1), RangeIterator::Checksums::kSkip);
-  LogIndex found = low;  // reading begins there, and tells what it meets on the way
+  const LogIndex first = low;
+  std::optional<LogIndex> found;
   while (low <= high) {
     const LogIndex middle = low + (high - low) / 2;
     const std::optional<EntryKey::Parts> key = SeekReadable(entries, group, middle, high);
@@ -235,7 +242,9 @@ absl::StatusOr<LogIndex> LogReader::Find(GroupId group, const LogImage& image, O
       high = middle - 1;
     }
   }
-  return found;
+  if (found) return *found;
+  if (!SeekReadable(entries, group, first, first)) return first;  // who reads there is told
+  return Damaged(group, first, absl::StrCat("no entry holds offset ", offset.value()));
 }
 
 absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first, const ReadLimits& limits) const {
@@ -305,7 +314,7 @@ absl::StatusOr<std::optional<Offset>> LogReader::TimeInInterval(GroupId group, c
   RangeIterator it(db_, storage::Entries(group, interval.first_index, interval.last_index + 1),
                    RangeIterator::Checksums::kSkip);
   for (auto key = SeekReadable(it, group, interval.first_index, interval.last_index); key;
-       key = SeekReadable(it, group, key->index + 1, interval.last_index)) {
+       key = NextReadable(it, group, key->index, interval.last_index)) {
     absl::StatusOr<StoredHeader> header = DecodeEntry(group, *key, it.value());
     if (!header.ok()) continue;  // of when it was is not known; who reads there is told that it is damaged
     const raft::EntryHeader& entry = header->entry;
