@@ -1,14 +1,29 @@
 #include "storage/rocks_util.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <iterator>
+#include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace millrace::storage {
+namespace {
+
+// Of the process or the machine, not of the bytes. RocksDB keeps of errno only the text, at the end.
+bool IsPassing(absl::string_view message) {
+  constexpr int kPassing[] = {EMFILE, ENFILE, ENOMEM, EINTR, EAGAIN};
+  return std::any_of(std::begin(kPassing), std::end(kPassing),
+                     [&](int error) { return absl::EndsWith(message, std::generic_category().message(error)); });
+}
+
+}  // namespace
 
 absl::Status ReadError(std::string_view what, const rocksdb::Status& status) {
   std::string message = absl::StrCat("reading ", absl::string_view(what.data(), what.size()), ": ", status.ToString());
-  const bool lost = status.IsCorruption() || status.IsIOError();
+  const bool lost = status.IsCorruption() || (status.IsIOError() && !IsPassing(message));
   return lost ? absl::DataLossError(message) : absl::UnavailableError(message);
 }
 

@@ -20,7 +20,7 @@ inline rocksdb::Slice ToSlice(std::string_view bytes) { return {bytes.data(), by
 inline std::string_view ToView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // Of a failed read: kDataLoss for damage and for what the disk does not give (a bad sector, a file that is gone), as who asks
-// again is not helped; kUnavailable for the rest. `what` says what was read.
+// again is not helped; kUnavailable for the rest, such as too many open files. `what` says what was read.
 absl::Status ReadError(std::string_view what, const rocksdb::Status& status);
 
 // The value of a key, or nothing.

@@ -17,6 +17,7 @@
 #include "raft/damage.h"
 #include "storage/entry_format.h"
 #include "storage/keys.h"
+#include "storage/rocks_util.h"
 #include "storage/value_once.h"
 #include "tests/storage/store_fixture.h"
 
@@ -343,6 +344,15 @@ TEST_F(LogTest, DamagedEntryCostsItselfOnly) {
   EXPECT_THAT(std::string(damaged.message()), HasSubstr("group 1 entry 2"));
   EXPECT_EQ(ReadIndexes(20, 30), (Ints{3}));
   EXPECT_TRUE(absl::IsDataLoss(store_->ReadEntries(group_, LogIndex(2), LogIndex(3), kAll).status()));
+}
+
+TEST(ReadError, IsDamageOnlyIfAskingAgainIsOfNoUse) {
+  using rocksdb::Status;
+  EXPECT_TRUE(absl::IsDataLoss(ReadError("it", Status::Corruption("block checksum mismatch"))));
+  EXPECT_TRUE(absl::IsDataLoss(ReadError("it", Status::IOError("While pread: 000010.blob", "Input/output error"))));
+  EXPECT_TRUE(absl::IsDataLoss(ReadError("it", Status::PathNotFound("000010.blob", "No such file or directory"))));
+  EXPECT_TRUE(absl::IsUnavailable(ReadError("it", Status::IOError("While open: 000010.blob", "Too many open files"))));
+  EXPECT_TRUE(absl::IsUnavailable(ReadError("it", Status::Incomplete())));
 }
 
 // As with a sector that cannot be read: the system call fails.
