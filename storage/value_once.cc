@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "proto/wire/check.h"
 #include "storage/blob_reader.h"
 #include "storage/blob_writer.h"
 #include "storage/file_system.h"
@@ -52,7 +53,7 @@ class WalWriter : public rocksdb::FSWritableFileOwnerWrapper {
   }
   IOStatus Sync(const IOOptions&, IODebugContext*) override {
     IOStatus status;
-    writable_->Sync(&status);
+    MILLRACE_CHECK(writable_->Sync(&status)) << "a WAL file is synced after it was closed";
     return status;
   }
   IOStatus Fsync(const IOOptions& options, IODebugContext* dbg) override { return Sync(options, dbg); }
