@@ -20,7 +20,7 @@ using internal::WriteVarint;
 namespace {
 
 // A record that is written where no cache has the memory waits for each of its lines; the next one is taken to be as large.
-constexpr size_t kFetchBytesMax = 2048;
+constexpr size_t kPrefetchBytesMax = 2048;
 
 size_t HeaderBytes(const HeaderView& header) {
   return (header.key.empty() ? 0 : BytesFieldBytes(header.key.size())) +
@@ -81,7 +81,7 @@ void BatchBuilder::Add(const RecordView& record) {
   buffer_.SetEnd(WriteRecord(p, record, delta, record_bytes));
   max_timestamp_ = std::max(max_timestamp_, record.timestamp);
   ++record_count_;
-  buffer_.FetchEnd(std::min(BytesFieldBytes(record_bytes), kFetchBytesMax));
+  buffer_.PrefetchEnd(std::min(BytesFieldBytes(record_bytes), kPrefetchBytesMax));
 }
 
 absl::Cord BatchBuilder::Finish(const Options& options) {

@@ -48,7 +48,7 @@ class WriteBuffer {
   void SetEnd(const char* end) { size_ = static_cast<size_t>(end - data_); }
 
   // Fetches the place of the next `bytes` into the cache, as far as there is room for them.
-  void FetchEnd(size_t bytes) const {
+  void PrefetchEnd(size_t bytes) const {
 #ifdef __x86_64__
     constexpr size_t kCacheLineBytes = 64;
     const char* const end = data_ + std::min(size_ + bytes, capacity_);
