@@ -106,7 +106,7 @@ class RocksLogStore::Impl {
     return log;
   }
 
-  // Every batch begins so.
+  // Every batch of this file begins so; the database's own marks (database.cc) say nothing of what is synced.
   void BeginBatch(rocksdb::WriteBatch& batch) {
     PutSyncedMark(batch, synced_sequence_.load(std::memory_order_acquire), database_->files().newest_wals());
   }

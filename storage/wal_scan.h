@@ -2,8 +2,9 @@
 //
 // RocksDB 7.8.3 (kPointInTimeRecovery) replays up to the first record that it cannot read and silently drops the rest, whether
 // a crash left it or a byte of something long synced has flipped; and it takes zeros or a missing file for nothing at all and
-// goes on behind them. So every batch of ours begins with the sequence number that was known to be synced when it was written
-// (PutSyncedMark), and what cannot be read is held against the highest such number found anywhere behind it:
+// goes on behind them. So every batch of rounds, and of logs that are made or removed, begins with the sequence number that was
+// known to be synced when it was written (PutSyncedMark), and what cannot be read is held against the highest such number found
+// anywhere behind it:
 //   - at or below it: damage. Records that were promised cannot be read. Nothing may be opened.
 //   - above it: the tail that a crash left, with or without holes. Replay ends before it.
 // A file whose name or whole content was lost leaves nothing behind that could not be read. So the mark also says which log files

@@ -13,7 +13,7 @@ namespace millrace::storage {
 namespace {
 
 // The example of storage/README.md: a value of 100,000 bytes, key of 25.
-constexpr BlobExtent kExtent = {.offset = 87, .kept_before = 87, .bytes = 100'000, .value_offset = 49, .wal = 0};
+constexpr BlobExtent kExtent = {.offset = 87, .kept_before = 87, .bytes = 100'000, .value_offset = 76, .wal = 0};
 constexpr BlobTrailer kTrailer = {
     .wal_count = 1, .extent_count = 1, .kept_bytes = 119, .file_bytes = 100'119, .table_crc = 0x01020304};
 
@@ -22,7 +22,7 @@ const std::vector<uint64_t> kWals = {123};
 TEST(BlobExtents, HaveTheDocumentedBytes) {
   std::string extent;
   AppendTo(extent, kExtent);
-  EXPECT_EQ(absl::BytesToHexString(extent), "5700000057000000a08601003100000000000000");
+  EXPECT_EQ(absl::BytesToHexString(extent), "5700000057000000a08601004c00000000000000");
   const BlobExtent decoded = DecodeExtent(extent.data());
   EXPECT_EQ(decoded.offset, kExtent.offset);
   EXPECT_EQ(decoded.kept_before, kExtent.kept_before);
