@@ -275,6 +275,9 @@ class Topics(WithBroker):
         self.assertEqual(len(described["partitions"]), 6)
         self.assertEqual(described["config"]["retention.ms"], str(7 * 86400 * 1000))
         self.assertEqual(described["config"]["flush"], "async")
+        both = self.fails(2, "topic", "alter", "orders", "--unset", "flush", "-c", "flush=commit")
+        self.assertIn("flush is both set and unset", both.err)
+        self.assertEqual(self.millrace.json("topic", "describe", "orders")["config"]["flush"], "async")
         fewer = self.fails(1, "topic", "alter", "orders", "--partitions", "2", "--output", "json")
         self.assertEqual(fewer.error["error"], "INVALID_PARTITIONS")
 

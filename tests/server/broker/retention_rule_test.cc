@@ -51,6 +51,15 @@ TEST(RetentionRule, BySizeOfWhatStaysBehind) {
   EXPECT_EQ(FindRetentionDue(Segments(5), Keep(kUnlimited, 500), kNow, kAllCommitted).segments, 0u);
 }
 
+TEST(RetentionRule, TheReasonIsThatOfTheLastThatGoes) {
+  EXPECT_TRUE(FindRetentionDue(Segments(5), Keep(180'000, kUnlimited), kNow, kAllCommitted).by_time);
+  EXPECT_FALSE(FindRetentionDue(Segments(5), Keep(kUnlimited, 300), kNow, kAllCommitted).by_time);
+  EXPECT_TRUE(FindRetentionDue(Segments(5), Keep(180'000, 400), kNow, kAllCommitted).by_time)
+      << "of two by age, one by size";
+  EXPECT_FALSE(FindRetentionDue(Segments(5), Keep(240'000, 200), kNow, kAllCommitted).by_time)
+      << "of one by age, three by size";
+}
+
 TEST(RetentionRule, EitherIsEnoughAndNoneKeepsAll) {
   EXPECT_EQ(FindRetentionDue(Segments(5), Keep(180'000, 400), kNow, kAllCommitted).segments, 2u);
   EXPECT_EQ(FindRetentionDue(Segments(5), Keep(240'000, 200), kNow, kAllCommitted).segments, 3u);
