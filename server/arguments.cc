@@ -18,7 +18,6 @@ Settings for --set and the configuration file:
   disk.free.floor   no appends below this much free disk (default the smaller of 1GiB and 5 % of the disk)
   io.threads        threads that serve clients (default 1 below 4 usable cores, else half of them, up to 8)
   log.level         debug, info, warn or error (default info)
-  store.values.once write each value once and refer to it (default true); either way all that is stored stays readable
   and what topics have that do not set it themselves:
   )";
 

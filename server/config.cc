@@ -245,18 +245,11 @@ absl::Status ReadMemoryLimit(const Given& given, const Host& host, Config& confi
   return absl::OkStatus();
 }
 
-absl::Status ReadStoreValuesOnce(const Given& given, const Host&, Config& config) {
-  if (given.value != "true" && given.value != "false") return BadValue(given, "true or false");
-  config.store_values_once = given.value == "true";
-  return absl::OkStatus();
-}
-
 constexpr BrokerSetting kBrokerSettings[] = {
     {"disk.free.floor", ReadDiskFreeFloor},
     {"io.threads", ReadIoThreads},
     {"log.level", ReadLogLevel},
     {"memory.limit", ReadMemoryLimit},
-    {"store.values.once", ReadStoreValuesOnce},
 };
 
 std::vector<std::string_view> SettingNames() {
@@ -355,7 +348,6 @@ std::string Config::ToYaml() const {
   entry("memory.limit", FormatBytes(memory_limit));
   entry("disk.free.floor", FormatBytes(disk_free_floor));
   entry("io.threads", io_threads);
-  entry("store.values.once", store_values_once);
   entry("log.level", std::string(log::LevelName(log_level)));
   for (const auto& [name, value] : topic_defaults.ToMap()) entry(name, value);
   out << YAML::EndMap;

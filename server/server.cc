@@ -78,9 +78,9 @@ void EmitStore(const storage::StoreStats& stats, const Metrics::Emit& emit) {
   gauge("millrace_store_wal_bytes", "Size of the write-ahead log's files.", stats.wal_file_bytes);
   gauge("millrace_store_blob_bytes", "Size of the values stored, wherever they lie.", stats.blob_file_bytes);
   gauge("millrace_store_blob_files", "Number of the files that values belong to.", stats.blob_files);
-  gauge("millrace_store_kept_wal_bytes", "Size of the former write-ahead log files that values lie in.",
+  gauge("millrace_store_kept_wal_bytes", "Size of the former write-ahead log files that payloads lie in.",
         stats.kept_wal_bytes);
-  gauge("millrace_store_kept_wal_files", "Number of the former write-ahead log files that values lie in.",
+  gauge("millrace_store_kept_wal_files", "Number of the former write-ahead log files that payloads lie in.",
         stats.kept_wal_files);
   gauge("millrace_store_sst_bytes", "Size of the files that hold keys.", stats.sst_file_bytes);
   gauge("millrace_store_sst_files", "Number of the files that hold keys.", stats.sst_files);
@@ -140,7 +140,6 @@ absl::Status Server::OpenStore() {
   storage::RocksLogStore::Options options;
   options.directory = config_.data_dir;
   options.cache_bytes = config_.memory_limit / kCacheShare;
-  options.values_once = config_.store_values_once;
   options.memory_bytes = std::min(config_.memory_limit / kMemtableShare, kMemtableBytesMax);
   options.on_fatal = StopForStore;
   auto store = storage::RocksLogStore::Open(std::move(options));

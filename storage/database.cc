@@ -11,21 +11,21 @@
 #include <rocksdb/write_batch.h>
 
 #include "absl/strings/str_cat.h"
+#include "proto/wire/check.h"
 #include "storage/crc32c_override.h"
 #include "storage/keys.h"
+#include "storage/placing_memtable.h"
 #include "storage/rocks_util.h"
+#include "storage/wal_format.h"
 
 namespace millrace::storage {
 namespace {
 
-// Smaller values stay beside their keys: a blob of their own would cost more than it spares compaction.
-constexpr uint64_t kBlobBytesMin = 1024;
+// What is smaller stays beside its key: a place of its own would cost more than it spares compaction.
+constexpr uint64_t kBlobBytesMin = kStoredHeaderBytes + kPlacedBytesMin;
 // With more than three RocksDB slows writes down before it stops them, and a refused write (no_slowdown) puts off the moment at
 // which the next one would be taken: tried again too early it would never be. So there is only the stop, which has an end.
 constexpr int kMemtables = 3;
-// A round goes to the WAL in one write: the kernel takes larger folios for it, and finds its blocks once. With RocksDB's own
-// 1 MiB the broker spent a seventh more on each byte. The buffers grow to what is written.
-constexpr size_t kFileBufferBytesMax = 4 << 20;
 
 class FailureListener : public rocksdb::EventListener {
  public:
@@ -63,7 +63,7 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
   rocks.allow_mmap_writes = false;
   rocks.track_and_verify_wals_in_manifest = false;
 
-  // Values in blob files: compaction moves keys only, and nothing live is rewritten.
+  // Large values that have no place in a WAL file lie in blob files, so that compaction moves keys only.
   rocks.enable_blob_files = true;
   rocks.min_blob_size = kBlobBytesMin;
   rocks.blob_file_size = 256 << 20;
@@ -72,7 +72,6 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
   rocks.blob_compression_type = rocksdb::kNoCompression;
 
   // Writes.
-  rocks.writable_file_max_buffer_size = kFileBufferBytesMax;
   rocks.write_buffer_size = std::max<size_t>(options.memory_bytes / kMemtables, 1 << 20);
   rocks.max_write_buffer_number = kMemtables;
   rocks.min_write_buffer_number_to_merge = 1;
@@ -132,30 +131,38 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   absl::StatusOr<std::string> boot_id = options.boot_id.empty() ? KernelBootId() : options.boot_id;
   if (!boot_id.ok()) return boot_id.status();
 
+  std::shared_ptr<rocksdb::FileSystem> beneath = options.file_system;
+  if (beneath == nullptr) beneath = rocksdb::FileSystem::Default();
   std::unique_ptr<Database> database(new Database);
   database->directory_ = options.directory;
-  database->files_ = std::make_shared<StoreFileSystem>(options.file_system != nullptr ? options.file_system
-                                                                                      : rocksdb::FileSystem::Default());
-  database->values_ = std::make_shared<ValueOnceFileSystem>(options.directory, database->files_, options.values_once);
-  database->env_ = rocksdb::NewCompositeEnv(database->values_);
+  database->files_ = std::make_shared<StoreFileSystem>(beneath);
+  database->files_above_ = std::make_shared<PayloadFileSystem>(options.directory, database->files_);
+  database->tables_ = std::make_shared<PayloadTables>(database->payloads());
+  database->env_ = rocksdb::NewCompositeEnv(database->files_above_);
   absl::StatusOr<StoreDirectory> claimed =
       StoreDirectory::Claim(options.directory, *database->files_, options.create_if_missing);
   if (!claimed.ok()) return claimed.status();
   database->claim_ = *std::move(claimed);
 
   database->files_->CountFilesOf(options.directory);
-  if (rocksdb::Status loaded = database->values_->Load(); !loaded.ok()) return OpenError(options.directory, loaded);
-  database->guard_ = std::make_unique<WalGuard>(*database->files_, options.directory);
+  database->guard_ = std::make_unique<WalGuard>(*database->files_, options.directory, database->payloads().record());
 
   ResetCrc32cCalled();
   rocksdb::Options rocks = RocksOptions(options, database->env_.get(), health);
   rocks.listeners.push_back(database->stall_);
   rocks.wal_filter = database->guard_.get();
+  rocks.memtable_factory = std::make_shared<PlacingMemtableFactory>(database->payloads());
+  rocks.listeners.push_back(database->tables_);
+  rocks.table_properties_collector_factories.push_back(database->tables_->collectors());
+  rocks.compaction_filter_factory = database->tables_->rewriter();
+  database->wal_bytes_max_ = rocks.write_buffer_size;
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened = rocksdb::DB::Open(rocks, options.directory, &db);
+  rocksdb::Status opened = rocksdb::DB::Open(rocks, options.directory, &db);
   if (!database->guard_->status().ok()) return database->guard_->status();
-  if (!opened.ok()) return OpenError(options.directory, opened);
   database->db_.reset(db);
+  database->payloads().record().Forget();
+  if (opened.ok()) opened = database->tables_->Opened(*db);
+  if (!opened.ok()) return OpenError(options.directory, opened);
   if (!Crc32cCalled()) {
     return absl::InternalError(
         "RocksDB does not use this program's CRC32C: it was linked in a way that its own, four times slower, is in "
@@ -188,9 +195,45 @@ absl::Status Database::MarkInUse(const std::string& boot_id) {
   return written.ok() ? absl::OkStatus() : OpenError(directory_, written);
 }
 
+rocksdb::Status Database::Write(rocksdb::WriteBatch& batch) {
+  // One at a time: RocksDB would append batches of several threads as one record, and no place in it would be where it was put.
+  std::lock_guard lock(write_mutex_);
+  payloads().record().Expect();
+  rocksdb::WriteOptions options;
+  options.no_slowdown = true;
+  rocksdb::Status status = db_->Write(options, &batch);
+  if (status.ok() && batch.GetDataSize() >= kPlacedBytesMin) status = CheckPlace(batch);
+  payloads().record().Forget();
+  if (!status.ok() || payloads().bytes_being_written() < wal_bytes_max_) return status;
+  // RocksDB goes by the size of the memtable, in which payloads are not.
+  rocksdb::FlushOptions flush;
+  flush.wait = false;
+  flush.allow_write_stall = true;
+  const rocksdb::Status flushed = db_->Flush(flush);
+  // Whatever it says, the batch was written: nobody may take it for refused.
+  return flushed.ok() ? status : rocksdb::Status::Aborted("beginning a flush", flushed.ToString());
+}
+
+// Once for each WAL file: were its format another one than we know, no payload could be read again.
+rocksdb::Status Database::CheckPlace(const rocksdb::WriteBatch& batch) {
+  const std::optional<PayloadPlace> place = payloads().record().Place(kBatchHeaderBytes);
+  MILLRACE_CHECK(place.has_value());
+  if (place->wal == checked_wal_) return rocksdb::Status::OK();
+  checked_wal_ = place->wal;
+  const std::string_view written = std::string_view(batch.Data()).substr(kBatchHeaderBytes);
+  std::string read(written.size(), '\0');
+  rocksdb::Status status = payloads().Read(*place, read.size(), read.data());
+  if (status.ok() && read != written) {
+    status = rocksdb::Status::Corruption("the write-ahead log does not hold what was just written where it should be");
+  }
+  return status;
+}
+
 absl::Status Database::ForgetOsCrash() {
   if (!os_crashed_) return absl::OkStatus();
-  const rocksdb::Status status = db_->Delete(rocksdb::WriteOptions(), OsCrashKey());
+  rocksdb::WriteBatch batch;
+  batch.Delete(OsCrashKey());
+  const rocksdb::Status status = Write(batch);
   if (status.ok()) return absl::OkStatus();
   return absl::InternalError(absl::StrCat("writing to the store in ", directory_, " failed: ", status.ToString()));
 }

@@ -1,19 +1,23 @@
 // The RocksDB of a store: how it is opened, with which options, under which marks, and closed.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
+#include <rocksdb/write_batch.h>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/file_system.h"
+#include "storage/payload_file_system.h"
+#include "storage/payload_tables.h"
 #include "storage/rocks_log_store.h"
 #include "storage/store_directory.h"
 #include "storage/store_health.h"
-#include "storage/value_once.h"
 #include "storage/wal_scan.h"
 #include "storage/write_stall.h"
 
@@ -26,11 +30,15 @@ class Database {
   ~Database();
 
   rocksdb::DB& db() { return *db_; }
+  WalPayloads& payloads() { return files_above_->payloads(); }
   const StoreFileSystem& files() const { return *files_; }
   WriteStall& stall() { return *stall_; }
   bool opened_clean() const { return opened_clean_; }
   bool os_crashed() const { return os_crashed_; }
   absl::Status ForgetOsCrash();
+
+  // Into the WAL, without a sync, and the memtable. IsIncomplete(): a stall, nothing was written. Any thread.
+  rocksdb::Status Write(rocksdb::WriteBatch& batch);
 
   // Flushes what is in memory, so that the next start has nothing to replay, and leaves the clean mark.
   absl::Status Close();
@@ -38,15 +46,20 @@ class Database {
  private:
   Database() = default;
   absl::Status MarkInUse(const std::string& boot_id);
+  rocksdb::Status CheckPlace(const rocksdb::WriteBatch& batch);
 
   std::string directory_;
   StoreDirectory claim_;  // goes last
   std::shared_ptr<StoreFileSystem> files_;
-  std::shared_ptr<ValueOnceFileSystem> values_;  // above files_
+  std::shared_ptr<PayloadFileSystem> files_above_;  // above files_, what RocksDB sees
+  std::shared_ptr<PayloadTables> tables_;
   std::shared_ptr<WriteStall> stall_ = std::make_shared<WriteStall>();
   std::unique_ptr<rocksdb::Env> env_;
   std::unique_ptr<WalGuard> guard_;
   std::unique_ptr<rocksdb::DB> db_;  // after env_: goes first
+  std::mutex write_mutex_;
+  uint64_t checked_wal_ = 0;  // guarded by write_mutex_
+  uint64_t wal_bytes_max_ = 0;
   bool opened_clean_ = true;
   bool os_crashed_ = false;
 };

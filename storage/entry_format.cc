@@ -12,6 +12,8 @@ using raft::EntryHeader;
 using raft::EntryType;
 
 constexpr size_t kHeaderCrcAt = kStoredHeaderBytes - sizeof(uint32_t);
+constexpr size_t kPlacedAt = 2;
+constexpr size_t kPlaceCrcAt = kPlaceBytes - sizeof(uint32_t);
 
 uint32_t HeaderCrc(const char* header) { return Crc32c(0, std::string_view(header, kHeaderCrcAt)); }
 
@@ -33,7 +35,8 @@ void EncodeHeader(const StoredHeader& header, char* out) {
   LittleEndianWriter writer(out);
   writer.Put<uint8_t>(kHeaderVersion)
       .Put<uint8_t>(static_cast<uint8_t>(entry.type))
-      .Put<uint16_t>(0)
+      .Put<uint8_t>(header.placed ? 1 : 0)
+      .Put<uint8_t>(0)
       .Put<int32_t>(entry.record_count)
       .Put<int64_t>(entry.term.value())
       .Put<int64_t>(entry.index.value())
@@ -56,7 +59,8 @@ absl::StatusOr<StoredHeader> DecodeHeader(std::string_view value) {
   LittleEndianReader reader(value.substr(0, kStoredHeaderBytes));
   const auto version = reader.Get<uint8_t>();
   const auto type = reader.Get<uint8_t>();
-  reader.Get<uint16_t>();
+  const auto placed = reader.Get<uint8_t>();
+  reader.Get<uint8_t>();
   StoredHeader header;
   EntryHeader& entry = header.entry;
   entry.record_count = reader.Get<int32_t>();
@@ -72,16 +76,39 @@ absl::StatusOr<StoredHeader> DecodeHeader(std::string_view value) {
   header.payload_bytes = reader.Get<uint32_t>();
   const auto crc = reader.Get<uint32_t>();
   if (crc != HeaderCrc(value.data())) return absl::DataLossError("an entry's header does not match its checksum");
-  if (version != kHeaderVersion || !IsEntryType(type)) {
-    return absl::DataLossError(
-        absl::StrCat("an entry of version ", version, " and type ", type, ", which this release does not know"));
+  if (version != kHeaderVersion || !IsEntryType(type) || placed > 1) {
+    return absl::DataLossError(absl::StrCat("an entry of version ", version, ", type ", type, " and place ", placed,
+                                            ", which this release does not know"));
   }
   entry.type = static_cast<EntryType>(type);
-  if (header.payload_bytes != value.size() - kStoredHeaderBytes) {
-    return absl::DataLossError(absl::StrCat("an entry's payload has ", value.size() - kStoredHeaderBytes,
-                                            " bytes, its header says ", header.payload_bytes));
+  header.placed = placed == 1;
+  const size_t wanted = header.placed ? kPlaceBytes : header.payload_bytes;
+  if (wanted != value.size() - kStoredHeaderBytes) {
+    return absl::DataLossError(absl::StrCat("an entry has ", value.size() - kStoredHeaderBytes,
+                                            " bytes behind its header, which says ", wanted));
   }
   return header;
+}
+
+bool HasPlace(std::string_view value) { return value.size() == kPlacedValueBytes && value[kPlacedAt] == 1; }
+
+void EncodePlace(const PayloadPlace& place, char* out) {
+  LittleEndianWriter writer(out);
+  writer.Put<uint64_t>(place.wal).Put<uint64_t>(place.offset);
+  writer.Put<uint32_t>(Crc32c(0, std::string_view(out, kPlaceCrcAt)));
+}
+
+absl::StatusOr<PayloadPlace> DecodePlace(std::string_view value) {
+  const std::string_view bytes = value.substr(kStoredHeaderBytes);
+  LittleEndianReader reader(bytes);
+  PayloadPlace place;
+  place.wal = reader.Get<uint64_t>();
+  place.offset = reader.Get<uint64_t>();
+  const auto crc = reader.Get<uint32_t>();
+  if (!reader.complete() || crc != Crc32c(0, bytes.substr(0, kPlaceCrcAt))) {
+    return absl::DataLossError("the place of an entry's payload does not match its checksum");
+  }
+  return place;
 }
 
 std::optional<StoredHeader> MendHeader(std::string_view value, raft::LogIndex index, raft::Offset base_offset,

@@ -1,8 +1,9 @@
-// How an entry lies in the store: a fixed header, then the payload's bytes as they came.
+// How an entry lies in the store: a fixed header, then the payload's bytes as they came, or the place in a WAL file where they are.
 //
 //     char header[kStoredHeaderBytes];
 //     EncodeHeader({entry.header, log_bytes, segment_max_timestamp, payload_bytes}, header);
-//     absl::StatusOr<StoredHeader> stored = DecodeHeader(value);   // value: header and payload
+//     absl::StatusOr<StoredHeader> stored = DecodeHeader(value);   // value: header and payload, or header and place
+//     if (stored->placed) absl::StatusOr<PayloadPlace> place = DecodePlace(value);
 //
 // All integers are little-endian. README.md shows the layout byte by byte with an example.
 #pragma once
@@ -31,13 +32,32 @@ struct StoredHeader {
   int64_t log_bytes = 0;                         // payload bytes since the log began, removed ones included
   int64_t segment_max_timestamp = kNoTimestamp;  // of the segment's entries with records; an upper bound
   uint32_t payload_bytes = 0;
+  bool placed = false;  // a PayloadPlace follows, not the payload
 };
+
+// Where a payload lies in the write-ahead log: its first byte. How it goes on from there: WalPosition (wal_format.h).
+struct PayloadPlace {
+  uint64_t wal = 0;     // the file's number; 0: the record of the log that holds this very value
+  uint64_t offset = 0;  // in that file; in that record, if it is that
+
+  bool operator==(const PayloadPlace&) const = default;
+};
+inline constexpr size_t kPlacedBytesMin = 1024;  // a smaller payload lies behind its header
+inline constexpr size_t kPlaceBytes = 20;
+inline constexpr size_t kPlacedValueBytes = kStoredHeaderBytes + kPlaceBytes;
 
 // `out` has room for kStoredHeaderBytes.
 void EncodeHeader(const StoredHeader& header, char* out);
 
-// Of a stored value. kDataLoss: not a header, its checksum does not match, or the payload is not as long as it says.
+// Of a stored value. kDataLoss: not a header, its checksum does not match, or what follows is not as long as it says.
 absl::StatusOr<StoredHeader> DecodeHeader(std::string_view value);
+
+// Whether a value is one with a place, as far as its length and its mark tell.
+bool HasPlace(std::string_view value);
+// `out`, behind the header, has room for kPlaceBytes.
+void EncodePlace(const PayloadPlace& place, char* out);
+// Of a value that has one. kDataLoss: its checksum does not match.
+absl::StatusOr<PayloadPlace> DecodePlace(std::string_view value);
 
 // The header of a stored value that DecodeHeader refuses, if one byte of it is damaged and no more: that of this index and
 // offset whose checksum and chain both match. Another one would do so once in 2^64.

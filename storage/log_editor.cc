@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include <rocksdb/write_batch.h>
@@ -10,6 +11,7 @@
 #include "proto/wire/check.h"
 #include "storage/keys.h"
 #include "storage/rocks_util.h"
+#include "storage/wal_format.h"
 
 namespace millrace::storage {
 namespace {
@@ -32,20 +34,30 @@ void DeleteRange(rocksdb::WriteBatch& batch, const KeyRange& range) {
   CheckOk(batch.DeleteRange(ToSlice(range.begin), ToSlice(range.end)));
 }
 
+// Into the log only: RocksDB does not put log data into the memtable. WriteBatch::PutLogData would do but that it takes one piece,
+// and a payload comes in several; this is what it does (db/write_batch.cc). Returns where in the batch the payload begins.
+uint64_t PutLogData(rocksdb::WriteBatch& batch, const absl::Cord& payload) {
+  auto& bytes = const_cast<std::string&>(batch.Data());
+  char head[1 + 5] = {static_cast<char>(kLogDataTag)};
+  bytes.append(head, PutVarint32(static_cast<uint32_t>(payload.size()), head + 1) - head);
+  const uint64_t position = bytes.size();
+  for (absl::string_view chunk : payload.Chunks()) bytes.append(chunk.data(), chunk.size());
+  return position;
+}
+
 // The payload's chunks go into the batch as they lie: the one copy that is made of them here.
 void PutEntry(rocksdb::WriteBatch& batch, const EntryKey& key, const StoredHeader& header, const absl::Cord& payload) {
-  char header_bytes[kStoredHeaderBytes];
-  EncodeHeader(header, header_bytes);
-  const rocksdb::Slice key_slice = ToSlice(key.view());
-  const rocksdb::SliceParts key_parts(&key_slice, 1);
-  if (auto flat = payload.TryFlat()) {
-    const rocksdb::Slice parts[] = {{header_bytes, kStoredHeaderBytes}, {flat->data(), flat->size()}};
-    CheckOk(batch.Put(key_parts, rocksdb::SliceParts(parts, 2)));
-    return;
+  char head[kPlacedValueBytes];
+  EncodeHeader(header, head);
+  if (header.placed) {
+    EncodePlace({.offset = PutLogData(batch, payload)}, head + kStoredHeaderBytes);
+    return Put(batch, key.view(), std::string_view(head, kPlacedValueBytes));
   }
-  std::vector<rocksdb::Slice> parts = {{header_bytes, kStoredHeaderBytes}};
+  std::vector<rocksdb::Slice> parts = {{head, kStoredHeaderBytes}};
   for (absl::string_view chunk : payload.Chunks()) parts.emplace_back(chunk.data(), chunk.size());
-  CheckOk(batch.Put(key_parts, rocksdb::SliceParts(parts.data(), static_cast<int>(parts.size()))));
+  const rocksdb::Slice key_slice = ToSlice(key.view());
+  CheckOk(
+      batch.Put(rocksdb::SliceParts(&key_slice, 1), rocksdb::SliceParts(parts.data(), static_cast<int>(parts.size()))));
 }
 
 }  // namespace
@@ -79,7 +91,8 @@ void LogEditor::Append(Entry entry, rocksdb::WriteBatch& batch) {
   const StoredHeader stored = {.entry = header,
                                .log_bytes = last.log_bytes + static_cast<int64_t>(entry.payload.size()),
                                .segment_max_timestamp = active.max_timestamp,
-                               .payload_bytes = static_cast<uint32_t>(entry.payload.size())};
+                               .payload_bytes = static_cast<uint32_t>(entry.payload.size()),
+                               .placed = entry.payload.size() >= kPlacedBytesMin};
   PutEntry(batch, EntryKey(group_, header.index, header.base_offset), stored, entry.payload);
   image_.last = active.last = LogPosition::After(stored);
   interval.last_index = header.index;

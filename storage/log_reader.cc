@@ -271,9 +271,14 @@ absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first
     if (header->entry.end_offset() <= limits.from) continue;
     bytes += header->payload_bytes;
     if (header->entry.end_offset() > limits.end || (!entries.empty() && bytes > limits.bytes_max)) break;
-    entries.push_back({header->entry, internal::WriteBuffer::CopyToCord(it.value().substr(kStoredHeaderBytes))});
-    // The next one is likely to be as large: going there would read it.
-    if (bytes + header->payload_bytes > limits.bytes_max) break;
+    absl::StatusOr<absl::Cord> payload = Payload(key, *header, it.value());
+    if (!payload.ok()) {
+      expected = key.index;
+      damage = payload.status();
+      damage_begin = std::max(key.base_offset, limits.from);
+      break;
+    }
+    entries.push_back({header->entry, *std::move(payload)});
   }
   if (!entries.empty()) return entries;
   if (damage.ok()) damage = it.status(EntryName(group, expected));
@@ -283,6 +288,19 @@ absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first
   if (!damage.ok()) return damage;
   if (expected == first) return absl::NotFoundError(EntryName(group, first));
   return entries;
+}
+
+absl::StatusOr<absl::Cord> LogReader::Payload(const EntryKey::Parts& key, const StoredHeader& header,
+                                              std::string_view value) const {
+  if (!header.placed) return internal::WriteBuffer::CopyToCord(value.substr(kStoredHeaderBytes));
+  absl::StatusOr<PayloadPlace> place = DecodePlace(value);
+  if (!place.ok()) return Damaged(key.group, key.index, ToStd(place.status().message()));
+  internal::WriteBuffer payload(header.payload_bytes);
+  char* const end = payload.Reserve(header.payload_bytes);
+  const rocksdb::IOStatus status = payloads_.Read(*place, header.payload_bytes, end);
+  if (!status.ok()) return ReadError(EntryName(key.group, key.index), status);
+  payload.SetEnd(end + header.payload_bytes);
+  return std::move(payload).ToCord();
 }
 
 absl::StatusOr<Offset> LogReader::OffsetForTime(GroupId group, const LogImage& image, int64_t timestamp) const {

@@ -1,7 +1,7 @@
 // Reads logs from RocksDB. Knows no locks and no caches: what it is given of a log (its image) it takes as it is.
 //
 // Offsets are found by binary search: over segments in memory, over the intervals of one segment, then over the entries of one
-// interval. From there on an iterator walks, which costs one pread for each value and one copy, out of the iterator's buffer.
+// interval. From there on an iterator walks, and each payload is read from where it lies: one pread, or, of a small one, a copy.
 #pragma once
 
 #include <optional>
@@ -11,8 +11,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/cord.h"
 #include "raft/log_store.h"
+#include "storage/keys.h"
 #include "storage/log_image.h"
+#include "storage/wal_payloads.h"
 
 namespace rocksdb {
 class DB;
@@ -30,7 +33,8 @@ struct ReadLimits {
 
 class LogReader {
  public:
-  explicit LogReader(rocksdb::DB& db) : db_(db) {}
+  // Both outlive it.
+  LogReader(rocksdb::DB& db, WalPayloads& payloads) : db_(db), payloads_(payloads) {}
 
   // What is in the store of a group that exists; kNotFound.
   absl::StatusOr<LogImage> Load(raft::GroupId group) const;
@@ -64,7 +68,12 @@ class LogReader {
   absl::StatusOr<std::optional<raft::Offset>> TimeInInterval(raft::GroupId group, const LogImage& image,
                                                              const IntervalMeta& interval, int64_t timestamp) const;
 
+  // Of the entry that the iterator stands on.
+  absl::StatusOr<absl::Cord> Payload(const EntryKey::Parts& key, const StoredHeader& header,
+                                     std::string_view value) const;
+
   rocksdb::DB& db_;
+  WalPayloads& payloads_;
 };
 
 }  // namespace millrace::storage

@@ -54,7 +54,7 @@ class RocksLogStore::Impl {
     absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(options_, health_);
     if (!database.ok()) return database.status();
     database_ = *std::move(database);
-    reader_.emplace(database_->db());
+    reader_.emplace(database_->db(), database_->payloads());
     synced_sequence_ = database_->db().GetLatestSequenceNumber();  // opening ends with a sync
     syncs_.emplace([this] { return SyncWal(); });
     reclaimer_.emplace(database_->db(), options_.reclaim_delay);
@@ -112,9 +112,7 @@ class RocksLogStore::Impl {
   }
 
   absl::Status WriteBatch(rocksdb::WriteBatch& batch) {
-    rocksdb::WriteOptions options;
-    options.no_slowdown = true;
-    const rocksdb::Status status = database_->db().Write(options, &batch);
+    const rocksdb::Status status = database_->Write(batch);
     if (status.ok()) return absl::OkStatus();
     if (!status.IsIncomplete()) return Fail("writing to", status);
     if (!health_.ok()) return health_.status();

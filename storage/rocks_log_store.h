@@ -42,8 +42,8 @@ struct StoreStats {
   uint64_t file_syncs = 0;      // fsync calls on any file
   uint64_t wal_file_bytes = 0;  // size of the WAL files there are
   uint64_t blob_files = 0;
-  uint64_t blob_file_bytes = 0;  // with the values that lie in WAL files
-  uint64_t kept_wal_files = 0;   // that RocksDB needs no more, kept for the values in them
+  uint64_t blob_file_bytes = 0;
+  uint64_t kept_wal_files = 0;  // that RocksDB needs no more, kept for the payloads in them
   uint64_t kept_wal_bytes = 0;
   uint64_t sst_files = 0;
   uint64_t sst_file_bytes = 0;
@@ -58,14 +58,11 @@ class RocksLogStore : public raft::LogStore {
     bool create_if_missing = true;
 
     size_t cache_bytes = 64 << 20;    // entries kept in memory for readers at the end of a log
-    size_t memory_bytes = 128 << 20;  // not yet flushed to blob files, at most
+    size_t memory_bytes = 128 << 20;  // not yet flushed to tables, at most; a WAL file grows to a third of it
     // Flushed blob and SST files are handed to the disk in pieces of this size, so that no sync of the WAL queues behind a
     // whole file; 0: when they are complete.
     size_t flush_piece_bytes = 256 << 10;
 
-    // Large values lie in WAL files only, and blob files refer to them (value_once.h). Without it they are written twice; what
-    // was written either way stays readable.
-    bool values_once = true;
     // So long after entries were removed their space is given back, if nothing else did; see space_reclaimer.h.
     std::chrono::milliseconds reclaim_delay{20'000};
 

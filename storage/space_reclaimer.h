@@ -4,9 +4,9 @@
 //     SpaceReclaimer reclaimer(db, std::chrono::seconds(20));
 //     reclaimer.Removed(group, bytes);     // after the write that removed them
 //
-// So long after a removal it flushes, and compacts the keys of the groups concerned; a blob file goes with the last key that
-// refers to it. It does so only while that is cheap: it rewrites at most 16 MiB of keys and small values, or a quarter of what
-// was removed. Beyond, removals add up, and RocksDB's own compactions do the rest. Blob files are never rewritten.
+// So long after a removal it flushes, and compacts the keys of the groups concerned; a WAL file goes with the last table that refers
+// to it. It does so only while that is cheap: it rewrites at most 16 MiB of keys and small values, or a quarter of what was
+// removed. Beyond, removals add up, and RocksDB's own compactions do the rest. Payloads in WAL files are never rewritten.
 //
 // Threads: Removed() may be called by any; the work is done on a thread of its own.
 #pragma once

@@ -156,10 +156,17 @@ absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
                                             read.ok() ? "" : absl::StrCat(" (", read.ToString(), ")"),
                                             "; restore the directory from a backup. Nothing was changed"));
   }
-  if (format <= StoreDirectory::kFormat) return CheckManifest(path, files);
+  if (format == StoreDirectory::kFormat) return CheckManifest(path, files);
+  if (format < StoreDirectory::kFormat) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the store in ", path, " has format ", format,
+                     ", of a build before the first release; this one knows format ", StoreDirectory::kFormat,
+                     " only: choose another directory, or consume from that build and produce to this one. "
+                     "Nothing was changed"));
+  }
   return absl::FailedPreconditionError(absl::StrCat(
-      "the store in ", path, " has format ", format, ", written by a newer release; this one knows formats up to ",
-      StoreDirectory::kFormat, ": start the newer release on it. Nothing was changed"));
+      "the store in ", path, " has format ", format, ", written by a newer release; this one knows format ",
+      StoreDirectory::kFormat, " only: start the newer release on it. Nothing was changed"));
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 //
 // Held by flock() on the directory itself: unlike RocksDB's own lock it is taken before anything is read or written, and it
 // holds against a second store of the same process. The format stands in the file FORMAT, apart from RocksDB, which would
-// have to replay its log to be asked: "millrace store format 1\n".
+// have to replay its log to be asked: "millrace store format 2\n".
 #pragma once
 
 #include <string>
@@ -22,9 +22,9 @@ namespace millrace::storage {
 class StoreDirectory {
  public:
   // Raised when an older release could not read what this one writes.
-  static constexpr int kFormat = 1;
+  static constexpr int kFormat = 2;  // 1: builds before the first release, whose payloads lay in blob files
 
-  // kNotFound: missing, and not to be made. kFailedPrecondition: in use, not to be written to, of a newer format, no store of
+  // kNotFound: missing, and not to be made. kFailedPrecondition: in use, not to be written to, of another format, no store of
   // ours, or on a full disk. kDataLoss: FORMAT is damaged, or CURRENT or the manifest that it names is missing. The text says what
   // to do.
   static absl::StatusOr<StoreDirectory> Claim(const std::string& path, rocksdb::FileSystem& files,

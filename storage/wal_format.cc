@@ -6,12 +6,36 @@ size_t WalFragmentBytes(const char* header) {
   return static_cast<uint8_t>(header[4]) | static_cast<size_t>(static_cast<uint8_t>(header[5])) << 8;
 }
 
+uint64_t WalRecordBegin(uint64_t file_bytes) {
+  const uint64_t left = kWalBlockBytes - file_bytes % kWalBlockBytes;
+  // What is left of the block is zeros, or a fragment without data.
+  if (left <= kWalHeaderBytes) return file_bytes + left + kWalHeaderBytes;
+  return file_bytes + kWalHeaderBytes;
+}
+
 uint64_t WalPosition(uint64_t offset, uint64_t bytes) {
   constexpr uint64_t kDataBytes = kWalBlockBytes - kWalHeaderBytes;
   const uint64_t block_left = kWalBlockBytes - offset % kWalBlockBytes;
   if (bytes < block_left) return offset + bytes;
   bytes -= block_left;
   return offset + block_left + bytes / kDataBytes * kWalBlockBytes + kWalHeaderBytes + bytes % kDataBytes;
+}
+
+char* PutVarint32(uint32_t value, char* out) {
+  for (; value >= 0x80; value >>= 7) *out++ = static_cast<char>(value | 0x80);
+  *out++ = static_cast<char>(value);
+  return out;
+}
+
+std::optional<uint32_t> TakeVarint32(std::string_view& bytes) {
+  uint32_t value = 0;
+  for (int shift = 0; shift <= 28 && !bytes.empty(); shift += 7) {
+    const auto byte = static_cast<uint8_t>(bytes.front());
+    bytes.remove_prefix(1);
+    value |= static_cast<uint32_t>(byte & 0x7f) << shift;
+    if ((byte & 0x80) == 0) return value;
+  }
+  return std::nullopt;
 }
 
 uint32_t UnmaskedCrc(uint32_t stored) {

@@ -2,12 +2,14 @@
 //
 // A log file is blocks of 32 KiB of fragments, each `crc(4) length(2) type(1) data` (db/log_format.h). The fragments of a record
 // make a WriteBatch: `sequence(8) count(4)`, then records of `tag [family] key [value]` with varint lengths (db/write_batch.cc).
-// Within a record every block but the first begins with a fragment's header, so the place where a value begins tells where all
-// of it lies.
+// Within a record every block but the first begins with a fragment's header, so the place of one byte tells the places of all
+// that follow it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 namespace millrace::storage {
 
@@ -17,23 +19,23 @@ inline constexpr size_t kBatchHeaderBytes = 12;
 
 enum WalFragment : uint8_t { kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
 
-// db/dbformat.h: what a batch of ours can have.
-enum BatchTag : uint8_t {
-  kDeletion = 0x0,
-  kPut = 0x1,
-  kLogData = 0x3,
-  kFamilyDeletion = 0x4,
-  kFamilyPut = 0x5,
-  kNoop = 0xD,
-  kFamilyRangeDeletion = 0xE,
-  kRangeDeletion = 0xF,
-};
+// db/dbformat.h
+inline constexpr uint8_t kPutTag = 0x1;
+inline constexpr uint8_t kLogDataTag = 0x3;  // for the log only: no key, not in the memtable
 
 // Of the data behind a fragment's header.
 size_t WalFragmentBytes(const char* header);
 
+// Where the first byte of a record's data goes that is appended to a file of `file_bytes`.
+uint64_t WalRecordBegin(uint64_t file_bytes);
+
 // Where in the file the byte `bytes` after the one at `offset` lies, both of one record.
 uint64_t WalPosition(uint64_t offset, uint64_t bytes);
+
+// A length as it lies in a batch, 7 bits a byte. Returns the end; `out` has room for 5 bytes.
+char* PutVarint32(uint32_t value, char* out);
+// Takes one off the front; nothing if there is none.
+std::optional<uint32_t> TakeVarint32(std::string_view& bytes);
 
 // A checksum as RocksDB stores it, rotated and shifted (util/crc32c.h), as it was computed.
 uint32_t UnmaskedCrc(uint32_t stored);

@@ -36,6 +36,7 @@ struct Record {
   uint64_t offset = 0;
   uint64_t sequence = 0;
   uint64_t count = 0;
+  uint64_t bytes = 0;  // of its batch
   // By its mark; all 0 without one.
   uint64_t synced = 0;
   StoreFileSystem::NewestWals wals;
@@ -84,6 +85,7 @@ class RecordWalker {
       lost_ = false;
     }
     if (in_record_) {
+      record_.bytes += size;
       head_.append(block.substr(kWalHeaderBytes, std::min(size, kHeadBytes - head_.size())));
       if (type == kFull || type == kLast) EndRecord();
     }
@@ -97,7 +99,7 @@ class RecordWalker {
     record_.sequence = in.Get<uint64_t>();
     record_.count = in.Get<uint32_t>();
     const std::string_view rest = std::string_view(head_).substr(kBatchHeaderBytes);
-    if (rest.size() == 2 + kMarkBytes && rest[0] == kLogData && rest[1] == kMarkBytes && rest[2] == kSyncedMark) {
+    if (rest.size() == 2 + kMarkBytes && rest[0] == kLogDataTag && rest[1] == kMarkBytes && rest[2] == kSyncedMark) {
       LittleEndianReader mark(rest.substr(3));
       record_.synced = mark.Get<uint64_t>();
       record_.wals.newest = mark.Get<uint64_t>();
@@ -148,14 +150,21 @@ class Scan {
     }
     for (size_t i = 0; i < records.size(); ++i) {
       if (unreadable && i == readable) Lose({path_, *unreadable});
-      OnRecord(records[i]);
+      OnRecord(wal, records[i]);
     }
     if (unreadable) Lose({path_, *unreadable});
     if (!records.empty()) last_file_ = wal;
     return status;
   }
 
-  absl::StatusOr<uint64_t> Verdict() const {
+  absl::StatusOr<Replayable> Verdict() {
+    absl::StatusOr<uint64_t> last = LastReplayable();
+    if (!last.ok()) return last.status();
+    return Replayable{*last, std::move(large_records_)};
+  }
+
+ private:
+  absl::StatusOr<uint64_t> LastReplayable() const {
     if (!lost_) return kAll;
     // What was lost begins after the last record before it, or, if there is none, ends before the first one after it.
     const bool promised = last_ ? synced_ > *last_ : found_again_ && synced_ + 1 >= *found_again_;
@@ -167,7 +176,6 @@ class Scan {
         "directory, check the disk, and restore the file or the directory from a backup or another replica"));
   }
 
- private:
   IOStatus Walk(RecordWalker& walker) {
     std::unique_ptr<rocksdb::FSSequentialFile> file;
     IOStatus status = files_.NewSequentialFile(path_, rocksdb::FileOptions(), &file, kNoDebug);
@@ -194,7 +202,7 @@ class Scan {
     return before;
   }
 
-  void OnRecord(const Record& record) {
+  void OnRecord(uint64_t wal, const Record& record) {
     synced_ = std::max(synced_, record.synced);
     if (last_ && record.sequence != *last_ + 1) Lose({path_, record.offset});  // records are missing before it
     if (lost_) {
@@ -202,6 +210,8 @@ class Scan {
       return;
     }
     last_ = record.sequence + record.count - 1;
+    if (record.bytes < kPlacedBytesMin) return;
+    large_records_.push_back({record.sequence, {wal, WalRecordBegin(record.offset)}});
   }
   // Only what was lost first counts.
   void Lose(Place place) {
@@ -217,6 +227,7 @@ class Scan {
   std::optional<uint64_t> found_again_;  // the first one after that
   std::optional<Place> lost_;
   uint64_t synced_ = 0;
+  std::vector<Replayable::LargeRecord> large_records_;
 };
 
 }  // namespace
@@ -227,7 +238,7 @@ void PutSyncedMark(rocksdb::WriteBatch& batch, uint64_t sequence, const StoreFil
   batch.PutLogData(Slice(mark, sizeof(mark)));
 }
 
-absl::StatusOr<uint64_t> LastReplayable(rocksdb::FileSystem& files, const std::string& directory, uint64_t first_wal) {
+absl::StatusOr<Replayable> ScanWal(rocksdb::FileSystem& files, const std::string& directory, uint64_t first_wal) {
   std::vector<std::string> names;
   IOStatus status = files.GetChildren(directory, IOOptions(), &names, kNoDebug);
   std::vector<uint64_t> wals;
@@ -246,18 +257,25 @@ void WalGuard::ColumnFamilyLogNumberMap(const std::map<uint32_t, uint64_t>& firs
                                         const std::map<std::string, uint32_t>&) {
   uint64_t first_wal = kAll;
   for (const auto& [family, wal] : first_wals) first_wal = std::min(first_wal, wal);
-  absl::StatusOr<uint64_t> last = LastReplayable(files_, directory_, first_wal);
-  status_ = last.status();
-  if (last.ok()) last_replayable_ = *last;
-  if (!last.ok()) files_.RefuseWals(IOStatus::Corruption(std::string(last.status().message())));
+  absl::StatusOr<Replayable> replayable = ScanWal(files_, directory_, first_wal);
+  status_ = replayable.status();
+  if (replayable.ok()) replayable_ = *std::move(replayable);
+  if (!status_.ok()) files_.RefuseWals(IOStatus::Corruption(std::string(status_.message())));
 }
 
-rocksdb::WalFilter::WalProcessingOption WalGuard::LogRecordFound(unsigned long long,
-                                                                 const std::string&,  // NOLINT(google-runtime-int)
-                                                                 const rocksdb::WriteBatch& batch, rocksdb::WriteBatch*,
-                                                                 bool*) {
+rocksdb::WalFilter::WalProcessingOption WalGuard::LogRecordFound(unsigned long long wal,  // NOLINT(google-runtime-int)
+                                                                 const std::string&, const rocksdb::WriteBatch& batch,
+                                                                 rocksdb::WriteBatch*, bool*) {
   const auto sequence = LittleEndianReader(batch.Data()).Get<uint64_t>();
-  return sequence <= last_replayable_ ? WalProcessingOption::kContinueProcessing : WalProcessingOption::kStopReplay;
+  if (sequence > replayable_.last) return WalProcessingOption::kStopReplay;
+  const auto& large = replayable_.large_records;
+  const auto found = std::lower_bound(large.begin(), large.end(), sequence,
+                                      [](const auto& record, uint64_t wanted) { return record.sequence < wanted; });
+  record_.Forget();
+  if (found != large.end() && found->sequence == sequence && found->first_byte.wal == wal) {
+    record_.Begin(found->first_byte);
+  }
+  return WalProcessingOption::kContinueProcessing;
 }
 
 }  // namespace millrace::storage

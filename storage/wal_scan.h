@@ -11,7 +11,9 @@
 // were the newest when the batch was begun: from that each file's records tell the file before it, which must have some, too.
 // What was synced last passes for a torn tail when it is damaged, if no batch after it can be read that says so.
 //
-//     WalGuard guard(files, directory);
+// The scan is also what tells, while a record is replayed, where it lies: the payloads in it are not replayed with it (README.md).
+//
+//     WalGuard guard(files, directory, payloads.record());
 //     options.wal_filter = &guard;                    // RocksDB asks it before it replays
 //     rocksdb::DB::Open(options, ...);                // fails if the log is damaged
 //     guard.status();                                   // kDataLoss: names the file and the offset
@@ -21,27 +23,41 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include <rocksdb/wal_filter.h>
 #include <rocksdb/write_batch.h>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "storage/entry_format.h"
 #include "storage/file_system.h"
+#include "storage/wal_record.h"
 
 namespace millrace::storage {
 
 // Put first into every batch: all up to `sequence` is on the disk, and these were the newest log files when the batch was begun.
 void PutSyncedMark(rocksdb::WriteBatch& batch, uint64_t sequence, const StoreFileSystem::NewestWals& wals);
 
-// The sequence number of the last record that may be replayed, from 000123.log on if `first_wal` is 123. The log files are read
-// from the disk, as far as the page cache has no newer bytes: after a failed sync it may hold what the disk does not.
-absl::StatusOr<uint64_t> LastReplayable(rocksdb::FileSystem& files, const std::string& directory, uint64_t first_wal);
+struct Replayable {
+  uint64_t last = 0;  // sequence number of the last record that may be replayed
+  // Records that are large enough to hold a placed payload, in order of their sequence numbers.
+  struct LargeRecord {
+    uint64_t sequence = 0;
+    PayloadPlace first_byte;
+  };
+  std::vector<LargeRecord> large_records;
+};
+
+// What may be replayed, from 000123.log on if `first_wal` is 123. The log files are read from the disk, as far as the page cache
+// has no newer bytes: after a failed sync it may hold what the disk does not.
+absl::StatusOr<Replayable> ScanWal(rocksdb::FileSystem& files, const std::string& directory, uint64_t first_wal);
 
 class WalGuard : public rocksdb::WalFilter {
  public:
-  // Both outlive it.
-  WalGuard(StoreFileSystem& files, std::string directory) : files_(files), directory_(std::move(directory)) {}
+  // `files` and `record` outlive it.
+  WalGuard(StoreFileSystem& files, std::string directory, WalRecord& record)
+      : files_(files), directory_(std::move(directory)), record_(record) {}
 
   const absl::Status& status() const { return status_; }
 
@@ -55,8 +71,9 @@ class WalGuard : public rocksdb::WalFilter {
  private:
   StoreFileSystem& files_;
   const std::string directory_;
+  WalRecord& record_;
   absl::Status status_;
-  uint64_t last_replayable_ = 0;
+  Replayable replayable_;
 };
 
 }  // namespace millrace::storage

@@ -1,7 +1,7 @@
 // What the store costs: appends, sequential reads, opening, and the time to durable under a steady load.
 //
 //     storage_bench write   --dir D --gb 4 --partitions 16 --entry-kib 64 --round-kib 1024 [--sync]
-//                       [--keep-gb 2 --segment-mib 16 --forever 0.25 --sample-gb 1 --idle-seconds 40 --values-twice]
+//                       [--keep-gb 2 --segment-mib 16 --forever 0.25 --sample-gb 1 --idle-seconds 40]
 //                       // forever: so many of the partitions keep everything. Samples of the files' sizes on the way, and
 //                       // after nothing was written for a while.
 //     storage_bench read    --dir D                      // everything that write left, by Read(), one partition after the other
@@ -101,7 +101,6 @@ std::unique_ptr<RocksLogStore> OpenStore(const Flags& flags) {
   options.memory_bytes = static_cast<size_t>(flags.Number("memory-mib", 128)) << 20;
   options.cache_bytes = static_cast<size_t>(flags.Number("cache-mib", 64)) << 20;
   options.flush_piece_bytes = static_cast<size_t>(flags.Number("piece-kib", 256)) << 10;
-  options.values_once = flags.Number("values-twice", 0) == 0;
   auto store = RocksLogStore::Open(options);
   MILLRACE_CHECK(store.ok()) << store.status().ToString();
   return *std::move(store);

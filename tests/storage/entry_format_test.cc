@@ -58,7 +58,7 @@ TEST(EntryFormat, BytesAreThoseOfTheReadme) {
   const std::string value = Stored(Example(), "123456789");
   const auto hex = absl::BytesToHexString(absl::string_view(value.data(), value.size()));
   EXPECT_EQ(std::string(hex),
-            "0101000019000000"  // version, type, zero, record_count
+            "0101000019000000"  // version, type, placed, zero, record_count
             "0300000000000000"  // term
             "2a00000000000000"  // index
             "e803000000000000"  // base_offset
@@ -69,6 +69,33 @@ TEST(EntryFormat, BytesAreThoseOfTheReadme) {
             "0568e5cf8b010000"  // segment_max_timestamp
             "0900000008666728"  // payload_bytes, header_crc
             "313233343536373839");
+}
+
+TEST(EntryFormat, PlaceIsThatOfTheReadme) {
+  StoredHeader header = Example();
+  header.payload_bytes = 100'000;
+  header.placed = true;
+  std::string value = Stored(header, std::string(kPlaceBytes, '\0'));
+  EncodePlace({123, 50}, value.data() + kStoredHeaderBytes);
+  EXPECT_EQ(value[2], 1);
+  EXPECT_EQ(absl::BytesToHexString(absl::string_view(value).substr(kStoredHeaderBytes)),
+            "7b00000000000000"
+            "3200000000000000"
+            "609891a1");
+  EXPECT_TRUE(HasPlace(value));
+  const auto decoded = DecodeHeader(value);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_TRUE(decoded->placed);
+  EXPECT_EQ(decoded->payload_bytes, 100'000u);
+  EXPECT_EQ(DecodePlace(value).value(), (PayloadPlace{123, 50}));
+  for (size_t bit = kStoredHeaderBytes * 8; bit < value.size() * 8; ++bit) {
+    std::string bad = value;
+    bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << (bit % 8)));
+    EXPECT_TRUE(absl::IsDataLoss(DecodePlace(bad).status())) << "bit " << bit;
+  }
+  EXPECT_TRUE(absl::IsDataLoss(DecodeHeader(value + "0").status()));
+  EXPECT_FALSE(HasPlace(value + "0"));
+  EXPECT_FALSE(HasPlace(Stored(Example(), std::string(kPlaceBytes, 'p')))) << "a payload as long as a place";
 }
 
 TEST(EntryFormat, EveryFlippedBitOfAHeaderIsFound) {

@@ -125,17 +125,21 @@ TEST_F(OpenTest, DirectoryInUseNamesTheOtherProcess) {
   EXPECT_THAT(MessageOf(status), HasSubstr(options_.directory));
 }
 
-TEST_F(OpenTest, NewerFormatIsRefused) {
+TEST_F(OpenTest, OtherFormatsAreRefused) {
   OpenStore();
   ASSERT_TRUE(store_->Close().ok());
   round_.reset();
   store_.reset();
-  std::ofstream(options_.directory + "/FORMAT") << "millrace store format 2\n";
-  const auto before = Listing();
-  const absl::Status status = OpenStatus();
-  EXPECT_TRUE(absl::IsFailedPrecondition(status));
-  EXPECT_THAT(MessageOf(status), HasSubstr("format 2, written by a newer release"));
-  EXPECT_EQ(Listing(), before);
+  const std::pair<int, std::string> others[] = {{3, "format 3, written by a newer release"},
+                                                {1, "format 1, of a build before the first release"}};
+  for (const auto& [format, told] : others) {
+    std::ofstream(options_.directory + "/FORMAT") << "millrace store format " << format << "\n";
+    const auto before = Listing();
+    const absl::Status status = OpenStatus();
+    EXPECT_TRUE(absl::IsFailedPrecondition(status));
+    EXPECT_THAT(MessageOf(status), HasSubstr(told));
+    EXPECT_EQ(Listing(), before);
+  }
 }
 
 TEST_F(OpenTest, SomebodyElsesDatabaseIsRefused) {
@@ -342,7 +346,7 @@ TEST_F(FaultTest, FailedWritePoisonsTheStoreAndChangesNothing) {
 
 TEST_F(FaultTest, FailedFlushPoisonsTheStore) {
   OpenStore();
-  files_->FailWrites(FileKind::kBlob);
+  files_->FailWrites(FileKind::kSst);
   absl::Status status;
   for (int i = 0; i < 2000 && status.ok(); ++i) status = Write({.bytes = 20000});
   EXPECT_FALSE(status.ok());

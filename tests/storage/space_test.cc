@@ -16,10 +16,14 @@ class Space : public StoreTest {
     options_.memory_bytes = 8 << 20;
     options_.reclaim_delay = std::chrono::milliseconds(0);
   }
-  uint64_t BlobBytes() { return store_->Stats().blob_file_bytes; }
+  // Where payloads lie.
+  uint64_t WalBytes() {
+    const StoreStats stats = store_->Stats();
+    return stats.wal_file_bytes + stats.kept_wal_bytes;
+  }
   // The test's time-out ends it if they never go below.
-  void AwaitBlobBytesBelow(uint64_t bytes) {
-    while (BlobBytes() >= bytes) std::this_thread::yield();
+  void AwaitWalBytesBelow(uint64_t bytes) {
+    while (WalBytes() >= bytes) std::this_thread::yield();
   }
   uint64_t BytesOnDisk() {
     uint64_t bytes = 0;
@@ -37,9 +41,9 @@ constexpr size_t kEntryBytes = 64 << 10;
 TEST_F(Space, OfATrimmedLogComesBackWithoutFurtherWrites) {
   OpenStore({.bytes_max = 4 << 20});
   WriteMany(1000, {.bytes = kEntryBytes});
-  ASSERT_GT(BlobBytes(), 40u << 20);
+  ASSERT_GT(WalBytes(), 40u << 20);
   ASSERT_TRUE(SetLogStart(9000).ok());
-  AwaitBlobBytesBelow(20 << 20);
+  AwaitWalBytesBelow(20 << 20);
   const auto entries = store_->Read(group_, raft::Offset(9000), raft::Offset(10000), kAll);
   ASSERT_TRUE(entries.ok()) << entries.status();
   EXPECT_EQ(entries->size(), 100u);
@@ -48,9 +52,9 @@ TEST_F(Space, OfATrimmedLogComesBackWithoutFurtherWrites) {
 TEST_F(Space, OfAnEmptiedLogComesBackWhole) {
   OpenStore({.bytes_max = 4 << 20});
   WriteMany(1000, {.bytes = kEntryBytes});
-  ASSERT_GT(BlobBytes(), 40u << 20);
+  ASSERT_GT(WalBytes(), 40u << 20);
   ASSERT_TRUE(SetLogStart(10000).ok());
-  AwaitBlobBytesBelow(1 << 20);
+  AwaitWalBytesBelow(1 << 20);
   while (BytesOnDisk() > 4 << 20) std::this_thread::yield();
 }
 
@@ -59,7 +63,7 @@ TEST_F(Space, OfARemovedLogComesBackWhole) {
   WriteMany(500, {.bytes = kEntryBytes});
   ASSERT_TRUE(store_->Create(raft::GroupId(2), {}).ok());
   ASSERT_TRUE(store_->Remove({group_}).ok());
-  AwaitBlobBytesBelow(1 << 20);
+  AwaitWalBytesBelow(1 << 20);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Goal: a store whose flushes do not keep up refuses writes instead of making their callers wait, changes nothing by it, and takes
 // them when it has caught up.
-// Method: the device takes no blob files until the test says so.
+// Method: the device takes no tables until the test says so.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -32,7 +32,7 @@ class StallTest : public StoreTest {
 
   // Writes until one is refused, which round_ holds; returns how many went through.
   int64_t FillUntilStalled() {
-    files_->HoldWrites(FileKind::kBlob);
+    files_->HoldWrites(FileKind::kSst);
     for (int64_t written = 0; written < 2000; ++written) {
       Stage({.records = 10, .bytes = 20000});
       const absl::Status status = store_->Write(*round_);
@@ -161,7 +161,7 @@ TEST_F(StallTest, StoreThatFailsDuringAStallIsNotWaitedFor) {
   FillUntilStalled();
   std::promise<void> told;
   store_->WhenWritable([&] { told.set_value(); });
-  files_->FailWrites(FileKind::kBlob);
+  files_->FailWrites(FileKind::kSst);
   files_->Release();
   told.get_future().wait();
   const absl::Status failed = store_->Write(*round_);
@@ -179,7 +179,7 @@ TEST_F(StallTest, WritersAtOnceAllGetThrough) {
     ASSERT_TRUE(store_->Open(GroupId(group)).ok());
   }
   std::atomic<int> refused = 0;
-  files_->HoldWrites(FileKind::kBlob);  // until the first refusal
+  files_->HoldWrites(FileKind::kSst);  // until the first refusal
   std::vector<std::thread> writers;
   for (int64_t group = 2; group < 2 + kWriters; ++group) {
     writers.emplace_back([&, group] {

@@ -189,7 +189,8 @@ class WalFilesTest : public testing::Test {
   absl::StatusOr<int> Open() {
     const auto files = std::make_shared<StoreFileSystem>(rocksdb::FileSystem::Default());
     const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(files);
-    WalGuard guard(*files, killed_);
+    WalRecord record;
+    WalGuard guard(*files, killed_, record);
     rocksdb::Options options;
     options.env = env.get();
     options.wal_filter = &guard;

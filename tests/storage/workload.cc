@@ -90,9 +90,14 @@ Entry Workload::NextEntry(const LogState& state) {
   return entry;
 }
 
-// Of sizes that lie inline and in blob files, in one chunk and in several.
+// Of sizes that lie behind their headers and in WAL files, in one chunk and in several.
 absl::Cord Workload::Payload() {
-  const int64_t size = OneIn(20) ? UpTo(300000) : OneIn(3) ? UpTo(5000) : UpTo(300);
+  int64_t size = 0;
+  if (mostly_small_) {
+    size = OneIn(10) ? UpTo(5000) : UpTo(1000);
+  } else {
+    size = OneIn(20) ? UpTo(300000) : OneIn(3) ? UpTo(5000) : UpTo(300);
+  }
   absl::Cord payload;
   while (static_cast<int64_t>(payload.size()) < size) {
     std::string chunk(std::min<int64_t>(size - static_cast<int64_t>(payload.size()), 1 + UpTo(100000)), '\0');

@@ -33,7 +33,6 @@ TEST_F(ConfigFile, TakesFlagsAndSettingsAsKeys) {
                                                        "cluster: [\"0@[::1]:7000\"]\n"
                                                        "memory.limit: 64MiB\n"
                                                        "io.threads: 3\n"
-                                                       "store.values.once: false\n"
                                                        "retention.ms: 1h\n")});
   ASSERT_EQ(command.exit_code, std::nullopt) << command.error;
   EXPECT_EQ(command.config.data_dir, "/srv/millrace");
@@ -42,7 +41,6 @@ TEST_F(ConfigFile, TakesFlagsAndSettingsAsKeys) {
   EXPECT_EQ(command.config.rack, "eu");
   EXPECT_EQ(command.config.memory_limit, 64 << 20);
   EXPECT_EQ(command.config.io_threads, 3);
-  EXPECT_FALSE(command.config.store_values_once);
   EXPECT_EQ(command.config.topic_defaults.retention_ms, 3'600'000);
 }
 

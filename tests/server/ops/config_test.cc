@@ -37,7 +37,6 @@ TEST(Config, IsABrokerOnLoopbackWithoutAnyFlag) {
   EXPECT_EQ(config.data_dir, (std::filesystem::current_path() / "millrace-data").string());
   EXPECT_EQ(config.memory_limit, 2048 * kMiB);
   EXPECT_EQ(config.io_threads, 1);
-  EXPECT_TRUE(config.store_values_once);
   EXPECT_EQ(config.log_level, log::Level::kInfo);
   EXPECT_EQ(config.topic_defaults, TopicConfig());
   EXPECT_THAT(config.notices, IsEmpty());
@@ -139,8 +138,6 @@ TEST(Config, SetsTopicDefaultsAndLogLevel) {
   EXPECT_EQ(config.topic_defaults.retention_ms, 86'400'000);
   EXPECT_EQ(config.topic_defaults.flush, FlushPolicy::kAsync);
   EXPECT_EQ(config.log_level, log::Level::kDebug);
-  EXPECT_EQ(ErrorOf({"--set", "store.values.once=yes"}),
-            "--set, store.values.once: \"yes\" is not accepted; accepted: true or false");
   EXPECT_EQ(ErrorOf({"--set", "log.level=loud"}),
             "--set, log.level: \"loud\" is not accepted; accepted: debug, info, warn or error");
   EXPECT_EQ(ErrorOf({"--set", "flush=maybe"}), "--set: \"maybe\" is no value for flush; accepted: commit or async");

@@ -1,0 +1,35 @@
+// The memtable that completes the place of each payload. A batch says only where in itself a payload lies; which WAL file it went
+// to, and where in it, is known when the batch has been appended to the log, which is right before it is put into the memtable.
+//
+//     options.memtable_factory = std::make_shared<PlacingMemtableFactory>(payloads);
+//
+// Why here: RocksDB may begin a new WAL file on its own within any write, so a place told beforehand could be wrong; what is
+// asked here is what happened. The memtable is RocksDB's skip list.
+#pragma once
+
+#include <cstdint>
+
+#include <rocksdb/memtablerep.h>
+
+#include "storage/wal_payloads.h"
+
+namespace millrace::storage {
+
+class PlacingMemtableFactory : public rocksdb::MemTableRepFactory {
+ public:
+  // `payloads` outlives it.
+  explicit PlacingMemtableFactory(WalPayloads& payloads) : payloads_(payloads) {}
+
+  const char* Name() const override { return "millrace-placing"; }
+  bool CanHandleDuplicatedKey() const override { return true; }
+  using rocksdb::MemTableRepFactory::CreateMemTableRep;
+  rocksdb::MemTableRep* CreateMemTableRep(const rocksdb::MemTableRep::KeyComparator& comparator,
+                                          rocksdb::Allocator* allocator, const rocksdb::SliceTransform* prefix,
+                                          rocksdb::Logger* logger) override;
+
+ private:
+  WalPayloads& payloads_;
+  rocksdb::SkipListFactory skip_list_;
+};
+
+}  // namespace millrace::storage
