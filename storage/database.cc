@@ -16,6 +16,7 @@
 #include "storage/keys.h"
 #include "storage/placing_memtable.h"
 #include "storage/rocks_util.h"
+#include "storage/wal_file.h"
 #include "storage/wal_format.h"
 
 namespace millrace::storage {
@@ -132,7 +133,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   if (!boot_id.ok()) return boot_id.status();
 
   std::shared_ptr<rocksdb::FileSystem> beneath = options.file_system;
-  if (beneath == nullptr) beneath = rocksdb::FileSystem::Default();
+  if (beneath == nullptr) beneath = std::make_shared<WalFileSystem>(rocksdb::FileSystem::Default());
   std::unique_ptr<Database> database(new Database);
   database->directory_ = options.directory;
   database->files_ = std::make_shared<StoreFileSystem>(beneath);

@@ -5,6 +5,7 @@
 
 #include "proto/wire/check.h"
 #include "storage/file_system.h"
+#include "storage/wal_file.h"
 
 namespace millrace::storage {
 
@@ -95,6 +96,13 @@ IOStatus PayloadFileSystem::NewSequentialFile(const std::string& path, const Fil
   if (status.ok()) status = target()->NewSequentialFile(path, options, file, dbg);
   if (status.ok() && wal) payloads_.Replay(*wal, bytes);
   return status;
+}
+
+FileOptions PayloadFileSystem::OptimizeForLogWrite(const FileOptions& options,
+                                                   const rocksdb::DBOptions& db_options) const {
+  FileOptions optimized = target()->OptimizeForLogWrite(options, db_options);
+  optimized.writable_file_max_buffer_size = kWalBufferBytes;
+  return optimized;
 }
 
 IOStatus PayloadFileSystem::DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* dbg) {

@@ -32,6 +32,9 @@ class PayloadFileSystem : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewSequentialFile(const std::string& path, const rocksdb::FileOptions& options,
                                       std::unique_ptr<rocksdb::FSSequentialFile>* file,
                                       rocksdb::IODebugContext* dbg) override;
+  // A record reaches the file without a copy into a buffer before it (wal_file.h).
+  rocksdb::FileOptions OptimizeForLogWrite(const rocksdb::FileOptions& options,
+                                           const rocksdb::DBOptions& db_options) const override;
   rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* dbg) override;
 

@@ -1,0 +1,35 @@
+// The file system at the bottom of a store: as the machine's, but WAL files are written with one call and no copy for each record.
+//
+//     options.file_system = std::make_shared<WalFileSystem>(rocksdb::FileSystem::Default());
+//
+// RocksDB gives a record's fragments to the file one by one, each as a header and data, or copies them together first into a buffer,
+// once more than needed. So it gets a small buffer (PayloadFileSystem::OptimizeForLogWrite), and what passes it by is gathered here
+// until the record is complete: the data stays where RocksDB has it that long, in the batch. A record is complete when its last
+// fragment is, by the fragments' headers (wal_format.h). What RocksDB thinks was written and was not yet is never more than the part of a
+// record, which no sync is promised for.
+//
+// Thread-safe as rocksdb::FSWritableFile is: one writer, syncs by any thread.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include <rocksdb/file_system.h>
+
+namespace millrace::storage {
+
+// What RocksDB may hand over out of a buffer that it uses again at once; larger pieces stay where they are.
+inline constexpr size_t kWalBufferBytes = 4096;
+
+class WalFileSystem : public rocksdb::FileSystemWrapper {
+ public:
+  explicit WalFileSystem(const std::shared_ptr<rocksdb::FileSystem>& target) : rocksdb::FileSystemWrapper(target) {}
+
+  const char* Name() const override { return "millrace-wal"; }
+  rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
+                                    std::unique_ptr<rocksdb::FSWritableFile>* file,
+                                    rocksdb::IODebugContext* dbg) override;
+};
+
+}  // namespace millrace::storage
