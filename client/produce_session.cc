@@ -11,7 +11,8 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr int64_t kRequestBytesTarget = 1 << 20;
-constexpr size_t kRequestsInFlightMax = 5;
+// What keeps the broker busy while this side's threads wait for a core: with 5 it was idle a fifth of the time on two cores.
+constexpr size_t kRequestsInFlightMax = 12;
 // A further request than so many has to be worth it.
 constexpr size_t kSmallRequestsMax = 2;
 constexpr int64_t kWorthwhileBytes = 256 << 10;
