@@ -5,9 +5,9 @@
 namespace millrace::server {
 namespace {
 
-// A round above either is written before more is staged: bounds memory and the time of one write, and what one write copies
-// three times stays in the processor's cache.
-constexpr size_t kRoundBytesMax = 1 << 20;
+// A round above either is written before more is staged: bounds memory and the time of one write, and what is received, checked,
+// copied and written stays in the processor's nearest caches. Rounds of 1 MiB took 7 % more CPU.
+constexpr size_t kRoundBytesMax = 256 << 10;
 constexpr int kRoundChangesMax = 4096;
 constexpr std::chrono::milliseconds kSlowWrite{1};
 
