@@ -25,7 +25,7 @@ constexpr int64_t kFrameBytesTarget = 1 << 20;
 // Instead when other streams use the budget up.
 constexpr int64_t kScarceBytes = 64 << 10;
 // One partition's share of a frame, and the size of a read from disk.
-constexpr int64_t kReadBytes = 512 << 10;
+constexpr int64_t kReadBytes = 1 << 20;
 // Reads under way and read ahead, of one stream: at most this, and this share of the budget.
 constexpr int64_t kReadAheadBytesMax = 8 << 20;
 constexpr int64_t kReadAheadShare = 8;
