@@ -3,12 +3,12 @@
 
 namespace millrace::server {
 
-// Sets the heap up for the store's load: memtables, blob buffers and network slices that come and go in sizes of up to some
+// Sets the heap up for the store's load: memtables, batches and network slices that come and go in sizes of up to some
 // megabytes. glibc's defaults map and unmap them each time, and every fresh page costs a fault. Here the heap is one range of
 // addresses, reserved at once so that huge pages can be asked for, and never trimmed by itself; ReturnFreeMemory() does
 // that when there is time. Call it first thing in main(), before any other thread exists.
 //
-// RocksDB 7.8.3, 64 KiB values into blob files, 32 MiB memtables, no sync, 3 GB after the first 2 GB:
+// Measured when values went into blob files: RocksDB 7.8.3, values of 64 KiB, 32 MiB memtables, no sync, 3 GB after the first 2 GB:
 //
 //                                                 page faults/GB   private memory at the start / under load / trimmed
 //     glibc as it comes                                   58,000                    1 /  56 /  - MB

@@ -35,7 +35,7 @@ constexpr int64_t kMessageBytesMax = 2 * kMaxMessageBytesLimit;
 // Shares of memory.limit; broker.cc has those of messages under way.
 constexpr int64_t kCacheShare = 8;
 constexpr int64_t kMemtableShare = 4;
-// Larger memtables make flushes rarer and larger, a restart longer, and nothing faster.
+// Larger memtables, and WAL files of their size, make flushes rarer and larger, a restart longer, and nothing faster.
 constexpr int64_t kMemtableBytesMax = 256 << 20;
 // What gRPC counts as its own includes the messages that the cache and the appends under way refer to. Close to it gRPC grants
 // senders less; past it, it ends streams that hold much.
@@ -74,16 +74,17 @@ void EmitStore(const storage::StoreStats& stats, const Metrics::Emit& emit) {
     emit({.name = name, .help = help, .value = static_cast<double>(value)});
   };
   gauge("millrace_store_cache_bytes", "Memory of recent entries kept for readers.", stats.cached_bytes);
-  gauge("millrace_store_memtable_bytes", "Memory of what was not flushed yet.", stats.memtable_bytes);
+  gauge("millrace_store_memtable_bytes", "Memory of keys, places and small payloads that were not flushed yet.",
+        stats.memtable_bytes);
   gauge("millrace_store_wal_bytes", "Size of the write-ahead log's files.", stats.wal_file_bytes);
-  gauge("millrace_store_blob_bytes", "Size of the values stored, wherever they lie.", stats.blob_file_bytes);
-  gauge("millrace_store_blob_files", "Number of the files that values belong to.", stats.blob_files);
-  gauge("millrace_store_kept_wal_bytes", "Size of the former write-ahead log files that payloads lie in.",
-        stats.kept_wal_bytes);
-  gauge("millrace_store_kept_wal_files", "Number of the former write-ahead log files that payloads lie in.",
+  gauge("millrace_store_blob_bytes", "Size of the blob files: payloads that were written again.",
+        stats.blob_file_bytes);
+  gauge("millrace_store_blob_files", "Number of the blob files.", stats.blob_files);
+  gauge("millrace_store_kept_wal_bytes", "Size of the WAL files kept for the payloads in them.", stats.kept_wal_bytes);
+  gauge("millrace_store_kept_wal_files", "Number of the WAL files kept for the payloads in them.",
         stats.kept_wal_files);
-  gauge("millrace_store_sst_bytes", "Size of the files that hold keys.", stats.sst_file_bytes);
-  gauge("millrace_store_sst_files", "Number of the files that hold keys.", stats.sst_files);
+  gauge("millrace_store_sst_bytes", "Size of the tables: keys, places and small payloads.", stats.sst_file_bytes);
+  gauge("millrace_store_sst_files", "Number of the tables.", stats.sst_files);
   gauge("millrace_store_read_only_logs", "Partitions in use whose end is damaged: read, not appended to.",
         stats.read_only_logs);
   emit({.name = "millrace_store_reclaims_total",

@@ -22,8 +22,8 @@
 namespace millrace::storage {
 namespace {
 
-// What is smaller stays beside its key: a place of its own would cost more than it spares compaction.
-constexpr uint64_t kBlobBytesMin = kStoredHeaderBytes + kPlacedBytesMin;
+// What is smaller stays beside its key: a blob of its own would cost more than it spares compaction.
+constexpr uint64_t kBlobBytesMin = kStoredHeaderBytes + 1024;
 // With more than three RocksDB slows writes down before it stops them, and a refused write (no_slowdown) puts off the moment at
 // which the next one would be taken: tried again too early it would never be. So there is only the stop, which has an end.
 constexpr int kMemtables = 3;
@@ -59,7 +59,13 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
   rocks.manual_wal_flush = false;
   rocks.wal_compression = rocksdb::kNoCompression;
   rocks.wal_bytes_per_sync = 0;
+  rocks.avoid_flush_during_recovery = false;
+  rocks.atomic_flush = false;
+  rocks.allow_2pc = false;
+  rocks.inplace_update_support = false;
   rocks.unordered_write = false;
+  rocks.enable_pipelined_write = false;
+  rocks.allow_concurrent_memtable_write = false;
   rocks.allow_mmap_reads = false;
   rocks.allow_mmap_writes = false;
   rocks.track_and_verify_wals_in_manifest = false;
@@ -76,8 +82,6 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
   rocks.write_buffer_size = std::max<size_t>(options.memory_bytes / kMemtables, 1 << 20);
   rocks.max_write_buffer_number = kMemtables;
   rocks.min_write_buffer_number_to_merge = 1;
-  rocks.allow_concurrent_memtable_write = false;
-  rocks.enable_pipelined_write = false;
   rocks.max_background_jobs = 2;
   rocks.max_subcompactions = 1;
   rocks.avoid_unnecessary_blocking_io = true;
@@ -137,9 +141,9 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   std::unique_ptr<Database> database(new Database);
   database->directory_ = options.directory;
   database->files_ = std::make_shared<StoreFileSystem>(beneath);
-  database->files_above_ = std::make_shared<PayloadFileSystem>(options.directory, database->files_);
+  database->payload_files_ = std::make_shared<PayloadFileSystem>(options.directory, database->files_);
   database->tables_ = std::make_shared<PayloadTables>(database->payloads());
-  database->env_ = rocksdb::NewCompositeEnv(database->files_above_);
+  database->env_ = rocksdb::NewCompositeEnv(database->payload_files_);
   absl::StatusOr<StoreDirectory> claimed =
       StoreDirectory::Claim(options.directory, *database->files_, options.create_if_missing);
   if (!claimed.ok()) return claimed.status();
@@ -162,6 +166,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   if (!database->guard_->status().ok()) return database->guard_->status();
   database->db_.reset(db);
   database->payloads().record().Forget();
+  database->guard_->Done();
   if (opened.ok()) opened = database->tables_->Opened(*db);
   if (!opened.ok()) return OpenError(options.directory, opened);
   if (!Crc32cCalled()) {
@@ -211,21 +216,26 @@ rocksdb::Status Database::Write(rocksdb::WriteBatch& batch) {
   flush.wait = false;
   flush.allow_write_stall = true;
   const rocksdb::Status flushed = db_->Flush(flush);
+  if (flushed.ok() || flushed.IsTryAgain()) return status;  // writes were stopped meanwhile: the next one tries again
   // Whatever it says, the batch was written: nobody may take it for refused.
-  return flushed.ok() ? status : rocksdb::Status::Aborted("beginning a flush", flushed.ToString());
+  return rocksdb::Status::Aborted("beginning a flush", flushed.ToString());
 }
 
 // Once for each WAL file: were its format another one than we know, no payload could be read again.
 rocksdb::Status Database::CheckPlace(const rocksdb::WriteBatch& batch) {
-  const std::optional<PayloadPlace> place = payloads().record().Place(kBatchHeaderBytes);
+  const std::optional<PayloadPlace> place = payloads().record().PlaceOf(kBatchHeaderBytes);
   MILLRACE_CHECK(place.has_value());
   if (place->wal == checked_wal_) return rocksdb::Status::OK();
   checked_wal_ = place->wal;
-  const std::string_view written = std::string_view(batch.Data()).substr(kBatchHeaderBytes);
+  const std::string_view written = std::string_view(batch.Data()).substr(kBatchHeaderBytes, 4 * kWalBlockBytes);
   std::string read(written.size(), '\0');
   rocksdb::Status status = payloads().Read(*place, read.size(), read.data());
   if (status.ok() && read != written) {
-    status = rocksdb::Status::Corruption("the write-ahead log does not hold what was just written where it should be");
+    status = rocksdb::Status::Corruption(absl::StrCat(NumberedFile(directory_, place->wal, kWalSuffix),
+                                                      " does not hold at offset ", place->offset,
+                                                      " what was just written there: this program relies on the log of "
+                                                      "RocksDB 7.8.3; start it with that librocksdb, and "
+                                                      "check the disk"));
   }
   return status;
 }

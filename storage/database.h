@@ -30,7 +30,7 @@ class Database {
   ~Database();
 
   rocksdb::DB& db() { return *db_; }
-  WalPayloads& payloads() { return files_above_->payloads(); }
+  WalPayloads& payloads() { return payload_files_->payloads(); }
   const StoreFileSystem& files() const { return *files_; }
   WriteStall& stall() { return *stall_; }
   bool opened_clean() const { return opened_clean_; }
@@ -51,7 +51,7 @@ class Database {
   std::string directory_;
   StoreDirectory claim_;  // goes last
   std::shared_ptr<StoreFileSystem> files_;
-  std::shared_ptr<PayloadFileSystem> files_above_;  // above files_, what RocksDB sees
+  std::shared_ptr<PayloadFileSystem> payload_files_;  // above files_, what RocksDB sees
   std::shared_ptr<PayloadTables> tables_;
   std::shared_ptr<WriteStall> stall_ = std::make_shared<WriteStall>();
   std::unique_ptr<rocksdb::Env> env_;

@@ -38,11 +38,13 @@ struct StoredHeader {
 // Where a payload lies in the write-ahead log: its first byte. How it goes on from there: WalPosition (wal_format.h).
 struct PayloadPlace {
   uint64_t wal = 0;     // the file's number; 0: the record of the log that holds this very value
-  uint64_t offset = 0;  // in that file; in that record, if it is that
+  uint64_t offset = 0;  // in that file; in that record's batch, if it is that
 
+  // Not complete: the batch that holds it was not put into a memtable yet.
+  bool staged() const { return wal == 0; }
   bool operator==(const PayloadPlace&) const = default;
 };
-inline constexpr size_t kPlacedBytesMin = 1024;  // a smaller payload lies behind its header
+inline constexpr size_t kPlacedBytesMin = 4096;  // a smaller payload lies behind its header
 inline constexpr size_t kPlaceBytes = 20;
 inline constexpr size_t kPlacedValueBytes = kStoredHeaderBytes + kPlaceBytes;
 

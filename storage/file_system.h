@@ -30,13 +30,13 @@ FileKind KindOfFile(std::string_view path);
 // Names given, changed and removed in the directory so far are on the disk.
 rocksdb::IOStatus SyncDirectory(rocksdb::FileSystem& files, const std::string& path);
 
-// 000123.values and the like: RocksDB's way of naming files.
+// 000123.payloads and the like: RocksDB's way of naming files.
 std::string NumberedFile(const std::string& directory, uint64_t number, std::string_view suffix);
 // The number, if the last part of `path` is a number and `suffix`.
 std::optional<uint64_t> FileNumber(std::string_view path, std::string_view suffix);
 
 inline constexpr std::string_view kWalSuffix = ".log";
-inline constexpr std::string_view kKeptWalSuffix = ".values";
+inline constexpr std::string_view kKeptWalSuffix = ".payloads";
 inline constexpr std::string_view kBlobSuffix = ".blob";
 inline constexpr std::string_view kSstSuffix = ".sst";
 

@@ -50,6 +50,9 @@ class LogReader {
   // not there, or begins above limits.from (the log was cut meanwhile, or `first` was a guess).
   absl::StatusOr<std::vector<raft::Entry>> Read(raft::GroupId group, raft::LogIndex first,
                                                 const ReadLimits& limits) const;
+  // Of an entry whose stored value is, or was when an iterator was made, `value`.
+  absl::StatusOr<absl::Cord> Payload(const EntryKey::Parts& key, const StoredHeader& header,
+                                     std::string_view value) const;
   // As LogStore::OffsetForTime.
   absl::StatusOr<raft::Offset> OffsetForTime(raft::GroupId group, const LogImage& image, int64_t timestamp) const;
 
@@ -68,9 +71,8 @@ class LogReader {
   absl::StatusOr<std::optional<raft::Offset>> TimeInInterval(raft::GroupId group, const LogImage& image,
                                                              const IntervalMeta& interval, int64_t timestamp) const;
 
-  // Of the entry that the iterator stands on.
-  absl::StatusOr<absl::Cord> Payload(const EntryKey::Parts& key, const StoredHeader& header,
-                                     std::string_view value) const;
+  absl::StatusOr<absl::Cord> PayloadIn(const EntryKey::Parts& key, const StoredHeader& header,
+                                       std::string_view value) const;
 
   rocksdb::DB& db_;
   WalPayloads& payloads_;

@@ -39,16 +39,22 @@ IOStatus OpenFiles::File::Read(uint64_t offset, std::vector<iovec>& pieces) cons
   return IOStatus::OK();
 }
 
-IOStatus OpenFiles::Get(uint64_t number, const std::string& path, std::shared_ptr<const File>* file) {
+std::shared_ptr<const OpenFiles::File> OpenFiles::Find(uint64_t number) {
   std::lock_guard lock(mutex_);
-  if (auto found = by_number_.find(number); found != by_number_.end()) {
-    by_use_.splice(by_use_.begin(), by_use_, found->second);
-    *file = found->second->file;
-    return IOStatus::OK();
-  }
+  auto found = by_number_.find(number);
+  if (found == by_number_.end()) return nullptr;
+  by_use_.splice(by_use_.begin(), by_use_, found->second);
+  return found->second->file;
+}
+
+IOStatus OpenFiles::Get(uint64_t number, const std::string& path, std::shared_ptr<const File>* file) {
+  *file = Find(number);
+  if (*file != nullptr) return IOStatus::OK();
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return errno == ENOENT ? IOStatus::PathNotFound(path) : IOStatus::IOError(path, strerror(errno));
   *file = std::make_shared<File>(fd);
+  std::lock_guard lock(mutex_);
+  if (by_number_.contains(number)) return IOStatus::OK();  // somebody else opened it, too
   by_use_.push_front({number, *file});
   by_number_[number] = by_use_.begin();
   if (by_use_.size() > files_max_) {

@@ -42,6 +42,8 @@ class OpenFiles {
     const int fd_;
   };
 
+  // nullptr: it is not open.
+  std::shared_ptr<const File> Find(uint64_t number);
   // Opens `path` unless file `number` is open.
   rocksdb::IOStatus Get(uint64_t number, const std::string& path, std::shared_ptr<const File>* file);
   // The file is to be deleted: its space comes back when its last reader is done.

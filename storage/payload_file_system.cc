@@ -5,7 +5,6 @@
 
 #include "proto/wire/check.h"
 #include "storage/file_system.h"
-#include "storage/wal_file.h"
 
 namespace millrace::storage {
 
@@ -25,16 +24,18 @@ class WalWriter : public rocksdb::FSWritableFileOwnerWrapper {
   WalWriter(uint64_t number, std::unique_ptr<FSWritableFile> file, WalPayloads& payloads)
       : FSWritableFileOwnerWrapper(std::move(file)),
         number_(number),
-        record_(payloads.record()),
+        payloads_(payloads),
         writable_(std::make_shared<WritableWal>(target())) {
     payloads.Begin(number, writable_);
   }
   ~WalWriter() override { writable_->Closing(); }
 
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* dbg) override {
-    record_.Appending(number_, writable_->written());
+    payloads_.record().Appending(number_, writable_->written());
     IOStatus status = target()->Append(data, options, dbg);
-    if (status.ok()) writable_->Wrote(data.size());
+    if (!status.ok()) return status;
+    writable_->Wrote(data.size());
+    payloads_.Wrote(writable_->written());
     return status;
   }
   IOStatus Append(const Slice& data, const IOOptions& options, const rocksdb::DataVerificationInfo&,
@@ -54,7 +55,7 @@ class WalWriter : public rocksdb::FSWritableFileOwnerWrapper {
 
  private:
   const uint64_t number_;
-  WalRecord& record_;
+  WalPayloads& payloads_;
   const std::shared_ptr<WritableWal> writable_;
 };
 
@@ -96,13 +97,6 @@ IOStatus PayloadFileSystem::NewSequentialFile(const std::string& path, const Fil
   if (status.ok()) status = target()->NewSequentialFile(path, options, file, dbg);
   if (status.ok() && wal) payloads_.Replay(*wal, bytes);
   return status;
-}
-
-FileOptions PayloadFileSystem::OptimizeForLogWrite(const FileOptions& options,
-                                                   const rocksdb::DBOptions& db_options) const {
-  FileOptions optimized = target()->OptimizeForLogWrite(options, db_options);
-  optimized.writable_file_max_buffer_size = kWalBufferBytes;
-  return optimized;
 }
 
 IOStatus PayloadFileSystem::DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* dbg) {

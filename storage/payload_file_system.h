@@ -4,7 +4,8 @@
 //     auto files = std::make_shared<PayloadFileSystem>(directory, beneath);
 //     options.env = (env = rocksdb::NewCompositeEnv(files)).get();
 //
-// For one database whose files are all in `directory`, of one process at a time, with WAL recycling and WAL compression off.
+// For one database whose files are all in `directory`, of one process at a time, with the options that README.md names
+// ("What relies on RocksDB").
 //
 // Thread-safe.
 #pragma once
@@ -32,9 +33,6 @@ class PayloadFileSystem : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewSequentialFile(const std::string& path, const rocksdb::FileOptions& options,
                                       std::unique_ptr<rocksdb::FSSequentialFile>* file,
                                       rocksdb::IODebugContext* dbg) override;
-  // A record reaches the file without a copy into a buffer before it (wal_file.h).
-  rocksdb::FileOptions OptimizeForLogWrite(const rocksdb::FileOptions& options,
-                                           const rocksdb::DBOptions& db_options) const override;
   rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* dbg) override;
 

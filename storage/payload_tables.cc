@@ -28,7 +28,7 @@ constexpr char kWalsProperty[] = "millrace.wals";
 std::optional<PayloadPlace> PlaceIn(const Slice& key, const Slice& value) {
   if (!HasPlace(ToView(value)) || !EntryKey::Parse(ToView(key))) return std::nullopt;
   const absl::StatusOr<PayloadPlace> place = DecodePlace(ToView(value));
-  return place.ok() && place->wal != 0 ? std::optional(*place) : std::nullopt;
+  return place.ok() && !place->staged() ? std::optional(*place) : std::nullopt;
 }
 
 std::vector<uint64_t> WalsOf(const rocksdb::TableProperties& properties) {

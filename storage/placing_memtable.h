@@ -2,12 +2,8 @@
 // to, and where in it, is known when the batch has been appended to the log, which is right before it is put into the memtable.
 //
 //     options.memtable_factory = std::make_shared<PlacingMemtableFactory>(payloads);
-//
-// Why here: RocksDB may begin a new WAL file on its own within any write, so a place told beforehand could be wrong; what is
-// asked here is what happened. The memtable is RocksDB's skip list.
+// The memtable is RocksDB's skip list. Why here: README.md, "Where a place comes from".
 #pragma once
-
-#include <cstdint>
 
 #include <rocksdb/memtablerep.h>
 

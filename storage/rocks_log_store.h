@@ -57,8 +57,9 @@ class RocksLogStore : public raft::LogStore {
     std::string directory;
     bool create_if_missing = true;
 
-    size_t cache_bytes = 64 << 20;    // entries kept in memory for readers at the end of a log
-    size_t memory_bytes = 128 << 20;  // not yet flushed to tables, at most; a WAL file grows to a third of it
+    size_t cache_bytes = 64 << 20;  // entries kept in memory for readers at the end of a log
+    size_t memory_bytes =
+        128 << 20;  // of memtables together; each is flushed, and its WAL file closed, at a third of it
     // Flushed blob and SST files are handed to the disk in pieces of this size, so that no sync of the WAL queues behind a
     // whole file; 0: when they are complete.
     size_t flush_piece_bytes = 256 << 10;
@@ -72,11 +73,11 @@ class RocksLogStore : public raft::LogStore {
     std::function<void(std::chrono::nanoseconds)> on_sync;
 
     // For tests: what lies under the store's files, and the boot the machine is in.
-    std::shared_ptr<rocksdb::FileSystem> file_system;  // unset: the machine's
+    std::shared_ptr<rocksdb::FileSystem> file_system;  // unset: WalFileSystem on the machine's
     std::string boot_id;                               // unset: the kernel's
   };
 
-  // kFailedPrecondition: in use by another process, of a newer format, or not to be written to; kDataLoss: damaged; kNotFound:
+  // kFailedPrecondition: in use by another process, of another format, or not to be written to; kDataLoss: damaged; kNotFound:
   // missing, and not to be made. The text says what to do.
   static absl::StatusOr<std::unique_ptr<RocksLogStore>> Open(Options options);
 

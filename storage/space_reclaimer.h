@@ -6,7 +6,7 @@
 //
 // So long after a removal it flushes, and compacts the keys of the groups concerned; a WAL file goes with the last table that refers
 // to it. It does so only while that is cheap: it rewrites at most 16 MiB of keys and small values, or a quarter of what was
-// removed. Beyond, removals add up, and RocksDB's own compactions do the rest. Payloads in WAL files are never rewritten.
+// removed. Beyond, removals add up, and RocksDB's own compactions do the rest. Compactions never rewrite payloads in WAL files.
 //
 // Threads: Removed() may be called by any; the work is done on a thread of its own.
 #pragma once

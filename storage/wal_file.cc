@@ -82,7 +82,7 @@ class WalFile : public rocksdb::FSWritableFile {
     for (std::string_view rest(data.data(), data.size()); !rest.empty();) {
       bool ends_record = false;
       const size_t size = walker_.Take(rest, &ends_record);
-      Gather(rest.substr(0, size), data.size() <= kWalBufferBytes);
+      Gather(rest.substr(0, size), data.size() <= kWalBufferBytes && !ends_record);
       rest.remove_prefix(size);
       if (!ends_record) continue;
       if (IOStatus status = WriteGathered(); !status.ok()) return status;
@@ -99,6 +99,7 @@ class WalFile : public rocksdb::FSWritableFile {
   }
   bool IsSyncThreadSafe() const override { return true; }
   uint64_t GetFileSize(const IOOptions&, IODebugContext*) override { return size_; }
+  // Close() cuts it to what was written.
   IOStatus Truncate(uint64_t, const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
   IOStatus Allocate(uint64_t offset, uint64_t bytes, const IOOptions&, IODebugContext*) override {
     const int done = fallocate(fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
@@ -175,6 +176,13 @@ class WalFile : public rocksdb::FSWritableFile {
 };
 
 }  // namespace
+
+rocksdb::FileOptions WalFileSystem::OptimizeForLogWrite(const rocksdb::FileOptions& options,
+                                                        const rocksdb::DBOptions& db_options) const {
+  rocksdb::FileOptions optimized = target()->OptimizeForLogWrite(options, db_options);
+  optimized.writable_file_max_buffer_size = kWalBufferBytes;
+  return optimized;
+}
 
 IOStatus WalFileSystem::NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                         std::unique_ptr<rocksdb::FSWritableFile>* file, IODebugContext* dbg) {

@@ -3,10 +3,9 @@
 //     options.file_system = std::make_shared<WalFileSystem>(rocksdb::FileSystem::Default());
 //
 // RocksDB gives a record's fragments to the file one by one, each as a header and data, or copies them together first into a buffer,
-// once more than needed. So it gets a small buffer (PayloadFileSystem::OptimizeForLogWrite), and what passes it by is gathered here
-// until the record is complete: the data stays where RocksDB has it that long, in the batch. A record is complete when its last
-// fragment is, by the fragments' headers (wal_format.h). What RocksDB thinks was written and was not yet is never more than the part of a
-// record, which no sync is promised for.
+// once more than needed. So it asks for a small buffer (OptimizeForLogWrite), and what passes that by is gathered here until the record is complete: the data stays where RocksDB has it that long, in the batch. A record is complete when its last
+// fragment is, by the fragments' headers (wal_format.h). What RocksDB takes for written and is not yet is at most part of one record, for which no
+// sync was promised.
 //
 // Thread-safe as rocksdb::FSWritableFile is: one writer, syncs by any thread.
 #pragma once
@@ -27,6 +26,8 @@ class WalFileSystem : public rocksdb::FileSystemWrapper {
   explicit WalFileSystem(const std::shared_ptr<rocksdb::FileSystem>& target) : rocksdb::FileSystemWrapper(target) {}
 
   const char* Name() const override { return "millrace-wal"; }
+  rocksdb::FileOptions OptimizeForLogWrite(const rocksdb::FileOptions& options,
+                                           const rocksdb::DBOptions& db_options) const override;
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* file,
                                     rocksdb::IODebugContext* dbg) override;

@@ -4,7 +4,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "storage/file_system.h"
 #include "storage/wal_format.h"
@@ -47,18 +46,14 @@ void WalPayloads::Begin(uint64_t wal, std::shared_ptr<WritableWal> writable) {
   MILLRACE_CHECK(!wals_.contains(wal)) << "WAL file " << wal << " is written anew";
   wals_[wal].writable = std::move(writable);
   being_written_ = wal;
+  bytes_being_written_ = 0;
 }
 
 void WalPayloads::Replay(uint64_t wal, uint64_t bytes) {
   std::lock_guard lock(mutex_);
   Wal& replayed = wals_[wal];
   if (replayed.writable == nullptr) replayed.bytes = bytes;
-}
-
-uint64_t WalPayloads::bytes_being_written() const {
-  std::lock_guard lock(mutex_);
-  auto found = wals_.find(being_written_);
-  return found == wals_.end() ? 0 : found->second.size();
+  being_replayed_ = wal;
 }
 
 void WalPayloads::Placed(const PayloadPlace& place, uint64_t bytes) {
@@ -71,7 +66,8 @@ std::set<uint64_t> WalPayloads::Sparse() const {
   std::set<uint64_t> sparse;
   for (const auto& [number, wal] : wals_) {
     const bool few = wal.placed_bytes > 0 && wal.placed_bytes * 2 < wal.size();
-    if (few && wal.rocksdb_uses && number != being_written_) sparse.insert(number);
+    const bool complete = number != being_written_ && number != being_replayed_;
+    if (few && complete && wal.rocksdb_uses) sparse.insert(number);
   }
   return sparse;
 }
@@ -95,21 +91,25 @@ IOStatus WalPayloads::SyncClosed() {
 IOStatus WalPayloads::Sync(uint64_t number) {
   std::shared_ptr<WritableWal> writable;
   uint64_t bytes = 0;
-  std::string path;
   {
     std::lock_guard lock(mutex_);
     auto found = wals_.find(number);
     if (found == wals_.end()) return IOStatus::OK();  // deleted meanwhile: another flush was quicker
     writable = found->second.writable;
     bytes = found->second.size();
-    path = Path(number, found->second.rocksdb_uses);
   }
   IOStatus status;
   if (writable != nullptr && writable->Sync(&status)) return status;
-  status = SyncReopened(path);
+  std::lock_guard names(names_mutex_);  // to reopen a file that has another name by now would make an empty one
+  {
+    std::lock_guard lock(mutex_);
+    auto found = wals_.find(number);
+    if (found == wals_.end() || !found->second.rocksdb_uses) return IOStatus::OK();
+  }
+  status = SyncReopened(NumberedFile(directory_, number, kWalSuffix));
   if (!status.ok()) return status;
   std::lock_guard lock(mutex_);
-  if (auto found = wals_.find(number); found != wals_.end()) found->second.synced = bytes;
+  wals_.at(number).synced = bytes;
   return status;
 }
 
@@ -124,14 +124,16 @@ IOStatus WalPayloads::SyncReopened(const std::string& path) {
 
 void WalPayloads::Pin(uint64_t table, const std::vector<uint64_t>& wals) {
   std::lock_guard lock(mutex_);
-  if (wals.empty() || !pins_of_tables_.emplace(table, wals).second) return;
+  if (wals.empty() || gone_tables_.contains(table) || !pins_of_tables_.emplace(table, wals).second) return;
   for (uint64_t wal : wals) ++wals_[wal].pins;
 }
 
 void WalPayloads::Unpin(uint64_t table) {
+  std::lock_guard names(names_mutex_);
   std::vector<uint64_t> unused;
   {
     std::lock_guard lock(mutex_);
+    if (!opened_) gone_tables_.insert(table);
     auto pins = pins_of_tables_.extract(table);
     if (pins.empty()) return;
     for (uint64_t number : pins.mapped()) {
@@ -143,21 +145,31 @@ void WalPayloads::Unpin(uint64_t table) {
     }
   }
   // If it fails the next start tries again.
-  for (uint64_t wal : unused) DeleteFile(wal, /*rocksdb_uses=*/false).PermitUncheckedError();
+  for (uint64_t wal : unused) DeleteFile(wal, kKeptWalSuffix).PermitUncheckedError();
 }
 
 IOStatus WalPayloads::Delete(uint64_t number) {
+  std::lock_guard names(names_mutex_);
+  const std::string kept = NumberedFile(directory_, number, kKeptWalSuffix);
+  const bool has_left =
+      files_.FileExists(kept, IOOptions(), kNoDebug).ok();  // a stray of that name must not replace it
+  bool stays = false;
+  {
+    std::lock_guard lock(mutex_);
+    stays = !has_left && (!opened_ || wals_[number].pins > 0);
+    if (!stays && !has_left) wals_.erase(number);
+  }
+  if (!stays) return DeleteFile(number, kWalSuffix);
+  IOStatus status = files_.RenameFile(NumberedFile(directory_, number, kWalSuffix), kept, IOOptions(), kNoDebug);
+  if (!status.ok()) return status;
   {
     std::lock_guard lock(mutex_);
     Wal& wal = wals_[number];
-    if (wal.pins > 0 || !opened_) {
-      IOStatus status = files_.RenameFile(Path(number, true), Path(number, false), IOOptions(), kNoDebug);
-      if (status.ok()) wal.RocksDbLeft();
-      return status;
-    }
-    wals_.erase(number);
+    wal.RocksDbLeft();
+    stays = wal.pins > 0 || !opened_;  // the last table may have gone meanwhile
+    if (!stays) wals_.erase(number);
   }
-  return DeleteFile(number, /*rocksdb_uses=*/true);
+  return stays ? status : DeleteFile(number, kKeptWalSuffix);
 }
 
 void WalPayloads::Wal::RocksDbLeft() {
@@ -169,8 +181,10 @@ void WalPayloads::Wal::RocksDbLeft() {
 IOStatus WalPayloads::Opened() {
   {
     std::lock_guard lock(mutex_);
+    gone_tables_.clear();
     opened_ = true;  // from here on no file stays that none refers to: RocksDB deletes in the background, too
   }
+  std::lock_guard names_lock(names_mutex_);
   std::vector<std::string> names;
   IOStatus status = files_.GetChildren(directory_, IOOptions(), &names, kNoDebug);
   std::vector<uint64_t> unused;
@@ -189,22 +203,22 @@ IOStatus WalPayloads::Opened() {
     }
   }
   for (uint64_t wal : unused) {
-    const IOStatus deleted = DeleteFile(wal, /*rocksdb_uses=*/false);
+    const IOStatus deleted = DeleteFile(wal, kKeptWalSuffix);
     if (status.ok() && !deleted.IsPathNotFound()) status = deleted;  // a compaction may have been quicker
   }
   return status;
 }
 
-IOStatus WalPayloads::DeleteFile(uint64_t wal, bool rocksdb_uses) {
+IOStatus WalPayloads::DeleteFile(uint64_t wal, std::string_view suffix) {
   open_files_.Forget(wal);
-  return files_.DeleteFile(Path(wal, rocksdb_uses), IOOptions(), kNoDebug);
+  return files_.DeleteFile(NumberedFile(directory_, wal, suffix), IOOptions(), kNoDebug);
 }
 
 IOStatus WalPayloads::Open(uint64_t number, std::shared_ptr<const OpenFiles::File>* file) {
-  std::lock_guard lock(mutex_);  // against a rename between asking for the path and opening it
-  auto wal = wals_.find(number);
-  const bool rocksdb_uses = wal != wals_.end() && wal->second.rocksdb_uses;
-  return open_files_.Get(number, Path(number, rocksdb_uses), file);
+  *file = open_files_.Find(number);
+  if (*file != nullptr) return IOStatus::OK();
+  std::lock_guard names(names_mutex_);
+  return open_files_.Get(number, PathOf(number), file);
 }
 
 IOStatus WalPayloads::Read(const PayloadPlace& place, size_t bytes, char* out) {
@@ -222,11 +236,18 @@ IOStatus WalPayloads::Read(const PayloadPlace& place, size_t bytes, char* out) {
     pieces.push_back({waste, kWalHeaderBytes});
     piece = std::min(bytes - filled, kWalBlockBytes - kWalHeaderBytes);
   }
-  return file->Read(place.offset, pieces);
+  status = file->Read(place.offset, pieces);
+  if (status.ok()) return status;
+  const std::string path = PathOf(place.wal);
+  return status.IsCorruption() ? IOStatus::Corruption(path, status.getState())
+                               : IOStatus::IOError(path, status.getState());
 }
 
-std::string WalPayloads::Path(uint64_t wal, bool rocksdb_uses) const {
-  return NumberedFile(directory_, wal, rocksdb_uses ? kWalSuffix : kKeptWalSuffix);
+std::string WalPayloads::PathOf(uint64_t number) const {
+  std::lock_guard lock(mutex_);
+  auto wal = wals_.find(number);
+  const bool rocksdb_uses = wal != wals_.end() && wal->second.rocksdb_uses;
+  return NumberedFile(directory_, number, rocksdb_uses ? kWalSuffix : kKeptWalSuffix);
 }
 
 }  // namespace millrace::storage

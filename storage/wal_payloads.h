@@ -1,7 +1,7 @@
 // The files of the write-ahead log as places of payloads: which tables (SST files) refer to each, how long it stays, what of it
 // is on the disk.
 //
-// A WAL file that RocksDB deletes stays, under the name 000123.values, as long as a table refers to it.
+// A WAL file that RocksDB deletes stays, under the name 000123.payloads, as long as a table refers to it.
 //
 //     WalPayloads payloads(directory, files);
 //     payloads.Placed({123, 4711}, 65536);             // a payload lies there: 000123.log is being written or replayed
@@ -21,6 +21,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <rocksdb/file_system.h>
@@ -63,8 +64,9 @@ class WalPayloads {
   void Begin(uint64_t wal, std::shared_ptr<WritableWal> writable);
   // RocksDB begins to read one that an earlier process wrote, of `bytes`.
   void Replay(uint64_t wal, uint64_t bytes);
-  // So much of the one that is being written there is.
-  uint64_t bytes_being_written() const;
+  // How long the one being written is.
+  void Wrote(uint64_t bytes) { bytes_being_written_ = bytes; }
+  uint64_t bytes_being_written() const { return bytes_being_written_; }
 
   // A payload of `bytes` that is in the memtable lies there.
   void Placed(const PayloadPlace& place, uint64_t bytes);
@@ -99,9 +101,9 @@ class WalPayloads {
     void RocksDbLeft();
   };
 
-  std::string Path(uint64_t wal, bool rocksdb_uses) const;
+  std::string PathOf(uint64_t wal) const;
   rocksdb::IOStatus Open(uint64_t wal, std::shared_ptr<const OpenFiles::File>* file);
-  rocksdb::IOStatus DeleteFile(uint64_t wal, bool rocksdb_uses);
+  rocksdb::IOStatus DeleteFile(uint64_t wal, std::string_view suffix);
   rocksdb::IOStatus Sync(uint64_t wal);
   rocksdb::IOStatus SyncReopened(const std::string& path);
 
@@ -109,11 +111,17 @@ class WalPayloads {
   rocksdb::FileSystem& files_;
   OpenFiles open_files_;
   WalRecord record_;
-  mutable std::mutex mutex_;
+  std::atomic<uint64_t> bytes_being_written_{0};
+  // Held while a file is opened to read, renamed or deleted: what is opened has its name, and what is deleted is not kept open.
+  // Taken before mutex_.
+  std::mutex names_mutex_;
+  mutable std::mutex mutex_;  // not held while the disk is asked for anything
   // Guarded by mutex_.
   std::map<uint64_t, Wal> wals_;
   uint64_t being_written_ = 0;
+  uint64_t being_replayed_ = 0;  // or was last
   std::map<uint64_t, std::vector<uint64_t>> pins_of_tables_;
+  std::set<uint64_t> gone_tables_;  // before opened_: whoever saw one before may still pin for it
   bool opened_ = false;
 };
 

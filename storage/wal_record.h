@@ -2,10 +2,10 @@
 // and inserts it right after, on one thread, so what was appended last is what is inserted now.
 //
 //     record.Expect();                       // DB::Write begins
-//     record.Appending(wal, file_bytes);       // from the log's file: so long it is before
-//     record.Place(position);                  // from the memtable, for each payload
+//     record.Appending(wal, file_bytes);     // the first append after that; the file's length before it
+//     record.PlaceOf(position);              // from the memtable, for each payload in the batch
 //
-// When a log is replayed nothing is appended; Begin() tells instead. Not thread-safe: belongs to who writes, or opens.
+// When a log is replayed nothing is appended; Replaying() tells instead. Not thread-safe: belongs to who writes, or opens.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ class WalRecord {
     expected_ = false;
     first_byte_ = PayloadPlace{wal, WalRecordBegin(file_bytes)};
   }
-  void Begin(const PayloadPlace& first_byte) { first_byte_ = first_byte; }
+  void Replaying(const PayloadPlace& first_byte) { first_byte_ = first_byte; }
   // Nothing is known of the next one.
   void Forget() {
     expected_ = false;
@@ -36,7 +36,7 @@ class WalRecord {
   }
 
   // Of the byte at `position` of the record's batch; nothing: unknown.
-  std::optional<PayloadPlace> Place(uint64_t position) const {
+  std::optional<PayloadPlace> PlaceOf(uint64_t position) const {
     MILLRACE_CHECK(!expected_) << "a batch was inserted that no WAL file was given";
     if (!first_byte_) return std::nullopt;
     return PayloadPlace{first_byte_->wal, WalPosition(first_byte_->offset, position)};

@@ -121,7 +121,7 @@ class RecordWalker {
 };
 
 class Scan {
-  struct Place {
+  struct Spot {
     std::string path;
     uint64_t offset;
   };
@@ -214,8 +214,8 @@ class Scan {
     large_records_.push_back({record.sequence, {wal, WalRecordBegin(record.offset)}});
   }
   // Only what was lost first counts.
-  void Lose(Place place) {
-    if (!lost_) lost_ = std::move(place);
+  void Lose(Spot spot) {
+    if (!lost_) lost_ = std::move(spot);
   }
 
   rocksdb::FileSystem& files_;
@@ -225,7 +225,7 @@ class Scan {
   uint64_t last_file_ = 0;               // that had a record
   std::optional<uint64_t> last_;         // sequence number, before anything was lost
   std::optional<uint64_t> found_again_;  // the first one after that
-  std::optional<Place> lost_;
+  std::optional<Spot> lost_;
   uint64_t synced_ = 0;
   std::vector<Replayable::LargeRecord> large_records_;
 };
@@ -273,7 +273,7 @@ rocksdb::WalFilter::WalProcessingOption WalGuard::LogRecordFound(unsigned long l
                                       [](const auto& record, uint64_t wanted) { return record.sequence < wanted; });
   record_.Forget();
   if (found != large.end() && found->sequence == sequence && found->first_byte.wal == wal) {
-    record_.Begin(found->first_byte);
+    record_.Replaying(found->first_byte);
   }
   return WalProcessingOption::kContinueProcessing;
 }

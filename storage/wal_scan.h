@@ -11,7 +11,8 @@
 // were the newest when the batch was begun: from that each file's records tell the file before it, which must have some, too.
 // What was synced last passes for a torn tail when it is damaged, if no batch after it can be read that says so.
 //
-// The scan is also what tells, while a record is replayed, where it lies: the payloads in it are not replayed with it (README.md).
+// The scan also tells, while a record is replayed, where it lies: its payloads do not go into the memtable, only their places do
+// (README.md).
 //
 //     WalGuard guard(files, directory, payloads.record());
 //     options.wal_filter = &guard;                    // RocksDB asks it before it replays
@@ -22,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -60,6 +62,8 @@ class WalGuard : public rocksdb::WalFilter {
       : files_(files), directory_(std::move(directory)), record_(record) {}
 
   const absl::Status& status() const { return status_; }
+  // Nothing more will be replayed: gives its memory back.
+  void Done() { replayable_ = {}; }
 
   const char* Name() const override { return "millrace-wal-guard"; }
   void ColumnFamilyLogNumberMap(const std::map<uint32_t, uint64_t>& first_wals,

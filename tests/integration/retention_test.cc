@@ -18,7 +18,7 @@ constexpr int32_t kPartitions = 2;
 constexpr int64_t kKept = 8 << 20;  // of each partition
 constexpr int64_t kRecordBytes = 10'000;
 constexpr int64_t kRecords = 60'000;  // many times what is kept
-// Of other files, and what the oldest file with values holds of removed entries: it is as large as a memtable.
+// Of other files, and what the oldest WAL file kept holds of removed entries: it is as large as a third of the store's memory.
 constexpr int64_t kSlack = 100 << 20;
 
 std::string ValueOf(int64_t number) {

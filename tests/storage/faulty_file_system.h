@@ -11,12 +11,13 @@
 #include <rocksdb/file_system.h>
 
 #include "storage/file_system.h"
+#include "storage/wal_file.h"
 
 namespace millrace::storage {
 
 class FaultyFileSystem : public rocksdb::FileSystemWrapper {
  public:
-  FaultyFileSystem() : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  FaultyFileSystem() : rocksdb::FileSystemWrapper(std::make_shared<WalFileSystem>(rocksdb::FileSystem::Default())) {}
 
   // From now on.
   void FailSyncs(FileKind kind) { failing_syncs_ = kind; }

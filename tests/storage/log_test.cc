@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <rocksdb/db.h>
-#include <rocksdb/env.h>
 
 #include <filesystem>
 #include <functional>
@@ -356,13 +355,13 @@ TEST_F(LogTest, EntriesThatTheDiskDoesNotGiveCostThemselvesOnly) {
   const auto payload_files = [this] {
     std::set<std::string> names;
     for (const auto& file : std::filesystem::directory_iterator(options_.directory)) {
-      if (file.path().extension() == ".values") names.insert(file.path());
+      if (file.path().extension() == ".payloads") names.insert(file.path());
     }
     return names;
   };
   int64_t timestamp = 0;
   for (int flush = 0; flush < 3; ++flush) {
-    for (int i = 0; i < 3; ++i) ASSERT_TRUE(Write({.records = 10, .bytes = 3000, .timestamp = ++timestamp}).ok());
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(Write({.records = 10, .bytes = 5000, .timestamp = ++timestamp}).ok());
     round_.reset();
     ASSERT_TRUE(store_->Close().ok());
     OpenStore();

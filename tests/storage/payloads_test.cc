@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <iterator>
+#include <memory>
 #include <random>
 #include <set>
 #include <string>
@@ -17,6 +19,11 @@
 
 #include "proto/wire/crc32c.h"
 #include "raft/damage.h"
+#include "storage/database.h"
+#include "storage/log_editor.h"
+#include "storage/log_reader.h"
+#include "storage/payload_tables.h"
+#include "storage/rocks_util.h"
 #include "storage/wal_format.h"
 #include "storage/wal_payloads.h"
 #include "tests/storage/faulty_file_system.h"
@@ -80,13 +87,10 @@ class PayloadsTest : public StoreTest {
     Close();
     OpenStore();
   }
-  // As kill -9 leaves it.
+  // As kill -9 leaves it: nothing is flushed.
   void KillAndOpen() {
-    std::filesystem::copy(options_.directory, directory_ / "killed");
     round_.reset();
     store_.reset();
-    std::filesystem::remove_all(options_.directory);
-    std::filesystem::rename(directory_ / "killed", options_.directory);
     OpenStore();
   }
 
@@ -120,8 +124,8 @@ TEST_F(PayloadsTest, LieInWalFilesOnly) {
   CheckAll();
   CloseAndOpen();
   CheckAll();
-  EXPECT_EQ(Files(".values").size(), 1u);
-  EXPECT_GT(Bytes(".values"), 5'000'000u);
+  EXPECT_EQ(Files(".payloads").size(), 1u);
+  EXPECT_GT(Bytes(".payloads"), 5'000'000u);
   EXPECT_LT(Bytes(".sst"), 150'000u);
   EXPECT_TRUE(Files(".blob").empty());
 }
@@ -130,12 +134,12 @@ TEST_F(PayloadsTest, ReadBackFromManyFilesAndAfterRestarts) {
   options_.memory_bytes = 3 << 20;
   OpenStore();
   for (int restarts = 0; restarts < 6; ++restarts) {
-    for (int i = 0; i < 100; ++i) Append(random_() % (random_() % 20 == 0 ? 300'000 : 5'000));
+    for (int i = 0; i < 100; ++i) Append(random_() % (random_() % 20 == 0 ? 300'000 : 9'000));
     CheckAll();
     restarts % 2 == 0 ? CloseAndOpen() : KillAndOpen();
     CheckAll();
   }
-  EXPECT_GT(Files(".values").size(), 2u);
+  EXPECT_GT(Files(".payloads").size(), 2u);
 }
 
 TEST_F(PayloadsTest, SeveralOfOneRoundReadBack) {
@@ -154,7 +158,7 @@ TEST_F(PayloadsTest, AreNotWrittenAgainWhenTheyAreReplayed) {
   AppendMany(20, 100'000);
   KillAndOpen();
   CheckAll();
-  EXPECT_EQ(Files(".values").size(), 2u);
+  EXPECT_EQ(Files(".payloads").size(), 2u);
   EXPECT_TRUE(Files(".blob").empty());
   CloseAndOpen();
   CheckAll();
@@ -199,40 +203,60 @@ TEST_F(PayloadsTest, AFileGoesWithTheLastTableThatRefersToIt) {
   CloseAndOpen();
   AppendMany(20, 100'000);
   CloseAndOpen();
-  ASSERT_EQ(Files(".values").size(), 2u);
+  ASSERT_EQ(Files(".payloads").size(), 2u);
   ASSERT_TRUE(SetLogStart(20).ok());
-  AwaitFiles(".values", 1);
+  AwaitFiles(".payloads", 1);
   CheckAll();
   ASSERT_TRUE(SetLogStart(40).ok());
-  AwaitFiles(".values", 0);
+  AwaitFiles(".payloads", 0);
 }
 
 TEST_F(PayloadsTest, WhatNothingRefersToGoesAtTheStart) {
   OpenStore();
   AppendMany(20, 100'000);
   Close();
-  const std::string orphan = options_.directory + "/000001.values";
+  const std::string orphan = options_.directory + "/000001.payloads";
   std::ofstream(orphan) << "left by a process that was killed between two deletions";
-  std::ofstream(options_.directory + "/notes.values") << "not ours";
+  std::ofstream(options_.directory + "/notes.payloads") << "not ours";
   OpenStore();
   EXPECT_FALSE(std::filesystem::exists(orphan));
-  EXPECT_TRUE(std::filesystem::exists(options_.directory + "/notes.values"));
+  EXPECT_TRUE(std::filesystem::exists(options_.directory + "/notes.payloads"));
   CheckAll();
 }
 
 // Most of this file is payloads that lie behind their headers: the others are written again, and it goes.
-TEST_F(PayloadsTest, AFewKeepNoFile) {
+TEST_F(PayloadsTest, AFewLargeOnesDoNotKeepTheirFile) {
   OpenStore();
   AppendMany(4'000, 500);
   AppendMany(10, 100'000);
   CloseAndOpen();
   CheckAll();
-  EXPECT_TRUE(Files(".values").empty());
+  EXPECT_TRUE(Files(".payloads").empty());
   EXPECT_GT(Bytes(".blob"), 1'000'000u);
   AppendMany(10, 100'000);
   CloseAndOpen();
   CheckAll();
-  EXPECT_EQ(Files(".values").size(), 1u);
+  EXPECT_EQ(Files(".payloads").size(), 1u);
+}
+
+// Those were written again, to a blob file, with their headers.
+TEST_F(PayloadsTest, ALostBlobFileCostsItsEntriesOnly) {
+  OpenStore();
+  AppendMany(4'000, 500);
+  AppendMany(3, 100'000);
+  CloseAndOpen();
+  AppendMany(1, 100'000);
+  CloseAndOpen();
+  const std::vector<std::string> blobs = Files(".blob");
+  ASSERT_EQ(blobs.size(), 1u);
+  ASSERT_TRUE(std::filesystem::remove(blobs[0]));
+  CloseAndOpen();
+  EXPECT_EQ(store_->Read(group_, Offset(3'990), Offset(4'004), kAll).value().size(), 10u);
+  for (int64_t offset : {4'000, 4'001, 4'002}) {
+    const absl::Status lost = store_->Read(group_, Offset(offset), Offset(4'004), kAll).status();
+    EXPECT_EQ(raft::DamagedOffsets(lost), (raft::OffsetRange{Offset(offset), Offset(4'003)})) << lost;
+  }
+  EXPECT_EQ(store_->Read(group_, Offset(4'003), Offset(4'004), kAll).value().at(0).payload, written_[4'003]);
 }
 
 TEST_F(PayloadsTest, WhatIsLostCostsItselfOnly) {
@@ -241,7 +265,7 @@ TEST_F(PayloadsTest, WhatIsLostCostsItselfOnly) {
   CloseAndOpen();
   AppendMany(1, 100'000);
   Close();
-  const std::vector<std::string> files = Files(".values");
+  const std::vector<std::string> files = Files(".payloads");
   ASSERT_EQ(files.size(), 2u);
   std::filesystem::resize_file(files[0], std::filesystem::file_size(files[0]) - 150'000);
   OpenStore();
@@ -249,11 +273,12 @@ TEST_F(PayloadsTest, WhatIsLostCostsItselfOnly) {
   for (int64_t offset : {48, 49}) {
     const absl::Status lost = store_->Read(group_, Offset(offset), Offset(51), kAll).status();
     EXPECT_EQ(raft::DamagedOffsets(lost), (raft::OffsetRange{Offset(offset), Offset(offset + 1)})) << lost;
+    EXPECT_THAT(std::string(lost.message()), HasSubstr(files[0]));
   }
   EXPECT_EQ(store_->Read(group_, Offset(50), Offset(51), kAll).value().at(0).payload, written_[50]);
 }
 
-// Writes other bytes to WAL files than it was given, from some place on.
+// Puts a byte before each piece appended to a WAL file: nothing lies where it should.
 class MisplacingFileSystem : public rocksdb::FileSystemWrapper {
  public:
   MisplacingFileSystem() : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()) {}
@@ -285,7 +310,8 @@ TEST_F(PayloadsTest, ALogThatIsNotWhereItShouldBeStopsTheStoreAtTheFirstWrite) {
   round_->Append(group_, Next(100'000));
   const absl::Status written = store_->Write(*round_);
   EXPECT_TRUE(absl::IsInternal(written)) << written;
-  EXPECT_THAT(std::string(written.message()), HasSubstr("does not hold what was just written"));
+  EXPECT_THAT(std::string(written.message()),
+              AllOf(HasSubstr(".log does not hold at offset"), HasSubstr("start it with that librocksdb")));
 }
 
 class PayloadFaultsTest : public PayloadsTest {
@@ -316,7 +342,8 @@ TEST_F(PayloadFaultsTest, AFlushFailsIfTheWalCannotBeSynced) {
   }
   EXPECT_THAT(std::string(status.message()), HasSubstr("lost a page"));
   disk_->Mend();
-  EXPECT_TRUE(Files(".values").empty());
+  EXPECT_TRUE(Files(".payloads").empty());
+  EXPECT_TRUE(Files(".sst").empty());
   written_.resize(State().log_end.value());
   KillAndOpen();
   CheckAll();
@@ -330,7 +357,114 @@ TEST_F(PayloadFaultsTest, ATableThatCannotBeSyncedKeepsNoFile) {
   disk_->Mend();
   OpenStore();
   CheckAll();
-  EXPECT_EQ(Files(".values").size(), 1u);
+  EXPECT_EQ(Files(".payloads").size(), 1u);
+}
+
+// A reader may stand in a memtable whose flush writes payloads again, and whose WAL file then goes.
+TEST(LogReader, FindsAPayloadThatWasWrittenAgainMeanwhile) {
+  const TempDir directory;
+  RocksLogStore::Options options;
+  options.directory = directory / "store";
+  StoreHealth health(nullptr);
+  const auto database = Database::Open(options, health);
+  ASSERT_TRUE(database.ok()) << database.status();
+  const LogReader reader((*database)->db(), (*database)->payloads());
+  constexpr raft::GroupId kGroup(1);
+  LogEditor editor(kGroup, LogImage(), reader);
+  rocksdb::WriteBatch batch;
+  for (int64_t i = 1; i <= 1'000; ++i) {
+    Entry entry;
+    entry.header.index = LogIndex(i);
+    entry.payload = absl::Cord(std::string(i == 1 ? 5'000 : 500, 'p'));
+    editor.Append(std::move(entry), batch);
+  }
+  ASSERT_TRUE((*database)->Write(batch).ok());
+  const EntryKey key(kGroup, LogIndex(1), Offset(0));
+  const auto value = GetValue((*database)->db(), key.view());
+  ASSERT_TRUE(value.ok() && value->has_value());
+  auto header = DecodeHeader(**value);
+  ASSERT_TRUE(header.ok() && header->placed);
+
+  ASSERT_TRUE((*database)->db().Flush({}).ok());
+  const std::string wal = NumberedFile(options.directory, DecodePlace(**value)->wal, ".");
+  while (std::filesystem::exists(wal + "log")) std::this_thread::yield();
+  ASSERT_FALSE(std::filesystem::exists(wal + "payloads"));
+  const auto payload = reader.Payload(*EntryKey::Parse(key.view()), *header, **value);
+  ASSERT_TRUE(payload.ok()) << payload.status();
+  EXPECT_EQ(*payload, std::string(5'000, 'p'));
+  ++header->entry.chain;
+  EXPECT_TRUE(absl::IsDataLoss(reader.Payload(*EntryKey::Parse(key.view()), *header, **value).status()))
+      << "the payload of another entry that took its place";
+}
+
+class WalFilesTest : public testing::Test {
+ protected:
+  WalFilesTest() : payloads_(directory_.path(), *files_) {}
+
+  void Make(const std::string& name, const std::string& content) { std::ofstream(directory_ / name) << content; }
+  std::string Read(const std::string& name) {
+    std::ifstream in(directory_ / name);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  bool Exists(const std::string& name) { return std::filesystem::exists(directory_ / name); }
+
+  const TempDir directory_;
+  const std::shared_ptr<rocksdb::FileSystem> files_ = rocksdb::FileSystem::Default();
+  WalPayloads payloads_;
+};
+
+TEST_F(WalFilesTest, AStrayLogReplacesNoKeptFile) {
+  Make("000007.payloads", "kept");
+  Make("000007.log", "");
+  ASSERT_TRUE(payloads_.Delete(7).ok());  // as RocksDB does when it opens
+  payloads_.Pin(9, {7});
+  ASSERT_TRUE(payloads_.Opened().ok());
+  EXPECT_EQ(Read("000007.payloads"), "kept");
+  EXPECT_FALSE(Exists("000007.log"));
+  Make("000007.log", "restored by hand");
+  ASSERT_TRUE(payloads_.Delete(7).ok());
+  EXPECT_EQ(Read("000007.payloads"), "kept");
+  payloads_.Unpin(9);
+  EXPECT_FALSE(Exists("000007.payloads"));
+}
+
+TEST_F(WalFilesTest, WhatHasLeftIsNotSyncedUnderItsOldName) {
+  Make("000007.log", "replayed");
+  payloads_.Replay(7, 8);
+  payloads_.Pin(9, {7});
+  ASSERT_TRUE(payloads_.Delete(7).ok());
+  ASSERT_TRUE(payloads_.SyncClosed().ok());
+  EXPECT_FALSE(Exists("000007.log"));
+  EXPECT_EQ(Read("000007.payloads"), "replayed");
+}
+
+// A compaction can end while the store is being opened, between the look at the tables there and their pins.
+TEST_F(WalFilesTest, ATableThatIsGonePinsNothing) {
+  Make("000007.payloads", "kept");
+  payloads_.Unpin(9);
+  payloads_.Pin(9, {7});
+  ASSERT_TRUE(payloads_.Opened().ok());
+  EXPECT_FALSE(Exists("000007.payloads"));
+}
+
+TEST_F(WalFilesTest, ATableThatWasNotFinishedPinsNothing) {
+  Make("000007.log", "written");
+  ASSERT_TRUE(payloads_.Opened().ok());
+  PayloadTables tables(payloads_);
+  rocksdb::TableFileCreationInfo info;
+  info.file_path = directory_ / "000009.sst";
+  info.table_properties.user_collected_properties["millrace.wals"] = std::string("\x07\0\0\0\0\0\0\0", 8);
+  info.status = rocksdb::Status::IOError("no space");
+  tables.OnTableFileCreated(info);
+  ASSERT_TRUE(payloads_.Delete(7).ok());
+  EXPECT_FALSE(Exists("000007.log"));
+  EXPECT_FALSE(Exists("000007.payloads"));
+  Make("000008.log", "written");
+  info.table_properties.user_collected_properties["millrace.wals"][0] = 8;
+  info.status = rocksdb::Status::OK();
+  tables.OnTableFileCreated(info);
+  ASSERT_TRUE(payloads_.Delete(8).ok());
+  EXPECT_TRUE(Exists("000008.payloads"));
 }
 
 // The kernel tells of lost pages once, and takes them for written from then on.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "proto/wire/check.h"
+#include "storage/wal_file.h"
 
 namespace millrace::storage {
 
@@ -88,7 +89,8 @@ class RecordingFileSystem::Directory : public rocksdb::FSDirectoryWrapper {
 };
 
 RecordingFileSystem::RecordingFileSystem(std::string directory)
-    : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()), directory_(std::move(directory)) {
+    : rocksdb::FileSystemWrapper(std::make_shared<WalFileSystem>(rocksdb::FileSystem::Default())),
+      directory_(std::move(directory)) {
   if (std::filesystem::exists(directory_)) RecordBase();
 }
 

@@ -7,11 +7,13 @@
 
 #include <rocksdb/file_system.h>
 
+#include "storage/wal_file.h"
+
 namespace millrace::storage {
 
 class UnsyncedFileSystem : public rocksdb::FileSystemWrapper {
  public:
-  UnsyncedFileSystem() : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  UnsyncedFileSystem() : rocksdb::FileSystemWrapper(std::make_shared<WalFileSystem>(rocksdb::FileSystem::Default())) {}
 
   const char* Name() const override { return "unsynced"; }
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,

@@ -2,9 +2,11 @@
 #include "storage/wal_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <csignal>
 #include <deque>
 #include <filesystem>
 #include <fstream>
@@ -124,6 +126,31 @@ TEST_F(WalFileTest, GivesBackWhatWasAllocatedAhead) {
   ASSERT_EQ(stat(path_.c_str(), &status), 0);
   EXPECT_EQ(static_cast<size_t>(status.st_size), expected_.size());
   EXPECT_LT(status.st_blocks * 512, 1 << 20);
+}
+
+// The file may not grow beyond some size, in the middle of a record.
+TEST_F(WalFileTest, AWriteThatFailsHalfWayIsTold) {
+  Open();
+  AddRecord(std::string(20'000, 'x'));
+  const std::string before = expected_;
+  constexpr rlim_t kLimit = 30'000;
+  std::string record(kWalHeaderBytes + 12'000, 'y');  // ends in the same block
+  record[4] = static_cast<char>(12'000 & 0xff);
+  record[5] = static_cast<char>(12'000 >> 8);
+  record[6] = kFull;
+
+  rlimit limit;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
+  const rlimit lower = {.rlim_cur = kLimit, .rlim_max = limit.rlim_max};
+  const auto handler = signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &lower), 0);
+  const rocksdb::IOStatus status = file_->Append(record, {}, nullptr);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  signal(SIGXFSZ, handler);
+
+  EXPECT_TRUE(status.IsIOError()) << status.ToString();
+  EXPECT_NE(status.ToString().find(path_), std::string::npos) << status.ToString();
+  EXPECT_EQ(Content(), before + record.substr(0, kLimit - before.size()));
 }
 
 TEST_F(WalFileTest, FailuresNameTheFile) {

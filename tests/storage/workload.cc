@@ -94,9 +94,9 @@ Entry Workload::NextEntry(const LogState& state) {
 absl::Cord Workload::Payload() {
   int64_t size = 0;
   if (mostly_small_) {
-    size = OneIn(10) ? UpTo(5000) : UpTo(1000);
+    size = OneIn(20) ? UpTo(10000) : UpTo(1000);
   } else {
-    size = OneIn(20) ? UpTo(300000) : OneIn(3) ? UpTo(5000) : UpTo(300);
+    size = OneIn(20) ? UpTo(300000) : OneIn(3) ? UpTo(8000) : UpTo(300);
   }
   absl::Cord payload;
   while (static_cast<int64_t>(payload.size()) < size) {
