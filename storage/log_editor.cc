@@ -9,6 +9,7 @@
 #include <rocksdb/write_batch.h>
 
 #include "proto/wire/check.h"
+#include "proto/wire/varint.h"
 #include "storage/keys.h"
 #include "storage/rocks_util.h"
 #include "storage/wal_format.h"
@@ -38,8 +39,8 @@ void DeleteRange(rocksdb::WriteBatch& batch, const KeyRange& range) {
 // and a payload comes in several; this is what it does (db/write_batch.cc). Returns where in the batch the payload begins.
 uint64_t PutLogData(rocksdb::WriteBatch& batch, const absl::Cord& payload) {
   auto& bytes = const_cast<std::string&>(batch.Data());
-  char head[1 + 5] = {static_cast<char>(kLogDataTag)};
-  bytes.append(head, PutVarint32(static_cast<uint32_t>(payload.size()), head + 1) - head);
+  char head[1 + internal::kVarint32BytesMax] = {static_cast<char>(kLogDataTag)};
+  bytes.append(head, internal::WriteVarint(head + 1, payload.size()) - head);
   const uint64_t position = bytes.size();
   for (absl::string_view chunk : payload.Chunks()) bytes.append(chunk.data(), chunk.size());
   return position;

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "storage/iovecs.h"
 
 namespace millrace::storage {
 
@@ -17,24 +18,14 @@ using rocksdb::IOStatus;
 OpenFiles::File::~File() { close(fd_); }
 
 IOStatus OpenFiles::File::Read(uint64_t offset, std::vector<iovec>& pieces) const {
-  for (auto piece = pieces.begin(); piece != pieces.end();) {
-    if (piece->iov_len == 0) {
-      ++piece;
-      continue;
-    }
+  for (auto piece = Behind(pieces.begin(), pieces.end(), 0); piece != pieces.end();) {
     const int count = static_cast<int>(std::min<ptrdiff_t>(pieces.end() - piece, IOV_MAX));
     ssize_t got = preadv(fd_, &*piece, count, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return IOStatus::IOError("reading", strerror(errno));
     if (got == 0) return IOStatus::Corruption("the file ends early", absl::StrCat("at ", offset));
     offset += got;
-    for (; piece != pieces.end() && got >= static_cast<ssize_t>(piece->iov_len); ++piece) {
-      got -= static_cast<ssize_t>(piece->iov_len);
-    }
-    if (got > 0) {
-      piece->iov_base = static_cast<char*>(piece->iov_base) + got;
-      piece->iov_len -= got;
-    }
+    piece = Behind(piece, pieces.end(), got);
   }
   return IOStatus::OK();
 }

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "proto/wire/check.h"
+#include "proto/wire/varint.h"
 #include "storage/entry_format.h"
 #include "storage/keys.h"
 #include "storage/wal_format.h"
@@ -60,21 +61,22 @@ class PlacingMemtable : public MemTableRep {
  private:
   // MemTable::Add made it: `length key sequence|tag(8) length value`.
   void CompletePlace() {
-    std::string_view rest = entry_;
-    const std::optional<uint32_t> key_bytes = TakeVarint32(rest);
-    const std::string_view key = rest.substr(0, *key_bytes - kInternalBytes);
-    const auto tag = static_cast<uint8_t>(rest[key.size()]);  // the lowest byte of the number, which is little-endian
-    rest.remove_prefix(*key_bytes);
+    const char* const end = entry_.data() + entry_.size();
+    uint64_t bytes = 0;
+    const char* p = internal::ReadVarint(entry_.data(), end, bytes);
+    const std::string_view key(p, bytes - kInternalBytes);
+    const auto tag = static_cast<uint8_t>(p[key.size()]);  // the lowest byte of the number, which is little-endian
     if (tag != kPutTag || !EntryKey::Parse(key)) return;
-    TakeVarint32(rest);
-    if (!HasPlace(rest)) return;
-    const absl::StatusOr<PayloadPlace> staged = DecodePlace(rest);
+    p = internal::ReadVarint(p + bytes, end, bytes);
+    const std::string_view value(p, bytes);
+    if (!HasPlace(value)) return;
+    const absl::StatusOr<PayloadPlace> staged = DecodePlace(value);
     if (!staged.ok() || !staged->staged()) return;  // damaged: who reads it is told; or complete
     const std::optional<PayloadPlace> place = payloads_.record().PlaceOf(staged->offset);
     // The scan of a WAL and RocksDB's replay disagree: with the WAL file the payload would go for good.
     MILLRACE_CHECK(place.has_value()) << "where a replayed payload lies was not found";
-    EncodePlace(*place, const_cast<char*>(rest.data()) + kStoredHeaderBytes);
-    payloads_.Placed(*place, DecodeHeader(rest).value_or(StoredHeader()).payload_bytes);
+    EncodePlace(*place, const_cast<char*>(value.data()) + kStoredHeaderBytes);
+    payloads_.Placed(*place, DecodeHeader(value).value_or(StoredHeader()).payload_bytes);
   }
 
   const std::unique_ptr<MemTableRep> skip_list_;

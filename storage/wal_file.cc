@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "storage/file_system.h"
+#include "storage/iovecs.h"
 #include "storage/wal_format.h"
 
 namespace millrace::storage {
@@ -137,19 +138,13 @@ class WalFile : public rocksdb::FSWritableFile {
       vectors.push_back({const_cast<char*>(data), piece.size});
     }
     pieces_.clear();
-    for (auto next = vectors.begin(); next != vectors.end();) {
+    for (auto next = Behind(vectors.begin(), vectors.end(), 0); next != vectors.end();) {
       const int count = static_cast<int>(std::min<ptrdiff_t>(vectors.end() - next, IOV_MAX));
       ssize_t written = pwritev(fd_, &*next, count, static_cast<off_t>(size_));
       if (written < 0 && errno == EINTR) continue;
       if (written < 0) return Failed("appending", path_);
       size_ += written;
-      for (; next != vectors.end() && written >= static_cast<ssize_t>(next->iov_len); ++next) {
-        written -= static_cast<ssize_t>(next->iov_len);
-      }
-      if (written > 0) {
-        next->iov_base = static_cast<char*>(next->iov_base) + written;
-        next->iov_len -= written;
-      }
+      next = Behind(next, vectors.end(), written);
     }
     copied_.clear();
     return IOStatus::OK();

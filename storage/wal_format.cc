@@ -21,23 +21,6 @@ uint64_t WalPosition(uint64_t offset, uint64_t bytes) {
   return offset + block_left + bytes / kDataBytes * kWalBlockBytes + kWalHeaderBytes + bytes % kDataBytes;
 }
 
-char* PutVarint32(uint32_t value, char* out) {
-  for (; value >= 0x80; value >>= 7) *out++ = static_cast<char>(value | 0x80);
-  *out++ = static_cast<char>(value);
-  return out;
-}
-
-std::optional<uint32_t> TakeVarint32(std::string_view& bytes) {
-  uint32_t value = 0;
-  for (int shift = 0; shift <= 28 && !bytes.empty(); shift += 7) {
-    const auto byte = static_cast<uint8_t>(bytes.front());
-    bytes.remove_prefix(1);
-    value |= static_cast<uint32_t>(byte & 0x7f) << shift;
-    if ((byte & 0x80) == 0) return value;
-  }
-  return std::nullopt;
-}
-
 uint32_t UnmaskedCrc(uint32_t stored) {
   const uint32_t rotated = stored - 0xa282ead8u;
   return (rotated >> 17) | (rotated << 15);

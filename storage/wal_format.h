@@ -8,8 +8,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <string_view>
 
 namespace millrace::storage {
 
@@ -31,11 +29,6 @@ uint64_t WalRecordBegin(uint64_t file_bytes);
 
 // Where in the file the byte `bytes` after the one at `offset` lies, both of one record.
 uint64_t WalPosition(uint64_t offset, uint64_t bytes);
-
-// A length as it lies in a batch, 7 bits a byte. Returns the end; `out` has room for 5 bytes.
-char* PutVarint32(uint32_t value, char* out);
-// Takes one off the front; nothing if there is none.
-std::optional<uint32_t> TakeVarint32(std::string_view& bytes);
 
 // A checksum as RocksDB stores it, rotated and shifted (util/crc32c.h), as it was computed.
 uint32_t UnmaskedCrc(uint32_t stored);

@@ -107,9 +107,9 @@ class PayloadsTest : public StoreTest {
     for (const std::string& path : Files(extension)) bytes += std::filesystem::file_size(path);
     return bytes;
   }
-  // The test's time-out ends it if there never are so few.
+  // RocksDB lets go of files on a thread of its own. The test's time-out ends it if there never are so many.
   void AwaitFiles(const std::string& extension, size_t count) const {
-    while (Files(extension).size() > count) std::this_thread::yield();
+    while (Files(extension).size() != count) std::this_thread::yield();
   }
 
   const uint64_t seed_ = std::random_device{}();
@@ -124,7 +124,7 @@ TEST_F(PayloadsTest, LieInWalFilesOnly) {
   CheckAll();
   CloseAndOpen();
   CheckAll();
-  EXPECT_EQ(Files(".payloads").size(), 1u);
+  AwaitFiles(".payloads", 1);
   EXPECT_GT(Bytes(".payloads"), 5'000'000u);
   EXPECT_LT(Bytes(".sst"), 150'000u);
   EXPECT_TRUE(Files(".blob").empty());
@@ -158,7 +158,7 @@ TEST_F(PayloadsTest, AreNotWrittenAgainWhenTheyAreReplayed) {
   AppendMany(20, 100'000);
   KillAndOpen();
   CheckAll();
-  EXPECT_EQ(Files(".payloads").size(), 2u);
+  AwaitFiles(".payloads", 2);
   EXPECT_TRUE(Files(".blob").empty());
   CloseAndOpen();
   CheckAll();
@@ -203,7 +203,7 @@ TEST_F(PayloadsTest, AFileGoesWithTheLastTableThatRefersToIt) {
   CloseAndOpen();
   AppendMany(20, 100'000);
   CloseAndOpen();
-  ASSERT_EQ(Files(".payloads").size(), 2u);
+  AwaitFiles(".payloads", 2);
   ASSERT_TRUE(SetLogStart(20).ok());
   AwaitFiles(".payloads", 1);
   CheckAll();
@@ -231,12 +231,12 @@ TEST_F(PayloadsTest, AFewLargeOnesDoNotKeepTheirFile) {
   AppendMany(10, 100'000);
   CloseAndOpen();
   CheckAll();
-  EXPECT_TRUE(Files(".payloads").empty());
+  AwaitFiles(".payloads", 0);
   EXPECT_GT(Bytes(".blob"), 1'000'000u);
   AppendMany(10, 100'000);
   CloseAndOpen();
   CheckAll();
-  EXPECT_EQ(Files(".payloads").size(), 1u);
+  AwaitFiles(".payloads", 1);
 }
 
 // Those were written again, to a blob file, with their headers.
@@ -265,6 +265,7 @@ TEST_F(PayloadsTest, WhatIsLostCostsItselfOnly) {
   CloseAndOpen();
   AppendMany(1, 100'000);
   Close();
+  AwaitFiles(".payloads", 2);
   const std::vector<std::string> files = Files(".payloads");
   ASSERT_EQ(files.size(), 2u);
   std::filesystem::resize_file(files[0], std::filesystem::file_size(files[0]) - 150'000);
@@ -357,7 +358,7 @@ TEST_F(PayloadFaultsTest, ATableThatCannotBeSyncedKeepsNoFile) {
   disk_->Mend();
   OpenStore();
   CheckAll();
-  EXPECT_EQ(Files(".payloads").size(), 1u);
+  AwaitFiles(".payloads", 1);
 }
 
 // A reader may stand in a memtable whose flush writes payloads again, and whose WAL file then goes.
@@ -497,18 +498,6 @@ TEST(WalFormat, PlacesOfBytesGoOnBehindTheHeadersOfBlocks) {
   EXPECT_EQ(WalPosition(7, kWalBlockBytes - 8), kWalBlockBytes - 1);
   EXPECT_EQ(WalPosition(7, kWalBlockBytes - 7), kWalBlockBytes + 7);
   EXPECT_EQ(WalPosition(7, 2 * (kWalBlockBytes - 7)), 2 * kWalBlockBytes + 7);
-}
-
-TEST(WalFormat, LengthsAreOfSevenBitsAByte) {
-  for (const uint32_t value : {0u, 1u, 127u, 128u, 16'383u, 16'384u, 65'536u, 0xffffffffu}) {
-    char bytes[5];
-    const std::string written(bytes, PutVarint32(value, bytes));
-    std::string_view rest = written;
-    EXPECT_EQ(TakeVarint32(rest), value);
-    EXPECT_TRUE(rest.empty());
-    rest = std::string_view(written).substr(0, written.size() - 1);
-    EXPECT_EQ(TakeVarint32(rest), std::nullopt);
-  }
 }
 
 }  // namespace
