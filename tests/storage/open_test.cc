@@ -302,13 +302,17 @@ TEST_F(DiskOrderTest, TablesAreSyncedOnceTheWalFilesBeforeThemAreOnTheDisk) {
   std::map<uint32_t, size_t> tables;   // so many WAL files were closed when it was begun
   std::map<uint32_t, size_t> written;  // position behind the last write
   std::map<uint32_t, size_t> synced;
+  size_t closed = 0;  // files before the newest that was written to: RocksDB may still be about to turn to a newer one
   int syncs = 0;
   const DiskLog log = files_->log();
   for (size_t i = 0; i < log.size(); ++i) {
     const DiskOp& op = log[i];
     if (op.kind == DiskOp::Kind::kLink && KindOfFile(op.name) == FileKind::kWal) wals.push_back(op.file);
-    if (op.kind == DiskOp::Kind::kLink && KindOfFile(op.name) == FileKind::kSst) tables[op.file] = wals.size() - 1;
-    if (op.kind == DiskOp::Kind::kWrite) written[op.file] = i + 1;
+    if (op.kind == DiskOp::Kind::kLink && KindOfFile(op.name) == FileKind::kSst) tables[op.file] = closed;
+    if (op.kind == DiskOp::Kind::kWrite) {
+      written[op.file] = i + 1;
+      if (!wals.empty() && op.file == wals.back()) closed = wals.size() - 1;
+    }
     if (op.kind != DiskOp::Kind::kSync) continue;
     synced[op.file] = op.position;
     const auto table = tables.find(op.file);
