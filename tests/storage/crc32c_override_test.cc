@@ -12,7 +12,8 @@
 
 namespace rocksdb::crc32c {
 uint32_t Extend(uint32_t init_crc, const char* data, size_t n);
-}
+uint32_t Crc32cCombine(uint32_t crc1, uint32_t crc2, size_t crc2len);
+}  // namespace rocksdb::crc32c
 
 namespace millrace::storage {
 namespace {
@@ -38,6 +39,19 @@ TEST(Crc32cOverride, ExtendingInPiecesGivesTheSame) {
   for (size_t cut = 0; cut <= data.size(); cut += 313) {
     const uint32_t first = rocksdb::crc32c::Extend(0, data.data(), cut);
     EXPECT_EQ(rocksdb::crc32c::Extend(first, data.data() + cut, data.size() - cut), whole) << cut;
+  }
+}
+
+// With the length of a whole fragment among the second's.
+TEST(Crc32cOverride, CombiningGivesWhatTheWholeHas) {
+  std::string data;
+  for (int i = 0; i < 70'000; ++i) data.push_back(static_cast<char>(i * 31 + i / 7));
+  const size_t first = 1'000;
+  for (size_t second : {0, 1, 4095, 4096, 4097, 32'760, 32'761, 32'762, 69'000}) {
+    const uint32_t crc = Crc(data.substr(first, second));
+    EXPECT_EQ(rocksdb::crc32c::Crc32cCombine(Crc(data.substr(0, first)), crc, second),
+              Crc(data.substr(0, first + second)))
+        << second;
   }
 }
 
