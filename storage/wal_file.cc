@@ -23,6 +23,8 @@ using rocksdb::IOOptions;
 using rocksdb::IOStatus;
 using rocksdb::Slice;
 
+constexpr uint64_t kBeforeNext = 8;  // the next file is asked for when this one has an eighth of what it may hold
+
 IOStatus Failed(const std::string& doing, const std::string& path) {
   const std::string what = "While " + doing + ": " + path;
   return errno == ENOSPC ? IOStatus::NoSpace(what, strerror(errno)) : IOStatus::IOError(what, strerror(errno));
@@ -73,7 +75,7 @@ class FragmentWalker {
 
 class WalFile : public rocksdb::FSWritableFile {
  public:
-  WalFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  WalFile(std::string path, int fd, SpareFile& spare) : path_(std::move(path)), fd_(fd), spare_(spare) {}
   ~WalFile() override {
     if (fd_ >= 0) Close(IOOptions(), nullptr).PermitUncheckedError();
   }
@@ -102,9 +104,9 @@ class WalFile : public rocksdb::FSWritableFile {
   uint64_t GetFileSize(const IOOptions&, IODebugContext*) override { return size_; }
   // Close() cuts it to what was written.
   IOStatus Truncate(uint64_t, const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
-  IOStatus Allocate(uint64_t offset, uint64_t bytes, const IOOptions&, IODebugContext*) override {
-    const int done = fallocate(fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
-    return done == 0 || errno == EOPNOTSUPP ? IOStatus::OK() : Failed("fallocate", path_);
+  IOStatus Allocate(uint64_t, uint64_t bytes, const IOOptions&, IODebugContext*) override {
+    ahead_bytes_ = bytes;
+    return IOStatus::OK();
   }
   IOStatus InvalidateCache(size_t offset, size_t bytes) override {
     posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
@@ -147,10 +149,17 @@ class WalFile : public rocksdb::FSWritableFile {
       next = Behind(next, vectors.end(), written);
     }
     copied_.clear();
+    AskForNext();
     return IOStatus::OK();
   }
 
-  // What RocksDB allocated ahead, of which the file's size says nothing.
+  void AskForNext() {
+    if (ahead_bytes_ == 0 || size_ < ahead_bytes_ / kBeforeNext) return;
+    spare_.Prepare(ahead_bytes_);
+    ahead_bytes_ = 0;
+  }
+
+  // What was allocated ahead, of which the file's size says nothing.
   IOStatus FreeUnused() {
     return ftruncate(fd_, static_cast<off_t>(size_)) == 0 ? IOStatus::OK() : Failed("truncating", path_);
   }
@@ -163,7 +172,9 @@ class WalFile : public rocksdb::FSWritableFile {
 
   const std::string path_;
   int fd_;
-  uint64_t size_ = 0;  // of what was written
+  SpareFile& spare_;
+  uint64_t ahead_bytes_ = 0;  // to be allocated for the next file, which has not been asked for yet
+  uint64_t size_ = 0;         // of what was written
   FragmentWalker walker_;
   std::vector<Piece> pieces_;  // gathered
   std::string copied_;
@@ -182,12 +193,14 @@ rocksdb::FileOptions WalFileSystem::OptimizeForLogWrite(const rocksdb::FileOptio
 IOStatus WalFileSystem::NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                         std::unique_ptr<rocksdb::FSWritableFile>* file, IODebugContext* dbg) {
   if (!FileNumber(path, kWalSuffix)) return target()->NewWritableFile(path, options, file, dbg);
+  std::call_once(spare_made_, [&] { spare_.emplace(path.substr(0, path.rfind('/') + 1) + "next-wal"); });
+  const bool made = spare_->TakeAs(path);
   int fd = -1;
   do {
-    fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    fd = open(path.c_str(), O_WRONLY | O_CLOEXEC | (made ? 0 : O_CREAT | O_TRUNC), 0644);
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return Failed("opening a WAL file to write", path);
-  *file = std::make_unique<WalFile>(path, fd);
+  *file = std::make_unique<WalFile>(path, fd, *spare_);
   return IOStatus::OK();
 }
 

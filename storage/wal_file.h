@@ -1,20 +1,29 @@
-// The file system at the bottom of a store: as the machine's, but WAL files are written with one call and no copy for each record.
+// The file system at the bottom of a store: as the machine's, but WAL files are written with one call and no copy for each record,
+// and begun without waiting for the disk.
 //
 //     options.file_system = std::make_shared<WalFileSystem>(rocksdb::FileSystem::Default());
 //
-// RocksDB gives a record's fragments to the file one by one, each as a header and data, or copies them together first into a buffer,
-// once more than needed. So it asks for a small buffer (OptimizeForLogWrite), and what passes that by is gathered here until the record is complete: the data stays where RocksDB has it that long, in the batch. A record is complete when its last
-// fragment is, by the fragments' headers (wal_format.h). What RocksDB takes for written and is not yet is at most part of one record, for which no
-// sync was promised.
+// RocksDB gives a record's fragments to the file one by one, each as a header and data, or copies them together first into a
+// buffer, once more than needed. So it asks for a small buffer (OptimizeForLogWrite), and what passes that by is gathered here
+// until the record is complete: the data stays where RocksDB has it that long, in the batch. A record is complete when its last
+// fragment is, by the fragments' headers (wal_format.h). What RocksDB takes for written and is not yet is at most part of one
+// record, for which no sync was promised.
+//
+// The blocks that RocksDB wants allocated ahead are those of the next file, which is made meanwhile (spare_file.h). They are asked for
+// once a file has some of what it may hold: who writes little takes no room for more.
 //
 // Thread-safe as rocksdb::FSWritableFile is: one writer, syncs by any thread.
 #pragma once
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 
 #include <rocksdb/file_system.h>
+
+#include "storage/spare_file.h"
 
 namespace millrace::storage {
 
@@ -23,6 +32,7 @@ inline constexpr size_t kWalBufferBytes = 4096;
 
 class WalFileSystem : public rocksdb::FileSystemWrapper {
  public:
+  // Outlives the files; all WAL files are in one directory.
   explicit WalFileSystem(const std::shared_ptr<rocksdb::FileSystem>& target) : rocksdb::FileSystemWrapper(target) {}
 
   const char* Name() const override { return "millrace-wal"; }
@@ -31,6 +41,10 @@ class WalFileSystem : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* file,
                                     rocksdb::IODebugContext* dbg) override;
+
+ private:
+  std::once_flag spare_made_;
+  std::optional<SpareFile> spare_;  // beside the first WAL file
 };
 
 }  // namespace millrace::storage

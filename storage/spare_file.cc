@@ -1,0 +1,63 @@
+#include "storage/spare_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <utility>
+
+namespace millrace::storage {
+
+SpareFile::SpareFile(std::string path) : path_(std::move(path)), thread_([this] { Run(); }) {}
+
+SpareFile::~SpareFile() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  asked_.notify_one();
+  thread_.join();
+  if (state_ == State::kReady) unlink(path_.c_str());
+}
+
+void SpareFile::Prepare(uint64_t bytes) {
+  {
+    std::lock_guard lock(mutex_);
+    if (state_ != State::kNone) return;
+    state_ = State::kAsked;
+    bytes_ = bytes;
+  }
+  asked_.notify_one();
+}
+
+bool SpareFile::TakeAs(const std::string& path) {
+  std::lock_guard lock(mutex_);
+  if (state_ == State::kNone) unlink(path_.c_str());  // of a process that died
+  if (state_ != State::kReady) return false;
+  state_ = State::kNone;
+  return rename(path_.c_str(), path.c_str()) == 0;
+}
+
+void SpareFile::Run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    asked_.wait(lock, [this] { return stopping_ || state_ == State::kAsked; });
+    if (stopping_) return;
+    const uint64_t bytes = bytes_;
+    lock.unlock();
+    const bool made = Make(bytes);
+    lock.lock();
+    state_ = made ? State::kReady : State::kNone;
+  }
+}
+
+bool SpareFile::Make(uint64_t bytes) const {
+  const int fd = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return false;
+  const bool has_room = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) == 0;
+  close(fd);
+  if (!has_room) unlink(path_.c_str());
+  return has_room;
+}
+
+}  // namespace millrace::storage
