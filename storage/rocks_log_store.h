@@ -7,7 +7,8 @@
 //     ...
 //     absl::Status closed = (*store)->Close();     // leaves the clean-shutdown mark; without it the next start is unclean
 //
-// Threads, errors: raft/log_store.h. The store has three threads of its own (sync, space, next WAL file) besides RocksDB's two background threads.
+// Threads, errors: raft/log_store.h. The store has three threads of its own (sync, space, next WAL file) besides RocksDB's two
+// background threads.
 // README.md has the layout of keys and values, and the reasons.
 #pragma once
 
