@@ -1,12 +1,19 @@
 #include "storage/spare_file.h"
 
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <utility>
 
 namespace millrace::storage {
+namespace {
+
+// The last of a disk is for what is being written: an allocation that fails has taken all of it until it is given back.
+constexpr uint64_t kShareOfFree = 4;
+
+}  // namespace
 
 SpareFile::SpareFile(std::string path) : path_(std::move(path)), thread_([this] { Run(); }) {}
 
@@ -54,7 +61,9 @@ void SpareFile::Run() {
 bool SpareFile::Make(uint64_t bytes) const {
   const int fd = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return false;
-  const bool has_room = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) == 0;
+  struct statvfs disk {};
+  const bool is_roomy = fstatvfs(fd, &disk) == 0 && bytes < disk.f_bavail * disk.f_frsize / kShareOfFree;
+  const bool has_room = is_roomy && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) == 0;
   close(fd);
   if (!has_room) unlink(path_.c_str());
   return has_room;

@@ -7,7 +7,7 @@
 // To find that room ext4 may have to read bitmaps, behind everything that is being written. A loop that did so itself for each WAL
 // file stood still for tens of milliseconds; one that did without was slower with each block.
 //
-// If it cannot be made, or given room, it is not there; nothing else comes of it. Thread-safe.
+// If it cannot be made, or would take more than a quarter of the room left, it is not there; nothing else comes of it. Thread-safe.
 #pragma once
 
 #include <condition_variable>

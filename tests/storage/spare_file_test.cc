@@ -66,6 +66,19 @@ TEST_F(SpareFileTest, WhatWasLeftIsNotTaken) {
   EXPECT_TRUE(std::filesystem::is_empty(directory_.path()));
 }
 
+// The last room is for what is being written: the large one is given up, the small one made.
+TEST_F(SpareFileTest, TakesNoLargeShareOfTheRoomLeft) {
+  const uint64_t half = std::filesystem::space(directory_.path()).available / 2;
+  SpareFile spare(spare_path_);
+  spare.Prepare(half);
+  do {
+    spare.Prepare(kBytes);
+  } while (!spare.TakeAs(path_));
+  struct stat status {};
+  ASSERT_EQ(stat(path_.c_str(), &status), 0);
+  EXPECT_LT(static_cast<uint64_t>(status.st_blocks) * 512, half);
+}
+
 TEST_F(SpareFileTest, IsNotThereWithoutRoom) {
   {
     SpareFile spare(spare_path_);
