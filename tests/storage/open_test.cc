@@ -303,7 +303,7 @@ TEST_F(DiskOrderTest, TablesAreSyncedOnceTheWalFilesBeforeThemAreOnTheDisk) {
   std::map<uint32_t, size_t> written;  // position behind the last write
   std::map<uint32_t, size_t> synced;
   size_t closed = 0;  // files before the newest that was written to: RocksDB may still be about to turn to a newer one
-  int syncs = 0;
+  int checked = 0;
   const DiskLog log = files_->log();
   for (size_t i = 0; i < log.size(); ++i) {
     const DiskOp& op = log[i];
@@ -317,11 +317,10 @@ TEST_F(DiskOrderTest, TablesAreSyncedOnceTheWalFilesBeforeThemAreOnTheDisk) {
     synced[op.file] = op.position;
     const auto table = tables.find(op.file);
     if (table == tables.end()) continue;
-    ++syncs;
-    for (size_t wal = 0; wal < table->second; ++wal)
+    for (size_t wal = 0; wal < table->second; ++wal, ++checked)
       EXPECT_LE(written[wals[wal]], synced[wals[wal]]) << wal << " at " << i;
   }
-  EXPECT_GT(syncs, 5);
+  EXPECT_GT(checked, 0) << "how many tables there are is up to the background threads";
 }
 
 class FaultTest : public StoreTest {
