@@ -2,8 +2,6 @@
 #include "client/cli/bench.h"
 
 #include <millrace/admin.h>
-#include <poll.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include <nlohmann/json.hpp>
@@ -35,17 +33,6 @@ double Rounded(double value) { return std::round(value * 1000) / 1000; }
 
 BenchTotals Minus(const BenchTotals& a, const BenchTotals& b) {
   return {a.records - b.records, a.bytes - b.bytes, a.errors - b.errors};
-}
-
-void SleepUntil(int64_t at_ns) {
-  // The default slack of 50 us would be most of the latency of a fast broker.
-  thread_local const int slack = prctl(PR_SET_TIMERSLACK, 1000);
-  static_cast<void>(slack);
-  for (int64_t left = at_ns - NowNs(); left > 0 && !Interrupted(); left = at_ns - NowNs()) {
-    timespec timeout{.tv_sec = left / 1'000'000'000, .tv_nsec = left % 1'000'000'000};
-    pollfd wake{WakeFd(), POLLIN, 0};
-    ppoll(&wake, 1, &timeout, nullptr);
-  }
 }
 
 }  // namespace
@@ -185,7 +172,7 @@ std::string_view PayloadPool::Next() {
 int64_t Schedule::Next() {
   if (!rate_) return NowNs();
   int64_t due_ns = begin_ns_ + static_cast<int64_t>(static_cast<double>(index_++) * 1e9 / *rate_);
-  SleepUntil(due_ns);
+  WaitUntil(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(due_ns)));
   return due_ns;
 }
 

@@ -1,12 +1,13 @@
 // millrace cluster status
 #include <millrace/admin.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/arguments.h"
 #include "client/cli/cluster_health.h"
+#include "client/cli/interrupt.h"
 #include "client/cli/output.h"
 
 namespace millrace::cli {
@@ -14,7 +15,10 @@ namespace {
 
 using Align = Table::Align;
 
-constexpr std::chrono::milliseconds kWaitPause{250};
+using SteadyClock = std::chrono::steady_clock;
+
+// Between two questions: nobody tells when the cluster has become healthy.
+constexpr std::chrono::milliseconds kAskEvery{250};
 
 struct StatusOptions {
   bool wait = false;
@@ -65,12 +69,13 @@ std::string StatusText(const ClusterDescription& cluster) {
 // Asks until the cluster is healthy or the time is over, also while nobody answers.
 int WaitHealthy(const Common& common, Admin& admin, absl::StatusOr<ClusterDescription>& cluster) {
   Progress progress(common.quiet);
-  const auto begin = std::chrono::steady_clock::now();
+  const auto end = common.timeout ? SteadyClock::now() + *common.timeout : SteadyClock::time_point::max();
   while (true) {
+    const auto asked = SteadyClock::now();
     cluster = admin.DescribeCluster();
     if (cluster.ok() && HealthOf(*cluster) == Health::kHealthy) return kExitDone;
     if (!cluster.ok() && !ErrorFrom(cluster.status()).retriable) return kExitDone;  // told by the caller
-    if (common.timeout && std::chrono::steady_clock::now() - begin >= *common.timeout) {
+    if (SteadyClock::now() >= end) {
       Remark(common, "the cluster did not become healthy within --timeout");
       return kExitFailed;
     }
@@ -78,7 +83,7 @@ int WaitHealthy(const Common& common, Admin& admin, absl::StatusOr<ClusterDescri
       return cluster.ok() ? "waiting: " + Findings(*cluster).substr(0, 100)
                           : std::string("waiting for a broker to answer");
     });
-    std::this_thread::sleep_for(kWaitPause);
+    WaitUntil(std::min(asked + kAskEvery, end));
   }
 }
 

@@ -1,6 +1,8 @@
 #include "client/cli/interrupt.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -37,6 +39,19 @@ void DeferInterrupts() { deferred.store(true); }
 bool Interrupted() { return interrupted.load(std::memory_order_relaxed); }
 
 int WakeFd() { return wake_fd; }
+
+void WaitUntil(std::chrono::steady_clock::time_point at) {
+  // The default slack of 50 us would be most of the latency of a fast broker.
+  thread_local const int slack = prctl(PR_SET_TIMERSLACK, 1000);
+  static_cast<void>(slack);
+  using std::chrono::nanoseconds;
+  for (nanoseconds left = at - std::chrono::steady_clock::now(); left.count() > 0;
+       left = at - std::chrono::steady_clock::now()) {
+    timespec timeout{.tv_sec = left.count() / 1'000'000'000, .tv_nsec = left.count() % 1'000'000'000};
+    pollfd wake{wake_fd, POLLIN, 0};
+    if (ppoll(&wake, 1, &timeout, nullptr) > 0) return;
+  }
+}
 
 void WakeReaders() {
   const uint64_t one = 1;

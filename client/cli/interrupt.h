@@ -5,6 +5,8 @@
 // Process-wide state, because signals are. All functions may be called from any thread.
 #pragma once
 
+#include <chrono>
+
 namespace millrace::cli {
 
 // Call once, before any thread is started.
@@ -17,6 +19,9 @@ bool Interrupted();
 
 // Readable once a signal came or WakeReaders() was called; never read from it, only poll.
 int WakeFd();
+
+// Returns at `at`, or as soon as WakeFd() is readable. Precise to a microsecond.
+void WaitUntil(std::chrono::steady_clock::time_point at);
 
 // Makes readers that wait for input look up: a delivery failed and there is no point in reading on.
 void WakeReaders();
