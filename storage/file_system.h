@@ -36,6 +36,7 @@ std::string NumberedFile(const std::string& directory, uint64_t number, std::str
 std::optional<uint64_t> FileNumber(std::string_view path, std::string_view suffix);
 
 inline constexpr std::string_view kWalSuffix = ".log";
+inline constexpr std::string_view kNextWalName = "next-wal";  // made ahead, without content: spare_file.h
 inline constexpr std::string_view kKeptWalSuffix = ".payloads";
 inline constexpr std::string_view kBlobSuffix = ".blob";
 inline constexpr std::string_view kSstSuffix = ".sst";

@@ -1,6 +1,7 @@
 #include "storage/spare_file.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -15,7 +16,9 @@ constexpr uint64_t kShareOfFree = 4;
 
 }  // namespace
 
-SpareFile::SpareFile(std::string path) : path_(std::move(path)), thread_([this] { Run(); }) {}
+SpareFile::SpareFile(std::string path) : path_(std::move(path)), thread_([this] { Run(); }) {
+  pthread_setname_np(thread_.native_handle(), "next-wal");
+}
 
 SpareFile::~SpareFile() {
   {
@@ -39,10 +42,9 @@ void SpareFile::Prepare(uint64_t bytes) {
 
 bool SpareFile::TakeAs(const std::string& path) {
   std::lock_guard lock(mutex_);
-  if (state_ == State::kNone) unlink(path_.c_str());  // of a process that died
   if (state_ != State::kReady) return false;
   state_ = State::kNone;
-  return rename(path_.c_str(), path.c_str()) == 0;
+  return rename(path_.c_str(), path.c_str()) == 0;  // if not, the next one made takes its place
 }
 
 void SpareFile::Run() {
@@ -59,7 +61,8 @@ void SpareFile::Run() {
 }
 
 bool SpareFile::Make(uint64_t bytes) const {
-  const int fd = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  unlink(path_.c_str());  // never to be emptied: a file that has been renamed meanwhile may have content
+  const int fd = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) return false;
   struct statvfs disk {};
   const bool is_roomy = fstatvfs(fd, &disk) == 0 && bytes < disk.f_bavail * disk.f_frsize / kShareOfFree;

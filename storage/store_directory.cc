@@ -87,10 +87,18 @@ absl::Status InUse(const std::string& path, int fd) {
                                                     "; stop that broker, or choose another data directory"));
 }
 
+// What a process that was killed had made ahead goes once the directory is ours.
+std::string NextWal(const std::string& path) { return path + "/" + std::string(kNextWalName); }
+
+uint64_t AllocatedBytes(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0 ? static_cast<uint64_t>(info.st_blocks) * 512 : 0;
+}
+
 absl::Status CheckFreeSpace(const std::string& path) {
   struct statvfs fs;
   if (statvfs(path.c_str(), &fs) != 0) return absl::OkStatus();
-  const uint64_t free_bytes = uint64_t{fs.f_bavail} * fs.f_frsize;
+  const uint64_t free_bytes = uint64_t{fs.f_bavail} * fs.f_frsize + AllocatedBytes(NextWal(path));
   if (free_bytes >= kFreeBytesMin) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat("the disk of the store in ", path, " is full: ", free_bytes,
                                                     " bytes are free, opening it takes ", kFreeBytesMin,
@@ -183,6 +191,7 @@ absl::StatusOr<StoreDirectory> StoreDirectory::Claim(const std::string& path, ro
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) return InUse(path, fd);
   if (absl::Status status = CheckFreeSpace(path); !status.ok()) return status;
   if (absl::Status status = CheckFormat(path, files); !status.ok()) return status;
+  unlink(NextWal(path).c_str());
   return directory;
 }
 

@@ -104,6 +104,7 @@ class WalFile : public rocksdb::FSWritableFile {
   uint64_t GetFileSize(const IOOptions&, IODebugContext*) override { return size_; }
   // Close() cuts it to what was written.
   IOStatus Truncate(uint64_t, const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
+  // For the next file: see the header.
   IOStatus Allocate(uint64_t, uint64_t bytes, const IOOptions&, IODebugContext*) override {
     ahead_bytes_ = bytes;
     return IOStatus::OK();
@@ -159,7 +160,7 @@ class WalFile : public rocksdb::FSWritableFile {
     ahead_bytes_ = 0;
   }
 
-  // What was allocated ahead, of which the file's size says nothing.
+  // What came with the file when it was made ahead, of which the file's size says nothing.
   IOStatus FreeUnused() {
     return ftruncate(fd_, static_cast<off_t>(size_)) == 0 ? IOStatus::OK() : Failed("truncating", path_);
   }
@@ -193,7 +194,7 @@ rocksdb::FileOptions WalFileSystem::OptimizeForLogWrite(const rocksdb::FileOptio
 IOStatus WalFileSystem::NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                         std::unique_ptr<rocksdb::FSWritableFile>* file, IODebugContext* dbg) {
   if (!FileNumber(path, kWalSuffix)) return target()->NewWritableFile(path, options, file, dbg);
-  std::call_once(spare_made_, [&] { spare_.emplace(path.substr(0, path.rfind('/') + 1) + "next-wal"); });
+  std::call_once(spare_made_, [&] { spare_.emplace(path.substr(0, path.rfind('/') + 1) + std::string(kNextWalName)); });
   const bool made = spare_->TakeAs(path);
   int fd = -1;
   do {

@@ -1,5 +1,6 @@
 #include "storage/crc32c_override.h"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <rocksdb/db.h>
@@ -64,6 +65,19 @@ TEST(Crc32cOverride, RocksDbCallsIt) {
   ASSERT_TRUE(rocksdb::DB::Open(options, directory / "db", &db).ok());
   std::unique_ptr<rocksdb::DB> owner(db);
   EXPECT_TRUE(Crc32cCalled());
+}
+
+// Nothing tells whether it is called; but a library that has it under this name finds ours, as it finds Extend.
+TEST(Crc32cOverride, RocksDbFindsTheOtherOneToo) {
+  constexpr const char* kName = "_ZN7rocksdb6crc32c13Crc32cCombineEjjm";
+  void* const rocksdb = dlopen("librocksdb.so.7.8", RTLD_LAZY | RTLD_NOLOAD);
+  ASSERT_NE(rocksdb, nullptr) << dlerror();
+  void* const theirs = dlsym(rocksdb, kName);
+  void* const found = dlsym(RTLD_DEFAULT, kName);
+  dlclose(rocksdb);
+  ASSERT_NE(theirs, nullptr) << "RocksDB has no such function any more";
+  EXPECT_NE(found, theirs);
+  EXPECT_EQ(found, reinterpret_cast<void*>(&rocksdb::crc32c::Crc32cCombine));
 }
 
 }  // namespace

@@ -235,6 +235,18 @@ TEST_F(OpenTest, MissingCurrentIsDataLossAtEachStartAndChangesNothing) {
   EXPECT_EQ(State().log_end, Offset(200));
 }
 
+TEST_F(OpenTest, WhatWasMadeAheadByAProcessThatDiedGoes) {
+  OpenStore();
+  WriteMany(1, {});
+  ASSERT_TRUE(store_->Close().ok());
+  round_.reset();
+  store_.reset();
+  const std::string left = options_.directory + "/" + std::string(kNextWalName);
+  std::ofstream(left) << "x";
+  OpenStore();
+  EXPECT_FALSE(std::filesystem::exists(left));
+}
+
 // Each of them alone is a store that lost CURRENT; what a start leaves that died before CURRENT was there is none.
 TEST_F(OpenTest, OnlyFilesThatAStoreHasWithCurrentMissIt) {
   for (const char* name : {"000007.sst", "000007.blob", "000007.payloads", "000007.log", "MANIFEST-000005"}) {
