@@ -4,10 +4,11 @@
 //     spare.Prepare(48 << 20);              // begins to make it
 //     spare.TakeAs("/data/000123.log");     // false: it is not there (yet); make a file yourself
 //
-// To find that room ext4 may have to read bitmaps, behind everything that is being written. A loop that did so itself for each WAL
-// file stood still for tens of milliseconds; one that did without spent more on each write that needs a block.
+// To find that room ext4 may have to read bitmaps, behind everything that is being written. A loop that did so itself for each
+// WAL file stood still for tens of milliseconds; one that did without spent more on each write that needs a block.
 //
-// If it cannot be made, or would take more than a quarter of the room left, it is not there; nothing else comes of it. Thread-safe.
+// If it cannot be made, or would take more than a quarter of the room left, it is not there; nothing else comes of it.
+// Thread-safe.
 #pragma once
 
 #include <condition_variable>

@@ -1,5 +1,5 @@
-// The file system at the bottom of a store: as the machine's, but WAL files are written with one call and no copy for each record,
-// and all but the first have their room on the disk found before they are begun.
+// The file system at the bottom of a store: as the machine's, but WAL files are written with one call and no copy for each
+// record, and all but the first have their room on the disk found before they are begun.
 //
 //     options.file_system = std::make_shared<WalFileSystem>(rocksdb::FileSystem::Default());
 //
@@ -9,9 +9,9 @@
 // fragment is, by the fragments' headers (wal_format.h). What RocksDB takes for written and is not yet is at most part of one
 // record, for which no sync was promised.
 //
-// The blocks that RocksDB wants allocated ahead are those of the next file, which is made meanwhile (spare_file.h). They are asked
-// for once a file has an eighth of what it may hold: a store that is hardly written to takes none. A file that is begun before the next
-// one was made has none either.
+// The blocks that RocksDB wants allocated ahead are those of the next file, which is made meanwhile (spare_file.h). They are
+// asked for once a file has an eighth of what it may hold: a store that is hardly written to takes none. A file that is begun
+// before the next one was made has none either.
 //
 // Thread-safe as rocksdb::FSWritableFile is: one writer, syncs by any thread.
 #pragma once

@@ -1,10 +1,10 @@
 // Goal: a broker that may use 256 MiB stays below that under any load, is not killed, and loses nothing.
 //
-// Method: the broker runs in a cgroup of 256 MiB, with the defaults that follow from it, where a test may make one; and once without,
-// with the same memory.limit, held to it by its peak resident set. Producers of 1 KiB and of 1 MiB records and readers of
-// everything run as fast as they can, beside clients that misbehave: some subscribe to all partitions, grant endless credit and
-// never read; some produce and never take an ack. Every record says whose it is and which of its writer's, and is read while it
-// is written and once more from the beginning.
+// Method: the broker runs in a cgroup of 256 MiB, with the defaults that follow from it, where a test may make one; and once
+// without, with the same memory.limit, held to it by its peak resident set. Producers of 1 KiB and of 1 MiB records and readers
+// of everything run as fast as they can, beside clients that misbehave: some subscribe to all partitions, grant endless credit
+// and never read; some produce and never take an ack. Every record says whose it is and which of its writer's, and is read while
+// it is written and once more from the beginning.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
