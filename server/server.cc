@@ -77,9 +77,10 @@ void EmitStore(const storage::StoreStats& stats, const Metrics::Emit& emit) {
   gauge("millrace_store_memtable_bytes", "Memory of keys, places and small payloads that were not flushed yet.",
         stats.memtable_bytes);
   gauge("millrace_store_wal_bytes", "Size of the write-ahead log's files.", stats.wal_file_bytes);
-  gauge("millrace_store_blob_bytes", "Size of the blob files: payloads that were written again.",
-        stats.blob_file_bytes);
-  gauge("millrace_store_blob_files", "Number of the blob files.", stats.blob_files);
+  gauge("millrace_store_moved_bytes", "Size of the files that payloads were moved into.", stats.moved_file_bytes);
+  gauge("millrace_store_moved_files", "Number of the files that payloads were moved into.", stats.moved_files);
+  gauge("millrace_store_dead_bytes", "Payloads of removed entries in files that stay, as far as the tables tell.",
+        stats.dead_bytes);
   gauge("millrace_store_kept_wal_bytes", "Size of the WAL files kept for the payloads in them.", stats.kept_wal_bytes);
   gauge("millrace_store_kept_wal_files", "Number of the WAL files kept for the payloads in them.",
         stats.kept_wal_files);
@@ -91,8 +92,12 @@ void EmitStore(const storage::StoreStats& stats, const Metrics::Emit& emit) {
         .help = "Compactions that gave the space of removed entries back.",
         .value = static_cast<double>(stats.reclaims),
         .is_counter = true});
+  emit({.name = "millrace_store_evacuations_total",
+        .help = "Compactions that moved payloads out of files that were hardly alive.",
+        .value = static_cast<double>(stats.evacuations),
+        .is_counter = true});
   for (const auto& [kind, bytes] :
-       {std::pair("wal", stats.wal_bytes_written), std::pair("blob", stats.blob_bytes_written),
+       {std::pair("wal", stats.wal_bytes_written), std::pair("moved", stats.moved_bytes_written),
         std::pair("sst", stats.sst_bytes_written)}) {
     emit({.name = "millrace_store_written_bytes_total",
           .help = "Bytes written to the store's files, by kind.",

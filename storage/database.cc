@@ -22,8 +22,6 @@
 namespace millrace::storage {
 namespace {
 
-// What is smaller stays beside its key: a blob of its own would cost more than it spares compaction.
-constexpr uint64_t kBlobBytesMin = kStoredHeaderBytes + 1024;
 // With more than three RocksDB slows writes down before it stops them, and a refused write (no_slowdown) puts off the moment at
 // which the next one would be taken: tried again too early it would never be. So there is only the stop, which has an end.
 constexpr int kMemtables = 3;
@@ -70,13 +68,8 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
   rocks.allow_mmap_writes = false;
   rocks.track_and_verify_wals_in_manifest = false;
 
-  // Large values that have no place in a WAL file lie in blob files, so that compaction moves keys only.
-  rocks.enable_blob_files = true;
-  rocks.min_blob_size = kBlobBytesMin;
-  rocks.blob_file_size = 256 << 20;
-  rocks.enable_blob_garbage_collection = false;
+  rocks.enable_blob_files = false;  // large payloads have places
   rocks.compression = rocksdb::kNoCompression;
-  rocks.blob_compression_type = rocksdb::kNoCompression;
 
   // Writes.
   rocks.write_buffer_size = std::max<size_t>(options.memory_bytes / kMemtables, 1 << 20);
@@ -142,7 +135,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   database->directory_ = options.directory;
   database->files_ = std::make_shared<StoreFileSystem>(beneath);
   database->payload_files_ = std::make_shared<PayloadFileSystem>(options.directory, database->files_);
-  database->tables_ = std::make_shared<PayloadTables>(database->payloads());
+  database->tables_ = std::make_shared<PayloadTables>(database->payloads(), options.flush_piece_bytes);
   database->env_ = rocksdb::NewCompositeEnv(database->payload_files_);
   absl::StatusOr<StoreDirectory> claimed =
       StoreDirectory::Claim(options.directory, *database->files_, options.create_if_missing);
@@ -225,13 +218,13 @@ rocksdb::Status Database::Write(rocksdb::WriteBatch& batch) {
 rocksdb::Status Database::CheckPlace(const rocksdb::WriteBatch& batch) {
   const std::optional<PayloadPlace> place = payloads().record().PlaceOf(kBatchHeaderBytes);
   MILLRACE_CHECK(place.has_value());
-  if (place->wal == checked_wal_) return rocksdb::Status::OK();
-  checked_wal_ = place->wal;
+  if (place->file == checked_wal_) return rocksdb::Status::OK();
+  checked_wal_ = place->file;
   const std::string_view written = std::string_view(batch.Data()).substr(kBatchHeaderBytes, 4 * kWalBlockBytes);
   std::string read(written.size(), '\0');
   rocksdb::Status status = payloads().Read(*place, read.size(), read.data());
   if (status.ok() && read != written) {
-    status = rocksdb::Status::Corruption(absl::StrCat(NumberedFile(directory_, place->wal, kWalSuffix),
+    status = rocksdb::Status::Corruption(absl::StrCat(NumberedFile(directory_, place->file, kWalSuffix),
                                                       " does not hold at offset ", place->offset,
                                                       " what was just written there: this program relies on the log of "
                                                       "RocksDB 7.8.3; start it with that librocksdb, and "

@@ -30,7 +30,7 @@ class Database {
   ~Database();
 
   rocksdb::DB& db() { return *db_; }
-  WalPayloads& payloads() { return payload_files_->payloads(); }
+  PayloadFiles& payloads() { return payload_files_->payloads(); }
   const StoreFileSystem& files() const { return *files_; }
   WriteStall& stall() { return *stall_; }
   bool opened_clean() const { return opened_clean_; }

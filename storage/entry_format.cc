@@ -94,7 +94,7 @@ bool HasPlace(std::string_view value) { return value.size() == kPlacedValueBytes
 
 void EncodePlace(const PayloadPlace& place, char* out) {
   LittleEndianWriter writer(out);
-  writer.Put<uint64_t>(place.wal).Put<uint64_t>(place.offset);
+  writer.Put<uint64_t>(place.file).Put<uint64_t>(place.offset);
   writer.Put<uint32_t>(Crc32c(0, std::string_view(out, kPlaceCrcAt)));
 }
 
@@ -102,7 +102,7 @@ absl::StatusOr<PayloadPlace> DecodePlace(std::string_view value) {
   const std::string_view bytes = value.substr(kStoredHeaderBytes);
   LittleEndianReader reader(bytes);
   PayloadPlace place;
-  place.wal = reader.Get<uint64_t>();
+  place.file = reader.Get<uint64_t>();
   place.offset = reader.Get<uint64_t>();
   const auto crc = reader.Get<uint32_t>();
   if (!reader.complete() || crc != Crc32c(0, bytes.substr(0, kPlaceCrcAt))) {

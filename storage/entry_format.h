@@ -35,16 +35,19 @@ struct StoredHeader {
   bool placed = false;  // a PayloadPlace follows, not the payload
 };
 
-// Where a payload lies in the write-ahead log: its first byte. How it goes on from there: WalPosition (wal_format.h).
+// Where a payload lies: its first byte. In a WAL file it goes on from there as WalPosition (wal_format.h) says, in one that payloads
+// were moved into in one piece.
 struct PayloadPlace {
-  uint64_t wal = 0;     // the file's number; 0: the record of the log that holds this very value
+  uint64_t file = 0;  // a WAL file's number, or that of another file behind kMovedFiles; 0: the very record of the WAL
   uint64_t offset = 0;  // in that file; in that record's batch, if it is that
 
   // Not complete: the batch that holds it was not put into a memtable yet.
-  bool staged() const { return wal == 0; }
+  bool staged() const { return file == 0; }
   bool operator==(const PayloadPlace&) const = default;
 };
-inline constexpr size_t kPlacedBytesMin = 4096;  // a smaller payload lies behind its header
+inline constexpr uint64_t kMovedFiles = uint64_t{1} << 63;
+inline bool IsMoved(uint64_t file) { return file >= kMovedFiles; }
+inline constexpr size_t kPlacedBytesMin = 1024;  // a smaller payload lies behind its header
 inline constexpr size_t kPlaceBytes = 20;
 inline constexpr size_t kPlacedValueBytes = kStoredHeaderBytes + kPlaceBytes;
 

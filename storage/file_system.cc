@@ -65,7 +65,7 @@ FileKind KindOfFile(std::string_view path) {
   const std::string_view name = path.substr(path.rfind('/') + 1);
   if (name.ends_with(kWalSuffix)) return FileKind::kWal;
   if (name.ends_with(kKeptWalSuffix)) return FileKind::kKeptWal;
-  if (name.ends_with(kBlobSuffix)) return FileKind::kBlob;
+  if (name.ends_with(kMovedSuffix)) return FileKind::kMoved;
   if (name.ends_with(kSstSuffix)) return FileKind::kSst;
   if (name.starts_with("MANIFEST-")) return FileKind::kManifest;
   return FileKind::kOther;

@@ -21,7 +21,7 @@
 
 namespace millrace::storage {
 
-enum class FileKind { kWal, kKeptWal, kBlob, kSst, kManifest, kOther };
+enum class FileKind { kWal, kKeptWal, kMoved, kSst, kManifest, kOther };
 inline constexpr size_t kFileKinds = 6;
 
 // By its name, as RocksDB names its files.
@@ -38,7 +38,7 @@ std::optional<uint64_t> FileNumber(std::string_view path, std::string_view suffi
 inline constexpr std::string_view kWalSuffix = ".log";
 inline constexpr std::string_view kNextWalName = "next-wal";  // made ahead, without content: spare_file.h
 inline constexpr std::string_view kKeptWalSuffix = ".payloads";
-inline constexpr std::string_view kBlobSuffix = ".blob";
+inline constexpr std::string_view kMovedSuffix = ".moved";
 inline constexpr std::string_view kSstSuffix = ".sst";
 
 class StoreFileSystem : public rocksdb::FileSystemWrapper {

@@ -279,8 +279,6 @@ absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first
       break;
     }
     entries.push_back({header->entry, *std::move(payload)});
-    // An iterator reads what lies in a blob file as soon as it stands there, and the next one is likely to be as large.
-    if (!header->placed && bytes + header->payload_bytes > limits.bytes_max) break;
   }
   if (!entries.empty()) return entries;
   if (damage.ok()) damage = it.status(EntryName(group, expected));
@@ -292,18 +290,22 @@ absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first
   return entries;
 }
 
-// An iterator keeps memtables and tables, and not the WAL files of a memtable: a flush may have written the payload again meanwhile,
-// and its file gone.
+// An iterator keeps memtables and tables, and not the WAL files of a memtable: the payload may have been moved meanwhile, and its file
+// gone.
 absl::StatusOr<absl::Cord> LogReader::Payload(const EntryKey::Parts& key, const StoredHeader& header,
                                               std::string_view value) const {
   absl::StatusOr<absl::Cord> payload = PayloadIn(key, header, value);
-  if (payload.ok()) return payload;
-  absl::StatusOr<std::optional<std::string>> now =
-      GetValue(db_, EntryKey(key.group, key.index, key.base_offset).view());
-  if (!now.ok() || !now->has_value() || **now == value) return payload;
-  absl::StatusOr<StoredHeader> new_header = DecodeEntry(key.group, key, **now);
-  if (!new_header.ok() || new_header->entry.chain != header.entry.chain) return payload;  // another entry in its place
-  return PayloadIn(key, *new_header, **now);
+  std::string last(value);
+  while (!payload.ok()) {
+    absl::StatusOr<std::optional<std::string>> now =
+        GetValue(db_, EntryKey(key.group, key.index, key.base_offset).view());
+    if (!now.ok() || !now->has_value() || **now == last) break;
+    absl::StatusOr<StoredHeader> new_header = DecodeEntry(key.group, key, **now);
+    if (!new_header.ok() || new_header->entry.chain != header.entry.chain) break;  // another entry in its place
+    last = **std::move(now);
+    payload = PayloadIn(key, *new_header, last);
+  }
+  return payload;
 }
 
 absl::StatusOr<absl::Cord> LogReader::PayloadIn(const EntryKey::Parts& key, const StoredHeader& header,

@@ -15,7 +15,7 @@
 #include "raft/log_store.h"
 #include "storage/keys.h"
 #include "storage/log_image.h"
-#include "storage/wal_payloads.h"
+#include "storage/payload_files.h"
 
 namespace rocksdb {
 class DB;
@@ -34,7 +34,7 @@ struct ReadLimits {
 class LogReader {
  public:
   // Both outlive it.
-  LogReader(rocksdb::DB& db, WalPayloads& payloads) : db_(db), payloads_(payloads) {}
+  LogReader(rocksdb::DB& db, PayloadFiles& payloads) : db_(db), payloads_(payloads) {}
 
   // What is in the store of a group that exists; kNotFound.
   absl::StatusOr<LogImage> Load(raft::GroupId group) const;
@@ -75,7 +75,7 @@ class LogReader {
                                        std::string_view value) const;
 
   rocksdb::DB& db_;
-  WalPayloads& payloads_;
+  PayloadFiles& payloads_;
 };
 
 }  // namespace millrace::storage

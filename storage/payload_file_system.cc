@@ -21,11 +21,11 @@ namespace {
 // A WAL file being written.
 class WalWriter : public rocksdb::FSWritableFileOwnerWrapper {
  public:
-  WalWriter(uint64_t number, std::unique_ptr<FSWritableFile> file, WalPayloads& payloads)
+  WalWriter(uint64_t number, std::unique_ptr<FSWritableFile> file, PayloadFiles& payloads)
       : FSWritableFileOwnerWrapper(std::move(file)),
         number_(number),
         payloads_(payloads),
-        writable_(std::make_shared<WritableWal>(target())) {
+        writable_(std::make_shared<SharedFile>(target())) {
     payloads.Begin(number, writable_);
   }
   ~WalWriter() override { writable_->Closing(); }
@@ -55,24 +55,24 @@ class WalWriter : public rocksdb::FSWritableFileOwnerWrapper {
 
  private:
   const uint64_t number_;
-  WalPayloads& payloads_;
-  const std::shared_ptr<WritableWal> writable_;
+  PayloadFiles& payloads_;
+  const std::shared_ptr<SharedFile> writable_;
 };
 
 // A table being written: a flush makes one of what lies in WAL files that are closed, a compaction of what older tables refer to.
 class TableWriter : public rocksdb::FSWritableFileOwnerWrapper {
  public:
-  TableWriter(std::unique_ptr<FSWritableFile> file, WalPayloads& payloads)
+  TableWriter(std::unique_ptr<FSWritableFile> file, PayloadFiles& payloads)
       : FSWritableFileOwnerWrapper(std::move(file)), payloads_(payloads) {}
 
   IOStatus Sync(const IOOptions& options, IODebugContext* dbg) override {
-    IOStatus status = payloads_.SyncClosed();
+    IOStatus status = payloads_.SyncReferenced();
     return status.ok() ? target()->Sync(options, dbg) : status;
   }
   IOStatus Fsync(const IOOptions& options, IODebugContext* dbg) override { return Sync(options, dbg); }
 
  private:
-  WalPayloads& payloads_;
+  PayloadFiles& payloads_;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The file system that a store's RocksDB sees. It tells WalPayloads what becomes of the write-ahead log's files and of the tables
+// The file system that a store's RocksDB sees. It tells PayloadFiles what becomes of the write-ahead log's files and of the tables
 // (SST files) that refer to them, and keeps the order on the disk: the log before a table that refers to it.
 //
 //     auto files = std::make_shared<PayloadFileSystem>(directory, beneath);
@@ -15,7 +15,7 @@
 
 #include <rocksdb/file_system.h>
 
-#include "storage/wal_payloads.h"
+#include "storage/payload_files.h"
 
 namespace millrace::storage {
 
@@ -24,7 +24,7 @@ class PayloadFileSystem : public rocksdb::FileSystemWrapper {
   PayloadFileSystem(std::string directory, const std::shared_ptr<rocksdb::FileSystem>& beneath)
       : rocksdb::FileSystemWrapper(beneath), payloads_(std::move(directory), *beneath) {}
 
-  WalPayloads& payloads() { return payloads_; }
+  PayloadFiles& payloads() { return payloads_; }
 
   const char* Name() const override { return "millrace-payloads"; }
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
@@ -37,7 +37,7 @@ class PayloadFileSystem : public rocksdb::FileSystemWrapper {
                                rocksdb::IODebugContext* dbg) override;
 
  private:
-  WalPayloads payloads_;
+  PayloadFiles payloads_;
 };
 
 }  // namespace millrace::storage

@@ -1,9 +1,9 @@
 #include "storage/payload_tables.h"
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,8 +22,9 @@ using rocksdb::Status;
 using rocksdb::TableFileCreationReason;
 using rocksdb::UserCollectedProperties;
 
-// The numbers of the WAL files, 8 bytes each, little-endian.
-constexpr char kWalsProperty[] = "millrace.wals";
+// For each file: its number (8 bytes, little-endian), and how many bytes of payloads in it are referred to (8).
+constexpr char kFilesProperty[] = "millrace.payloads";
+constexpr size_t kReferenceBytes = 16;
 
 std::optional<PayloadPlace> PlaceIn(const Slice& key, const Slice& value) {
   if (!HasPlace(ToView(value)) || !EntryKey::Parse(ToView(key))) return std::nullopt;
@@ -31,110 +32,121 @@ std::optional<PayloadPlace> PlaceIn(const Slice& key, const Slice& value) {
   return place.ok() && !place->staged() ? std::optional(*place) : std::nullopt;
 }
 
-std::vector<uint64_t> WalsOf(const rocksdb::TableProperties& properties) {
-  std::vector<uint64_t> wals;
+std::vector<PayloadReference> ReferencesOf(const rocksdb::TableProperties& properties) {
+  std::vector<PayloadReference> references;
   const auto& collected = properties.user_collected_properties;
-  const auto found = collected.find(kWalsProperty);
-  if (found == collected.end()) return wals;
+  const auto found = collected.find(kFilesProperty);
+  if (found == collected.end()) return references;
   LittleEndianReader in(found->second);
-  for (size_t i = 0; i < found->second.size() / sizeof(uint64_t); ++i) wals.push_back(in.Get<uint64_t>());
-  return wals;
+  for (size_t i = 0; i < found->second.size() / kReferenceBytes; ++i) {
+    const auto file = in.Get<uint64_t>();
+    references.push_back({file, in.Get<uint64_t>()});
+  }
+  return references;
 }
 
-class WalCollector : public rocksdb::TablePropertiesCollector {
+class ReferenceCollector : public rocksdb::TablePropertiesCollector {
  public:
-  const char* Name() const override { return "millrace-wals"; }
+  const char* Name() const override { return "millrace-payloads"; }
   Status AddUserKey(const Slice& key, const Slice& value, rocksdb::EntryType type, rocksdb::SequenceNumber,
                     uint64_t) override {
     if (type != rocksdb::kEntryPut) return Status::OK();
     const std::optional<PayloadPlace> place = PlaceIn(key, value);
-    if (place && place->wal != last_) wals_.insert(last_ = place->wal);
+    // A damaged header keeps its file, too.
+    if (place) bytes_by_file_[place->file] += DecodeHeader(ToView(value)).value_or(StoredHeader()).payload_bytes;
     return Status::OK();
   }
   Status Finish(UserCollectedProperties* properties) override {
-    std::string bytes(wals_.size() * sizeof(uint64_t), '\0');
+    std::string bytes(bytes_by_file_.size() * kReferenceBytes, '\0');
     LittleEndianWriter out(bytes.data());
-    for (uint64_t wal : wals_) out.Put<uint64_t>(wal);
-    if (!wals_.empty()) (*properties)[kWalsProperty] = bytes;
+    for (const auto& [file, referenced] : bytes_by_file_) out.Put<uint64_t>(file).Put<uint64_t>(referenced);
+    if (!bytes.empty()) (*properties)[kFilesProperty] = bytes;
     return Status::OK();
   }
   UserCollectedProperties GetReadableProperties() const override { return {}; }
 
  private:
-  std::set<uint64_t> wals_;
-  uint64_t last_ = 0;
+  std::map<uint64_t, uint64_t> bytes_by_file_;
 };
 
-class WalCollectors : public rocksdb::TablePropertiesCollectorFactory {
+class ReferenceCollectors : public rocksdb::TablePropertiesCollectorFactory {
  public:
-  const char* Name() const override { return "millrace-wals"; }
-  rocksdb::TablePropertiesCollector* CreateTablePropertiesCollector(Context) override { return new WalCollector; }
+  const char* Name() const override { return "millrace-payloads"; }
+  rocksdb::TablePropertiesCollector* CreateTablePropertiesCollector(Context) override { return new ReferenceCollector; }
 };
 
+// Gives entries whose payloads lie in one of `files` another place.
 class Rewriter : public CompactionFilter {
  public:
-  Rewriter(WalPayloads& payloads, std::set<uint64_t> sparse) : payloads_(payloads), sparse_(std::move(sparse)) {}
+  Rewriter(std::set<uint64_t> files, std::shared_ptr<PayloadMover> mover)
+      : files_(std::move(files)), mover_(std::move(mover)) {}
 
   const char* Name() const override { return "millrace-rewriter"; }
   Decision FilterV2(int, const Slice& key, ValueType type, const Slice& value, std::string* rewritten,
                     std::string*) const override {
     if (type != ValueType::kValue) return Decision::kKeep;
     const std::optional<PayloadPlace> place = PlaceIn(key, value);
-    if (!place || !sparse_.contains(place->wal)) return Decision::kKeep;
-    absl::StatusOr<StoredHeader> header = DecodeHeader(ToView(value));
+    if (!place || !files_.contains(place->file)) return Decision::kKeep;
+    const absl::StatusOr<StoredHeader> header = DecodeHeader(ToView(value));
     if (!header.ok()) return Decision::kKeep;
-    rewritten->resize(kStoredHeaderBytes + header->payload_bytes);
-    const rocksdb::IOStatus status =
-        payloads_.Read(*place, header->payload_bytes, rewritten->data() + kStoredHeaderBytes);
-    if (!status.ok()) return Decision::kKeep;  // who reads it is told
-    header->placed = false;
-    EncodeHeader(*header, rewritten->data());
+    const std::optional<PayloadPlace> moved = mover_->Move(*place, header->payload_bytes);
+    if (!moved) return Decision::kKeep;
+    rewritten->assign(value.data(), value.size());
+    EncodePlace(*moved, rewritten->data() + kStoredHeaderBytes);
     return Decision::kChangeValue;
   }
 
  private:
-  WalPayloads& payloads_;
-  const std::set<uint64_t> sparse_;
-};
-
-class Rewriters : public rocksdb::CompactionFilterFactory {
- public:
-  explicit Rewriters(WalPayloads& payloads) : payloads_(payloads) {}
-
-  const char* Name() const override { return "millrace-rewriter"; }
-  bool ShouldFilterTableFileCreation(TableFileCreationReason reason) const override {
-    return reason == TableFileCreationReason::kFlush || reason == TableFileCreationReason::kRecovery;
-  }
-  std::unique_ptr<CompactionFilter> CreateCompactionFilter(const CompactionFilter::Context&) override {
-    std::set<uint64_t> sparse = payloads_.Sparse();
-    return sparse.empty() ? nullptr : std::make_unique<Rewriter>(payloads_, std::move(sparse));
-  }
-
- private:
-  WalPayloads& payloads_;
+  const std::set<uint64_t> files_;
+  const std::shared_ptr<PayloadMover> mover_;
 };
 
 }  // namespace
 
+class PayloadTables::Rewriters : public rocksdb::CompactionFilterFactory {
+ public:
+  explicit Rewriters(PayloadTables& tables) : tables_(tables) {}
+
+  const char* Name() const override { return "millrace-rewriter"; }
+  bool ShouldFilterTableFileCreation(TableFileCreationReason) const override { return true; }
+  std::unique_ptr<CompactionFilter> CreateCompactionFilter(const CompactionFilter::Context& context) override {
+    const bool compacts = context.reason == TableFileCreationReason::kCompaction;
+    std::set<uint64_t> files = compacts ? tables_.payloads_.evacuated() : tables_.payloads_.Sparse();
+    if (files.empty()) return nullptr;
+    auto mover = std::make_shared<PayloadMover>(tables_.payloads_, tables_.piece_bytes_);
+    if (!compacts) {
+      std::lock_guard lock(tables_.mutex_);
+      tables_.moved_by_flush_[std::this_thread::get_id()] = mover;
+    }
+    return std::make_unique<Rewriter>(std::move(files), std::move(mover));
+  }
+
+ private:
+  PayloadTables& tables_;
+};
+
 std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> PayloadTables::collectors() const {
-  return std::make_shared<WalCollectors>();
+  return std::make_shared<ReferenceCollectors>();
 }
 
-std::shared_ptr<rocksdb::CompactionFilterFactory> PayloadTables::rewriter() const {
-  return std::make_shared<Rewriters>(payloads_);
+std::shared_ptr<rocksdb::CompactionFilterFactory> PayloadTables::rewriter() {
+  return std::make_shared<Rewriters>(*this);
 }
 
 rocksdb::Status PayloadTables::Opened(rocksdb::DB& db) {
   rocksdb::TablePropertiesCollection tables;
   rocksdb::Status status = db.GetPropertiesOfAllTables(&tables);
   if (!status.ok()) return status;
-  for (const auto& [path, properties] : tables) payloads_.Pin(*FileNumber(path, kSstSuffix), WalsOf(*properties));
+  for (const auto& [path, properties] : tables) payloads_.Pin(*FileNumber(path, kSstSuffix), ReferencesOf(*properties));
   return payloads_.Opened();
 }
 
 void PayloadTables::OnTableFileCreated(const rocksdb::TableFileCreationInfo& info) {
   const std::optional<uint64_t> table = FileNumber(info.file_path, kSstSuffix);
-  if (info.status.ok() && table) payloads_.Pin(*table, WalsOf(info.table_properties));
+  if (info.status.ok() && table) payloads_.Pin(*table, ReferencesOf(info.table_properties));
+  std::unique_lock lock(mutex_);
+  const auto moved = moved_by_flush_.extract(std::this_thread::get_id());
+  lock.unlock();  // it ends outside
 }
 
 }  // namespace millrace::storage

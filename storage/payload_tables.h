@@ -1,44 +1,57 @@
-// What the tables (SST files) of a store say of the WAL files they refer to: each lists them among its properties.
+// What the tables (SST files) of a store say of the files in which payloads lie: each lists those it refers to among its
+// properties, and how many bytes of each.
 //
-//     auto tables = std::make_shared<PayloadTables>(payloads);
+//     auto tables = std::make_shared<PayloadTables>(payloads, 256 << 10);
 //     options.listeners.push_back(tables);
 //     options.table_properties_collector_factories.push_back(tables->collectors());
 //     options.compaction_filter_factory = tables->rewriter();
 //     rocksdb::DB::Open(options, ...);
 //     tables->Opened(*db);
 //
-// A flush also writes payloads again whose WAL file is not worth keeping for them (WalPayloads::Sparse): their entries get them
-// behind the header, as if they had been small.
+// A flush also moves payloads whose WAL file is not worth keeping for them (PayloadFiles::Sparse), and a compaction those in files
+// that are being evacuated: the entry they belong to gets their new place.
 //
 // Thread-safe.
 #pragma once
 
+#include <cstddef>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <thread>
 
 #include <rocksdb/compaction_filter.h>
 #include <rocksdb/db.h>
 #include <rocksdb/listener.h>
 #include <rocksdb/table_properties.h>
 
-#include "storage/wal_payloads.h"
+#include "storage/payload_files.h"
+#include "storage/payload_mover.h"
 
 namespace millrace::storage {
 
 class PayloadTables : public rocksdb::EventListener {
  public:
-  // `payloads` outlives it.
-  explicit PayloadTables(WalPayloads& payloads) : payloads_(payloads) {}
+  // `payloads` outlives it; piece_bytes: PayloadMover's.
+  PayloadTables(PayloadFiles& payloads, size_t piece_bytes) : payloads_(payloads), piece_bytes_(piece_bytes) {}
 
   std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> collectors() const;
-  std::shared_ptr<rocksdb::CompactionFilterFactory> rewriter() const;
+  std::shared_ptr<rocksdb::CompactionFilterFactory> rewriter();
 
-  // Pins what the tables there refer to, and removes WAL files that none does.
+  // Pins what the tables there refer to, and removes files that none does.
   rocksdb::Status Opened(rocksdb::DB& db);
 
   void OnTableFileCreated(const rocksdb::TableFileCreationInfo& info) override;
 
  private:
-  WalPayloads& payloads_;
+  class Rewriters;
+
+  PayloadFiles& payloads_;
+  const size_t piece_bytes_;
+  std::mutex mutex_;
+  // A flush ends its filter before it tells of its table, both on one thread: what was moved waits here to be pinned. Guarded by
+  // mutex_.
+  std::map<std::thread::id, std::shared_ptr<PayloadMover>> moved_by_flush_;
 };
 
 }  // namespace millrace::storage

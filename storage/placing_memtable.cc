@@ -21,7 +21,7 @@ constexpr size_t kInternalBytes = 8;  // sequence number and tag, behind the key
 
 class PlacingMemtable : public MemTableRep {
  public:
-  PlacingMemtable(rocksdb::Allocator* allocator, MemTableRep* skip_list, WalPayloads& payloads)
+  PlacingMemtable(rocksdb::Allocator* allocator, MemTableRep* skip_list, PayloadFiles& payloads)
       : MemTableRep(allocator), skip_list_(skip_list), payloads_(payloads) {}
 
   KeyHandle Allocate(size_t bytes, char** buffer) override {
@@ -80,7 +80,7 @@ class PlacingMemtable : public MemTableRep {
   }
 
   const std::unique_ptr<MemTableRep> skip_list_;
-  WalPayloads& payloads_;
+  PayloadFiles& payloads_;
   std::string_view entry_;  // the one that is about to be inserted
 };
 

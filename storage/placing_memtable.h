@@ -7,14 +7,14 @@
 
 #include <rocksdb/memtablerep.h>
 
-#include "storage/wal_payloads.h"
+#include "storage/payload_files.h"
 
 namespace millrace::storage {
 
 class PlacingMemtableFactory : public rocksdb::MemTableRepFactory {
  public:
   // `payloads` outlives it.
-  explicit PlacingMemtableFactory(WalPayloads& payloads) : payloads_(payloads) {}
+  explicit PlacingMemtableFactory(PayloadFiles& payloads) : payloads_(payloads) {}
 
   const char* Name() const override { return "millrace-placing"; }
   bool CanHandleDuplicatedKey() const override { return true; }
@@ -24,7 +24,7 @@ class PlacingMemtableFactory : public rocksdb::MemTableRepFactory {
                                           rocksdb::Logger* logger) override;
 
  private:
-  WalPayloads& payloads_;
+  PayloadFiles& payloads_;
   rocksdb::SkipListFactory skip_list_;
 };
 

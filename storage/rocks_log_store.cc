@@ -57,7 +57,8 @@ class RocksLogStore::Impl {
     reader_.emplace(database_->db(), database_->payloads());
     synced_sequence_ = database_->db().GetLatestSequenceNumber();  // opening ends with a sync
     syncs_.emplace([this] { return SyncWal(); });
-    reclaimer_.emplace(database_->db(), options_.reclaim_delay);
+    reclaimer_.emplace(database_->db(), database_->payloads(),
+                       SpaceReclaimer::Options{options_.reclaim_delay, options_.dead_bytes_max});
     return absl::OkStatus();
   }
 
@@ -204,7 +205,7 @@ absl::Status RocksLogStore::Impl::Remove(std::vector<GroupId> groups) {
   }
   for (GroupId group : groups) Forget(group);
   if (!status.ok()) return status;
-  for (GroupId group : groups) reclaimer_->Removed(group, 0);
+  reclaimer_->RemovedLogs(groups);
   return status;
 }
 
@@ -417,17 +418,19 @@ StoreStats RocksLogStore::Impl::Stats() {
                       .cached_bytes = cache_.bytes(),
                       .memtable_bytes = property(rocksdb::DB::Properties::kSizeAllMemTables),
                       .wal_bytes_written = written(FileKind::kWal),
-                      .blob_bytes_written = written(FileKind::kBlob),
+                      .moved_bytes_written = written(FileKind::kMoved),
                       .sst_bytes_written = written(FileKind::kSst),
                       .wal_file_bytes = files.held(FileKind::kWal).bytes.load(),
-                      .blob_files = property(rocksdb::DB::Properties::kNumBlobFiles),
-                      .blob_file_bytes = property(rocksdb::DB::Properties::kTotalBlobFileSize),
                       .kept_wal_files = files.held(FileKind::kKeptWal).files.load(),
                       .kept_wal_bytes = files.held(FileKind::kKeptWal).bytes.load(),
+                      .moved_files = files.held(FileKind::kMoved).files.load(),
+                      .moved_file_bytes = files.held(FileKind::kMoved).bytes.load(),
                       .sst_files = files.held(FileKind::kSst).files.load(),
                       .sst_file_bytes = property(rocksdb::DB::Properties::kTotalSstFilesSize),
                       .read_only_logs = read_only_logs_.load(),
-                      .reclaims = reclaimer_->runs()};
+                      .dead_bytes = database_->payloads().space().dead,
+                      .reclaims = reclaimer_->runs(),
+                      .evacuations = reclaimer_->evacuations()};
   for (size_t kind = 0; kind < kFileKinds; ++kind) {
     stats.file_syncs += files.written(static_cast<FileKind>(kind)).syncs.load();
   }

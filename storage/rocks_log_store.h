@@ -38,18 +38,20 @@ struct StoreStats {
   uint64_t cached_bytes = 0;  // memory held by the tail cache
   uint64_t memtable_bytes = 0;
   uint64_t wal_bytes_written = 0;
-  uint64_t blob_bytes_written = 0;
+  uint64_t moved_bytes_written = 0;  // payloads, out of files that were hardly alive
   uint64_t sst_bytes_written = 0;
   uint64_t file_syncs = 0;      // fsync calls on any file
   uint64_t wal_file_bytes = 0;  // size of the WAL files there are
-  uint64_t blob_files = 0;
-  uint64_t blob_file_bytes = 0;
   uint64_t kept_wal_files = 0;  // that RocksDB needs no more, kept for the payloads in them
   uint64_t kept_wal_bytes = 0;
+  uint64_t moved_files = 0;  // that payloads were moved into
+  uint64_t moved_file_bytes = 0;
   uint64_t sst_files = 0;
   uint64_t sst_file_bytes = 0;
   uint64_t read_only_logs = 0;  // open ones
+  uint64_t dead_bytes = 0;      // in files that stay for the payloads in them, as far as known: payload_files.h
   uint64_t reclaims = 0;        // compactions that gave the space of removed entries back
+  uint64_t evacuations = 0;     // and such that moved payloads
 };
 
 class RocksLogStore : public raft::LogStore {
@@ -61,12 +63,14 @@ class RocksLogStore : public raft::LogStore {
     size_t cache_bytes = 64 << 20;  // entries kept in memory for readers at the end of a log
     size_t memory_bytes =
         128 << 20;  // of memtables together; each is flushed, and its WAL file closed, at a third of it
-    // Flushed blob and SST files are handed to the disk in pieces of this size, so that no sync of the WAL queues behind a
+    // Tables and payloads that are moved are handed to the disk in pieces of this size, so that no sync of the WAL queues behind a
     // whole file; 0: when they are complete.
     size_t flush_piece_bytes = 256 << 10;
 
-    // So long after entries were removed their space is given back, if nothing else did; see space_reclaimer.h.
+    // So long after entries were removed their space is given back, if nothing else did; and what may stay dead beside what
+    // lives in the same files. See space_reclaimer.h.
     std::chrono::milliseconds reclaim_delay{20'000};
+    uint64_t dead_bytes_max = 256 << 20;
 
     // Called once, by any thread, at the first failure after which the store is unusable. The process should end.
     std::function<void(absl::Status)> on_fatal;

@@ -4,57 +4,105 @@
 
 #include <rocksdb/db.h>
 
-#include "storage/keys.h"
 #include "storage/rocks_util.h"
 
 namespace millrace::storage {
 namespace {
 
-constexpr uint64_t kCheapBytes = 16 << 20;
-constexpr int64_t kRemovedPart = 4;  // of what was removed may be rewritten
+using raft::GroupId;
+using rocksdb::BottommostLevelCompaction;
 
-KeyRange EntriesOf(raft::GroupId first, raft::GroupId last) {
+constexpr uint64_t kCheapBytes = 16 << 20;
+constexpr int64_t kRemovedPart = 4;    // of what was removed may be rewritten
+constexpr double kDeadPart = 0.1;      // of what lives
+constexpr size_t kDeadRangesMax = 16;  // compacted one by one; more are taken together with what lies between
+constexpr std::chrono::milliseconds kLookEvery{1000};
+// Moved at a time, beside so many times what the tables have. While payloads are moved no other compaction runs, and the tables
+// of flushes add up; on the other hand all keys are rewritten each time.
+constexpr uint64_t kMovedBytesMax = 256 << 20;
+constexpr uint64_t kMovedPerTables = 4;
+
+KeyRange EntriesOf(GroupId first, GroupId last) {
   return {EntriesFrom(first, raft::LogIndex(0)).begin, EntriesFrom(last, raft::LogIndex(0)).end};
 }
 
 }  // namespace
 
-SpaceReclaimer::SpaceReclaimer(rocksdb::DB& db, std::chrono::milliseconds delay)
-    : db_(db), delay_(delay), thread_([this] { Run(); }) {}
+SpaceReclaimer::SpaceReclaimer(rocksdb::DB& db, PayloadFiles& payloads, const Options& options)
+    : db_(db), payloads_(payloads), options_(options), thread_([this] { Run(); }) {}
 
 SpaceReclaimer::~SpaceReclaimer() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  changed_.notify_one();
+  look_.notify_one();
   thread_.join();
 }
 
-void SpaceReclaimer::Removed(raft::GroupId group, int64_t bytes) {
+void SpaceReclaimer::Removed(GroupId group, int64_t bytes) {
   std::lock_guard lock(mutex_);
-  if (!dead_) dead_ = Dead{.first = group, .last = group};
+  if (!dead_) dead_ = Dead{.first = group, .last = group, .since = Clock::now()};
   dead_->first = std::min(dead_->first, group);
   dead_->last = std::max(dead_->last, group);
   dead_->bytes += bytes;
-  if (!news_) changed_.notify_one();
-  news_ = true;
+  // At a GB/s it would be late when it looks again.
+  if (dead_->bytes > static_cast<int64_t>(options_.dead_bytes_max)) look_.notify_one();
+}
+
+void SpaceReclaimer::RemovedLogs(const std::vector<GroupId>& groups) {
+  std::lock_guard lock(mutex_);
+  for (GroupId group : groups) {
+    const bool adjoins = !dead_logs_.empty() && dead_logs_.back().last + 1 == group;
+    if (adjoins || dead_logs_.size() == kDeadRangesMax) {
+      Dead& range = dead_logs_.back();
+      range.first = std::min(range.first, group);
+      range.last = std::max(range.last, group);
+    } else {
+      dead_logs_.push_back({.first = group, .last = group, .since = Clock::now()});
+    }
+  }
 }
 
 void SpaceReclaimer::Run() {
+  const auto look_every = std::clamp(options_.delay, std::chrono::milliseconds(1), kLookEvery);
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    changed_.wait(lock, [this] { return news_ || stopping_; });
-    // What is removed meanwhile comes along.
-    changed_.wait_for(lock, delay_, [this] { return stopping_.load(); });
-    news_ = false;
-    const Dead dead = dead_.value_or(Dead());
+    look_.wait_for(lock, look_every);
     lock.unlock();
-    const bool cheap = !stopping_ && IsCheap(dead);
-    if (cheap) Reclaim(dead);
+    // Also what was moved to the lowest level as it was; not what this compaction wrote there itself.
+    for (const KeyRange& due : TakeDue()) Compact(due, BottommostLevelCompaction::kForceOptimized);
+    while (Evacuate()) {
+    }
     lock.lock();
-    if (cheap && !news_) dead_.reset();
   }
+}
+
+std::vector<KeyRange> SpaceReclaimer::TakeDue() {
+  const PayloadFiles::Space space = payloads_.space();
+  std::vector<KeyRange> due;
+  std::lock_guard lock(mutex_);
+  const Clock::time_point latest = Clock::now() - options_.delay;
+  if (dead_) {
+    const bool too_much = space.dead + static_cast<uint64_t>(dead_->bytes) > DeadMax(space);
+    const bool look = dead_->since <= latest || too_much;
+    if (look && IsCheap(*dead_)) {
+      due.push_back(EntriesOf(dead_->first, dead_->last));
+      dead_.reset();
+    } else if (look) {
+      dead_->since = Clock::now();
+    }
+  }
+  std::erase_if(dead_logs_, [&](const Dead& dead) {
+    if (dead.since > latest) return false;
+    due.push_back(EntriesOf(dead.first, dead.last));
+    return true;
+  });
+  return due;
+}
+
+uint64_t SpaceReclaimer::DeadMax(const PayloadFiles::Space& space) const {
+  return options_.dead_bytes_max + static_cast<uint64_t>(kDeadPart * static_cast<double>(space.live));
 }
 
 bool SpaceReclaimer::IsCheap(const Dead& dead) const {
@@ -69,14 +117,32 @@ bool SpaceReclaimer::IsCheap(const Dead& dead) const {
 }
 
 // A failure is the listener's: it has stopped the store.
-void SpaceReclaimer::Reclaim(const Dead& dead) {
-  const KeyRange entries = EntriesOf(dead.first, dead.last);
+void SpaceReclaimer::Compact(const KeyRange& entries, BottommostLevelCompaction lowest) {
+  if (stopping_) return;
   const rocksdb::Slice begin = ToSlice(entries.begin), end = ToSlice(entries.end);
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
   options.canceled = &stopping_;
+  options.bottommost_level_compaction = lowest;
   db_.CompactRange(options, &begin, &end).PermitUncheckedError();
   ++runs_;
+}
+
+bool SpaceReclaimer::Evacuate() {
+  const PayloadFiles::Space space = payloads_.space();
+  const uint64_t dead_max = DeadMax(space);
+  if (stopping_ || space.dead - space.stuck <= dead_max) return false;
+  uint64_t free_bytes = 0, table_bytes = 0;
+  const rocksdb::IOStatus known =
+      db_.GetFileSystem()->GetFreeSpace(db_.GetName(), rocksdb::IOOptions(), &free_bytes, nullptr);
+  if (!known.ok() || !db_.GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &table_bytes)) return false;
+  const uint64_t live_max = std::min(free_bytes / 2, kMovedBytesMax + kMovedPerTables * table_bytes);
+  if (!payloads_.BeginEvacuation(dead_max / 2, live_max)) return false;
+  // Also what a compaction wrote that began before and so moved nothing.
+  Compact(EntriesOf(GroupId(0), GroupId(INT64_MAX - 1)), BottommostLevelCompaction::kForce);
+  payloads_.EndEvacuation();
+  ++evacuations_;
+  return true;
 }
 
 }  // namespace millrace::storage

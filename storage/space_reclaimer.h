@@ -1,14 +1,20 @@
 // Gives the space of removed entries back soon, instead of when RocksDB next has a reason to compact: a store that nobody writes
 // to would keep them for ever.
 //
-//     SpaceReclaimer reclaimer(db, std::chrono::seconds(20));
+//     SpaceReclaimer reclaimer(db, payloads, {});
 //     reclaimer.Removed(group, bytes);     // after the write that removed them
+//     reclaimer.RemovedLogs({group});
 //
-// So long after a removal it flushes, and compacts the keys of the groups concerned; a WAL file goes with the last table that refers
-// to it. It does so only while that is cheap: it rewrites at most 16 MiB of keys and small values, or a quarter of what was
-// removed. Beyond, removals add up, and RocksDB's own compactions do the rest. Compactions never rewrite payloads in WAL files.
+// A while after a removal it flushes, and compacts the keys of the groups concerned; a file of payloads goes with the last table
+// that refers to it. It does so only while that is cheap: it rewrites at most 16 MiB of keys and small values, or a quarter of
+// what was removed. Beyond, removals add up, and RocksDB's own compactions do the rest. After whole logs were removed it does so
+// in any case.
 //
-// Threads: Removed() may be called by any; the work is done on a thread of its own.
+// What is removed may share its files with what stays. When more is dead than `dead_bytes_max` and 10 % of what lives, payloads
+// are moved out of the files that are least alive, some hundred MiB at a time, until less is (Rosenblum and Ousterhout, The Design and
+// Implementation of a Log-Structured File System, 1992, section 3).
+//
+// Threads: Removed() and RemovedLogs() may be called by any; the work is done on a thread of its own.
 #pragma once
 
 #include <atomic>
@@ -18,46 +24,70 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "raft/types.h"
+#include "storage/keys.h"
+#include "storage/payload_files.h"
 
 namespace rocksdb {
 class DB;
-}
+enum class BottommostLevelCompaction;
+}  // namespace rocksdb
 
 namespace millrace::storage {
 
 class SpaceReclaimer {
  public:
-  SpaceReclaimer(rocksdb::DB& db, std::chrono::milliseconds delay);
+  struct Options {
+    std::chrono::milliseconds delay{20'000};  // between a removal and the compaction
+    uint64_t dead_bytes_max = 256 << 20;      // besides 10 % of what lives, before anything is moved
+  };
+
+  // Both outlive it.
+  SpaceReclaimer(rocksdb::DB& db, PayloadFiles& payloads, const Options& options);
   // Breaks off what is under way.
   ~SpaceReclaimer();
 
   // Payload bytes, as far as known.
   void Removed(raft::GroupId group, int64_t bytes);
+  void RemovedLogs(const std::vector<raft::GroupId>& groups);
 
-  uint64_t runs() const { return runs_; }  // compactions done
+  uint64_t runs() const { return runs_; }                // compactions done for removed entries
+  uint64_t evacuations() const { return evacuations_; }  // and to move payloads
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  // Groups [first, last], of which something was removed.
   struct Dead {
     raft::GroupId first;
     raft::GroupId last;
     int64_t bytes = 0;
+    Clock::time_point since;
   };
 
   void Run();
+  // The removals whose time has come; all, when too much is dead.
+  std::vector<KeyRange> TakeDue();
+  uint64_t DeadMax(const PayloadFiles::Space& space) const;
   bool IsCheap(const Dead& dead) const;
-  void Reclaim(const Dead& dead);
+  void Compact(const KeyRange& entries, rocksdb::BottommostLevelCompaction lowest);
+  // Whether it moved something.
+  bool Evacuate();
 
   rocksdb::DB& db_;
-  const std::chrono::milliseconds delay_;
+  PayloadFiles& payloads_;
+  const Options options_;
   std::atomic<uint64_t> runs_{0};
+  std::atomic<uint64_t> evacuations_{0};
   std::atomic<bool> stopping_{false};  // RocksDB looks at it, too
   std::mutex mutex_;
-  std::condition_variable changed_;
-  std::optional<Dead> dead_;  // since the last compaction; guarded by mutex_
-  bool news_ = false;         // something was removed since the last look; guarded by mutex_
-  std::thread thread_;        // last: runs as soon as it is made
+  std::condition_variable look_;
+  // Since the last compaction for it. Guarded by mutex_.
+  std::optional<Dead> dead_;
+  std::vector<Dead> dead_logs_;
+  std::thread thread_;  // last: runs as soon as it is made
 };
 
 }  // namespace millrace::storage

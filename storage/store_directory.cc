@@ -107,7 +107,7 @@ absl::Status CheckFreeSpace(const std::string& path) {
 
 // Whether a store has such a file only when it has CURRENT, too: a crash while the store is made leaves none of them.
 bool NeedsCurrent(const std::string& name) {
-  constexpr std::string_view kSuffixes[] = {kWalSuffix, kKeptWalSuffix, kBlobSuffix, kSstSuffix};
+  constexpr std::string_view kSuffixes[] = {kWalSuffix, kKeptWalSuffix, kMovedSuffix, kSstSuffix};
   if (KindOfFile(name) == FileKind::kManifest) return name != "MANIFEST-000001";
   return std::any_of(std::begin(kSuffixes), std::end(kSuffixes),
                      [&](std::string_view suffix) { return FileNumber(name, suffix).has_value(); });

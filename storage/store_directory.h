@@ -22,7 +22,7 @@ namespace millrace::storage {
 class StoreDirectory {
  public:
   // Raised when an older release could not read what this one writes.
-  static constexpr int kFormat = 2;  // 1: builds before the first release, whose payloads lay in blob files
+  static constexpr int kFormat = 3;  // 1 and 2: builds before the first release, which had payloads in blob files
 
   // kNotFound: missing, and not to be made. kFailedPrecondition: in use, not to be written to, of another format, no store of
   // ours, or on a full disk. kDataLoss: FORMAT is damaged, or CURRENT or the manifest that it names is missing. The text says what

@@ -39,7 +39,7 @@ class WalRecord {
   std::optional<PayloadPlace> PlaceOf(uint64_t position) const {
     MILLRACE_CHECK(!expected_) << "a batch was inserted that no WAL file was given";
     if (!first_byte_) return std::nullopt;
-    return PayloadPlace{first_byte_->wal, WalPosition(first_byte_->offset, position)};
+    return PayloadPlace{first_byte_->file, WalPosition(first_byte_->offset, position)};
   }
 
  private:

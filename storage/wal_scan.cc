@@ -272,7 +272,7 @@ rocksdb::WalFilter::WalProcessingOption WalGuard::LogRecordFound(unsigned long l
   const auto found = std::lower_bound(large.begin(), large.end(), sequence,
                                       [](const auto& record, uint64_t wanted) { return record.sequence < wanted; });
   record_.Forget();
-  if (found != large.end() && found->sequence == sequence && found->first_byte.wal == wal) {
+  if (found != large.end() && found->sequence == sequence && found->first_byte.file == wal) {
     record_.Replaying(found->first_byte);
   }
   return WalProcessingOption::kContinueProcessing;

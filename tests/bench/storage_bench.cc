@@ -1,16 +1,22 @@
 // What the store costs: appends, sequential reads, opening, and the time to durable under a steady load.
 //
 //     storage_bench write   --dir D --gb 4 --partitions 16 --entry-kib 64 --round-kib 1024 [--sync]
-//                       [--keep-gb 2 --segment-mib 16 --forever 0.25 --sample-gb 1 --idle-seconds 40]
-//                       // forever: so many of the partitions keep everything. Samples of the files' sizes on the way, and
-//                       // after nothing was written for a while.
+//                       [--keep-gb 2 --segment-mib 16 --forever 0.25 --mixed --slow 0.5 --sample-gb 1 --idle-seconds 40]
+//                       [--mb-s 300]
+//                       // forever: so many of the partitions keep everything. mixed: of each four, one keeps a tenth, one ten
+//                       // times as much, one everything. slow: so many get a tenth of what others get. Samples of the files'
+//                       // sizes on the way, and after nothing was written for a while.
 //     storage_bench read    --dir D                      // everything that write left, by Read(), one partition after the other
 //     storage_bench open    --dir D                      // every group
 //     storage_bench latency --dir D --mb-s 50 --entry-kib 16 --seconds 20
 //
 // Each prints MB/s (or ms) and CPU seconds per GB of the whole process, background work included, and what was written to which
-// files per byte of payload.
+// files per byte of payload; write also what the block device counted, so nothing else should write to it.
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -18,13 +24,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <mutex>
 #include <random>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "server/heap.h"
 #include "storage/rocks_log_store.h"
@@ -78,6 +86,13 @@ struct CpuSeconds {
 
 double Seconds(SteadyClock::duration d) { return std::chrono::duration<double>(d).count(); }
 
+void WaitUntil(SteadyClock::time_point time) {
+  std::mutex mutex;
+  std::condition_variable never;
+  std::unique_lock lock(mutex);
+  never.wait_until(lock, time, [] { return false; });
+}
+
 class Meter {
  public:
   void Report(const char* what, double bytes) const {
@@ -93,11 +108,30 @@ class Meter {
   const CpuSeconds cpu_ = CpuSeconds::Now();
 };
 
-std::unique_ptr<RocksLogStore> OpenStore(const Flags& flags) {
-  RocksLogStore::Options options;
+std::string DirectoryOf(const Flags& flags) {
   auto directory = flags.values.find("dir");
   MILLRACE_CHECK(directory != flags.values.end()) << "--dir is missing";
-  options.directory = directory->second;
+  return directory->second;
+}
+
+// The disk that `directory` is on, when nothing is left to be written.
+double DeviceBytesWritten(const std::string& directory) {
+  const int fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY);
+  MILLRACE_CHECK(fd >= 0 && syncfs(fd) == 0) << directory;
+  struct stat of;
+  MILLRACE_CHECK(fstat(fd, &of) == 0);
+  close(fd);
+  std::ifstream counters(absl::StrCat("/sys/dev/block/", major(of.st_dev), ":", minor(of.st_dev), "/stat"));
+  double sectors = 0;
+  std::string skipped;
+  for (int i = 0; i < 6; ++i) counters >> skipped;  // Documentation/block/stat.rst
+  counters >> sectors;
+  return sectors * 512;
+}
+
+std::unique_ptr<RocksLogStore> OpenStore(const Flags& flags) {
+  RocksLogStore::Options options;
+  options.directory = DirectoryOf(flags);
   options.memory_bytes = static_cast<size_t>(flags.Number("memory-mib", 128)) << 20;
   options.cache_bytes = static_cast<size_t>(flags.Number("cache-mib", 64)) << 20;
   options.flush_piece_bytes = static_cast<size_t>(flags.Number("piece-kib", 256)) << 10;
@@ -108,19 +142,19 @@ std::unique_ptr<RocksLogStore> OpenStore(const Flags& flags) {
 
 void PrintFiles(const char* when, const RocksLogStore& store) {
   const StoreStats stats = store.Stats();
-  std::printf("files %s: wal %.0f MB, %lu kept wals %.0f MB, %lu blobs %.0f MB, %lu ssts %.2f MB\n", when,
+  std::printf("files %s: wal %.0f MB, %lu kept wals %.0f MB, %lu moved %.0f MB, %lu ssts %.2f MB; dead %.0f MB\n", when,
               static_cast<double>(stats.wal_file_bytes) / 1e6, stats.kept_wal_files,
-              static_cast<double>(stats.kept_wal_bytes) / 1e6, stats.blob_files,
-              static_cast<double>(stats.blob_file_bytes) / 1e6, stats.sst_files,
-              static_cast<double>(stats.sst_file_bytes) / 1e6);
+              static_cast<double>(stats.kept_wal_bytes) / 1e6, stats.moved_files,
+              static_cast<double>(stats.moved_file_bytes) / 1e6, stats.sst_files,
+              static_cast<double>(stats.sst_file_bytes) / 1e6, static_cast<double>(stats.dead_bytes) / 1e6);
 }
 
 void PrintWritten(const RocksLogStore& store) {
   const StoreStats stats = store.Stats();
   const auto bytes = static_cast<double>(stats.entry_bytes);
-  std::printf("written per byte: wal %.3f blob %.3f sst %.4f; %lu file syncs\n",
+  std::printf("written per byte: wal %.3f moved %.3f sst %.4f; %lu file syncs\n",
               static_cast<double>(stats.wal_bytes_written) / bytes,
-              static_cast<double>(stats.blob_bytes_written) / bytes,
+              static_cast<double>(stats.moved_bytes_written) / bytes,
               static_cast<double>(stats.sst_bytes_written) / bytes, stats.file_syncs);
   PrintFiles("at the end", store);
 }
@@ -128,8 +162,9 @@ void PrintWritten(const RocksLogStore& store) {
 // Appends of equal entries to partitions in turn.
 class Appender {
  public:
-  Appender(RocksLogStore& store, int partitions, size_t entry_bytes, const raft::SegmentLimits& limits = {})
-      : store_(store), logs_(partitions) {
+  Appender(RocksLogStore& store, int partitions, size_t entry_bytes, const raft::SegmentLimits& limits = {},
+           size_t slow = 0)
+      : store_(store), logs_(partitions), slow_(slow) {
     std::string bytes(entry_bytes, '\0');
     std::mt19937_64 random(1);
     for (char& byte : bytes) byte = static_cast<char>(random());
@@ -146,8 +181,10 @@ class Appender {
   }
 
   void Stage() {
-    const size_t turn = next_++ % logs_.size();
+    size_t turn = next_++ % logs_.size();
+    while (turn < slow_ && next_ / logs_.size() % 10 != 0) turn = next_++ % logs_.size();
     LogState& log = logs_[turn];
+    appended_.push_back(turn);
     Entry entry;
     entry.header.record_count = 64;
     entry.header.index = ++log.last_index;
@@ -157,14 +194,22 @@ class Appender {
     log.log_end += 64;
     round_->Append(GroupId(static_cast<int64_t>(turn) + 1), std::move(entry));
   }
-  // Removes the oldest segment of each log from `first` on that has more than this.
-  void Retain(size_t first, int64_t bytes_max) {
-    for (size_t i = first; i < logs_.size(); ++i) {
+  // Removes the oldest segment of each log appended to since the last call that has more than bytes_max(i).
+  template <typename BytesMax>
+  void Retain(BytesMax bytes_max) {
+    for (size_t i : std::exchange(appended_, {})) {
       const GroupId group(static_cast<int64_t>(i) + 1);
-      if (store_.State(group).bytes <= bytes_max) continue;
+      if (store_.State(group).bytes <= bytes_max(i)) continue;
       const auto segments = store_.Segments(group);
       if (segments.size() > 1) round_->SetLogStart(group, segments.front().end_offset);
     }
+  }
+  double kept_bytes() const {
+    double bytes = 0;
+    for (size_t i = 0; i < logs_.size(); ++i) {
+      bytes += static_cast<double>(store_.State(GroupId(static_cast<int64_t>(i) + 1)).bytes);
+    }
+    return bytes;
   }
   raft::Round& round() { return *round_; }
   void Write() {
@@ -175,9 +220,11 @@ class Appender {
  private:
   RocksLogStore& store_;
   std::vector<LogState> logs_;
+  std::vector<size_t> appended_;
   absl::Cord payload_;
   std::unique_ptr<raft::Round> round_;
   size_t next_ = 0;
+  const size_t slow_;
 };
 
 void SyncNow(RocksLogStore& store) {
@@ -202,10 +249,20 @@ void Write(const Flags& flags) {
   const bool sync = flags.Number("sync", 0) > 0;
   const auto partitions = static_cast<int>(flags.Number("partitions", 16));
   const double kept = flags.Number("keep-gb", 1e6) * 1e9;
-  const auto segment_bytes = static_cast<int64_t>(flags.Number("segment-mib", 256)) << 20;
-  Appender appender(*store, partitions, entry_bytes, {.bytes_max = segment_bytes});
+  const auto segment_bytes = static_cast<int64_t>(flags.Number("segment-mib", 256) * (1 << 20));
+  Appender appender(*store, partitions, entry_bytes, {.bytes_max = segment_bytes},
+                    static_cast<size_t>(flags.Number("slow", 0) * partitions));
   const auto kept_forever = static_cast<size_t>(flags.Number("forever", 0) * partitions);
+  const bool mixed = flags.Number("mixed", 0) > 0;
+  const auto bytes_max = [&](size_t partition) {
+    constexpr double kMix[] = {0.1, 1, 10, 1e9};
+    const double times = partition < kept_forever ? 1e9 : mixed ? kMix[partition % 4] : 1;
+    return static_cast<int64_t>(std::min(kept / partitions * times, 1e18));
+  };
   const double sample = flags.Number("sample-gb", 1e6) * 1e9;
+  const double rate = flags.Number("mb-s", 1e5) * 1e6;
+  const double device_before = DeviceBytesWritten(DirectoryOf(flags));
+  const auto begun = SteadyClock::now();
   Meter meter;
   double slowest = 0;
   double bytes = 0;
@@ -213,13 +270,15 @@ void Write(const Flags& flags) {
   while (bytes < total) {
     while (appender.round().bytes() < round_bytes) appender.Stage();
     bytes += static_cast<double>(appender.round().bytes());
-    appender.Retain(kept_forever, static_cast<int64_t>(kept / partitions));
+    appender.Retain(bytes_max);
+    WaitUntil(begun + std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(bytes / rate)));
     const auto start = SteadyClock::now();
     appender.Write();
     slowest = std::max(slowest, Seconds(SteadyClock::now() - start));
     if (sync) SyncNow(*store);
     if (bytes >= next_sample) {
-      PrintFiles((std::to_string(static_cast<int>(bytes / 1e6)) + " MB in").c_str(), *store);
+      std::printf("%.1f GB in, %.2f kept; ", bytes / 1e9, appender.kept_bytes() / 1e9);
+      PrintFiles("", *store);
       next_sample += sample;
     }
   }
@@ -227,14 +286,13 @@ void Write(const Flags& flags) {
   std::printf("slowest write %.1f ms\n", slowest * 1e3);
   PrintWritten(*store);
   if (const double idle = flags.Number("idle-seconds", 0); idle > 0) {
-    std::mutex mutex;
-    std::condition_variable never;
-    std::unique_lock lock(mutex);
-    never.wait_for(lock, std::chrono::duration<double>(idle));
+    WaitUntil(SteadyClock::now() + std::chrono::seconds(static_cast<int>(idle)));
     PrintFiles("after idling", *store);
   }
   MILLRACE_CHECK(store->Close().ok());
   store.reset();
+  std::printf("device bytes written per byte: %.3f\n",
+              (DeviceBytesWritten(DirectoryOf(flags)) - device_before) / bytes);
   store = OpenStore(flags);
   PrintFiles("after a restart", *store);
 }

@@ -180,7 +180,7 @@ std::string CrashTest::FindMissingSync(const std::string& name, std::optional<Fi
 
 TEST_F(CrashTest, AMissingSyncIsSeen) {
   const std::map<std::string, std::optional<FileKind>> kinds = {
-      {"WAL", FileKind::kWal},           {"blob", FileKind::kBlob},     {"SST", FileKind::kSst},
+      {"WAL", FileKind::kWal},           {"moved", FileKind::kMoved},   {"SST", FileKind::kSst},
       {"manifest", FileKind::kManifest}, {"CURRENT", FileKind::kOther}, {"directory", std::nullopt}};
   for (const auto& [name, kind] : kinds) {
     const std::string found = FindMissingSync(name, kind);

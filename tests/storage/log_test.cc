@@ -343,9 +343,10 @@ TEST_F(LogTest, DamagedEntryCostsItselfOnly) {
 TEST(ReadError, IsDamageOnlyIfAskingAgainIsOfNoUse) {
   using rocksdb::Status;
   EXPECT_TRUE(absl::IsDataLoss(ReadError("it", Status::Corruption("block checksum mismatch"))));
-  EXPECT_TRUE(absl::IsDataLoss(ReadError("it", Status::IOError("While pread: 000010.blob", "Input/output error"))));
-  EXPECT_TRUE(absl::IsDataLoss(ReadError("it", Status::PathNotFound("000010.blob", "No such file or directory"))));
-  EXPECT_TRUE(absl::IsUnavailable(ReadError("it", Status::IOError("While open: 000010.blob", "Too many open files"))));
+  EXPECT_TRUE(absl::IsDataLoss(ReadError("it", Status::IOError("While pread: 000010.payloads", "Input/output error"))));
+  EXPECT_TRUE(absl::IsDataLoss(ReadError("it", Status::PathNotFound("000010.payloads", "No such file or directory"))));
+  EXPECT_TRUE(
+      absl::IsUnavailable(ReadError("it", Status::IOError("While open: 000010.payloads", "Too many open files"))));
   EXPECT_TRUE(absl::IsUnavailable(ReadError("it", Status::Incomplete())));
 }
 

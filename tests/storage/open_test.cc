@@ -130,8 +130,8 @@ TEST_F(OpenTest, OtherFormatsAreRefused) {
   ASSERT_TRUE(store_->Close().ok());
   round_.reset();
   store_.reset();
-  const std::pair<int, std::string> others[] = {{3, "format 3, written by a newer release"},
-                                                {1, "format 1, of a build before the first release"}};
+  const std::pair<int, std::string> others[] = {{4, "format 4, written by a newer release"},
+                                                {2, "format 2, of a build before the first release"}};
   for (const auto& [format, told] : others) {
     std::ofstream(options_.directory + "/FORMAT") << "millrace store format " << format << "\n";
     const auto before = Listing();
@@ -249,7 +249,7 @@ TEST_F(OpenTest, WhatWasMadeAheadByAProcessThatDiedGoes) {
 
 // Each of them alone is a store that lost CURRENT; what a start leaves that died before CURRENT was there is none.
 TEST_F(OpenTest, OnlyFilesThatAStoreHasWithCurrentMissIt) {
-  for (const char* name : {"000007.sst", "000007.blob", "000007.payloads", "000007.log", "MANIFEST-000005"}) {
+  for (const char* name : {"000007.sst", "000007.moved", "000007.payloads", "000007.log", "MANIFEST-000005"}) {
     std::filesystem::remove_all(options_.directory);
     std::filesystem::create_directory(options_.directory);
     std::ofstream(options_.directory + "/" + name) << "x";
@@ -497,7 +497,7 @@ TEST_F(OpenTest, FilesAreCountedAsTheyComeAndGo) {
 
 TEST(FileSystem, KindsAreKnownByName) {
   EXPECT_EQ(KindOfFile("/data/store/000012.log"), FileKind::kWal);
-  EXPECT_EQ(KindOfFile("/data/store/000012.blob"), FileKind::kBlob);
+  EXPECT_EQ(KindOfFile("/data/store/000012.moved"), FileKind::kMoved);
   EXPECT_EQ(KindOfFile("/data/store/000012.sst"), FileKind::kSst);
   EXPECT_EQ(KindOfFile("/data/store/MANIFEST-000004"), FileKind::kManifest);
   EXPECT_EQ(KindOfFile("/data/store.log/CURRENT"), FileKind::kOther);

@@ -13,6 +13,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -22,10 +23,10 @@
 #include "storage/database.h"
 #include "storage/log_editor.h"
 #include "storage/log_reader.h"
+#include "storage/payload_files.h"
 #include "storage/payload_tables.h"
 #include "storage/rocks_util.h"
 #include "storage/wal_format.h"
-#include "storage/wal_payloads.h"
 #include "tests/storage/faulty_file_system.h"
 #include "tests/storage/store_fixture.h"
 
@@ -104,7 +105,11 @@ class PayloadsTest : public StoreTest {
   }
   uint64_t Bytes(const std::string& extension) const {
     uint64_t bytes = 0;
-    for (const std::string& path : Files(extension)) bytes += std::filesystem::file_size(path);
+    for (const std::string& path : Files(extension)) {
+      std::error_code gone;  // meanwhile
+      const auto size = std::filesystem::file_size(path, gone);
+      if (!gone) bytes += size;
+    }
     return bytes;
   }
   // RocksDB lets go of files on a thread of its own. The test's time-out ends it if there never are so many.
@@ -127,7 +132,7 @@ TEST_F(PayloadsTest, LieInWalFilesOnly) {
   AwaitFiles(".payloads", 1);
   EXPECT_GT(Bytes(".payloads"), 5'000'000u);
   EXPECT_LT(Bytes(".sst"), 150'000u);
-  EXPECT_TRUE(Files(".blob").empty());
+  EXPECT_TRUE(Files(".moved").empty());
 }
 
 TEST_F(PayloadsTest, ReadBackFromManyFilesAndAfterRestarts) {
@@ -159,7 +164,7 @@ TEST_F(PayloadsTest, AreNotWrittenAgainWhenTheyAreReplayed) {
   KillAndOpen();
   CheckAll();
   AwaitFiles(".payloads", 2);
-  EXPECT_TRUE(Files(".blob").empty());
+  EXPECT_TRUE(Files(".moved").empty());
   CloseAndOpen();
   CheckAll();
 }
@@ -224,7 +229,7 @@ TEST_F(PayloadsTest, WhatNothingRefersToGoesAtTheStart) {
   CheckAll();
 }
 
-// Most of this file is payloads that lie behind their headers: the others are written again, and it goes.
+// Most of this file is payloads that lie behind their headers: the others are moved, and it goes.
 TEST_F(PayloadsTest, AFewLargeOnesDoNotKeepTheirFile) {
   OpenStore();
   AppendMany(4'000, 500);
@@ -232,29 +237,28 @@ TEST_F(PayloadsTest, AFewLargeOnesDoNotKeepTheirFile) {
   CloseAndOpen();
   CheckAll();
   AwaitFiles(".payloads", 0);
-  EXPECT_GT(Bytes(".blob"), 1'000'000u);
+  EXPECT_EQ(Bytes(".moved"), 1'000'000u);
   AppendMany(10, 100'000);
   CloseAndOpen();
   CheckAll();
   AwaitFiles(".payloads", 1);
 }
 
-// Those were written again, to a blob file, with their headers.
-TEST_F(PayloadsTest, ALostBlobFileCostsItsEntriesOnly) {
+TEST_F(PayloadsTest, ALostFileOfMovedOnesCostsThemOnly) {
   OpenStore();
   AppendMany(4'000, 500);
   AppendMany(3, 100'000);
   CloseAndOpen();
   AppendMany(1, 100'000);
   CloseAndOpen();
-  const std::vector<std::string> blobs = Files(".blob");
-  ASSERT_EQ(blobs.size(), 1u);
-  ASSERT_TRUE(std::filesystem::remove(blobs[0]));
+  const std::vector<std::string> moved = Files(".moved");
+  ASSERT_EQ(moved.size(), 1u);
+  ASSERT_TRUE(std::filesystem::remove(moved[0]));
   CloseAndOpen();
   EXPECT_EQ(store_->Read(group_, Offset(3'990), Offset(4'004), kAll).value().size(), 10u);
   for (int64_t offset : {4'000, 4'001, 4'002}) {
     const absl::Status lost = store_->Read(group_, Offset(offset), Offset(4'004), kAll).status();
-    EXPECT_EQ(raft::DamagedOffsets(lost), (raft::OffsetRange{Offset(offset), Offset(4'003)})) << lost;
+    EXPECT_EQ(raft::DamagedOffsets(lost), (raft::OffsetRange{Offset(offset), Offset(offset + 1)})) << lost;
   }
   EXPECT_EQ(store_->Read(group_, Offset(4'003), Offset(4'004), kAll).value().at(0).payload, written_[4'003]);
 }
@@ -277,6 +281,177 @@ TEST_F(PayloadsTest, WhatIsLostCostsItselfOnly) {
     EXPECT_THAT(std::string(lost.message()), HasSubstr(files[0]));
   }
   EXPECT_EQ(store_->Read(group_, Offset(50), Offset(51), kAll).value().at(0).payload, written_[50]);
+}
+
+// Two logs share every file, and one of them is removed.
+class EvacuationTest : public PayloadsTest {
+ protected:
+  EvacuationTest() {
+    options_.dead_bytes_max = 0;
+    options_.file_system = disk_;
+  }
+
+  // `count` entries for each of the two logs, 100,000 bytes each.
+  void AppendToBoth(int count) {
+    if (!other_exists_) {
+      ASSERT_TRUE(store_->Create(kOther, {.bytes_max = 1'000'000}).ok());
+      other_exists_ = true;
+    }
+    ASSERT_TRUE(store_->Open(kOther).ok());
+    for (int i = 0; i < count; ++i) {
+      const raft::LogState state = store_->State(kOther);
+      Entry entry;
+      entry.header.record_count = 1;
+      entry.header.index = state.last_index + 1;
+      entry.header.base_offset = state.log_end;
+      entry.payload = absl::Cord(std::string(100'000, 'o'));
+      round_->Append(kOther, std::move(entry));
+      Append(100'000);
+    }
+  }
+  void RemoveOther() {
+    ASSERT_TRUE(store_->Remove({kOther}).ok());
+    other_exists_ = false;
+  }
+  void AwaitEvacuation() {
+    while (store_->Stats().evacuations == 0) std::this_thread::yield();
+  }
+
+  static constexpr raft::GroupId kOther{2};
+  const std::shared_ptr<FaultyFileSystem> disk_ = std::make_shared<FaultyFileSystem>();
+  bool other_exists_ = false;
+};
+
+TEST_F(EvacuationTest, WhatLivesLeavesTheFilesOfWhatIsDead) {
+  OpenStore();
+  AppendToBoth(50);
+  CloseAndOpen();
+  AppendToBoth(20);
+  CloseAndOpen();
+  AwaitFiles(".payloads", 2);
+  RemoveOther();
+  AwaitFiles(".payloads", 0);
+  CheckAll();
+  EXPECT_EQ(Bytes(".moved"), 7'000'000u);
+  EXPECT_EQ(store_->Stats().dead_bytes, 0u);
+  CloseAndOpen();
+  CheckAll();
+  KillAndOpen();
+  CheckAll();
+  EXPECT_EQ(Bytes(".moved"), 7'000'000u);
+}
+
+TEST_F(EvacuationTest, NothingIsMovedWhileLittleIsDead) {
+  options_.dead_bytes_max = 5'500'000;
+  OpenStore();
+  AppendToBoth(50);
+  CloseAndOpen();
+  RemoveOther();
+  while (store_->Stats().reclaims == 0) std::this_thread::yield();
+  EXPECT_EQ(store_->Stats().evacuations, 0u);
+  EXPECT_EQ(Bytes(".moved"), 0u);
+  AppendToBoth(20);
+  CloseAndOpen();
+  RemoveOther();
+  AwaitEvacuation();
+  CheckAll();
+  EXPECT_GT(Bytes(".moved"), 0u);
+}
+
+// Moved ones are moved again, and go, as others.
+TEST_F(EvacuationTest, AFileOfMovedOnesIsAsAnyOther) {
+  OpenStore({.bytes_max = 1'000'000});
+  AppendToBoth(50);
+  CloseAndOpen();
+  RemoveOther();
+  AwaitFiles(".payloads", 0);
+  const std::vector<std::string> first = Files(".moved");
+  ASSERT_TRUE(SetLogStart(20).ok());
+  while (Bytes(".moved") != 3'000'000) std::this_thread::yield();
+  CheckAll();
+  EXPECT_NE(Files(".moved"), first);
+  CloseAndOpen();
+  CheckAll();
+  ASSERT_TRUE(SetLogStart(50).ok());
+  AwaitFiles(".moved", 0);
+}
+
+TEST_F(EvacuationTest, MovesIntoSeveralFiles) {
+  options_.memory_bytes = 512 << 20;
+  OpenStore();
+  AppendToBoth(800);
+  CloseAndOpen();
+  RemoveOther();
+  AwaitFiles(".payloads", 0);
+  CheckAll();
+  EXPECT_EQ(Files(".moved").size(), 2u);
+  EXPECT_EQ(Bytes(".moved"), 80'000'000u);
+  CloseAndOpen();
+  CheckAll();
+}
+
+TEST_F(EvacuationTest, WhatWasMovedWhenTheProcessDiedGoes) {
+  OpenStore();
+  AppendToBoth(20);
+  CloseAndOpen();
+  RemoveOther();
+  AwaitFiles(".payloads", 0);
+  Close();
+  const std::vector<std::string> there = Files(".moved");
+  const std::string orphan = options_.directory + "/000099.moved";
+  std::ofstream(orphan) << "no table came of it";
+  OpenStore();
+  CheckAll();
+  EXPECT_EQ(Files(".moved"), there);
+}
+
+// It stays where it is, and so does its file, once: the others are moved all the same.
+TEST_F(EvacuationTest, WhatCannotBeReadIsNotMoved) {
+  OpenStore();
+  AppendToBoth(50);
+  CloseAndOpen();
+  AppendToBoth(50);
+  CloseAndOpen();
+  const std::vector<std::string> files = Files(".payloads");
+  ASSERT_EQ(files.size(), 2u);
+  std::filesystem::resize_file(files[0], std::filesystem::file_size(files[0]) - 50'000);
+  RemoveOther();
+  AwaitFiles(".payloads", 1);
+  AwaitEvacuation();
+  EXPECT_EQ(Files(".payloads")[0], files[0]);
+  EXPECT_EQ(store_->Read(group_, Offset(0), Offset(100), kAll).value().size(), 49u);
+  EXPECT_TRUE(absl::IsDataLoss(store_->Read(group_, Offset(49), Offset(100), kAll).status()));
+  EXPECT_EQ(store_->Read(group_, Offset(50), Offset(100), kAll).value().size(), 50u);
+}
+
+// Nothing rests on what did not reach the disk: the store stops, and the next start finds everything where it was.
+class EvacuationFaultsTest : public EvacuationTest {
+ protected:
+  template <typename Break>
+  void CheckThatItStops(Break break_disk, const std::string& told) {
+    OpenStore();
+    AppendToBoth(20);
+    CloseAndOpen();
+    break_disk();
+    RemoveOther();
+    absl::Status status;
+    while (status.ok()) status = store_->Read(group_, Offset(0), Offset(1), 1).status();
+    EXPECT_THAT(std::string(status.message()), HasSubstr(told));
+    EXPECT_EQ(Files(".payloads").size(), 1u);
+    disk_->Mend();
+    options_.dead_bytes_max = 1 << 30;
+    KillAndOpen();
+    CheckAll();
+    EXPECT_TRUE(Files(".moved").empty());
+  }
+};
+
+TEST_F(EvacuationFaultsTest, AFileThatCannotBeWrittenStopsTheStore) {
+  CheckThatItStops([this] { disk_->FailWrites(FileKind::kMoved); }, "no space left on the test's device");
+}
+
+TEST_F(EvacuationFaultsTest, AFileThatCannotBeSyncedStopsTheStore) {
+  CheckThatItStops([this] { disk_->FailSyncs(FileKind::kMoved); }, "the test's device lost a page");
 }
 
 // Puts a byte before each piece appended to a WAL file: nothing lies where it should.
@@ -387,7 +562,7 @@ TEST(LogReader, FindsAPayloadThatWasWrittenAgainMeanwhile) {
   ASSERT_TRUE(header.ok() && header->placed);
 
   ASSERT_TRUE((*database)->db().Flush({}).ok());
-  const std::string wal = NumberedFile(options.directory, DecodePlace(**value)->wal, ".");
+  const std::string wal = NumberedFile(options.directory, DecodePlace(**value)->file, ".");
   while (std::filesystem::exists(wal + "log")) std::this_thread::yield();
   ASSERT_FALSE(std::filesystem::exists(wal + "payloads"));
   const auto payload = reader.Payload(*EntryKey::Parse(key.view()), *header, **value);
@@ -411,14 +586,14 @@ class WalFilesTest : public testing::Test {
 
   const TempDir directory_;
   const std::shared_ptr<rocksdb::FileSystem> files_ = rocksdb::FileSystem::Default();
-  WalPayloads payloads_;
+  PayloadFiles payloads_;
 };
 
 TEST_F(WalFilesTest, AStrayLogReplacesNoKeptFile) {
   Make("000007.payloads", "kept");
   Make("000007.log", "");
   ASSERT_TRUE(payloads_.Delete(7).ok());  // as RocksDB does when it opens
-  payloads_.Pin(9, {7});
+  payloads_.Pin(9, {{7, 1}});
   ASSERT_TRUE(payloads_.Opened().ok());
   EXPECT_EQ(Read("000007.payloads"), "kept");
   EXPECT_FALSE(Exists("000007.log"));
@@ -432,9 +607,9 @@ TEST_F(WalFilesTest, AStrayLogReplacesNoKeptFile) {
 TEST_F(WalFilesTest, WhatHasLeftIsNotSyncedUnderItsOldName) {
   Make("000007.log", "replayed");
   payloads_.Replay(7, 8);
-  payloads_.Pin(9, {7});
+  payloads_.Pin(9, {{7, 1}});
   ASSERT_TRUE(payloads_.Delete(7).ok());
-  ASSERT_TRUE(payloads_.SyncClosed().ok());
+  ASSERT_TRUE(payloads_.SyncReferenced().ok());
   EXPECT_FALSE(Exists("000007.log"));
   EXPECT_EQ(Read("000007.payloads"), "replayed");
 }
@@ -443,7 +618,7 @@ TEST_F(WalFilesTest, WhatHasLeftIsNotSyncedUnderItsOldName) {
 TEST_F(WalFilesTest, ATableThatIsGonePinsNothing) {
   Make("000007.payloads", "kept");
   payloads_.Unpin(9);
-  payloads_.Pin(9, {7});
+  payloads_.Pin(9, {{7, 1}});
   ASSERT_TRUE(payloads_.Opened().ok());
   EXPECT_FALSE(Exists("000007.payloads"));
 }
@@ -451,17 +626,18 @@ TEST_F(WalFilesTest, ATableThatIsGonePinsNothing) {
 TEST_F(WalFilesTest, ATableThatWasNotFinishedPinsNothing) {
   Make("000007.log", "written");
   ASSERT_TRUE(payloads_.Opened().ok());
-  PayloadTables tables(payloads_);
+  PayloadTables tables(payloads_, 0);
   rocksdb::TableFileCreationInfo info;
   info.file_path = directory_ / "000009.sst";
-  info.table_properties.user_collected_properties["millrace.wals"] = std::string("\x07\0\0\0\0\0\0\0", 8);
+  info.table_properties.user_collected_properties["millrace.payloads"] =
+      std::string("\x07\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 16);
   info.status = rocksdb::Status::IOError("no space");
   tables.OnTableFileCreated(info);
   ASSERT_TRUE(payloads_.Delete(7).ok());
   EXPECT_FALSE(Exists("000007.log"));
   EXPECT_FALSE(Exists("000007.payloads"));
   Make("000008.log", "written");
-  info.table_properties.user_collected_properties["millrace.wals"][0] = 8;
+  info.table_properties.user_collected_properties["millrace.payloads"][0] = 8;
   info.status = rocksdb::Status::OK();
   tables.OnTableFileCreated(info);
   ASSERT_TRUE(payloads_.Delete(8).ok());
@@ -469,24 +645,24 @@ TEST_F(WalFilesTest, ATableThatWasNotFinishedPinsNothing) {
 }
 
 // The kernel tells of lost pages once, and takes them for written from then on.
-TEST(WalPayloads, AFailedSyncIsFinal) {
+TEST(PayloadFiles, AFailedSyncIsFinal) {
   const TempDir directory;
   FaultyFileSystem disk;
   std::unique_ptr<rocksdb::FSWritableFile> file;
   ASSERT_TRUE(disk.NewWritableFile(directory / "000007.log", {}, &file, nullptr).ok());
-  WalPayloads payloads(directory.path(), disk);
-  const auto writable = std::make_shared<WritableWal>(file.get());
+  PayloadFiles payloads(directory.path(), disk);
+  const auto writable = std::make_shared<SharedFile>(file.get());
   payloads.Begin(7, writable);
   writable->Wrote(100);
   rocksdb::IOStatus synced;
   disk.FailNextSync(FileKind::kWal);
   ASSERT_TRUE(writable->Sync(&synced));
   EXPECT_TRUE(synced.IsIOError());
-  EXPECT_TRUE(payloads.SyncClosed().ok()) << "it is being written";
-  payloads.Begin(8, std::make_shared<WritableWal>(nullptr));
-  EXPECT_TRUE(payloads.SyncClosed().IsIOError());
+  EXPECT_TRUE(payloads.SyncReferenced().ok()) << "it is being written";
+  payloads.Begin(8, std::make_shared<SharedFile>(nullptr));
+  EXPECT_TRUE(payloads.SyncReferenced().IsIOError());
   writable->Closing();
-  EXPECT_TRUE(payloads.SyncClosed().IsIOError());
+  EXPECT_TRUE(payloads.SyncReferenced().IsIOError());
 }
 
 TEST(WalFormat, PlacesOfBytesGoOnBehindTheHeadersOfBlocks) {
