@@ -17,6 +17,7 @@ Settings for --set and the configuration file:
   memory.limit      bytes for data in flight and for caches (default the smaller of 2GiB and 40 % of the usable memory)
   disk.free.floor   no appends below this much free disk (default the smaller of 1GiB and 5 % of the disk)
   io.threads        threads that serve clients (default 1 below 4 usable cores, else half of them, up to 8)
+  store.payloads.once  false: write payloads to the log and again at each flush (default true: once)
   log.level         debug, info, warn or error (default info)
   and what topics have that do not set it themselves:
   )";
@@ -30,6 +31,7 @@ Examples:
   millraced
   millraced --data-dir /var/lib/millrace --listen 0.0.0.0 --set memory.limit=1GiB --set retention.ms=1d
   millraced --config /etc/millrace.yaml --check-config
+  millraced inspect /var/lib/millrace         (a stopped broker's store; inspect --help tells more)
 )";
 
 std::string Dashed(const Flag& flag) { return absl::StrCat("--", std::string(flag.name)); }

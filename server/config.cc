@@ -245,11 +245,18 @@ absl::Status ReadMemoryLimit(const Given& given, const Host& host, Config& confi
   return absl::OkStatus();
 }
 
+absl::Status ReadPayloadsOnce(const Given& given, const Host&, Config& config) {
+  if (given.value != "true" && given.value != "false") return BadValue(given, "true or false");
+  config.payloads_once = given.value == "true";
+  return absl::OkStatus();
+}
+
 constexpr BrokerSetting kBrokerSettings[] = {
     {"disk.free.floor", ReadDiskFreeFloor},
     {"io.threads", ReadIoThreads},
     {"log.level", ReadLogLevel},
     {"memory.limit", ReadMemoryLimit},
+    {"store.payloads.once", ReadPayloadsOnce},
 };
 
 std::vector<std::string_view> SettingNames() {
@@ -348,6 +355,7 @@ std::string Config::ToYaml() const {
   entry("memory.limit", FormatBytes(memory_limit));
   entry("disk.free.floor", FormatBytes(disk_free_floor));
   entry("io.threads", io_threads);
+  entry("store.payloads.once", payloads_once ? "true" : "false");
   entry("log.level", std::string(log::LevelName(log_level)));
   for (const auto& [name, value] : topic_defaults.ToMap()) entry(name, value);
   out << YAML::EndMap;

@@ -34,6 +34,7 @@ struct Config {
   int64_t memory_limit = 0;     // bytes; bounds in-flight produce bytes, fetch buffers and the store's caches together
   int64_t disk_free_floor = 0;  // bytes; below it the broker refuses to append
   int io_threads = 1;           // completion-queue threads that partitions are spread over
+  bool payloads_once = true;    // see storage::RocksLogStore::Options
   log::Level log_level = log::Level::kInfo;
   TopicConfig topic_defaults;
 

@@ -5,10 +5,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "server/config.h"
 #include "server/heap.h"
+#include "server/inspect.h"
 #include "server/log.h"
 #include "server/process_limits.h"
 #include "server/server.h"
@@ -64,6 +66,7 @@ int Run(const Config& config) {
 
 int main(int argc, char** argv) {
   TuneHeap();
+  if (argc > 1 && std::string_view(argv[1]) == "inspect") return RunInspect({argv + 2, argv + argc});
   CommandLine command = ParseCommandLine(argc, argv, Host::Current());
   std::fputs(command.output.c_str(), stdout);
   std::fputs(command.error.c_str(), stderr);

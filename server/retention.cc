@@ -9,7 +9,7 @@ namespace millrace::server {
 Retention::Retention(Executor& executor, const Clock& clock, LogClock& log_clock, LoopMetrics& metrics,
                      std::function<Walk()> partitions)
     : executor_(executor), clock_(clock), log_clock_(log_clock), metrics_(metrics), partitions_(std::move(partitions)) {
-  timer_ = executor_.After(kPeriod, [this] { BeginPass(); });
+  timer_ = executor_.After(kFirst, [this] { BeginPass(); });
 }
 
 Retention::~Retention() { executor_.Cancel(timer_); }

@@ -2,7 +2,8 @@
 //
 //     Retention retention(executor, clock, log_clock, metrics, [&] { return PartitionsOf(executor); });
 //
-// A pass begins kPeriod after the last one ended. It takes turns of kTurn or kMovesPerTurn log starts, whichever comes first,
+// The first pass begins kFirst after the start, so that also a broker that never runs for long removes what is due; then one
+// begins kPeriod after the last one ended. It takes turns of kTurn or kMovesPerTurn log starts, whichever comes first,
 // and lets everything else on the executor go between them: ten thousand partitions are one timer and many short turns.
 // Made and destroyed on the executor.
 #pragma once
@@ -21,6 +22,7 @@ namespace millrace::server {
 
 class Retention {
  public:
+  static constexpr std::chrono::milliseconds kFirst{500};
   static constexpr std::chrono::seconds kPeriod{2};
   static constexpr std::chrono::microseconds kTurn{500};
   static constexpr int kMovesPerTurn = 16;  // each is written at the end of its turn

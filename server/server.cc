@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/broker.h"
 #include "server/errors.h"
 #include "server/heap.h"
@@ -58,10 +59,36 @@ DiskSpace DiskSpaceOf(const std::string& directory) {
 
 // What reached the disk is unknown: going on could ack what is lost. The next start recovers from what is there.
 [[noreturn]] void StopForStore(const absl::Status& status) {
-  MILLRACE_LOG(kError, "the store failed; stopping to be safe. Look at the disk, then start again",
+  MILLRACE_LOG(kError,
+               absl::IsDataLoss(status) ? "the store is damaged; stopping to be safe"
+                                        : "the store failed; stopping to be safe. Look at the disk, then start again",
                {"status", status.ToString()});
   std::_Exit(kExitStoreFailed);
 }
+
+// What the logs of groups are called, once the topics are known. Any thread.
+class LogNames {
+ public:
+  void Know(const Broker& broker) { broker_ = &broker; }
+  std::string Of(raft::GroupId first, raft::GroupId last) const {
+    constexpr size_t kNamesMax = 20;
+    const Broker* const broker = broker_;
+    if (broker == nullptr) return "";
+    std::vector<std::string> names;
+    size_t more = 0;
+    const auto image = broker->image();
+    for (const auto& [name, topic] : image->topics()) {
+      for (size_t i = 0; i < topic->partitions.size(); ++i) {
+        if (topic->partitions[i].group < first || topic->partitions[i].group > last) continue;
+        names.size() < kNamesMax ? names.push_back(absl::StrCat(name, "-", i)) : void(++more);
+      }
+    }
+    return absl::StrCat(absl::StrJoin(names, ", "), more > 0 ? absl::StrCat(" and ", more, " more") : "");
+  }
+
+ private:
+  std::atomic<const Broker*> broker_{nullptr};
+};
 
 uint64_t BytesMoved(const Broker& broker) {
   uint64_t bytes = 0;
@@ -128,6 +155,7 @@ struct Server::Parts {
   int64_t start_ms = 0;
   // In order of construction; taken down in reverse.
   std::unique_ptr<Metrics> metrics;
+  LogNames names;
   std::unique_ptr<storage::RocksLogStore> store;
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<RpcServer> rpc;
@@ -147,6 +175,10 @@ absl::Status Server::OpenStore() {
   options.directory = config_.data_dir;
   options.cache_bytes = config_.memory_limit / kCacheShare;
   options.memory_bytes = std::min(config_.memory_limit / kMemtableShare, kMemtableBytesMax);
+  options.payloads_once = config_.payloads_once;
+  options.name_logs = [&names = parts_->names](raft::GroupId first, raft::GroupId last) {
+    return names.Of(first, last);
+  };
   options.on_fatal = StopForStore;
   auto store = storage::RocksLogStore::Open(std::move(options));
   if (!store.ok()) return store.status();
@@ -203,6 +235,7 @@ absl::Status Server::Start() {
   p.broker = std::make_unique<Broker>(std::move(options), *p.store, p.clock, p.random, *p.pool, *p.metrics, executors,
                                       StopForStore);
   if (absl::Status status = LoadBroker(); !status.ok()) return status;
+  p.names.Know(*p.broker);
 
   AddBrokerService(*p.broker, p.services);
   AddAdminService(*p.broker, p.services);

@@ -5,7 +5,6 @@
 #include <optional>
 #include <utility>
 
-#include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
@@ -13,8 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "storage/crc32c_override.h"
+#include "storage/damage_watch.h"
 #include "storage/keys.h"
 #include "storage/placing_memtable.h"
+#include "storage/read_only_files.h"
 #include "storage/rocks_util.h"
 #include "storage/wal_file.h"
 #include "storage/wal_format.h"
@@ -26,28 +27,10 @@ namespace {
 // which the next one would be taken: tried again too early it would never be. So there is only the stop, which has an end.
 constexpr int kMemtables = 3;
 
-class FailureListener : public rocksdb::EventListener {
- public:
-  FailureListener(std::string directory, StoreHealth& health) : directory_(std::move(directory)), health_(health) {}
-
-  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
-    health_
-        .Fail(absl::InternalError(absl::StrCat(
-            "background work of the store in ", directory_, " failed: ", error->ToString(),
-            "; what reached the disk is unknown, so the broker must stop: mend the cause and start it again")))
-        .IgnoreError();  // the handler was told
-  }
-
- private:
-  const std::string directory_;
-  StoreHealth& health_;
-};
-
-rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::Env* env, StoreHealth& health) {
+rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::Env* env) {
   rocksdb::Options rocks;
   rocks.env = env;
   rocks.create_if_missing = options.create_if_missing;
-  rocks.listeners.push_back(std::make_shared<FailureListener>(options.directory, health));
 
   // Safety. None of these may change without its reason in README.md.
   rocks.paranoid_checks = true;
@@ -125,6 +108,21 @@ absl::StatusOr<std::string> KernelBootId() {
 
 }  // namespace
 
+void Database::Layer(const std::string& directory, const std::shared_ptr<rocksdb::FileSystem>& beneath,
+                     const RocksLogStore::Options& options) {
+  directory_ = directory;
+  files_ = std::make_shared<StoreFileSystem>(beneath);
+  payload_files_ = std::make_shared<PayloadFileSystem>(directory, files_);
+  tables_ = std::make_shared<PayloadTables>(payloads(), options.flush_piece_bytes, options.payloads_once);
+  env_ = rocksdb::NewCompositeEnv(payload_files_);
+}
+
+void Database::SetHooks(rocksdb::Options& rocks, WalGuard::OnDamage on_damage) {
+  guard_ = std::make_unique<WalGuard>(*files_, directory_, payloads().record(), on_damage);
+  rocks.wal_filter = guard_.get();
+  rocks.memtable_factory = std::make_shared<PlacingMemtableFactory>(payloads());
+}
+
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Options& options, StoreHealth& health) {
   absl::StatusOr<std::string> boot_id = options.boot_id.empty() ? KernelBootId() : options.boot_id;
   if (!boot_id.ok()) return boot_id.status();
@@ -132,25 +130,19 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   std::shared_ptr<rocksdb::FileSystem> beneath = options.file_system;
   if (beneath == nullptr) beneath = std::make_shared<WalFileSystem>(rocksdb::FileSystem::Default());
   std::unique_ptr<Database> database(new Database);
-  database->directory_ = options.directory;
-  database->files_ = std::make_shared<StoreFileSystem>(beneath);
-  database->payload_files_ = std::make_shared<PayloadFileSystem>(options.directory, database->files_);
-  database->tables_ = std::make_shared<PayloadTables>(database->payloads(), options.flush_piece_bytes);
-  database->env_ = rocksdb::NewCompositeEnv(database->payload_files_);
+  database->Layer(options.directory, beneath, options);
   absl::StatusOr<StoreDirectory> claimed =
       StoreDirectory::Claim(options.directory, *database->files_, options.create_if_missing);
   if (!claimed.ok()) return claimed.status();
   database->claim_ = *std::move(claimed);
 
   database->files_->CountFilesOf(options.directory);
-  database->guard_ = std::make_unique<WalGuard>(*database->files_, options.directory, database->payloads().record());
-
   ResetCrc32cCalled();
-  rocksdb::Options rocks = RocksOptions(options, database->env_.get(), health);
-  rocks.listeners.push_back(database->stall_);
-  rocks.wal_filter = database->guard_.get();
-  rocks.memtable_factory = std::make_shared<PlacingMemtableFactory>(database->payloads());
-  rocks.listeners.push_back(database->tables_);
+  rocksdb::Options rocks = RocksOptions(options, database->env_.get());
+  database->SetHooks(rocks, WalGuard::OnDamage::kRefuse);
+  database->damage_watch_ =
+      std::make_shared<DamageWatch>(options.directory, *database->files_, options.name_logs, health);
+  rocks.listeners = {database->damage_watch_, database->stall_, database->tables_};
   rocks.table_properties_collector_factories.push_back(database->tables_->collectors());
   rocks.compaction_filter_factory = database->tables_->rewriter();
   database->wal_bytes_max_ = rocks.write_buffer_size;
@@ -162,6 +154,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   database->guard_->Done();
   if (opened.ok()) opened = database->tables_->Opened(*db);
   if (!opened.ok()) return OpenError(options.directory, opened);
+  database->damage_watch_->Watch(*db);
   if (!Crc32cCalled()) {
     return absl::InternalError(
         "RocksDB does not use this program's CRC32C: it was linked in a way that its own, four times slower, is in "
@@ -169,6 +162,29 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
         "link librocksdb.so dynamically, without -Bsymbolic");
   }
   if (absl::Status status = database->MarkInUse(*boot_id); !status.ok()) return status;
+  return database;
+}
+
+absl::StatusOr<std::unique_ptr<Database>> Database::OpenToRead(const std::string& directory, absl::Status* damage,
+                                                               bool* readable) {
+  RocksLogStore::Options options;
+  options.directory = directory;
+  options.create_if_missing = false;
+  std::unique_ptr<Database> database(new Database);
+  database->Layer(directory, std::make_shared<ReadOnlyFiles>(rocksdb::FileSystem::Default()), options);
+  absl::StatusOr<StoreDirectory> claimed = StoreDirectory::ClaimToRead(directory, *database->files_);
+  if (!claimed.ok()) return claimed.status();
+  database->claim_ = *std::move(claimed);
+
+  rocksdb::Options rocks = RocksOptions(options, database->env_.get());
+  database->SetHooks(rocks, WalGuard::OnDamage::kReplayUpToIt);
+  rocksdb::Status opened = database->payloads().TakeAsTheyAre();
+  rocksdb::DB* db = nullptr;
+  if (opened.ok()) opened = rocksdb::DB::OpenForReadOnly(rocks, directory, &db);
+  database->db_.reset(db);
+  if (opened.ok()) opened = database->tables_->PinAll(*db);
+  *readable = opened.ok();
+  *damage = opened.ok() || !database->guard_->status().ok() ? database->guard_->status() : OpenError(directory, opened);
   return database;
 }
 

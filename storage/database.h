@@ -23,16 +23,25 @@
 
 namespace millrace::storage {
 
+class DamageWatch;
+
 class Database {
  public:
   // `health` is told of background failures; it outlives the database.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const RocksLogStore::Options& options, StoreHealth& health);
+  // To read the store of a process that has ended: nothing is written, and nothing but this may be called: db(), env(), payloads().
+  // An error as Claim() says; when damage keeps the database from being opened, or ends its log too early, `damage` tells, and in
+  // the former case there is no db().
+  static absl::StatusOr<std::unique_ptr<Database>> OpenToRead(const std::string& directory, absl::Status* damage,
+                                                              bool* readable);
   ~Database();
 
   rocksdb::DB& db() { return *db_; }
+  rocksdb::Env& env() { return *env_; }
   PayloadFiles& payloads() { return payload_files_->payloads(); }
   const StoreFileSystem& files() const { return *files_; }
   WriteStall& stall() { return *stall_; }
+  bool have_removals() const { return tables_->have_removals(); }
   bool opened_clean() const { return opened_clean_; }
   bool os_crashed() const { return os_crashed_; }
   absl::Status ForgetOsCrash();
@@ -45,6 +54,10 @@ class Database {
 
  private:
   Database() = default;
+  // What lies between RocksDB and the files beneath; first of all.
+  void Layer(const std::string& directory, const std::shared_ptr<rocksdb::FileSystem>& beneath,
+             const RocksLogStore::Options& options);
+  void SetHooks(rocksdb::Options& rocks, WalGuard::OnDamage on_damage);
   absl::Status MarkInUse(const std::string& boot_id);
   rocksdb::Status CheckPlace(const rocksdb::WriteBatch& batch);
 
@@ -53,6 +66,7 @@ class Database {
   std::shared_ptr<StoreFileSystem> files_;
   std::shared_ptr<PayloadFileSystem> payload_files_;  // above files_, what RocksDB sees
   std::shared_ptr<PayloadTables> tables_;
+  std::shared_ptr<DamageWatch> damage_watch_;
   std::shared_ptr<WriteStall> stall_ = std::make_shared<WriteStall>();
   std::unique_ptr<rocksdb::Env> env_;
   std::unique_ptr<WalGuard> guard_;

@@ -141,6 +141,14 @@ IOStatus StoreFileSystem::DeleteFile(const std::string& path, const IOOptions& o
   return status;
 }
 
+IOStatus StoreFileSystem::Truncate(const std::string& path, size_t size, const IOOptions& options,
+                                   IODebugContext* dbg) {
+  const uint64_t before = SizeOf(path);
+  IOStatus status = target()->Truncate(path, size, options, dbg);
+  if (status.ok()) held_[static_cast<size_t>(KindOfFile(path))].bytes -= before - size;
+  return status;
+}
+
 IOStatus StoreFileSystem::NewSequentialFile(const std::string& path, const FileOptions& options,
                                             std::unique_ptr<rocksdb::FSSequentialFile>* file, IODebugContext* dbg) {
   if (!wals_refused_.ok() && KindOfFile(path) == FileKind::kWal) return wals_refused_;

@@ -92,6 +92,8 @@ class StoreFileSystem : public rocksdb::FileSystemWrapper {
                                rocksdb::IODebugContext* dbg) override;
   rocksdb::IOStatus DeleteFile(const std::string& path, const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* dbg) override;
+  rocksdb::IOStatus Truncate(const std::string& path, size_t size, const rocksdb::IOOptions& options,
+                             rocksdb::IODebugContext* dbg) override;
 
  private:
   void Wrap(const std::string& path, std::unique_ptr<rocksdb::FSWritableFile>* file);

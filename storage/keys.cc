@@ -106,6 +106,11 @@ KeyRange Entries(GroupId group, LogIndex first, LogIndex end) {
   return {EntriesAt(group, first), EntriesAt(group, end)};
 }
 
+std::optional<GroupId> GroupOf(std::string_view key) {
+  if (key.size() < 9 || key[0] == kStorePrefix) return std::nullopt;
+  return GroupId(GetBigEndian(key.data() + 1));
+}
+
 std::string GroupKey(GroupId group) { return Prefixed(kGroupPrefix, group); }
 std::optional<GroupId> ParseGroupKey(std::string_view key) {
   if (key.size() != 9 || key[0] != kGroupPrefix) return std::nullopt;

@@ -50,6 +50,9 @@ KeyRange EntriesFrom(raft::GroupId group, raft::LogIndex first);
 // Entries of a group with first <= index < end.
 KeyRange Entries(raft::GroupId group, raft::LogIndex first, raft::LogIndex end);
 
+// The group that a key is of; nothing if it is of none.
+std::optional<raft::GroupId> GroupOf(std::string_view key);
+
 // One for each group that exists.
 std::string GroupKey(raft::GroupId group);
 std::optional<raft::GroupId> ParseGroupKey(std::string_view key);

@@ -49,7 +49,7 @@ void SharedFile::Closing() {
 }
 
 PayloadFiles::PayloadFiles(std::string directory, rocksdb::FileSystem& files)
-    : directory_(std::move(directory)), files_(files), open_files_(kOpenFilesMax) {}
+    : directory_(std::move(directory)), files_(files), remover_(files), open_files_(kOpenFilesMax) {}
 
 void PayloadFiles::Begin(uint64_t wal, std::shared_ptr<SharedFile> writable) {
   std::lock_guard lock(mutex_);
@@ -71,11 +71,12 @@ void PayloadFiles::Placed(const PayloadPlace& place, uint64_t bytes) {
   by_number_.at(place.file).placed_bytes += bytes;
 }
 
-std::set<uint64_t> PayloadFiles::Sparse() const {
+std::set<uint64_t> PayloadFiles::Sparse(double part) const {
   std::lock_guard lock(mutex_);
   std::set<uint64_t> sparse;
   for (const auto& [number, file] : by_number_) {
-    const bool few = file.placed_bytes > 0 && file.placed_bytes * 2 < file.size();
+    const double few_bytes = part * static_cast<double>(file.size());
+    const bool few = file.placed_bytes > 0 && static_cast<double>(file.placed_bytes) < few_bytes;
     const bool complete = number != being_written_ && number != being_replayed_;
     if (few && complete && file.in_use) sparse.insert(number);
   }
@@ -87,7 +88,8 @@ IOStatus PayloadFiles::BeginMoved(uint64_t* number, std::unique_ptr<rocksdb::FSW
   std::lock_guard names(names_mutex_);
   if (last_moved_ == 0) {
     std::vector<Found> found;
-    IOStatus listed = List(&found);
+    std::vector<std::string> removed;
+    IOStatus listed = List(&found, kRemovedSuffix, &removed);
     if (!listed.ok()) return listed;
     last_moved_ = kMovedFiles;
     for (const Found& there : found) last_moved_ = std::max(last_moved_, there.number);
@@ -229,12 +231,13 @@ void PayloadFiles::File::Leave() {
   in_use = false;
 }
 
-IOStatus PayloadFiles::List(std::vector<Found>* found) {
+IOStatus PayloadFiles::List(std::vector<Found>* found, std::string_view suffix, std::vector<std::string>* others) {
   std::vector<std::string> names;
   IOStatus status = files_.GetChildren(directory_, IOOptions(), &names, kNoDebug);
   for (const std::string& name : names) {
     const std::optional<uint64_t> wal = FileNumber(name, kKeptWalSuffix);
     const std::optional<uint64_t> moved = FileNumber(name, kMovedSuffix);
+    if (name.ends_with(suffix)) others->push_back(directory_ + "/" + name);
     if (!wal && !moved) continue;
     Found there = {.number = wal ? *wal : kMovedFiles + *moved, .bytes = 0};
     // One that is deleted at this moment has no size.
@@ -252,7 +255,9 @@ IOStatus PayloadFiles::Opened() {
   }
   std::lock_guard names_lock(names_mutex_);
   std::vector<Found> found;
-  IOStatus status = List(&found);
+  std::vector<std::string> removed;
+  IOStatus status = List(&found, kRemovedSuffix, &removed);
+  for (const std::string& path : removed) remover_.Resume(path);  // what an earlier process did not finish
   std::vector<uint64_t> unused;
   {
     std::lock_guard lock(mutex_);
@@ -273,6 +278,20 @@ IOStatus PayloadFiles::Opened() {
   return status;
 }
 
+IOStatus PayloadFiles::TakeAsTheyAre() {
+  std::vector<Found> found;
+  std::vector<std::string> logs;
+  IOStatus status = List(&found, kWalSuffix, &logs);
+  for (const std::string& path : logs) Replay(*FileNumber(path, kWalSuffix), 0);
+  std::lock_guard lock(mutex_);
+  for (const Found& there : found) {
+    File& file = by_number_[there.number];
+    file.bytes = there.bytes;
+    file.in_use = false;
+  }
+  return status;
+}
+
 PayloadFiles::Space PayloadFiles::space() const {
   std::lock_guard lock(mutex_);
   Space space;
@@ -283,6 +302,12 @@ PayloadFiles::Space PayloadFiles::space() const {
     if (file.stuck) space.stuck += file.size() - live;
   }
   return space;
+}
+
+uint64_t PayloadFiles::ReferencedBytes(uint64_t number) const {
+  std::lock_guard lock(mutex_);
+  auto file = by_number_.find(number);
+  return file == by_number_.end() ? 0 : file->second.referenced_bytes;
 }
 
 bool PayloadFiles::BeginEvacuation(uint64_t dead_max, uint64_t live_max) {
@@ -330,7 +355,7 @@ void PayloadFiles::EndEvacuation() {
 
 IOStatus PayloadFiles::DeletePath(uint64_t number, const std::string& path) {
   open_files_.Forget(number);
-  return files_.DeleteFile(path, IOOptions(), kNoDebug);
+  return remover_.Remove(path);
 }
 
 IOStatus PayloadFiles::Open(uint64_t number, std::shared_ptr<const OpenFiles::File>* file) {

@@ -22,11 +22,13 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <rocksdb/file_system.h>
 
 #include "storage/entry_format.h"
+#include "storage/file_remover.h"
 #include "storage/open_files.h"
 #include "storage/wal_record.h"
 
@@ -82,9 +84,9 @@ class PayloadFiles {
 
   // A payload of `bytes` that is in the memtable lies there.
   void Placed(const PayloadPlace& place, uint64_t bytes);
-  // The WAL files, but for the one being written, of which less than half is payloads that were placed in it. To keep one for
-  // them would take more space than to move them.
-  std::set<uint64_t> Sparse() const;
+  // The WAL files, but for the one being written, of which less than this part is payloads that were placed in it. (With less than
+  // half, to keep one for them would take more space than to move them.)
+  std::set<uint64_t> Sparse(double part) const;
 
   // Makes a file to move payloads into. Until EndMoved() it stays anyway.
   rocksdb::IOStatus BeginMoved(uint64_t* number, std::unique_ptr<rocksdb::FSWritableFile>* file,
@@ -103,6 +105,9 @@ class PayloadFiles {
   rocksdb::IOStatus Delete(uint64_t wal);
   // All tables that there are have pinned what they refer to: what none does goes.
   rocksdb::IOStatus Opened();
+  // Instead, before anything else, for who only reads: log files that RocksDB would give their other name at its start may be
+  // referred to.
+  rocksdb::IOStatus TakeAsTheyAre();
 
   // Bytes of the files that there are, by what the tables say: they also refer to entries removed since they were written.
   struct Space {
@@ -111,6 +116,8 @@ class PayloadFiles {
     uint64_t stuck = 0;  // of `dead`, beside something that cannot be read
   };
   Space space() const;
+  // Of one of them, what tables refer to.
+  uint64_t ReferencedBytes(uint64_t number) const;
   // Chooses files to move the payloads out of, those with the smallest part alive first, until at most `dead_max` is dead in the
   // others. Not more than `live_max` is moved. false: none.
   bool BeginEvacuation(uint64_t dead_max, uint64_t live_max);
@@ -138,12 +145,13 @@ class PayloadFiles {
     void Leave();
   };
 
-  // What a directory holds of the files that stay for their payloads.
+  // What the directory holds of the files that stay for their payloads.
   struct Found {
     uint64_t number;
     uint64_t bytes;
   };
-  rocksdb::IOStatus List(std::vector<Found>* found);
+  // `others`: paths of those with this suffix.
+  rocksdb::IOStatus List(std::vector<Found>* found, std::string_view suffix, std::vector<std::string>* others);
   std::string PathOf(uint64_t number) const;
   std::string KeptPath(uint64_t number) const;
   rocksdb::IOStatus Open(uint64_t number, std::shared_ptr<const OpenFiles::File>* file);
@@ -153,6 +161,7 @@ class PayloadFiles {
 
   const std::string directory_;
   rocksdb::FileSystem& files_;
+  FileRemover remover_;
   OpenFiles open_files_;
   WalRecord record_;
   std::atomic<uint64_t> bytes_being_written_{0};

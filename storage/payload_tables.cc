@@ -111,7 +111,8 @@ class PayloadTables::Rewriters : public rocksdb::CompactionFilterFactory {
   bool ShouldFilterTableFileCreation(TableFileCreationReason) const override { return true; }
   std::unique_ptr<CompactionFilter> CreateCompactionFilter(const CompactionFilter::Context& context) override {
     const bool compacts = context.reason == TableFileCreationReason::kCompaction;
-    std::set<uint64_t> files = compacts ? tables_.payloads_.evacuated() : tables_.payloads_.Sparse();
+    std::set<uint64_t> files =
+        compacts ? tables_.payloads_.evacuated() : tables_.payloads_.Sparse(tables_.payloads_once_ ? 0.5 : 1);
     if (files.empty()) return nullptr;
     auto mover = std::make_shared<PayloadMover>(tables_.payloads_, tables_.piece_bytes_);
     if (!compacts) {
@@ -134,11 +135,19 @@ std::shared_ptr<rocksdb::CompactionFilterFactory> PayloadTables::rewriter() {
 }
 
 rocksdb::Status PayloadTables::Opened(rocksdb::DB& db) {
+  rocksdb::Status status = PinAll(db);
+  return status.ok() ? payloads_.Opened() : status;
+}
+
+rocksdb::Status PayloadTables::PinAll(rocksdb::DB& db) {
   rocksdb::TablePropertiesCollection tables;
   rocksdb::Status status = db.GetPropertiesOfAllTables(&tables);
   if (!status.ok()) return status;
-  for (const auto& [path, properties] : tables) payloads_.Pin(*FileNumber(path, kSstSuffix), ReferencesOf(*properties));
-  return payloads_.Opened();
+  for (const auto& [path, properties] : tables) {
+    have_removals_ = have_removals_ || properties->num_range_deletions > 0;
+    payloads_.Pin(*FileNumber(path, kSstSuffix), ReferencesOf(*properties));
+  }
+  return status;
 }
 
 void PayloadTables::OnTableFileCreated(const rocksdb::TableFileCreationInfo& info) {

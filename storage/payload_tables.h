@@ -32,13 +32,18 @@ namespace millrace::storage {
 
 class PayloadTables : public rocksdb::EventListener {
  public:
-  // `payloads` outlives it; piece_bytes: PayloadMover's.
-  PayloadTables(PayloadFiles& payloads, size_t piece_bytes) : payloads_(payloads), piece_bytes_(piece_bytes) {}
+  // `payloads` outlives it; piece_bytes: PayloadMover's. payloads_once false: a flush moves all payloads.
+  PayloadTables(PayloadFiles& payloads, size_t piece_bytes, bool payloads_once)
+      : payloads_(payloads), piece_bytes_(piece_bytes), payloads_once_(payloads_once) {}
 
   std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> collectors() const;
   std::shared_ptr<rocksdb::CompactionFilterFactory> rewriter();
 
-  // Pins what the tables there refer to, and removes files that none does.
+  // Pins what the tables there refer to.
+  rocksdb::Status PinAll(rocksdb::DB& db);
+  // Whether one of them says that entries were removed that another one still has.
+  bool have_removals() const { return have_removals_; }
+  // The same, and removes files that none does.
   rocksdb::Status Opened(rocksdb::DB& db);
 
   void OnTableFileCreated(const rocksdb::TableFileCreationInfo& info) override;
@@ -48,6 +53,8 @@ class PayloadTables : public rocksdb::EventListener {
 
   PayloadFiles& payloads_;
   const size_t piece_bytes_;
+  const bool payloads_once_;
+  bool have_removals_ = false;  // set by PinAll
   std::mutex mutex_;
   // A flush ends its filter before it tells of its table, both on one thread: what was moved waits here to be pinned. Guarded by
   // mutex_.

@@ -57,8 +57,9 @@ class RocksLogStore::Impl {
     reader_.emplace(database_->db(), database_->payloads());
     synced_sequence_ = database_->db().GetLatestSequenceNumber();  // opening ends with a sync
     syncs_.emplace([this] { return SyncWal(); });
-    reclaimer_.emplace(database_->db(), database_->payloads(),
-                       SpaceReclaimer::Options{options_.reclaim_delay, options_.dead_bytes_max});
+    reclaimer_.emplace(
+        database_->db(), database_->payloads(),
+        SpaceReclaimer::Options{options_.reclaim_delay, options_.dead_bytes_max, database_->have_removals()});
     return absl::OkStatus();
   }
 

@@ -72,6 +72,12 @@ class RocksLogStore : public raft::LogStore {
     std::chrono::milliseconds reclaim_delay{20'000};
     uint64_t dead_bytes_max = 256 << 20;
 
+    // Payloads lie where the write-ahead log wrote them. false: each flush moves them to files of their own, so they are written
+    // twice. The same store can be opened either way.
+    bool payloads_once = true;
+
+    // What to call the logs of groups first to last in messages of damage; may be null. By any thread.
+    std::function<std::string(raft::GroupId first, raft::GroupId last)> name_logs;
     // Called once, by any thread, at the first failure after which the store is unusable. The process should end.
     std::function<void(absl::Status)> on_fatal;
     // Called on the sync thread with the time each sync of the WAL took.

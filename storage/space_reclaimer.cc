@@ -12,11 +12,13 @@ namespace {
 using raft::GroupId;
 using rocksdb::BottommostLevelCompaction;
 
+constexpr GroupId kLastGroup(INT64_MAX - 1);
 constexpr uint64_t kCheapBytes = 16 << 20;
 constexpr int64_t kRemovedPart = 4;    // of what was removed may be rewritten
 constexpr double kDeadPart = 0.1;      // of what lives
 constexpr size_t kDeadRangesMax = 16;  // compacted one by one; more are taken together with what lies between
 constexpr std::chrono::milliseconds kLookEvery{1000};
+constexpr std::chrono::milliseconds kFirstDelay{2000};  // at most, after the start
 // Moved at a time, beside so many times what the tables have. While payloads are moved no other compaction runs, and the tables
 // of flushes add up; on the other hand all keys are rewritten each time.
 constexpr uint64_t kMovedBytesMax = 256 << 20;
@@ -29,7 +31,15 @@ KeyRange EntriesOf(GroupId first, GroupId last) {
 }  // namespace
 
 SpaceReclaimer::SpaceReclaimer(rocksdb::DB& db, PayloadFiles& payloads, const Options& options)
-    : db_(db), payloads_(payloads), options_(options), thread_([this] { Run(); }) {}
+    : db_(db), payloads_(payloads), options_(options), thread_([this] { Run(); }) {
+  if (!options_.removed_before) return;
+  std::lock_guard lock(mutex_);
+  // How much is not known. Soon, as the next process may not run for long either.
+  dead_ = Dead{.first = GroupId(0),
+               .last = kLastGroup,
+               .bytes = static_cast<int64_t>(options_.dead_bytes_max),
+               .since = Clock::now() - std::max(options_.delay - kFirstDelay, std::chrono::milliseconds(0))};
+}
 
 SpaceReclaimer::~SpaceReclaimer() {
   {
@@ -139,7 +149,7 @@ bool SpaceReclaimer::Evacuate() {
   const uint64_t live_max = std::min(free_bytes / 2, kMovedBytesMax + kMovedPerTables * table_bytes);
   if (!payloads_.BeginEvacuation(dead_max / 2, live_max)) return false;
   // Also what a compaction wrote that began before and so moved nothing.
-  Compact(EntriesOf(GroupId(0), GroupId(INT64_MAX - 1)), BottommostLevelCompaction::kForce);
+  Compact(EntriesOf(GroupId(0), kLastGroup), BottommostLevelCompaction::kForce);
   payloads_.EndEvacuation();
   ++evacuations_;
   return true;

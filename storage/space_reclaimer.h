@@ -42,6 +42,7 @@ class SpaceReclaimer {
   struct Options {
     std::chrono::milliseconds delay{20'000};  // between a removal and the compaction
     uint64_t dead_bytes_max = 256 << 20;      // besides 10 % of what lives, before anything is moved
+    bool removed_before = false;              // an earlier process removed something and did not come to compact it
   };
 
   // Both outlive it.

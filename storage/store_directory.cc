@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <sstream>
 #include <string_view>
@@ -24,7 +25,8 @@
 namespace millrace::storage {
 namespace {
 
-constexpr char kFormatPrefix[] = "millrace store format ";
+constexpr std::string_view kDamagedName = "DAMAGED";
+constexpr absl::string_view kFormatPrefix = "millrace store format ";
 // What RocksDB writes before it can serve. Its 7.8.3 aborts when the disk is full at that moment.
 constexpr uint64_t kFreeBytesMin = 16 << 20;
 
@@ -135,7 +137,14 @@ absl::Status CheckManifest(const std::string& path, rocksdb::FileSystem& files) 
   absl::string_view name = current;
   if (!read.ok() || !absl::ConsumeSuffix(&name, "\n")) return absl::OkStatus();  // RocksDB says what is wrong with it
   const std::string manifest = absl::StrCat(path, "/", name);
-  if (!files.FileExists(manifest, rocksdb::IOOptions(), nullptr).IsNotFound()) return absl::OkStatus();
+  std::unique_ptr<rocksdb::FSSequentialFile> file;
+  const rocksdb::IOStatus opened = files.NewSequentialFile(manifest, rocksdb::FileOptions(), &file, nullptr);
+  if (opened.ok()) {
+    // After a failed sync the page cache may hold what the disk does not.
+    file->InvalidateCache(0, 0).PermitUncheckedError();
+    return absl::OkStatus();
+  }
+  if (!opened.IsPathNotFound() && !opened.IsNotFound()) return absl::OkStatus();  // RocksDB says what is wrong with it
   return absl::DataLossError(absl::StrCat("the store in ", path, " is damaged: ", manifest,
                                           ", which CURRENT names, is missing; keep a copy of the directory, then "
                                           "restore the file or the directory from a backup. Nothing was changed"));
@@ -143,16 +152,8 @@ absl::Status CheckManifest(const std::string& path, rocksdb::FileSystem& files) 
 
 absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
   const std::string name = path + "/FORMAT";
-  const bool holds_store = access((path + "/CURRENT").c_str(), F_OK) == 0;
   std::string text;
   const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, name, &text);
-  if (!holds_store) {  // new, or the process died while it was made
-    if (absl::Status status = CheckNothingLostCurrent(path, files); !status.ok()) return status;
-    rocksdb::IOStatus written =
-        rocksdb::WriteStringToFile(&files, absl::StrCat(kFormatPrefix, StoreDirectory::kFormat, "\n"), name, true);
-    if (written.ok()) return absl::OkStatus();
-    return absl::FailedPreconditionError(absl::StrCat("cannot write ", name, ": ", written.ToString()));
-  }
   if (read.IsPathNotFound() || read.IsNotFound()) {
     return absl::FailedPreconditionError(absl::StrCat(
         path, " holds a RocksDB database that is no store of a broker (it has no FORMAT); choose another directory"));
@@ -164,7 +165,7 @@ absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
                                             read.ok() ? "" : absl::StrCat(" (", read.ToString(), ")"),
                                             "; restore the directory from a backup. Nothing was changed"));
   }
-  if (format == StoreDirectory::kFormat) return CheckManifest(path, files);
+  if (format == StoreDirectory::kFormat) return absl::OkStatus();
   if (format < StoreDirectory::kFormat) {
     return absl::FailedPreconditionError(
         absl::StrCat("the store in ", path, " has format ", format,
@@ -177,22 +178,77 @@ absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
       StoreDirectory::kFormat, " only: start the newer release on it. Nothing was changed"));
 }
 
-}  // namespace
+bool HoldsStore(const std::string& path) { return access((path + "/CURRENT").c_str(), F_OK) == 0; }
 
-absl::StatusOr<StoreDirectory> StoreDirectory::Claim(const std::string& path, rocksdb::FileSystem& files,
-                                                     bool create_if_missing) {
-  if (absl::Status status = Prepare(path, files, create_if_missing); !status.ok()) return status;
+// A directory for a store that is new, or whose first process died while it was made.
+absl::Status BeginStore(const std::string& path, rocksdb::FileSystem& files) {
+  if (absl::Status status = CheckNothingLostCurrent(path, files); !status.ok()) return status;
+  const std::string name = path + "/FORMAT";
+  rocksdb::IOStatus written =
+      rocksdb::WriteStringToFile(&files, absl::StrCat(kFormatPrefix, StoreDirectory::kFormat, "\n"), name, true);
+  if (written.ok()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("cannot write ", name, ": ", written.ToString()));
+}
+
+absl::Status CheckNotMarked(const std::string& path, rocksdb::FileSystem& files) {
+  const std::string name = path + "/" + std::string(kDamagedName);
+  std::string text;
+  const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, name, &text);
+  if (read.IsPathNotFound() || read.IsNotFound()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the store in ", path, " was found to be damaged: ", text,
+                                          read.ok() ? "" : read.ToString(), "; `millrace inspect ", path,
+                                          "` tells what can be read. Restore the directory from a backup or another "
+                                          "replica; to start on it as it is, remove ",
+                                          name, ". Nothing was changed"));
+}
+
+// Opens the directory and locks it.
+absl::StatusOr<int> Lock(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("the store's directory ", path, " cannot be opened: ", strerror(errno)));
   }
-  StoreDirectory directory(fd);
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) return InUse(path, fd);
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+  absl::Status in_use = InUse(path, fd);
+  close(fd);
+  return in_use;
+}
+
+}  // namespace
+
+absl::StatusOr<StoreDirectory> StoreDirectory::Claim(const std::string& path, rocksdb::FileSystem& files,
+                                                     bool create_if_missing) {
+  if (absl::Status status = Prepare(path, files, create_if_missing); !status.ok()) return status;
+  absl::StatusOr<int> fd = Lock(path);
+  if (!fd.ok()) return fd.status();
+  StoreDirectory directory(*fd);
   if (absl::Status status = CheckFreeSpace(path); !status.ok()) return status;
-  if (absl::Status status = CheckFormat(path, files); !status.ok()) return status;
+  absl::Status status = HoldsStore(path) ? CheckFormat(path, files) : BeginStore(path, files);
+  if (status.ok()) status = CheckNotMarked(path, files);
+  if (status.ok()) status = CheckManifest(path, files);
+  if (!status.ok()) return status;
   unlink(NextWal(path).c_str());
   return directory;
+}
+
+absl::StatusOr<StoreDirectory> StoreDirectory::ClaimToRead(const std::string& path, rocksdb::FileSystem& files) {
+  absl::StatusOr<int> fd = Lock(path);
+  if (!fd.ok()) return fd.status();
+  StoreDirectory directory(*fd);
+  if (!HoldsStore(path)) {
+    if (absl::Status status = CheckNothingLostCurrent(path, files); !status.ok()) return status;
+    return absl::NotFoundError(absl::StrCat("there is no store in ", path, "; give a broker's data directory"));
+  }
+  if (absl::Status status = CheckFormat(path, files); !status.ok()) return status;
+  return directory;
+}
+
+rocksdb::IOStatus StoreDirectory::MarkDamaged(const std::string& path, rocksdb::FileSystem& files,
+                                              const std::string& text) {
+  rocksdb::IOStatus status =
+      rocksdb::WriteStringToFile(&files, text, path + "/" + std::string(kDamagedName), /*should_sync=*/true);
+  return status.ok() ? SyncDirectory(files, path) : status;
 }
 
 StoreDirectory::~StoreDirectory() {

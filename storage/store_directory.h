@@ -6,7 +6,7 @@
 //
 // Held by flock() on the directory itself: unlike RocksDB's own lock it is taken before anything is read or written, and it
 // holds against a second store of the same process. The format stands in the file FORMAT, apart from RocksDB, which would
-// have to replay its log to be asked: "millrace store format 2\n".
+// have to replay its log to be asked: "millrace store format 3\n".
 #pragma once
 
 #include <string>
@@ -29,6 +29,12 @@ class StoreDirectory {
   // to do.
   static absl::StatusOr<StoreDirectory> Claim(const std::string& path, rocksdb::FileSystem& files,
                                               bool create_if_missing);
+
+  // To read a store that nobody uses, without changing anything.
+  static absl::StatusOr<StoreDirectory> ClaimToRead(const std::string& path, rocksdb::FileSystem& files);
+
+  // From now on Claim() refuses it: kDataLoss, with `text`, until somebody has mended it and removed the file DAMAGED.
+  static rocksdb::IOStatus MarkDamaged(const std::string& path, rocksdb::FileSystem& files, const std::string& text);
 
   StoreDirectory() = default;
   StoreDirectory(StoreDirectory&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}

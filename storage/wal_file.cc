@@ -205,4 +205,8 @@ IOStatus WalFileSystem::NewWritableFile(const std::string& path, const rocksdb::
   return IOStatus::OK();
 }
 
+IOStatus WalFileSystem::Truncate(const std::string& path, size_t size, const IOOptions&, IODebugContext*) {
+  return truncate(path.c_str(), static_cast<off_t>(size)) == 0 ? IOStatus::OK() : Failed("truncating", path);
+}
+
 }  // namespace millrace::storage

@@ -157,25 +157,22 @@ class Scan {
     return status;
   }
 
-  absl::StatusOr<Replayable> Verdict() {
-    absl::StatusOr<uint64_t> last = LastReplayable();
-    if (!last.ok()) return last.status();
-    return Replayable{*last, std::move(large_records_)};
-  }
-
- private:
-  absl::StatusOr<uint64_t> LastReplayable() const {
-    if (!lost_) return kAll;
+  Replayable Verdict() {
+    Replayable replayable{kAll, std::move(large_records_), absl::OkStatus()};
+    if (!lost_) return replayable;
+    replayable.last = last_.value_or(0);
     // What was lost begins after the last record before it, or, if there is none, ends before the first one after it.
     const bool promised = last_ ? synced_ > *last_ : found_again_ && synced_ + 1 >= *found_again_;
-    if (!promised) return last_.value_or(0);
-    return absl::DataLossError(absl::StrCat(
+    if (!promised) return replayable;
+    replayable.damage = absl::DataLossError(absl::StrCat(
         "the write-ahead log is damaged: ", lost_->path, " cannot be read at offset ", lost_->offset,
         ", and later records say that it was on the disk (up to number ", synced_,
         "); records that were acknowledged cannot be read back, so nothing was opened or changed. Keep a copy of the "
         "directory, check the disk, and restore the file or the directory from a backup or another replica"));
+    return replayable;
   }
 
+ private:
   IOStatus Walk(RecordWalker& walker) {
     std::unique_ptr<rocksdb::FSSequentialFile> file;
     IOStatus status = files_.NewSequentialFile(path_, rocksdb::FileOptions(), &file, kNoDebug);
@@ -258,9 +255,10 @@ void WalGuard::ColumnFamilyLogNumberMap(const std::map<uint32_t, uint64_t>& firs
   uint64_t first_wal = kAll;
   for (const auto& [family, wal] : first_wals) first_wal = std::min(first_wal, wal);
   absl::StatusOr<Replayable> replayable = ScanWal(files_, directory_, first_wal);
-  status_ = replayable.status();
-  if (replayable.ok()) replayable_ = *std::move(replayable);
-  if (!status_.ok()) files_.RefuseWals(IOStatus::Corruption(std::string(status_.message())));
+  status_ = replayable.ok() ? replayable->damage : replayable.status();
+  const bool replays = replayable.ok() && (status_.ok() || on_damage_ == OnDamage::kReplayUpToIt);
+  if (replays) replayable_ = *std::move(replayable);
+  if (!replays) files_.RefuseWals(IOStatus::Corruption(std::string(status_.message())));
 }
 
 rocksdb::WalFilter::WalProcessingOption WalGuard::LogRecordFound(unsigned long long wal,  // NOLINT(google-runtime-int)

@@ -49,6 +49,7 @@ struct Replayable {
     PayloadPlace first_byte;
   };
   std::vector<LargeRecord> large_records;
+  absl::Status damage;  // what follows was promised, and cannot be read: kDataLoss, names the file and the offset
 };
 
 // What may be replayed, from 000123.log on if `first_wal` is 123. The log files are read from the disk, as far as the page cache
@@ -57,10 +58,13 @@ absl::StatusOr<Replayable> ScanWal(rocksdb::FileSystem& files, const std::string
 
 class WalGuard : public rocksdb::WalFilter {
  public:
-  // `files` and `record` outlive it.
-  WalGuard(StoreFileSystem& files, std::string directory, WalRecord& record)
-      : files_(files), directory_(std::move(directory)), record_(record) {}
+  enum class OnDamage { kRefuse, kReplayUpToIt };
 
+  // `files` and `record` outlive it.
+  WalGuard(StoreFileSystem& files, std::string directory, WalRecord& record, OnDamage on_damage = OnDamage::kRefuse)
+      : files_(files), directory_(std::move(directory)), record_(record), on_damage_(on_damage) {}
+
+  // What the scan found, whatever is done about it.
   const absl::Status& status() const { return status_; }
   // Nothing more will be replayed: gives its memory back.
   void Done() { replayable_ = {}; }
@@ -76,6 +80,7 @@ class WalGuard : public rocksdb::WalFilter {
   StoreFileSystem& files_;
   const std::string directory_;
   WalRecord& record_;
+  const OnDamage on_damage_;
   absl::Status status_;
   Replayable replayable_;
 };

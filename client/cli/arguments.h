@@ -137,6 +137,7 @@ Options& AddCommand(CLI::App& app, Run& run, int (*work)(const Common&, const Op
 void AddTopicCommands(CLI::App& app, const Common& common, Run& run);
 void AddProduceCommand(CLI::App& app, const Common& common, Run& run);
 void AddConsumeCommand(CLI::App& app, const Common& common, Run& run);
+void AddInspectCommand(CLI::App& app, const Common& common, Run& run);
 void AddOffsetsCommand(CLI::App& app, const Common& common, Run& run);
 void AddBenchCommands(CLI::App& app, const Common& common, Run& run);
 void AddClusterCommands(CLI::App& app, const Common& common, Run& run);

@@ -77,6 +77,7 @@ int Main(int argc, char** argv) {
   AddProduceCommand(app, common, run);
   AddConsumeCommand(app, common, run);
   AddOffsetsCommand(app, common, run);
+  AddInspectCommand(app, common, run);
   AddBenchCommands(app, common, run);
   AddClusterCommands(app, common, run);
   AddCompletionCommand(app, common, run);

@@ -9,8 +9,6 @@ constexpr std::string_view kOneBroker =
     "clusters of more than one broker are not in this release; see the one there is with: millrace cluster status";
 constexpr std::string_view kNoClusterConfig =
     "settings of a running broker are not in this release; it takes them when it starts: millraced --set NAME=VALUE";
-constexpr std::string_view kNoInspect =
-    "inspect is not in this release; a running broker shows its topics with: millrace topic describe NAME";
 constexpr std::string_view kNoVerify =
     "verify is not in this release; that offsets follow on each other is checked by: millrace bench consume --topic "
     "TOPIC";
@@ -23,7 +21,6 @@ struct Entry {
 
 constexpr Entry kEntries[] = {
     {"", "group", kNoGroups},
-    {"", "inspect", kNoInspect},
     {"", "verify", kNoVerify},
     {"consume", "--group", kNoGroups},
     {"consume", "-g", kNoGroups},

@@ -8,7 +8,7 @@
 //                       // sizes on the way, and after nothing was written for a while.
 //     storage_bench read    --dir D                      // everything that write left, by Read(), one partition after the other
 //     storage_bench open    --dir D                      // every group
-//     storage_bench latency --dir D --mb-s 50 --entry-kib 16 --seconds 20
+//     storage_bench latency --dir D --mb-s 50 --entry-kib 16 --seconds 20 [--keep-gb 2 --segment-mib 16]
 //
 // Each prints MB/s (or ms) and CPU seconds per GB of the whole process, background work included, and what was written to which
 // files per byte of payload; write also what the block device counted, so nothing else should write to it.
@@ -333,7 +333,10 @@ void Latency(const Flags& flags) {
   const auto entry_bytes = static_cast<size_t>(flags.Number("entry-kib", 16) * 1024);
   const double gap = static_cast<double>(entry_bytes) / (flags.Number("mb-s", 50) * 1e6);
   const auto total = static_cast<size_t>(flags.Number("seconds", 20) / gap);
-  Appender appender(*store, static_cast<int>(flags.Number("partitions", 64)), entry_bytes);
+  const auto partitions = static_cast<int>(flags.Number("partitions", 64));
+  const auto segment_bytes = static_cast<int64_t>(flags.Number("segment-mib", 256) * (1 << 20));
+  Appender appender(*store, partitions, entry_bytes, {.bytes_max = segment_bytes});
+  const auto kept = static_cast<int64_t>(flags.Number("keep-gb", 1e6) * 1e9 / partitions);
   std::vector<double> latencies;
   latencies.reserve(total);
   std::mutex mutex;
@@ -347,6 +350,7 @@ void Latency(const Flags& flags) {
     const auto due = std::min(total, static_cast<size_t>(now() / gap));
     if (written < due) {
       for (; written < due && appender.round().bytes() < (8 << 20); ++written) appender.Stage();
+      appender.Retain([kept](size_t) { return kept; });
       appender.Write();
     }
     std::unique_lock lock(mutex);

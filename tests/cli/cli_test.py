@@ -13,6 +13,7 @@ import pty
 import random
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -136,7 +137,7 @@ class Usage(WithBroker):
             self.assertEqual(as_json.error["error"], "USAGE", arguments)
 
     def test_what_this_release_does_not_have_it_says(self):
-        for command in (["group", "list"], ["inspect", "."], ["verify"], ["cluster", "drain", "1"], ["cluster", "config", "list"],
+        for command in (["group", "list"], ["verify"], ["cluster", "drain", "1"], ["cluster", "config", "list"],
                         ["consume", "t", "--group", "g"], ["consume", "t", "-g", "g"]):
             self.assertRegex(self.fails(2, *command).err, "not in this release; .*millrace", command)
 
@@ -447,6 +448,56 @@ class Records(WithBroker):
         self.ok("produce", topic, "--acks", "leader", stdin=b"a\n")
         self.assertEqual(self.millrace.json("produce", topic, "--acks", "none", stdin=b"b\n")["acked"], 1)
         self.assertEqual(self.ok("consume", topic, "--follow", "-n", "2").out, b"a\nb\n")
+
+
+class Inspect(unittest.TestCase):
+    def setUp(self):
+        self.broker = Broker(MILLRACED)
+        self.data = self.broker.directory / "data"
+        self.millrace = Millrace(MILLRACE, self.broker.address)
+        self.assertEqual(self.millrace("topic", "create", "orders", "--partitions", "2").code, 0)
+        self.assertEqual(self.millrace("produce", "orders", "-p", "1", stdin=(b"v" * 5000 + b"\n") * 3).code, 0)
+
+    def tearDown(self):
+        shutil.rmtree(self.broker.directory)
+
+    def stop(self):
+        self.broker.process.terminate()
+        self.assertEqual(self.broker.process.wait(), 0)
+        self.broker.process.stdout.close()
+
+    def test_a_running_broker_is_left_alone_and_a_stopped_one_checked(self):
+        running = self.millrace("inspect", self.data)
+        self.assertEqual((running.code, running.out), (1, b""))
+        self.assertIn(f"in use by process {self.broker.process.pid}", running.err)
+        self.stop()
+        whole = self.millrace("inspect", self.data)
+        self.assertEqual(whole.code, 0, whole.err)
+        self.assertRegex(whole.out.decode(), r"orders-1 +3 +0 +3 +1 ")
+        self.assertIn(b"all checksums are right", whole.out)
+        report = self.millrace("inspect", self.data, "--batches", "--output", "json").json
+        self.assertTrue(report["sound"])
+        empty, filled = next(topic for topic in report["topics"] if topic["name"] == "orders")["partitions"]
+        self.assertEqual((empty["log_end_offset"], filled["log_end_offset"]), (0, 3))
+        self.assertEqual([batch["records"] for batch in filled["segments"][0]["list"]], [3])
+
+    def test_damage_is_told_with_topic_partition_and_offsets(self):
+        self.stop()
+        [payloads] = self.data.glob("*.payloads")
+        content = bytearray(payloads.read_bytes())
+        content[content.rindex(b"vvvv")] ^= 1
+        payloads.write_bytes(content)
+        damaged = self.millrace("inspect", self.data)
+        self.assertEqual(damaged.code, 1)
+        self.assertRegex(damaged.out.decode(), "damaged: orders-1 offsets 0 to 2: .*checksum")
+        self.assertFalse(self.millrace("inspect", self.data, "--output", "json").json["sound"])
+
+    def test_usage(self):
+        self.stop()
+        self.assertEqual(self.millrace("inspect").code, 2)
+        nothing = self.millrace("inspect", self.data / "nowhere")
+        self.assertEqual(nothing.code, 1)
+        self.assertIn("No such file", nothing.err)
 
 
 class Positions(WithBroker):

@@ -311,20 +311,10 @@ TEST(Threads, OnePollsForAllOfGrpc) {
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   // gRPC's timer, resolver and executor threads come with the library and do not poll its sockets; the event_engine threads
   // poll a set of their own, in which nothing is.
-  const std::set<std::string> known = {"millraced",
-                                       "loop",
-                                       "sync",
-                                       "next-wal",
-                                       "read",
-                                       "rocksdb:low",
-                                       "rocksdb:high",
-                                       "rocksdb:bottom",
-                                       "MHD-single",
-                                       "default-executo",
-                                       "resolver-execut",
-                                       "grpc_global_tim",
-                                       "event_engine",
-                                       "timer_manager"};
+  const std::set<std::string> known = {
+      "millraced",       "loop",         "sync",           "next-wal",   "remover",         "read",
+      "rocksdb:low",     "rocksdb:high", "rocksdb:bottom", "MHD-single", "default-executo", "resolver-execut",
+      "grpc_global_tim", "event_engine", "timer_manager"};
   std::map<std::string, int> polling;
   for (const auto& [name, system_call] : RestingThreads(broker.pid())) {
     ASSERT_FALSE(system_call.empty()) << "this needs a kernel that shows /proc/PID/task/*/syscall to a parent";

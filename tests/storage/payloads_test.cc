@@ -626,7 +626,7 @@ TEST_F(WalFilesTest, ATableThatIsGonePinsNothing) {
 TEST_F(WalFilesTest, ATableThatWasNotFinishedPinsNothing) {
   Make("000007.log", "written");
   ASSERT_TRUE(payloads_.Opened().ok());
-  PayloadTables tables(payloads_, 0);
+  PayloadTables tables(payloads_, 0, true);
   rocksdb::TableFileCreationInfo info;
   info.file_path = directory_ / "000009.sst";
   info.table_properties.user_collected_properties["millrace.payloads"] =
