@@ -56,7 +56,7 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
       shards_(MakeShards(options_, store, clock, metrics, executors, on_fatal)),
       directory_(std::make_shared<const Directory>()),
       controller_(options_.broker_id, options_.topic_defaults, store, shards_.front()->writer, clock, random,
-                  [this](std::shared_ptr<const MetadataImage> image) { OnImage(std::move(image)); }) {}
+                  disk_floor_, [this](std::shared_ptr<const MetadataImage> image) { OnImage(std::move(image)); }) {}
 
 Broker::~Broker() = default;
 

@@ -55,12 +55,13 @@ struct Controller::Decision {
 };
 
 Controller::Controller(int32_t broker_id, TopicConfig defaults, raft::LogStore& store, LogWriter& writer,
-                       const Clock& clock, Random& random, ImageListener listener)
+                       const Clock& clock, Random& random, DiskFloor& disk_floor, ImageListener listener)
     : broker_id_(broker_id),
       store_(store),
       writer_(writer),
       clock_(clock),
       random_(random),
+      disk_floor_(disk_floor),
       listener_(std::move(listener)),
       image_(std::make_shared<MetadataImage>(defaults)),
       defaults_(defaults) {}
@@ -222,6 +223,12 @@ void Controller::DecideCreate(const NewTopic& topic, const CreateDone& done, Dec
 // Logs are made before the records that name them: a crash in between leaves logs without a topic, which the next start removes.
 absl::Status Controller::AddPartitionRecords(Decision& decision, uint64_t topic_id, int32_t first, int32_t end,
                                              raft::GroupId next) {
+  if (disk_floor_.reserve_reached()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the broker's disk has ", disk_floor_.free_bytes(),
+        " bytes free, which it keeps for what makes room: nothing was made; trim or delete topics, or remove "
+        "other files, and try again"));
+  }
   for (int32_t p = first; p < end; ++p, ++next) {
     if (absl::Status status = store_.Create(next, {});
         !status.ok() && status.code() != absl::StatusCode::kAlreadyExists)
@@ -292,7 +299,7 @@ void Controller::AddPartitions(std::string name, int32_t partitions, Done done) 
                  !status.ok()) {
         decision.records.Clear();
         decision.stalled = raft::IsStalled(status);
-        error = ErrorFromStatus(status);
+        error = MakeError(Error::KAFKA_STORAGE_ERROR, name, std::nullopt, ToStdString(status.message()));
       }
     }
     decision.answer = [done, error] { done(error); };

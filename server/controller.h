@@ -20,6 +20,7 @@
 #include "proto/wire/frames.h"
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
+#include "server/disk_floor.h"
 #include "server/log_tail.h"
 #include "server/log_writer.h"
 #include "server/metadata_image.h"
@@ -48,7 +49,7 @@ class Controller {
   using ProducerIdDone = std::function<void(const ErrorFrame&, int64_t producer_id)>;
 
   Controller(int32_t broker_id, TopicConfig defaults, raft::LogStore& store, LogWriter& writer, const Clock& clock,
-             Random& random, ImageListener listener);
+             Random& random, DiskFloor& disk_floor, ImageListener listener);
 
   // Reads the log and makes it if there is none. Blocks; before serving. `raise_epoch`: unsynced records may have been lost.
   // What it adds (the new epoch, a new cluster's id) is staged with the writer: durable before anything may rest on it.
@@ -84,6 +85,7 @@ class Controller {
   LogWriter& writer_;
   const Clock& clock_;
   Random& random_;
+  DiskFloor& disk_floor_;
   ImageListener listener_;
   std::shared_ptr<const MetadataImage> image_;
   LogTail tail_;

@@ -129,7 +129,7 @@ void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
   const std::shared_ptr<const TopicConfig> config = config_.load();
   outcome.durability = DurabilityOf(config->flush, acks);
   const BatchHeader& header = batch.header;
-  if (Refuses(header, &outcome)) return Complete(std::move(outcome), done);
+  if (Refuses(header, static_cast<int64_t>(batch.bytes.size()), &outcome)) return Complete(std::move(outcome), done);
   if (outcome.duplicate) {
     // The original may not be durable yet; whatever is staged after it is durable after it.
     WhenCommitted(config->flush,
@@ -161,9 +161,9 @@ void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
 }
 
 // True: outcome->error says why. Repeats of what is stored are not refused.
-bool Partition::Refuses(const BatchHeader& header, AppendOutcome* outcome) const {
+bool Partition::Refuses(const BatchHeader& header, int64_t bytes, AppendOutcome* outcome) const {
   if (header.producer_id != 0 && !CheckProducer(header, outcome, &outcome->duplicate)) return true;
-  if (outcome->duplicate || !host_.disk_floor.reached()) return false;
+  if (outcome->duplicate || !host_.disk_floor.Refuses(bytes)) return false;
   outcome->error = MakeError(
       Error::KAFKA_STORAGE_ERROR,
       absl::StrCat("the broker's disk has ", host_.disk_floor.free_bytes(), " bytes free, less than disk.free.floor (",

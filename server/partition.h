@@ -128,7 +128,7 @@ class Partition : public std::enable_shared_from_this<Partition> {
   void ReplayProducers(const std::vector<raft::Entry>& entries);
   void LogDamaged(raft::LogIndex entry, const std::string& status) const;
   void CountUnsaved(const raft::Entry& entry);
-  bool Refuses(const BatchHeader& header, AppendOutcome* outcome) const;
+  bool Refuses(const BatchHeader& header, int64_t bytes, AppendOutcome* outcome) const;
   bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome, bool* duplicate) const;
   void MoveLogStart(raft::Offset to);
   void Stage(raft::Entry entry);

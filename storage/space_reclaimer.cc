@@ -14,6 +14,8 @@ using rocksdb::BottommostLevelCompaction;
 
 constexpr GroupId kLastGroup(INT64_MAX - 1);
 constexpr uint64_t kCheapBytes = 16 << 20;
+constexpr uint64_t kRemovedPerTables =
+    32;  // when so many times the bytes of all tables were removed, they are rewritten at once
 constexpr int64_t kRemovedPart = 4;    // of what was removed may be rewritten
 constexpr double kDeadPart = 0.1;      // of what lives
 constexpr size_t kDeadRangesMax = 16;  // compacted one by one; more are taken together with what lies between
@@ -94,8 +96,9 @@ std::vector<KeyRange> SpaceReclaimer::TakeDue() {
   std::lock_guard lock(mutex_);
   const Clock::time_point latest = Clock::now() - options_.delay;
   if (dead_) {
-    const bool too_much = space.dead + static_cast<uint64_t>(dead_->bytes) > DeadMax(space);
-    const bool look = dead_->since <= latest || too_much;
+    const auto removed = static_cast<uint64_t>(dead_->bytes);
+    const bool pays = removed > std::max(options_.dead_bytes_max, kRemovedPerTables * TableBytes());
+    const bool look = dead_->since <= latest || pays || space.dead + removed > DeadMax(space);
     if (look && IsCheap(*dead_)) {
       due.push_back(EntriesOf(dead_->first, dead_->last));
       dead_.reset();
@@ -109,6 +112,11 @@ std::vector<KeyRange> SpaceReclaimer::TakeDue() {
     return true;
   });
   return due;
+}
+
+uint64_t SpaceReclaimer::TableBytes() const {
+  uint64_t bytes = 0;
+  return db_.GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &bytes) ? bytes : 0;
 }
 
 uint64_t SpaceReclaimer::DeadMax(const PayloadFiles::Space& space) const {
@@ -142,11 +150,11 @@ bool SpaceReclaimer::Evacuate() {
   const PayloadFiles::Space space = payloads_.space();
   const uint64_t dead_max = DeadMax(space);
   if (stopping_ || space.dead - space.stuck <= dead_max) return false;
-  uint64_t free_bytes = 0, table_bytes = 0;
+  uint64_t free_bytes = 0;
   const rocksdb::IOStatus known =
       db_.GetFileSystem()->GetFreeSpace(db_.GetName(), rocksdb::IOOptions(), &free_bytes, nullptr);
-  if (!known.ok() || !db_.GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &table_bytes)) return false;
-  const uint64_t live_max = std::min(free_bytes / 2, kMovedBytesMax + kMovedPerTables * table_bytes);
+  if (!known.ok()) return false;
+  const uint64_t live_max = std::min(free_bytes / 2, kMovedBytesMax + kMovedPerTables * TableBytes());
   if (!payloads_.BeginEvacuation(dead_max / 2, live_max)) return false;
   // Also what a compaction wrote that began before and so moved nothing.
   Compact(EntriesOf(GroupId(0), kLastGroup), BottommostLevelCompaction::kForce);

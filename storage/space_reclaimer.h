@@ -71,6 +71,7 @@ class SpaceReclaimer {
   void Run();
   // The removals whose time has come; all, when too much is dead.
   std::vector<KeyRange> TakeDue();
+  uint64_t TableBytes() const;
   uint64_t DeadMax(const PayloadFiles::Space& space) const;
   bool IsCheap(const Dead& dead) const;
   void Compact(const KeyRange& entries, rocksdb::BottommostLevelCompaction lowest);

@@ -47,6 +47,13 @@ bool SpareFile::TakeAs(const std::string& path) {
   return rename(path_.c_str(), path.c_str()) == 0;  // if not, the next one made takes its place
 }
 
+bool SpareFile::Drop() {
+  std::lock_guard lock(mutex_);
+  if (state_ != State::kReady) return false;
+  state_ = State::kNone;
+  return unlink(path_.c_str()) == 0;
+}
+
 void SpareFile::Run() {
   std::unique_lock lock(mutex_);
   while (true) {

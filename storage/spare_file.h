@@ -29,6 +29,8 @@ class SpareFile {
   void Prepare(uint64_t bytes);
   // Renames it, within the directory, which the caller has to sync.
   bool TakeAs(const std::string& path);
+  // Gives its room back; whether there was one.
+  bool Drop();
 
  private:
   enum class State { kNone, kAsked, kReady };

@@ -145,6 +145,7 @@ class WalFile : public rocksdb::FSWritableFile {
       const int count = static_cast<int>(std::min<ptrdiff_t>(vectors.end() - next, IOV_MAX));
       ssize_t written = pwritev(fd_, &*next, count, static_cast<off_t>(size_));
       if (written < 0 && errno == EINTR) continue;
+      if (written < 0 && errno == ENOSPC && spare_.Drop()) continue;  // nothing was written: there may be room now
       if (written < 0) return Failed("appending", path_);
       size_ += written;
       next = Behind(next, vectors.end(), written);

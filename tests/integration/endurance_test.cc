@@ -32,6 +32,7 @@
 #include <iostream>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -53,8 +54,8 @@ using SteadyClock = std::chrono::steady_clock;
 constexpr char kTopic[] = "endurance";
 constexpr int32_t kPartitions = 16;
 constexpr size_t kRecordBytes = 64'000;
-// Around a kill acks tell how long the start takes, not how the store keeps up.
-constexpr std::chrono::milliseconds kCalmAfter{500};
+// From a kill until an ack is as quick as this again, acks tell how long the start and the client's way back take.
+constexpr std::chrono::milliseconds kPrompt{20};
 
 // What a record's bytes follow from: all that is ever sent is cut out of these.
 class Bytes {
@@ -108,10 +109,14 @@ class Load {
     std::lock_guard lock(mutex_);
     return failure_;
   }
-  // The broker is there again.
-  void Started() {
+  void Killed() {
     std::lock_guard lock(mutex_);
-    calm_from_ = SteadyClock::now() + kCalmAfter;
+    killed_ = SteadyClock::now();
+  }
+  // From a kill to the first prompt ack.
+  double slowest_recovery() {
+    std::lock_guard lock(mutex_);
+    return std::chrono::duration<double>(slowest_recovery_).count();
   }
 
   // Of acks while nothing was killed, of the records [first, last): milliseconds since each was due.
@@ -159,9 +164,12 @@ class Load {
     }
     const auto now = SteadyClock::now();
     std::lock_guard lock(mutex_);
-    if (due_times_[i] > calm_from_) {
-      latencies_[i] = std::chrono::duration<float, std::milli>(now - due_times_[i]).count();
+    const auto latency = now - due_times_[i];
+    if (killed_ && due_times_[i] > *killed_ && latency < kPrompt) {
+      slowest_recovery_ = std::max(slowest_recovery_, now - *killed_);
+      killed_.reset();
     }
+    if (!killed_) latencies_[i] = std::chrono::duration<float, std::milli>(latency).count();
     ++acked_;
     changed_.notify_one();
   }
@@ -180,8 +188,9 @@ class Load {
   std::condition_variable due_;
   // Guarded by mutex_.
   std::vector<SteadyClock::time_point> due_times_;
-  std::vector<float> latencies_;  // 0: not calm, or not acked
-  SteadyClock::time_point calm_from_ = SteadyClock::now() + kCalmAfter;
+  std::vector<float> latencies_;                   // 0: not calm, or not acked
+  std::optional<SteadyClock::time_point> killed_;  // and not recovered yet
+  SteadyClock::duration slowest_recovery_{0};
   int64_t acked_ = 0;
   std::string failure_;
   std::thread thread_;  // last: uses the others
@@ -342,15 +351,16 @@ TEST(Endurance, NothingIsLostAndNothingAddsUp) {
       load.WaitForAcks(1 + static_cast<int64_t>(random() % acks_between_kills));
       if (load.ended()) break;
       broker.Kill();
+      load.Killed();
       const auto killed = SteadyClock::now();
       ASSERT_NO_FATAL_FAILURE(broker.Start());
       slowest_start = std::max(slowest_start, SteadyClock::now() - killed);
-      load.Started();
     }
     ASSERT_EQ(load.failure(), "");
     const double seconds = std::chrono::duration<double>(SteadyClock::now() - begin).count();
     std::cout << records * kRecordBytes / 1e9 << " GB in " << seconds << " s, " << kills << " kills, slowest start "
-              << std::chrono::duration<double>(slowest_start).count() << " s\n";
+              << std::chrono::duration<double>(slowest_start).count() << " s, from a kill to a prompt ack at most "
+              << load.slowest_recovery() << " s\n";
     for (int tenth = 0; tenth < 10; ++tenth) {
       const int64_t first = records * tenth / 10, last = records * (tenth + 1) / 10;
       std::cout << "acks of tenth " << tenth + 1 << ": p50 " << load.Latency(0.5, first, last) << " ms, p99 "
@@ -362,8 +372,11 @@ TEST(Endurance, NothingIsLostAndNothingAddsUp) {
   std::cout << "disk at most " << static_cast<double>(disk_bytes) / 1e9 << " GB; the device wrote "
             << static_cast<double>(written) / static_cast<double>(records * kRecordBytes) << " bytes per byte"
             << std::endl;
-  // Retention removes whole segments, so a tenth more stays; storage/README.md has the rest.
-  EXPECT_LE(static_cast<double>(disk_bytes), flags["--retention-gb"] * 1e9 * 1.1 * 1.2 + (1 << 30));
+  // Retention removes whole segments, so a tenth more stays; a tenth may be dead, and 256 MiB; three WAL files; and what comes in
+  // between two passes of retention (2 s), until it is compacted, and while files are removed a piece at a time.
+  constexpr double kFixed = 0.6e9, kSeconds = 5;
+  EXPECT_LE(static_cast<double>(disk_bytes),
+            flags["--retention-gb"] * 1e9 * 1.1 * 1.1 + kFixed + flags["--mb-s"] * 1e6 * kSeconds);
 
   EXPECT_EQ(ReadBack(broker, bytes, records, kept_bytes), "");
   broker.Kill();

@@ -376,6 +376,25 @@ TEST_F(FaultTest, FailedSyncPoisonsTheStore) {
   ExpectPoisoned();
 }
 
+// A supervisor starts the broker again at once, while the page cache still shows what the disk has lost.
+TEST_F(FaultTest, AfterAFailedSyncTheNextStartGoesByTheDiskAndNotByThePageCache) {
+  OpenStore();
+  WriteMany(3, {.records = 10, .bytes = 5000});
+  ASSERT_TRUE(SyncNow().ok());
+  WriteMany(2, {.records = 10, .bytes = 5000});
+  files_->FailNextSync(FileKind::kWal);
+  ASSERT_FALSE(SyncNow().ok());
+  Reopen();
+  EXPECT_FALSE(store_->opened_clean());
+  EXPECT_EQ(State().log_end, Offset(30));
+  // And what it found is on the disk again before anything rests on it: it goes on as any other store.
+  WriteMany(2, {.records = 10, .bytes = 5000});
+  ASSERT_TRUE(SyncNow().ok());
+  Reopen();
+  EXPECT_EQ(State().log_end, Offset(50));
+  EXPECT_EQ(store_->Read(group_, Offset(0), Offset(50), kAll)->size(), 5u);
+}
+
 TEST_F(FaultTest, FailedWritePoisonsTheStoreAndChangesNothing) {
   OpenStore();
   WriteMany(3, {.records = 10});

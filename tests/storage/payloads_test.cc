@@ -283,6 +283,25 @@ TEST_F(PayloadsTest, WhatIsLostCostsItselfOnly) {
   EXPECT_EQ(store_->Read(group_, Offset(50), Offset(51), kAll).value().at(0).payload, written_[50]);
 }
 
+TEST_F(PayloadsTest, AreWrittenTwiceWhenAskedAndTheStoreIsReadEitherWay) {
+  options_.payloads_once = false;
+  OpenStore();
+  AppendMany(50, 100'000);
+  CloseAndOpen();
+  AwaitFiles(".payloads", 0);
+  EXPECT_EQ(Bytes(".moved"), 5'000'000u);
+  CheckAll();
+  options_.payloads_once = true;
+  CloseAndOpen();
+  AppendMany(50, 100'000);
+  CloseAndOpen();
+  AwaitFiles(".payloads", 1);
+  CheckAll();
+  options_.payloads_once = false;
+  CloseAndOpen();
+  CheckAll();
+}
+
 // Two logs share every file, and one of them is removed.
 class EvacuationTest : public PayloadsTest {
  protected:

@@ -53,6 +53,17 @@ TEST_F(SpareFileTest, AnotherOneMayFollow) {
   }
 }
 
+TEST_F(SpareFileTest, GivesItsRoomBackWhenAsked) {
+  SpareFile spare(spare_path_);
+  EXPECT_FALSE(spare.Drop());
+  spare.Prepare(kBytes);
+  while (!spare.Drop()) std::this_thread::yield();
+  EXPECT_FALSE(std::filesystem::exists(spare_path_));
+  EXPECT_FALSE(spare.TakeAs(path_));
+  spare.Prepare(kBytes);
+  Take(spare, path_);
+}
+
 TEST_F(SpareFileTest, GoesWithItsOwner) {
   {
     SpareFile spare(spare_path_);

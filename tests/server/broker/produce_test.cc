@@ -376,6 +376,34 @@ TEST_F(FullDisk, RecordsAreRefusedBelowTheFloorAndRepeatsAndTrimsAreNot) {
   EXPECT_EQ(Send(client, "t", 0, second).base_offset, 1);
 }
 
+TEST_F(FullDisk, IsSeenAsSoonAsRecordsHaveComeDownToIt) {
+  FrameClient client(executor_, network_, "Produce");
+  free_bytes_ = 150;
+  executor_.Advance(std::chrono::seconds(1));
+  EXPECT_TRUE(Send(client, "t", 0, BatchOf({"a"})).error.ok());
+  free_bytes_ = 99;  // within the second
+  EXPECT_EQ(Send(client, "t", 0, BatchOf({std::string(200, 'b')})).error.code, Error::KAFKA_STORAGE_ERROR);
+}
+
+TEST_F(FullDisk, TopicsAreMadeDownToTheReserve) {
+  const auto create = [this](const std::string& name) {
+    v1::CreateTopicRequest request;
+    request.set_name(name);
+    request.set_partitions(1);
+    v1::CreateTopicResponse response;
+    return Unary("Admin/CreateTopic", request, &response).error;
+  };
+  free_bytes_ = 50;
+  EXPECT_TRUE(create("below-the-floor").ok());
+  free_bytes_ = 49;
+  const ErrorFrame refused = create("in-the-reserve");
+  EXPECT_EQ(refused.code, Error::KAFKA_STORAGE_ERROR);
+  EXPECT_NE(refused.message.find("49 bytes free"), std::string::npos) << refused.message;
+  Trim("t", 0);
+  free_bytes_ = 50;
+  EXPECT_TRUE(create("in-the-reserve").ok());
+}
+
 TEST_F(FullDisk, TheOperatorIsToldOfItsBeginningAndEnd) {
   std::vector<std::string> lines;
   log::SetSink([&lines](std::string_view line) {

@@ -1,0 +1,157 @@
+// Goal: on a disk that fills up the broker refuses records before it is full, goes on with everything else, and takes records
+// again by itself once there is room.
+//
+// Method: a small file system of its own, in memory, that this test alone sees; a producer that fills it and keeps trying.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <millrace/admin.h>
+#include <millrace/consumer.h>
+#include <millrace/producer.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "tests/integration/broker_process.h"
+
+namespace millrace {
+namespace {
+
+constexpr char kTopic[] = "filling";
+constexpr size_t kRecordBytes = 100'000;
+
+// The broker's data directory is a file system of its own, in a mount namespace that this test and the broker are alone in.
+class SmallDisk {
+ public:
+  explicit SmallDisk(const BrokerProcess& broker) : path_(broker.data_dir()) {}
+  ~SmallDisk() { umount2(path_.c_str(), MNT_DETACH); }
+
+  void Mount(int mib) {
+    ASSERT_EQ(unshare(CLONE_NEWNS), 0) << std::strerror(errno);
+    ASSERT_EQ(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0) << std::strerror(errno);
+    ASSERT_EQ(mkdir(path_.c_str(), 0700), 0) << std::strerror(errno);
+    const std::string size = "size=" + std::to_string(mib) + "m";
+    ASSERT_EQ(mount("tmpfs", path_.c_str(), "tmpfs", 0, size.c_str()), 0) << std::strerror(errno);
+  }
+
+ private:
+  const std::string path_;
+};
+
+ClientOptions ClientFor(const BrokerProcess& broker) {
+  ClientOptions options;
+  options.bootstrap_servers = broker.address();
+  return options;
+}
+
+class Writer {
+ public:
+  explicit Writer(const BrokerProcess& broker) {
+    ProducerOptions options;
+    options.client = ClientFor(broker);
+    options.buffer_memory = 1 << 20;
+    auto producer = Producer::Create(options);
+    EXPECT_TRUE(producer.ok()) << producer.status();
+    producer_ = std::move(*producer);
+    thread_ = std::thread([this] { Run(); });
+  }
+  // How many were sent, and so acked.
+  int64_t Stop() {
+    stopping_ = true;
+    thread_.join();
+    EXPECT_TRUE(producer_->Close().ok());
+    std::lock_guard lock(mutex_);
+    EXPECT_EQ(failure_, "");
+    EXPECT_EQ(acked_, sent_);
+    return acked_;
+  }
+  int64_t acked() {
+    std::lock_guard lock(mutex_);
+    return acked_;
+  }
+  void WaitForAcks(int64_t count) {
+    std::unique_lock lock(mutex_);
+    const int64_t target = acked_ + count;
+    changed_.wait(lock, [&] { return acked_ >= target || !failure_.empty(); });
+  }
+
+ private:
+  void Run() {
+    const std::string value(kRecordBytes, 'v');
+    while (!stopping_) {
+      ++sent_;
+      absl::Status taken =
+          producer_->Send({.topic = kTopic, .partition = 0, .value = value}, [this](const auto& outcome) {
+            std::lock_guard lock(mutex_);
+            outcome.ok() ? void(++acked_) : void(failure_ = outcome.status().ToString());
+            changed_.notify_one();
+          });
+      if (taken.ok()) continue;
+      --sent_;  // buffer.memory stayed full: the disk is
+    }
+  }
+
+  std::unique_ptr<Producer> producer_;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<int64_t> sent_ = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int64_t acked_ = 0;    // guarded by mutex_
+  std::string failure_;  // guarded by mutex_
+  std::thread thread_;
+};
+
+void Await(Admin& admin, bool disk_full) {
+  for (;;) {
+    auto cluster = admin.DescribeCluster();
+    ASSERT_TRUE(cluster.ok()) << cluster.status();
+    if (cluster->brokers.at(0).disk_full == disk_full) return;
+  }
+}
+
+TEST(FullDisk, RecordsAreRefusedBeforeItIsFullAndTakenAgainWhenThereIsRoom) {
+  BrokerProcess broker({.arguments = {"--set", "disk.free.floor=100MiB", "--set", "memory.limit=128MiB"}});
+  SmallDisk disk(broker);
+  ASSERT_NO_FATAL_FAILURE(disk.Mount(400));
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  auto admin = Admin::Create(ClientFor(broker));
+  ASSERT_TRUE(admin.ok()) << admin.status();
+  ASSERT_TRUE((*admin)->CreateTopic({.name = kTopic, .partitions = 1, .config = {{"segment.bytes", "1MiB"}}}).ok());
+
+  Writer writer(broker);
+  for (int times = 0; times < 3; ++times) {
+    ASSERT_NO_FATAL_FAILURE(Await(**admin, true));
+    // Topics come and go meanwhile, and what was acked is read.
+    ASSERT_TRUE((*admin)->CreateTopic({.name = "other", .partitions = 3}).ok());
+    ASSERT_TRUE((*admin)->DeleteTopic("other").ok());
+    const int64_t acked = writer.acked();
+    ConsumerOptions options;
+    options.client = ClientFor(broker);
+    auto consumer = Consumer::Create(options);
+    ASSERT_TRUE((*consumer)->Assign({{.topic = kTopic, .from = Position::Beginning(), .until = Position::End()}}).ok());
+    int64_t end = 0;
+    for (const ConsumerRecord& record : **consumer) {
+      ASSERT_EQ(record.value->size(), kRecordBytes);
+      end = record.offset + 1;
+    }
+    ASSERT_TRUE((*consumer)->status().ok()) << (*consumer)->status();
+    EXPECT_GE(end, acked);
+    ASSERT_TRUE((*admin)->TrimPartition({kTopic, 0}, std::nullopt).ok());
+    ASSERT_NO_FATAL_FAILURE(Await(**admin, false));
+    writer.WaitForAcks(100);
+    ASSERT_TRUE(broker.Runs()) << broker.ErrorOutput();
+  }
+  EXPECT_GT(writer.Stop(), 3000);
+  EXPECT_EQ(broker.Stop(), 0) << broker.ErrorOutput();
+}
+
+}  // namespace
+}  // namespace millrace
