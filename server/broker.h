@@ -13,6 +13,7 @@
 
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
+#include "server/cold_read_pacer.h"
 #include "server/controller.h"
 #include "server/flow_budget.h"
 #include "server/log_writer.h"
@@ -33,15 +34,19 @@ struct Shard {
         produce_budget(produce_bytes_max),
         writer(store, executor, clock, metrics, produce_budget, std::move(on_fatal)),
         fetch_budget(fetch_bytes_max),
-        read_ahead_budget(read_ahead_bytes_max) {}
+        read_ahead_budget(read_ahead_bytes_max),
+        cold_reads(executor, clock, [this] { return writer.last_write(); }) {
+    writer.OnSyncs([this](std::chrono::nanoseconds elapsed) { cold_reads.OnSync(elapsed); });
+  }
 
   Executor& executor;
   LoopMetrics& metrics;
   LogClock log_clock;
   FlowBudget produce_budget;  // received and not yet acked; closed while the store stalls
   LogWriter writer;
-  FlowBudget fetch_budget;               // handed to connections and not yet on the wire
-  FlowBudget read_ahead_budget;          // read, or being read, for clients and not yet in a frame
+  FlowBudget fetch_budget;       // handed to connections and not yet on the wire
+  FlowBudget read_ahead_budget;  // read, or being read, for clients and not yet in a frame
+  ColdReadPacer cold_reads;
   std::unique_ptr<Retention> retention;  // executor's thread; unset while it does not run
 };
 

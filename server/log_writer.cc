@@ -77,7 +77,8 @@ bool LogWriter::WriteRound() {
     raft::IsStalled(written) ? AwaitStallEnd() : Fail(written);
     return false;
   }
-  const auto elapsed = clock_.Monotonic() - start;
+  last_write_ = clock_.Monotonic();
+  const auto elapsed = last_write_ - start;
   metrics_.append_bytes.Record(bytes);
   metrics_.append_seconds.Record(elapsed);
   if (elapsed > kSlowWrite) metrics_.slow_inline_writes.Add();
@@ -123,7 +124,9 @@ void LogWriter::StartSync() {
 void LogWriter::OnSynced(const absl::Status& status) {
   syncing_ = false;
   if (!status.ok()) return Fail(status);
-  metrics_.sync_seconds.Record(clock_.Monotonic() - sync_started_);
+  const auto elapsed = clock_.Monotonic() - sync_started_;
+  metrics_.sync_seconds.Record(elapsed);
+  if (told_of_syncs_ != nullptr) told_of_syncs_(elapsed);
   std::vector<Callback> durable;
   durable.swap(synced_next_);
   if (!unsynced_.empty()) StartSync();

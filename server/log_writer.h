@@ -11,6 +11,7 @@
 // Executor's thread only. A failed write or sync is fatal: what reached the disk is unknown, so nothing waiting is answered.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -41,8 +42,14 @@ class LogWriter {
   // What a stall refused outside of rounds (LogStore::Create, Remove) is tried again by `retry`.
   void AfterStall(Callback retry);
 
+  // Told how long each sync took.
+  void OnSyncs(std::function<void(std::chrono::nanoseconds)> told) { told_of_syncs_ = std::move(told); }
+
   // Writes now what is staged if it is much. Called between batches, never by a partition.
   void FlushIfLarge();
+
+  // When something was last written; monotonic time.
+  std::chrono::nanoseconds last_write() const { return last_write_; }
 
  private:
   void Schedule();
@@ -73,6 +80,8 @@ class LogWriter {
   std::vector<Callback> synced_next_;
   std::vector<Callback> after_stall_;
   std::chrono::nanoseconds sync_started_{};
+  std::function<void(std::chrono::nanoseconds)> told_of_syncs_;
+  std::chrono::nanoseconds last_write_ = std::chrono::nanoseconds::min() / 2;
   // Completions on the store's threads find out through this whether the writer still exists.
   std::shared_ptr<LogWriter*> self_;
 };

@@ -36,8 +36,8 @@ bool Ready(Partition& partition, ErrorFrame* error) {
   return true;
 }
 
-// On a thread that may block.
-void ReadCold(Partition& partition, Offset from, size_t bytes_max, ReadOutcome* outcome) {
+// On a thread that may block. False: the log start has passed `from` meanwhile, so where the partition stands has to be seen anew.
+bool ReadCold(Partition& partition, Offset from, size_t bytes_max, ReadOutcome* outcome) {
   const PartitionName& name = partition.name();
   const Offset end = outcome->bounds.high_watermark;
   auto entries = partition.store().Read(partition.group(), from, end, bytes_max);
@@ -49,11 +49,14 @@ void ReadCold(Partition& partition, Offset from, size_t bytes_max, ReadOutcome* 
   } else if (absl::IsDataLoss(entries.status())) {
     if (const auto lost = raft::DamagedOffsets(entries.status())) outcome->loss = LossFrom(from, lost->end);
     outcome->error = DamagedError(name, from, outcome->loss, ToStdString(entries.status().message()));
+  } else if (absl::IsOutOfRange(entries.status())) {
+    return false;
   } else {
     outcome->error = ErrorFromStatus(entries.status());
     outcome->error.topic = name.topic;
     outcome->error.partition = name.partition;
   }
+  return true;
 }
 
 }  // namespace
@@ -119,11 +122,23 @@ void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, Offset 
             RunOn(home, [done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
             return;
           }
-          broker.ShardOf(partition->executor()).metrics.cold_reads.Add();
-          broker.pool().Submit([partition, from, bytes_max, &home, done, outcome = std::move(outcome)]() mutable {
-            ReadCold(*partition, from, bytes_max, &outcome);
-            home.Post([done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
-          });
+          Shard& shard = broker.ShardOf(partition->executor());
+          shard.metrics.cold_reads.Add();
+          shard.cold_reads.Admit(
+              static_cast<int64_t>(bytes_max), [&broker, partition, from, bytes_max, &home, done,
+                                                outcome = std::move(outcome)](ColdReadPacer::Done tell) mutable {
+                broker.pool().Submit([&broker, partition, from, bytes_max, &home, done, tell = std::move(tell),
+                                      outcome = std::move(outcome)]() mutable {
+                  if (!ReadCold(*partition, from, bytes_max, &outcome)) {
+                    tell(0);
+                    return ReadPartition(broker, partition, from, bytes_max, nullptr, home, done);
+                  }
+                  int64_t bytes = 0;
+                  for (const raft::Entry& entry : outcome.entries) bytes += static_cast<int64_t>(entry.payload.size());
+                  tell(bytes);
+                  home.Post([done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
+                });
+              });
         });
 }
 

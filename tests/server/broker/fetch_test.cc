@@ -296,6 +296,30 @@ TEST_F(Fetch, AReaderThatDoesNotReadHoldsOneFrame) {
 
 // Goal: what clients that never read hold is bounded, and keeps nobody else from reading. Method: as many of them as it takes to
 // use up the budget, from memory and from disk, beside one that reads.
+TEST_F(Fetch, AReaderThatIsHeldBackIsToldOfWhatWentMeanwhile) {
+  CreateTopic("held-back", 1);
+  FrameClient produce(executor_, network_, "Produce");
+  for (int i = 0; i < 100; ++i) Send(produce, "held-back", 0, BatchOf({std::string(100 << 10, 'x')}));
+  disk_.DropCache();
+  FrameClient reads(executor_, network_, "Fetch");
+  FetchSubscriptionFrame reader = At(1, "held-back", 0, 0);
+  reader.out_of_range = static_cast<int32_t>(OutOfRange::kGap);
+  reads.Send(FetchFrom(reader, 1 << 30));
+  ASSERT_LT(ValuesFetched(reads, 1).size(), 90u) << "it was not held back";
+  Trim("held-back", 90);
+  executor_.Advance(std::chrono::seconds(5));
+  int64_t next = 0;
+  for (const FetchPartitionFrame& frame : PartitionsOf(reads, 1)) {
+    EXPECT_TRUE(frame.error.ok()) << frame.error.message;
+    if (frame.gap) {
+      EXPECT_EQ(frame.gap->from, next);
+      next = frame.gap->to;
+    }
+    next += static_cast<int64_t>(frame.batches.size());
+  }
+  EXPECT_EQ(next, 100) << "every offset is there or named as missing";
+}
+
 TEST_F(BrokerTest, ReadersThatNeverReadShareABudgetAndLeaveTheOthersAlone) {
   constexpr int64_t kBudget = 2 << 20;
   server::Broker::Options options = SimBroker::DefaultOptions();
@@ -307,6 +331,7 @@ TEST_F(BrokerTest, ReadersThatNeverReadShareABudgetAndLeaveTheOthersAlone) {
   for (int i = 0; i < 100; ++i) Send(produce, "t", 0, BatchOf({std::string(100 << 10, 'x')}));
   for (const bool from_disk : {false, true}) {
     if (from_disk) disk_.DropCache();
+    executor_.Advance(2 * server::ColdReadPacer::kQuietAfter);
     std::vector<std::unique_ptr<FrameClient>> never_reading;
     for (int i = 0; i < 20; ++i) {
       never_reading.push_back(std::make_unique<FrameClient>(executor_, network_, "Fetch"));

@@ -112,6 +112,7 @@ TEST_F(Memory, ATailThatTakesNothingForAMinuteIsEnded) {
 TEST_F(Memory, ReadingAheadIsBoundedOverAllStreams) {
   for (int p = 0; p < 8; ++p) Fill(p, 12, 100 << 10);
   disk_.DropCache();
+  executor_.Advance(2 * server::ColdReadPacer::kQuietAfter);
   for (int i = 0; i < 12; ++i) AddSilentClient();
   constexpr int64_t kShare = kMemoryLimit / 16, kStepOfEach = 512 << 10;
   EXPECT_LE(shard().read_ahead_budget.bytes(), kShare + 12 * kStepOfEach);
@@ -125,6 +126,7 @@ TEST_F(Memory, NothingIsHeldForClientsThatWentAwayOrPaused) {
   StartWith(8 * kMemoryLimit);  // enough for more than one read at a time
   for (int p = 0; p < 8; ++p) Fill(p, 12, 100 << 10);
   disk_.DropCache();
+  executor_.Advance(2 * server::ColdReadPacer::kQuietAfter);
   AddSilentClient();
   EXPECT_GT(shard().read_ahead_budget.bytes(), 0);
   FetchRequestFrame pause;
