@@ -72,7 +72,7 @@ class ColdReadPacer {
 
   void Run() {
     Refill();
-    while (!waiting_.empty() && credit_ > 0) {
+    while (!waiting_.empty() && (credit_ > 0 || quiet_)) {
       Waiting next = std::move(waiting_.front());
       waiting_.pop_front();
       credit_ -= next.bytes;
@@ -99,11 +99,13 @@ class ColdReadPacer {
     credit_ += admitted - bytes;
     if (lag > kLagMax) late_ = true;
     Adapt();
+    if (!waiting_.empty()) Run();
   }
 
   void Refill() {
     const std::chrono::nanoseconds now = clock_.Monotonic();
-    if (now - last_write_() > kQuietAfter) {
+    quiet_ = now - last_write_() > kQuietAfter;
+    if (quiet_) {
       credit_ = kBurstBytes;
     } else {
       const double seconds =
@@ -123,6 +125,7 @@ class ColdReadPacer {
   int64_t credit_ = kBurstBytes;  // below 0: more was read than that
   int64_t rate_ = 4 * kBytesPerSecondMin;
   bool late_ = false;  // since changed_
+  bool quiet_ = true;  // nothing is being written
   std::chrono::nanoseconds refilled_{};
   std::chrono::nanoseconds changed_{};
   Executor::TimerId timer_ = 0;

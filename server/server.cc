@@ -69,7 +69,7 @@ DiskSpace DiskSpaceOf(const std::string& directory) {
 // What the logs of groups are called, once the topics are known. Any thread.
 class LogNames {
  public:
-  void Know(const Broker& broker) { broker_ = &broker; }
+  void Know(const Broker* broker) { broker_ = broker; }
   std::string Of(raft::GroupId first, raft::GroupId last) const {
     constexpr size_t kNamesMax = 20;
     const Broker* const broker = broker_;
@@ -235,8 +235,6 @@ absl::Status Server::Start() {
   p.broker = std::make_unique<Broker>(std::move(options), *p.store, p.clock, p.random, *p.pool, *p.metrics, executors,
                                       StopForStore);
   if (absl::Status status = LoadBroker(); !status.ok()) return status;
-  p.names.Know(*p.broker);
-
   AddBrokerService(*p.broker, p.services);
   AddAdminService(*p.broker, p.services);
   AddHealthService([&serving = p.serving] { return serving.load(); }, p.services);
@@ -247,6 +245,7 @@ absl::Status Server::Start() {
   p.http = *std::move(http);
   p.rpc->Serve(p.services);
   p.broker->StartRetention();
+  p.names.Know(p.broker.get());
   p.serving = true;
   p.health.SetReady();
   p.start_ms =
@@ -302,6 +301,7 @@ void Server::Stop() {
       MILLRACE_LOG(kError, "closing the store failed", {"status", status.ToString()});
     }
   }
+  p.names.Know(nullptr);
   p.broker.reset();
   p.rpc.reset();
   p.store.reset();

@@ -11,9 +11,10 @@
 
 namespace millrace::storage {
 
-void DamageWatch::OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* error) {
+void DamageWatch::OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) {
   std::string text = error->ToString();
-  if (!error->IsCorruption()) {
+  // What a flush finds wrong was so in memory: the next start replays what is on the disk.
+  if (!error->IsCorruption() || reason != rocksdb::BackgroundErrorReason::kCompaction) {
     health_
         .Fail(absl::InternalError(absl::StrCat(
             "background work of the store in ", directory_, " failed: ", text,

@@ -39,7 +39,9 @@ FileRemover::~FileRemover() {
 IOStatus FileRemover::Remove(const std::string& path) {
   uint64_t bytes = 0;
   const IOStatus known = files_.GetFileSize(path, IOOptions(), &bytes, kNoDebug);
-  if (!known.ok() || bytes <= kSmallBytes) return files_.DeleteFile(path, IOOptions(), kNoDebug);
+  uint64_t links = 1;  // somebody's copy of the directory, which must keep its content
+  files_.NumFileLinks(path, IOOptions(), &links, kNoDebug).PermitUncheckedError();
+  if (!known.ok() || bytes <= kSmallBytes || links > 1) return files_.DeleteFile(path, IOOptions(), kNoDebug);
   const std::string doomed = path + std::string(kRemovedSuffix);
   IOStatus status = files_.RenameFile(path, doomed, IOOptions(), kNoDebug);
   if (status.ok()) Resume(doomed);

@@ -5,7 +5,8 @@
 //     rocksdb::IOStatus status = files.Get(number, path, &file);
 //     if (status.ok()) status = file->Read(offset, pieces);
 //
-// Thread-safe. A file that is deleted or renamed stays readable while somebody reads it.
+// Thread-safe. A file that is renamed stays readable while somebody reads it; one that is removed may be cut short meanwhile
+// (file_remover.h), and a read then fails.
 #pragma once
 
 #include <sys/uio.h>
@@ -46,7 +47,7 @@ class OpenFiles {
   std::shared_ptr<const File> Find(uint64_t number);
   // Opens `path` unless file `number` is open.
   rocksdb::IOStatus Get(uint64_t number, const std::string& path, std::shared_ptr<const File>* file);
-  // The file is to be deleted: its space comes back when its last reader is done.
+  // The file is to be deleted: its last blocks come back when its last reader is done.
   void Forget(uint64_t number);
 
  private:

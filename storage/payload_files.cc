@@ -19,6 +19,9 @@ namespace {
 constexpr IODebugContext* kNoDebug = nullptr;
 constexpr size_t kOpenFilesMax = 256;
 
+// One of ours, or of RocksDB's: 000123.log, 000123.payloads.removed.
+bool IsNumbered(const std::string& name) { return name.find_first_not_of("0123456789") == name.find('.'); }
+
 }  // namespace
 
 bool SharedFile::Sync(IOStatus* status) {
@@ -237,7 +240,7 @@ IOStatus PayloadFiles::List(std::vector<Found>* found, std::string_view suffix, 
   for (const std::string& name : names) {
     const std::optional<uint64_t> wal = FileNumber(name, kKeptWalSuffix);
     const std::optional<uint64_t> moved = FileNumber(name, kMovedSuffix);
-    if (name.ends_with(suffix)) others->push_back(directory_ + "/" + name);
+    if (name.ends_with(suffix) && IsNumbered(name)) others->push_back(directory_ + "/" + name);
     if (!wal && !moved) continue;
     Found there = {.number = wal ? *wal : kMovedFiles + *moved, .bytes = 0};
     // One that is deleted at this moment has no size.

@@ -1,5 +1,7 @@
 #include "storage/payload_mover.h"
 
+#include "storage/rocks_util.h"
+
 namespace millrace::storage {
 
 using rocksdb::IOOptions;
@@ -19,8 +21,8 @@ PayloadMover::~PayloadMover() {
 std::optional<PayloadPlace> PayloadMover::Move(const PayloadPlace& from, size_t bytes) {
   if (failed_) return std::nullopt;
   payload_.resize(bytes);
-  if (!payloads_.Read(from, bytes, payload_.data()).ok()) {
-    payloads_.Unreadable(from.file);
+  if (const IOStatus read = payloads_.Read(from, bytes, payload_.data()); !read.ok()) {
+    if (absl::IsDataLoss(ReadError("a payload", read))) payloads_.Unreadable(from.file);
     return std::nullopt;
   }
   IOStatus status;

@@ -78,8 +78,8 @@ class ReferenceCollectors : public rocksdb::TablePropertiesCollectorFactory {
 // Gives entries whose payloads lie in one of `files` another place.
 class Rewriter : public CompactionFilter {
  public:
-  Rewriter(std::set<uint64_t> files, std::shared_ptr<PayloadMover> mover)
-      : files_(std::move(files)), mover_(std::move(mover)) {}
+  Rewriter(std::set<uint64_t> files, PayloadFiles& payloads, std::shared_ptr<PayloadMover> mover)
+      : files_(std::move(files)), payloads_(payloads), mover_(std::move(mover)) {}
 
   const char* Name() const override { return "millrace-rewriter"; }
   Decision FilterV2(int, const Slice& key, ValueType type, const Slice& value, std::string* rewritten,
@@ -88,7 +88,10 @@ class Rewriter : public CompactionFilter {
     const std::optional<PayloadPlace> place = PlaceIn(key, value);
     if (!place || !files_.contains(place->file)) return Decision::kKeep;
     const absl::StatusOr<StoredHeader> header = DecodeHeader(ToView(value));
-    if (!header.ok()) return Decision::kKeep;
+    if (!header.ok()) {
+      payloads_.Unreadable(place->file);
+      return Decision::kKeep;
+    }
     const std::optional<PayloadPlace> moved = mover_->Move(*place, header->payload_bytes);
     if (!moved) return Decision::kKeep;
     rewritten->assign(value.data(), value.size());
@@ -98,6 +101,7 @@ class Rewriter : public CompactionFilter {
 
  private:
   const std::set<uint64_t> files_;
+  PayloadFiles& payloads_;
   const std::shared_ptr<PayloadMover> mover_;
 };
 
@@ -119,7 +123,7 @@ class PayloadTables::Rewriters : public rocksdb::CompactionFilterFactory {
       std::lock_guard lock(tables_.mutex_);
       tables_.moved_by_flush_[std::this_thread::get_id()] = mover;
     }
-    return std::make_unique<Rewriter>(std::move(files), std::move(mover));
+    return std::make_unique<Rewriter>(std::move(files), tables_.payloads_, std::move(mover));
   }
 
  private:

@@ -160,7 +160,7 @@ bool SpaceReclaimer::Evacuate() {
   Compact(EntriesOf(GroupId(0), kLastGroup), BottommostLevelCompaction::kForce);
   payloads_.EndEvacuation();
   ++evacuations_;
-  return true;
+  return payloads_.space().dead < space.dead;  // otherwise an iterator keeps the old tables: later
 }
 
 }  // namespace millrace::storage

@@ -75,7 +75,7 @@ class SpaceReclaimer {
   uint64_t DeadMax(const PayloadFiles::Space& space) const;
   bool IsCheap(const Dead& dead) const;
   void Compact(const KeyRange& entries, rocksdb::BottommostLevelCompaction lowest);
-  // Whether it moved something.
+  // Whether there is less dead now.
   bool Evacuate();
 
   rocksdb::DB& db_;
