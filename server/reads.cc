@@ -125,13 +125,13 @@ void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, Offset 
           Shard& shard = broker.ShardOf(partition->executor());
           shard.metrics.cold_reads.Add();
           shard.cold_reads.Admit(
-              static_cast<int64_t>(bytes_max), [&broker, partition, from, bytes_max, &home, done,
+              static_cast<int64_t>(bytes_max), [&broker, partition, from, bytes_max, waiter, &home, done,
                                                 outcome = std::move(outcome)](ColdReadPacer::Done tell) mutable {
-                broker.pool().Submit([&broker, partition, from, bytes_max, &home, done, tell = std::move(tell),
+                broker.pool().Submit([&broker, partition, from, bytes_max, waiter, &home, done, tell = std::move(tell),
                                       outcome = std::move(outcome)]() mutable {
                   if (!ReadCold(*partition, from, bytes_max, &outcome)) {
                     tell(0);
-                    return ReadPartition(broker, partition, from, bytes_max, nullptr, home, done);
+                    return ReadPartition(broker, partition, from, bytes_max, waiter, home, done);
                   }
                   int64_t bytes = 0;
                   for (const raft::Entry& entry : outcome.entries) bytes += static_cast<int64_t>(entry.payload.size());
