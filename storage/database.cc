@@ -112,7 +112,7 @@ void Database::Layer(const std::string& directory, const std::shared_ptr<rocksdb
                      const RocksLogStore::Options& options) {
   directory_ = directory;
   files_ = std::make_shared<StoreFileSystem>(beneath);
-  payload_files_ = std::make_shared<PayloadFileSystem>(directory, files_);
+  payload_files_ = std::make_shared<PayloadFileSystem>(directory, files_, options.removal_piece_bytes);
   tables_ = std::make_shared<PayloadTables>(payloads(), options.flush_piece_bytes, options.payloads_once);
   env_ = rocksdb::NewCompositeEnv(payload_files_);
 }

@@ -15,15 +15,14 @@ using rocksdb::IOStatus;
 namespace {
 
 constexpr IODebugContext* kNoDebug = nullptr;
-constexpr uint64_t kPieceBytes = 2 << 20;
-constexpr uint64_t kSmallBytes = 2 * kPieceBytes;  // no more are removed at once
 constexpr std::chrono::milliseconds kPause{5};
 // With more than half a GiB waiting pieces grow, so that no rate of removal outruns it: the disk must not fill up.
 constexpr uint64_t kPiecesPending = 256;
 
 }  // namespace
 
-FileRemover::FileRemover(rocksdb::FileSystem& files) : files_(files), thread_([this] { Run(); }) {
+FileRemover::FileRemover(rocksdb::FileSystem& files, uint64_t piece_bytes)
+    : files_(files), piece_bytes_(piece_bytes), thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "remover");
 }
 
@@ -41,7 +40,7 @@ IOStatus FileRemover::Remove(const std::string& path) {
   const IOStatus known = files_.GetFileSize(path, IOOptions(), &bytes, kNoDebug);
   uint64_t links = 1;  // somebody's copy of the directory, which must keep its content
   files_.NumFileLinks(path, IOOptions(), &links, kNoDebug).PermitUncheckedError();
-  if (!known.ok() || bytes <= kSmallBytes || links > 1) return files_.DeleteFile(path, IOOptions(), kNoDebug);
+  if (!known.ok() || bytes <= 2 * piece_bytes_ || links > 1) return files_.DeleteFile(path, IOOptions(), kNoDebug);
   const std::string doomed = path + std::string(kRemovedSuffix);
   IOStatus status = files_.RenameFile(path, doomed, IOOptions(), kNoDebug);
   if (status.ok()) Resume(doomed);
@@ -67,7 +66,7 @@ void FileRemover::Run() {
     Doomed file = std::move(doomed_.front());
     doomed_.pop_front();
     for (bool gone = false; !gone && !stopping_;) {
-      const uint64_t piece = std::max(kPieceBytes, pending_bytes_ / kPiecesPending);
+      const uint64_t piece = std::max(piece_bytes_, pending_bytes_ / kPiecesPending);
       const uint64_t before = file.bytes;
       lock.unlock();
       gone = Shorten(file, piece);

@@ -27,8 +27,10 @@ inline constexpr std::string_view kRemovedSuffix = ".removed";
 
 class FileRemover {
  public:
-  // `files` outlives it.
-  explicit FileRemover(rocksdb::FileSystem& files);
+  static constexpr uint64_t kPieceBytes = 2 << 20;
+
+  // `files` outlives it. Files of two pieces or less go at once.
+  explicit FileRemover(rocksdb::FileSystem& files, uint64_t piece_bytes = kPieceBytes);
   // Leaves what is under way.
   ~FileRemover();
 
@@ -47,6 +49,7 @@ class FileRemover {
   bool Shorten(Doomed& file, uint64_t piece);
 
   rocksdb::FileSystem& files_;
+  const uint64_t piece_bytes_;
   std::mutex mutex_;
   std::condition_variable wake_;
   // Guarded by mutex_.

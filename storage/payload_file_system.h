@@ -1,7 +1,7 @@
 // The file system that a store's RocksDB sees. It tells PayloadFiles what becomes of the write-ahead log's files and of the tables
 // (SST files) that refer to them, and keeps the order on the disk: the log before a table that refers to it.
 //
-//     auto files = std::make_shared<PayloadFileSystem>(directory, beneath);
+//     auto files = std::make_shared<PayloadFileSystem>(directory, beneath, FileRemover::kPieceBytes);
 //     options.env = (env = rocksdb::NewCompositeEnv(files)).get();
 //
 // For one database whose files are all in `directory`, of one process at a time, with the options that README.md names
@@ -21,8 +21,9 @@ namespace millrace::storage {
 
 class PayloadFileSystem : public rocksdb::FileSystemWrapper {
  public:
-  PayloadFileSystem(std::string directory, const std::shared_ptr<rocksdb::FileSystem>& beneath)
-      : rocksdb::FileSystemWrapper(beneath), payloads_(std::move(directory), *beneath) {}
+  PayloadFileSystem(std::string directory, const std::shared_ptr<rocksdb::FileSystem>& beneath,
+                    uint64_t removal_piece_bytes)
+      : rocksdb::FileSystemWrapper(beneath), payloads_(std::move(directory), *beneath, removal_piece_bytes) {}
 
   PayloadFiles& payloads() { return payloads_; }
 

@@ -51,8 +51,11 @@ void SharedFile::Closing() {
   file_ = nullptr;
 }
 
-PayloadFiles::PayloadFiles(std::string directory, rocksdb::FileSystem& files)
-    : directory_(std::move(directory)), files_(files), remover_(files), open_files_(kOpenFilesMax) {}
+PayloadFiles::PayloadFiles(std::string directory, rocksdb::FileSystem& files, uint64_t removal_piece_bytes)
+    : directory_(std::move(directory)),
+      files_(files),
+      remover_(files, removal_piece_bytes),
+      open_files_(kOpenFilesMax) {}
 
 void PayloadFiles::Begin(uint64_t wal, std::shared_ptr<SharedFile> writable) {
   std::lock_guard lock(mutex_);

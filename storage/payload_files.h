@@ -70,7 +70,8 @@ struct PayloadReference {
 class PayloadFiles {
  public:
   // `files` outlives it.
-  PayloadFiles(std::string directory, rocksdb::FileSystem& files);
+  PayloadFiles(std::string directory, rocksdb::FileSystem& files,
+               uint64_t removal_piece_bytes = FileRemover::kPieceBytes);
 
   WalRecord& record() { return record_; }
 

@@ -72,6 +72,9 @@ class RocksLogStore : public raft::LogStore {
     std::chrono::milliseconds reclaim_delay{20'000};
     uint64_t dead_bytes_max = 256 << 20;
 
+    // Large files are removed a piece of this size at a time: see file_remover.h.
+    uint64_t removal_piece_bytes = 2 << 20;
+
     // Payloads lie where the write-ahead log wrote them. false: each flush moves them to files of their own, so they are written
     // twice. The same store can be opened either way.
     bool payloads_once = true;

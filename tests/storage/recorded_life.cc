@@ -50,7 +50,8 @@ class Driver {
     options.memory_bytes = 1 << 20;
     options.cache_bytes = 100 << 10;
     options.reclaim_delay = std::chrono::milliseconds(1);
-    options.dead_bytes_max = 0;  // payloads are moved all the time
+    options.dead_bytes_max = 0;              // payloads are moved all the time
+    options.removal_piece_bytes = 32 << 10;  // most files are large
     options.boot_id = options_.boot_id;
     options.file_system = files_;
     life_.uses.push_back({.opening = files_->position()});
