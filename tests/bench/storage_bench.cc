@@ -13,7 +13,6 @@
 // Each prints MB/s (or ms) and CPU seconds per GB of the whole process, background work included, and what was written to which
 // files per byte of payload; write also what the block device counted, so nothing else should write to it.
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -27,16 +26,15 @@
 #include <fstream>
 #include <map>
 #include <mutex>
-#include <random>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "server/heap.h"
 #include "storage/rocks_log_store.h"
-#include "tests/support/through_stalls.h"
+#include "tests/bench/appender.h"
+#include "tests/bench/cpu_seconds.h"
 
 namespace millrace::storage {
 namespace {
@@ -67,22 +65,6 @@ Flags ParseFlags(int argc, char** argv) {
   }
   return flags;
 }
-
-double ToSeconds(const timeval& time) {
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-}
-
-// Of the whole process.
-struct CpuSeconds {
-  double user;
-  double system;
-
-  static CpuSeconds Now() {
-    rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return {ToSeconds(usage.ru_utime), ToSeconds(usage.ru_stime)};
-  }
-};
 
 double Seconds(SteadyClock::duration d) { return std::chrono::duration<double>(d).count(); }
 
@@ -158,74 +140,6 @@ void PrintWritten(const RocksLogStore& store) {
               static_cast<double>(stats.sst_bytes_written) / bytes, stats.file_syncs);
   PrintFiles("at the end", store);
 }
-
-// Appends of equal entries to partitions in turn.
-class Appender {
- public:
-  Appender(RocksLogStore& store, int partitions, size_t entry_bytes, const raft::SegmentLimits& limits = {},
-           size_t slow = 0)
-      : store_(store), logs_(partitions), slow_(slow) {
-    std::string bytes(entry_bytes, '\0');
-    std::mt19937_64 random(1);
-    for (char& byte : bytes) byte = static_cast<char>(random());
-    payload_ = absl::Cord(std::move(bytes));
-    for (int i = 0; i < partitions; ++i) {
-      const GroupId group(i + 1);
-      if (absl::Status created = store.Create(group, limits); !created.ok())
-        MILLRACE_CHECK(absl::IsAlreadyExists(created));
-      auto state = store.Open(group);
-      MILLRACE_CHECK(state.ok()) << state.status().ToString();
-      logs_[i] = *state;
-    }
-    round_ = store.NewRound();
-  }
-
-  void Stage() {
-    size_t turn = next_++ % logs_.size();
-    while (turn < slow_ && next_ / logs_.size() % 10 != 0) turn = next_++ % logs_.size();
-    LogState& log = logs_[turn];
-    appended_.push_back(turn);
-    Entry entry;
-    entry.header.record_count = 64;
-    entry.header.index = ++log.last_index;
-    entry.header.base_offset = log.log_end;
-    entry.header.append_time = entry.header.max_timestamp = ++log.last_append_time;
-    entry.payload = payload_;
-    log.log_end += 64;
-    round_->Append(GroupId(static_cast<int64_t>(turn) + 1), std::move(entry));
-  }
-  // Removes the oldest segment of each log appended to since the last call that has more than bytes_max(i).
-  template <typename BytesMax>
-  void Retain(BytesMax bytes_max) {
-    for (size_t i : std::exchange(appended_, {})) {
-      const GroupId group(static_cast<int64_t>(i) + 1);
-      if (store_.State(group).bytes <= bytes_max(i)) continue;
-      const auto segments = store_.Segments(group);
-      if (segments.size() > 1) round_->SetLogStart(group, segments.front().end_offset);
-    }
-  }
-  double kept_bytes() const {
-    double bytes = 0;
-    for (size_t i = 0; i < logs_.size(); ++i) {
-      bytes += static_cast<double>(store_.State(GroupId(static_cast<int64_t>(i) + 1)).bytes);
-    }
-    return bytes;
-  }
-  raft::Round& round() { return *round_; }
-  void Write() {
-    const absl::Status status = ThroughStalls(store_, [this] { return store_.Write(*round_); });
-    MILLRACE_CHECK(status.ok()) << status.ToString();
-  }
-
- private:
-  RocksLogStore& store_;
-  std::vector<LogState> logs_;
-  std::vector<size_t> appended_;
-  absl::Cord payload_;
-  std::unique_ptr<raft::Round> round_;
-  size_t next_ = 0;
-  const size_t slow_;
-};
 
 void SyncNow(RocksLogStore& store) {
   std::mutex mutex;
