@@ -20,6 +20,7 @@
 #include "server/idle_watch.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/process_limits.h"
 #include "server/rpc_server.h"
 #include "server/services.h"
 #include "server/work_pool.h"
@@ -179,6 +180,7 @@ absl::Status Server::OpenStore() {
   options.name_logs = [&names = parts_->names](raft::GroupId first, raft::GroupId last) {
     return names.Of(first, last);
   };
+  options.on_sync_thread = PreferThisThread;
   options.on_fatal = StopForStore;
   auto store = storage::RocksLogStore::Open(std::move(options));
   if (!store.ok()) return store.status();

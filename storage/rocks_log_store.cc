@@ -56,7 +56,7 @@ class RocksLogStore::Impl {
     database_ = *std::move(database);
     reader_.emplace(database_->db(), database_->payloads());
     synced_sequence_ = database_->db().GetLatestSequenceNumber();  // opening ends with a sync
-    syncs_.emplace([this] { return SyncWal(); });
+    syncs_.emplace([this] { return SyncWal(); }, options_.on_sync_thread);
     reclaimer_.emplace(
         database_->db(), database_->payloads(),
         SpaceReclaimer::Options{options_.reclaim_delay, options_.dead_bytes_max, database_->have_removals()});
@@ -72,13 +72,11 @@ class RocksLogStore::Impl {
 
   absl::Status SyncWal() {
     if (!health_.ok()) return health_.status();
-    const auto start = std::chrono::steady_clock::now();
     const uint64_t sequence = database_->db().GetLatestSequenceNumber();
     const rocksdb::Status status = database_->db().SyncWAL();
     if (!status.ok()) return Fail("syncing", status);
     synced_sequence_.store(sequence, std::memory_order_release);
     sync_count_.fetch_add(1, std::memory_order_relaxed);
-    if (options_.on_sync != nullptr) options_.on_sync(std::chrono::steady_clock::now() - start);
     return absl::OkStatus();
   }
 

@@ -83,8 +83,8 @@ class RocksLogStore : public raft::LogStore {
     std::function<std::string(raft::GroupId first, raft::GroupId last)> name_logs;
     // Called once, by any thread, at the first failure after which the store is unusable. The process should end.
     std::function<void(absl::Status)> on_fatal;
-    // Called on the sync thread with the time each sync of the WAL took.
-    std::function<void(std::chrono::nanoseconds)> on_sync;
+    // Called on the sync thread before anything else, for example to set its priority: acks wait for it. May be null.
+    std::function<void()> on_sync_thread;
 
     // For tests: what lies under the store's files, and the boot the machine is in.
     std::shared_ptr<rocksdb::FileSystem> file_system;  // unset: WalFileSystem on the machine's

@@ -6,7 +6,8 @@
 
 namespace millrace::storage {
 
-SyncThread::SyncThread(std::function<absl::Status()> sync) : sync_(std::move(sync)), thread_([this] { Run(); }) {
+SyncThread::SyncThread(std::function<absl::Status()> sync, std::function<void()> begin)
+    : sync_(std::move(sync)), begin_(std::move(begin)), thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "sync");
 }
 
@@ -29,6 +30,7 @@ void SyncThread::Request(Done done) {
 }
 
 void SyncThread::Run() {
+  if (begin_ != nullptr) begin_();
   std::vector<Done> served;
   while (true) {
     {

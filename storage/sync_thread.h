@@ -18,8 +18,8 @@ class SyncThread {
  public:
   using Done = std::function<void(absl::Status)>;
 
-  // `sync` is called on the thread.
-  explicit SyncThread(std::function<absl::Status()> sync);
+  // `sync` is called on the thread, and before it, once, `begin`, which may be null.
+  explicit SyncThread(std::function<absl::Status()> sync, std::function<void()> begin = nullptr);
   // Serves what was requested, then ends the thread.
   ~SyncThread();
 
@@ -30,6 +30,7 @@ class SyncThread {
   void Run();
 
   const std::function<absl::Status()> sync_;
+  const std::function<void()> begin_;
   std::mutex mutex_;
   std::condition_variable requested_;
   std::vector<Done> requests_;  // guarded by mutex_

@@ -169,9 +169,10 @@ std::string_view PayloadPool::Next() {
   return value;
 }
 
-int64_t Schedule::Next() {
+int64_t Schedule::Next(int64_t records) {
   if (!rate_) return NowNs();
-  int64_t due_ns = begin_ns_ + static_cast<int64_t>(static_cast<double>(index_++) * 1e9 / *rate_);
+  int64_t due_ns = begin_ns_ + static_cast<int64_t>(static_cast<double>(index_) * 1e9 / *rate_);
+  index_ += records;
   WaitUntil(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(due_ns)));
   return due_ns;
 }

@@ -118,8 +118,9 @@ class Schedule {
   // No `rate` (records per second): a record is due when it is asked for.
   explicit Schedule(std::optional<double> rate) : rate_(rate), begin_ns_(NowNs()) {}
 
-  // Waits until the next record is due, and returns when that was: earlier than now when the sender is behind. Ctrl-C ends the wait.
-  int64_t Next();
+  // Waits until the first of the next `records` is due, and returns when that was: earlier than now when the caller is behind.
+  // Ctrl-C ends the wait.
+  int64_t Next(int64_t records = 1);
 
  private:
   std::optional<double> rate_;

@@ -17,11 +17,13 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPollWait{100};
 constexpr milliseconds kIdleEnd{10'000};
 constexpr int32_t kPollRecords = 16'384;
+constexpr int32_t kPacedPollRecords = 1'024;  // so that a rate is kept evenly
 
 struct ConsumeBenchOptions {
   std::string topic;
   std::optional<int64_t> records;
   std::optional<Position> from;
+  std::optional<int64_t> rate;
   int32_t consumers = 1;
 };
 
@@ -48,7 +50,8 @@ class Reader {
       : consumer_(std::move(consumer)), next_offset_(partitions, -1) {}
 
   // Until the end, nothing remains to be read, nothing came for `idle_end`, or an error.
-  void Run(Remaining& remaining, milliseconds idle_end) {
+  void Run(Remaining& remaining, std::optional<double> rate, milliseconds idle_end) {
+    Schedule schedule(rate);
     auto last_news = std::chrono::steady_clock::now();
     while (!remaining.Done() && !Interrupted()) {
       const int64_t begin_ns = NowNs();
@@ -63,6 +66,7 @@ class Reader {
       if (!polled->records.empty()) {
         meter_.RecordLatency(NowNs() - begin_ns);
         last_news = now;
+        schedule.Next(static_cast<int64_t>(polled->records.size()));
       }
       if (polled->end) return;
       if (now - last_news > idle_end) {
@@ -111,7 +115,7 @@ int BenchConsume(const Common& common, const ConsumeBenchOptions& options) {
   std::vector<const BenchMeter*> meters;
   ConsumerOptions consumer_options;
   consumer_options.client = common.Client();
-  consumer_options.max_poll_records = kPollRecords;
+  consumer_options.max_poll_records = options.rate ? kPacedPollRecords : kPollRecords;
   for (int32_t i = 0; i < consumers; ++i) {
     absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(consumer_options);
     if (!consumer.ok()) return ReportOptions(common, consumer.status());
@@ -133,8 +137,12 @@ int BenchConsume(const Common& common, const ConsumeBenchOptions& options) {
     if (!assigned.ok()) return Report(common, assigned);
   }
   Remaining remaining(options.records.value_or(INT64_MAX));
+  std::optional<double> rate;
+  if (options.rate) rate = static_cast<double>(*options.rate) / consumers;
   std::vector<std::thread> threads;
-  for (auto& reader : readers) threads.emplace_back([&] { reader->Run(remaining, TimeoutOr(common, kIdleEnd)); });
+  for (auto& reader : readers) {
+    threads.emplace_back([&] { reader->Run(remaining, rate, TimeoutOr(common, kIdleEnd)); });
+  }
   for (std::thread& thread : threads) thread.join();
   int code = report.End();
   for (const auto& reader : readers) {
@@ -157,6 +165,7 @@ void AddBenchConsume(CLI::App& bench, const Common& common, Run& run) {
   AddTopicName(consume, "--topic", o.topic)->type_name("TOPIC")->description("Topic to read");
   AddNumber(consume, "-n,--records", o.records, 1, "Read so many records");
   AddParsed(consume, "-o,--from", o.from, ParsePosition, "POSITION", "Where to begin (default beginning)");
+  AddNumber(consume, "--rate", o.rate, 1, "Records per second, all consumers together (default: as fast as possible)");
   AddNumber(consume, "--consumers", o.consumers, 1,
             "Consumers, each with a thread and a share of the partitions (default 1)");
 }

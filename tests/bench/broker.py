@@ -13,19 +13,14 @@ Millrace is warmed up for 5 s, which counts in nothing; Kafka for 45 s, which co
 What was produced is counted again by the offsets, what is consumed by the records. --dir must be on a real disk with room for
 a minute of producing. Run it on a machine that does nothing else.
 """
-import argparse
-import json
 import os
-import re
-import shutil
-import statistics
-import subprocess
-import tempfile
 import threading
 import time
 
 import machine
+import runs
 from kafka import Kafka
+from millrace import Millrace
 
 KIB = 1024
 PARTITIONS = 16
@@ -37,60 +32,15 @@ KAFKA_WARMUP_SECONDS = 45
 MOVES_GIGABYTES = {"produce-1k", "burst-1k", "produce-100b", "consume-1k"}
 
 
-class Millrace:
-    def __init__(self, binaries, directory):
-        self.binaries = binaries
-        self.directory = tempfile.mkdtemp(dir=directory)
-        self.begin = time.monotonic()
-        self.process = subprocess.Popen(
-            [f"{binaries}/millraced", "--data-dir", f"{self.directory}/data", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        ready = self.process.stdout.readline()
-        self.address = re.search(r"listen=(\S+)", ready).group(1)
-
-    def command(self, *arguments, **options):
-        return subprocess.run([f"{self.binaries}/millrace", *arguments, "--address", self.address], stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, text=True, check=True, **options).stdout
-
-    def create_topic(self, name, flush):
-        self.command("topic", "create", name, "--partitions", str(PARTITIONS), "--config", f"flush={flush}")
-
-    def bench(self, *arguments):
-        """One bench command: its figures, and CPU seconds per GB of both sides."""
-        before = self.cpu_seconds()
-        figures = json.loads(self.command("bench", *arguments))
-        gigabytes = figures["bytes"] / 1e9
-        if figures["errors"]:
-            raise RuntimeError(f"{figures['errors']} errors: {arguments}")
-        broker = (self.cpu_seconds() - before) / gigabytes
-        client = figures["client_cpu_seconds"] / gigabytes
-        return {**figures, "broker_cpu_s_per_gb": broker, "client_cpu_s_per_gb": client, "cpu_s_per_gb": broker + client}
-
-    def stored_records(self, topic):
-        offsets = json.loads(self.command("offsets", topic, "--output", "json"))
-        return sum(partition["latest"] - partition["earliest"] for partition in offsets)
-
-    def cpu_seconds(self):
-        return machine.cpu_seconds(self.process.pid)
-
-    def rss_mb(self):
-        return machine.rss_mb(self.process.pid)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-        shutil.rmtree(self.directory)
-
-
 class MillraceCases:
     def __init__(self, options):
         self.options = options
 
-    def start_broker(self):
+    def start_broker(self, _):
         return Millrace(self.options.bin, self.options.dir)
 
     def produce(self, broker, size):
-        broker.create_topic("bench", "async")
+        broker.create_topic("bench", PARTITIONS, "async")
         load = ["produce", "--topic", "bench", "--record-size", str(size), "--acks", "leader"]
         warmed = broker.bench(*load, "--seconds", "5")
         device = machine.device_bytes_written(self.options.dir)
@@ -100,14 +50,14 @@ class MillraceCases:
         return figures
 
     def burst(self, broker):
-        broker.create_topic("bench", "async")
+        broker.create_topic("bench", PARTITIONS, "async")
         figures = broker.bench("produce", "--topic", "bench", "--record-size", str(KIB), "--acks", "leader", "--records",
                                str(BURST_RECORDS))
         self.expect(broker.stored_records("bench"), BURST_RECORDS)
         return figures
 
     def consume(self, broker):
-        broker.create_topic("bench", "async")
+        broker.create_topic("bench", PARTITIONS, "async")
         broker.bench("produce", "--topic", "bench", "--record-size", str(KIB), "--records", str(CONSUMED_RECORDS))
         os.sync()
         figures = broker.bench("consume", "--topic", "bench", "--records", str(CONSUMED_RECORDS))
@@ -115,7 +65,7 @@ class MillraceCases:
         return figures
 
     def latency(self, broker, flush):
-        broker.create_topic("bench", flush)
+        broker.create_topic("bench", PARTITIONS, flush)
         return broker.bench("end-to-end", "--topic", "bench", "--record-size", str(KIB), "--records", str(LATENCY_RECORDS),
                             "--warmup", "2")
 
@@ -141,8 +91,8 @@ class KafkaCases:
         self.options = options
         self.rate = 100_000  # records per second, of the last run; how many make up a minute
 
-    def start_broker(self, flush=False):
-        return Kafka(self.options.kafka, self.options.dir, flush=flush)
+    def start_broker(self, case):
+        return Kafka(self.options.kafka, self.options.dir, flush=case == "latency-commit")
 
     def produce(self, broker):
         broker.create_topic("bench", PARTITIONS)
@@ -171,63 +121,9 @@ def idle(broker):
     return {"rss_mb": broker.rss_mb(), "cpu_percent": 100 * (broker.cpu_seconds() - before) / (time.monotonic() - begin)}
 
 
-def run_case(side, sides, case):
-    broker = sides.start_broker(flush=True) if side == "kafka" and case == "latency-commit" else sides.start_broker()
-    try:
-        return sides.cases()[case](broker)
-    finally:
-        broker.stop()
-
-
-def flatten(figures):
-    out = {}
-    for key, value in figures.items():
-        if isinstance(value, dict):
-            out.update({f"{key}.{k}": v for k, v in value.items()})
-        else:
-            out[key] = value
-    return out
-
-
 def main():
     every = ["produce-1k", "burst-1k", "produce-100b", "consume-1k", "latency-async", "latency-commit", "start", "idle"]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dir", required=True)
-    parser.add_argument("--bin", default="build/release/bin")
-    parser.add_argument("--kafka", metavar="DIR")
-    parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("cases", nargs="*", metavar="CASE", choices=every + [[]])
-    options = parser.parse_args()
-    if machine.filesystem_of(options.dir) == "tmpfs":
-        parser.error(f"{options.dir} is in memory; --dir must be on a disk")
-    print(json.dumps(machine.describe(options.dir)), flush=True)
-    sides = {"millrace": MillraceCases(options)}
-    if options.kafka:
-        sides["kafka"] = KafkaCases(options)
-    cache = machine.PageCache(options.dir)
-    results = {}
-
-    def note(run, case, side, figures):
-        print(json.dumps({"run": run, "case": case, "side": side, **figures}), flush=True)
-        for key, value in figures.items():
-            results.setdefault((case, key, side), []).append(value)
-
-    try:
-        for run in range(options.runs):
-            cache.fill()
-            note(run, "disk", "machine", {"sequential_write_mb_per_s": machine.sequential_write_mb_per_s(options.dir)})
-            for case in options.cases or every:
-                for side, its_cases in sides.items():
-                    if case not in its_cases.cases():
-                        continue
-                    if case in MOVES_GIGABYTES:
-                        cache.fill()
-                    note(run, case, side, flatten(run_case(side, its_cases, case)))
-    finally:
-        cache.close()
-    for (case, key, side), values in sorted(results.items()):
-        print(f"{case:15} {key:26} {side:9} median {statistics.median(values):14.3f}   {min(values):.3f} .. {max(values):.3f}")
+    runs.main(__doc__, every, MOVES_GIGABYTES, seconds=60, millrace=MillraceCases, kafka=KafkaCases)
 
 
 if __name__ == "__main__":

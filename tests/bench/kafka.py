@@ -79,13 +79,17 @@ class Kafka:
         self._tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.address, "--create", "--topic", name,
                    "--partitions", str(partitions), "--replication-factor", "1")
 
-    def produce(self, topic, size, warmup, records):
+    def produce(self, topic, size, warmup, records, rate=-1):
+        """`rate`: records per second; without one as fast as possible."""
         output, cpu = self._measured(
             size, warmup + records, "org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records",
-            str(warmup + records), "--record-size", str(size), "--throughput", "-1", "--warmup-records", str(warmup),
+            str(warmup + records), "--record-size", str(size), "--throughput", str(rate), "--warmup-records", str(warmup),
             "--command-property", f"bootstrap.servers={self.address}", "acks=1", *BIG_BATCHES)
-        steady = re.search(r"^(\d+) steady state records sent, ([\d.]+) records/sec", output, re.M)
-        return {"records_per_second": float(steady.group(2)), "megabytes_per_second": float(steady.group(2)) * size / 1e6, **cpu}
+        steady = re.search(r"^\d+ steady state records sent, ([\d.]+) records/sec.* (\d+) ms 50th, .* (\d+) ms 99th, (\d+) ms 99.9th",
+                           output, re.M)
+        per_second, *latency = steady.groups()
+        return {"records_per_second": float(per_second), "megabytes_per_second": float(per_second) * size / 1e6,
+                "latency_ms": dict(zip(("p50", "p99", "p999"), map(int, latency))), **cpu}
 
     def consume(self, topic, size, records):
         output, cpu = self._measured(

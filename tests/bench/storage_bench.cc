@@ -6,9 +6,11 @@
 //                       // forever: so many of the partitions keep everything. mixed: of each four, one keeps a tenth, one ten
 //                       // times as much, one everything. slow: so many get a tenth of what others get. Samples of the files'
 //                       // sizes on the way, and after nothing was written for a while.
-//     storage_bench read    --dir D                      // everything that write left, by Read(), one partition after the other
+//     storage_bench read    --dir D [--cold]             // everything that write left, by Read(), one partition after the other
 //     storage_bench open    --dir D                      // every group
 //     storage_bench latency --dir D --mb-s 50 --entry-kib 16 --seconds 20 [--keep-gb 2 --segment-mib 16]
+//     storage_bench seek    --dir D [--count 2000 --seed 1]  // what write left: reads of one entry at random offsets, and offsets
+//                       // for random times; all files are evicted from the page cache before every hundredth of them
 //
 // Each prints MB/s (or ms) and CPU seconds per GB of the whole process, background work included, and what was written to which
 // files per byte of payload; write also what the block device counted, so nothing else should write to it.
@@ -23,9 +25,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -90,6 +94,29 @@ class Meter {
   const CpuSeconds cpu_ = CpuSeconds::Now();
 };
 
+// In seconds.
+class Latencies {
+ public:
+  void Add(double seconds) { seconds_.push_back(seconds); }
+  template <typename Work>
+  void Time(Work work) {
+    const auto start = SteadyClock::now();
+    work();
+    Add(Seconds(SteadyClock::now() - start));
+  }
+  void Print(const char* what) {
+    std::sort(seconds_.begin(), seconds_.end());
+    const auto quantile = [this](double q) {
+      return seconds_[static_cast<size_t>(q * static_cast<double>(seconds_.size() - 1))] * 1e3;
+    };
+    std::printf("%s: p50 %.2f p90 %.2f p99 %.2f p99.9 %.2f max %.1f ms\n", what, quantile(0.5), quantile(0.9),
+                quantile(0.99), quantile(0.999), quantile(1));
+  }
+
+ private:
+  std::vector<double> seconds_;
+};
+
 std::string DirectoryOf(const Flags& flags) {
   auto directory = flags.values.find("dir");
   MILLRACE_CHECK(directory != flags.values.end()) << "--dir is missing";
@@ -109,6 +136,16 @@ double DeviceBytesWritten(const std::string& directory) {
   for (int i = 0; i < 6; ++i) counters >> skipped;  // Documentation/block/stat.rst
   counters >> sectors;
   return sectors * 512;
+}
+
+// From the page cache.
+void Evict(const std::string& directory) {
+  for (const auto& file : std::filesystem::directory_iterator(directory)) {
+    const int fd = open(file.path().c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) continue;
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+  }
 }
 
 std::unique_ptr<RocksLogStore> OpenStore(const Flags& flags) {
@@ -216,6 +253,7 @@ void Read(const Flags& flags) {
   const std::vector<GroupId> groups = store->List().value();
   const auto bytes_max = static_cast<size_t>(flags.Number("read-kib", 1024) * 1024);
   for (int pass = 0; pass < 3; ++pass) {
+    if (flags.Number("cold", 0) > 0) Evict(DirectoryOf(flags));
     Meter meter;
     double bytes = 0;
     for (GroupId group : groups) {
@@ -251,8 +289,7 @@ void Latency(const Flags& flags) {
   const auto segment_bytes = static_cast<int64_t>(flags.Number("segment-mib", 256) * (1 << 20));
   Appender appender(*store, partitions, entry_bytes, {.bytes_max = segment_bytes});
   const auto kept = static_cast<int64_t>(flags.Number("keep-gb", 1e6) * 1e9 / partitions);
-  std::vector<double> latencies;
-  latencies.reserve(total);
+  Latencies latencies;
   std::mutex mutex;
   std::condition_variable synced;
   bool syncing = false;
@@ -274,7 +311,7 @@ void Latency(const Flags& flags) {
         MILLRACE_CHECK(status.ok()) << status.ToString();
         std::lock_guard lock(mutex);
         const double at = now();
-        for (; durable < covered; ++durable) latencies.push_back(at - static_cast<double>(durable + 1) * gap);
+        for (; durable < covered; ++durable) latencies.Add(at - static_cast<double>(durable + 1) * gap);
         syncing = false;
         synced.notify_one();
       });
@@ -282,14 +319,37 @@ void Latency(const Flags& flags) {
     const double next_due = static_cast<double>(written + 1) * gap;
     synced.wait_for(lock, std::chrono::duration<double>(std::max(0.0, std::min(next_due - now(), 1.0))));
   }
-  std::sort(latencies.begin(), latencies.end());
-  const auto quantile = [&](double q) {
-    return latencies[static_cast<size_t>(q * static_cast<double>(total - 1))] * 1e3;
-  };
-  std::printf("durable: p50 %.2f p90 %.2f p99 %.2f p99.9 %.2f max %.1f ms\n", quantile(0.5), quantile(0.9),
-              quantile(0.99), quantile(0.999), quantile(1));
+  latencies.Print("durable");
   PrintWritten(*store);
   MILLRACE_CHECK(store->Close().ok());
+}
+
+// Single reads at random places, with nothing in the page cache: one entry from an offset, and an offset for a time.
+void Seek(const Flags& flags) {
+  auto store = OpenStore(flags);
+  std::vector<LogState> logs;
+  const std::vector<GroupId> groups = store->List().value();
+  for (GroupId group : groups) logs.push_back(store->Open(group).value());
+  const auto count = static_cast<int>(flags.Number("count", 2000));
+  std::mt19937_64 random(static_cast<uint64_t>(flags.Number("seed", 1)));
+  Latencies offsets, times;
+  for (int i = 0; i < count; ++i) {
+    if (i % 100 == 0) Evict(DirectoryOf(flags));
+    const size_t at = random() % groups.size();
+    const LogState& log = logs[at];
+    const Offset from =
+        log.log_start + static_cast<int64_t>(random() % static_cast<uint64_t>(log.log_end - log.log_start));
+    offsets.Time([&] {
+      const auto entries = store->Read(groups[at], from, log.log_end, 1);
+      MILLRACE_CHECK(entries.ok() && entries->size() == 1) << entries.status().ToString();
+      MILLRACE_CHECK(entries->front().header.end_offset() > from);
+    });
+    const size_t other = random() % groups.size();
+    const auto time = static_cast<int64_t>(random() % static_cast<uint64_t>(logs[other].last_append_time + 1));
+    times.Time([&] { MILLRACE_CHECK(store->OffsetForTime(groups[other], time).ok()); });
+  }
+  offsets.Print("read at an offset");
+  times.Print("offset for a time");
 }
 
 }  // namespace
@@ -307,8 +367,10 @@ int main(int argc, char** argv) {
     Open(flags);
   } else if (flags.mode == "latency") {
     Latency(flags);
+  } else if (flags.mode == "seek") {
+    Seek(flags);
   } else {
-    std::fprintf(stderr, "usage: storage_bench write|read|open|latency --dir DIR ...\n");
+    std::fprintf(stderr, "usage: storage_bench write|read|open|latency|seek --dir DIR ...\n");
     return 2;
   }
   return 0;

@@ -698,6 +698,9 @@ class Bench(WithBroker):
         consumed = self.bench("consume", "--topic", "load", "--consumers", "2")
         self.assertEqual((consumed["records"], consumed["bytes"]), (20000, 20000 * 112))
         self.assertEqual(self.bench("consume", "--topic", "load", "--records", "500")["records"], 500)
+        paced = self.bench("consume", "--topic", "load", "--rate", "40000")
+        self.assertEqual(paced["records"], 20000)
+        self.assertGreaterEqual(paced["seconds"], 0.47)  # but for the last poll, of 1,024 at most, each waited until it was due
 
     def test_an_open_loop_sends_at_its_rate(self):
         produced = self.bench("produce", "--topic", "paced", "--records", "600", "--rate", "2000", "--warmup", "0.1", "--acks", "leader")

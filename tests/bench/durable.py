@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""What it costs that records are on the disk before their ack, and what a full store does to a broker; Apache Kafka beside it.
+
+    tests/bench/durable.py --dir DIR [--bin build/release/bin] [--kafka DIR] [--seconds 20] [--runs 5] [CASE...]
+
+Cases (default: all), each with a broker and a directory of its own; see broker.py for how they are run and read.
+    produce-1 -16 -100 -10000   1 KiB as fast as possible into so many partitions, `flush=commit`
+                                (Kafka: log.flush.interval.messages=1, so that it syncs too; not with 10,000)
+    rate-commit rate-async      50 MB/s of 1 KiB, open loop, 16 partitions: the time from when a record was due to its ack
+    beside                      1 MB/s into a topic with `flush=commit` beside 200 MB/s into one with `flush=async`
+    start-1000 start-10000      10 GB in so many partitions, kill -9: until it is ready, and until a new client's first ack
+    replay                      25 MB/s, `flush=commit`, alone, beside four consumers that replay 10 GB from the disk at 50 MB/s
+                                each, and beside four that do so as fast as they are let
+"""
+import json
+import os
+import time
+
+import runs
+from kafka import Kafka
+from millrace import Millrace, result_of
+
+KIB = 1024
+PARTITIONS = 16
+RATE = 50_000_000 // KIB
+KAFKA_WARMUP_SECONDS = 45
+FULL_RECORDS = 10_000_000_000 // KIB
+PRODUCE_PARTITIONS = (1, 16, 100, 10_000)
+START_PARTITIONS = (1_000, 10_000)
+REPLAYS = {"alone": None, "throttled": 4 * 50_000_000 // KIB, "unthrottled": 0}
+MOVES_GIGABYTES = {"produce-1", "produce-16", "produce-100", "produce-10000", "start-1000", "start-10000", "replay"}
+LOAD = ["produce", "--record-size", str(KIB), "--acks", "leader"]
+
+
+class MillraceCases:
+    def __init__(self, options):
+        self.options = options
+
+    def start_broker(self, _):
+        return Millrace(self.options.bin, self.options.dir)
+
+    def produce(self, broker, partitions):
+        broker.create_topic("bench", partitions, "commit")
+        return broker.bench(*LOAD, "--topic", "bench", "--warmup", "5", "--seconds", str(self.options.seconds))
+
+    def rate(self, broker, flush):
+        broker.create_topic("bench", PARTITIONS, flush)
+        return broker.bench(*self._paced("bench", RATE))
+
+    def beside(self, broker):
+        broker.create_topic("async", PARTITIONS, "async")
+        broker.create_topic("commit", 1, "commit")
+        many = broker.in_background("bench", *self._paced("async", 4 * RATE))
+        few = result_of(broker.in_background("bench", *self._paced("commit", RATE // 50)))
+        return {"latency_ms": few["latency_ms"], "async_megabytes_per_second": result_of(many)["megabytes_per_second"]}
+
+    def start(self, broker, partitions):
+        broker.create_topic("bench", partitions, "commit")
+        broker.bench(*LOAD, "--topic", "bench", "--records", str(FULL_RECORDS))
+        broker.kill()
+        broker.start()
+        broker.command("produce", "bench", "--quiet", input="x\n")
+        return {"ready_seconds": broker.ready_seconds, "first_ack_seconds": time.monotonic() - broker.begin}
+
+    def replay(self, broker):
+        broker.create_topic("full", PARTITIONS, "async")
+        broker.create_topic("live", PARTITIONS, "commit")
+        broker.bench(*LOAD, "--topic", "full", "--records", str(FULL_RECORDS))
+        figures = {}
+        for name, rate in REPLAYS.items():
+            os.sync()
+            self.options.page_cache.fill()  # drives out what was written
+            if rate is not None:
+                paced = ["--rate", str(rate)] if rate else []
+                replay = broker.in_background("bench", "consume", "--topic", "full", "--consumers", "4", "--records",
+                                              str(FULL_RECORDS), *paced)
+            live = result_of(broker.in_background("bench", *self._paced("live", RATE // 2)))
+            figures.update({f"{name}.{key}": value for key, value in live["latency_ms"].items()})
+            if rate is not None:
+                replay.terminate()  # it then tells how far it came
+                replayed = json.loads(replay.communicate()[0])
+                figures[f"{name}.replay_megabytes_per_second"] = replayed["megabytes_per_second"]
+        return figures
+
+    def _paced(self, topic, rate):
+        return [*LOAD, "--topic", topic, "--rate", str(rate), "--warmup", "3", "--seconds", str(self.options.seconds)]
+
+    def cases(self):
+        return {**{f"produce-{n}": lambda broker, n=n: self.produce(broker, n) for n in PRODUCE_PARTITIONS},
+                "rate-commit": lambda broker: self.rate(broker, "commit"), "rate-async": lambda broker: self.rate(broker, "async"),
+                "beside": self.beside, **{f"start-{n}": lambda broker, n=n: self.start(broker, n) for n in START_PARTITIONS},
+                "replay": self.replay}
+
+
+class KafkaCases:
+    def __init__(self, options):
+        self.options = options
+        self.rates = {}  # by partitions: records per second of the last run, to know how many make up the time
+
+    def start_broker(self, case):
+        return Kafka(self.options.kafka, self.options.dir, flush=case != "rate-async")
+
+    def produce(self, broker, partitions):
+        broker.create_topic("bench", partitions)
+        rate = self.rates.get(partitions, 30_000)
+        figures = broker.produce("bench", KIB, rate * KAFKA_WARMUP_SECONDS, rate * self.options.seconds)
+        self.rates[partitions] = int(figures["records_per_second"])
+        return figures
+
+    def rate(self, broker):
+        broker.create_topic("bench", PARTITIONS)
+        return broker.produce("bench", KIB, RATE * KAFKA_WARMUP_SECONDS, RATE * self.options.seconds, RATE)
+
+    def cases(self):
+        return {**{f"produce-{n}": lambda broker, n=n: self.produce(broker, n) for n in PRODUCE_PARTITIONS[:-1]},
+                "rate-commit": self.rate, "rate-async": self.rate}
+
+
+if __name__ == "__main__":
+    every = [*(f"produce-{n}" for n in PRODUCE_PARTITIONS), "rate-commit", "rate-async", "beside",
+             *(f"start-{n}" for n in START_PARTITIONS), "replay"]
+    runs.main(__doc__, every, MOVES_GIGABYTES, seconds=20, millrace=MillraceCases, kafka=KafkaCases)
