@@ -49,6 +49,8 @@ constexpr Row<Gauge> kGauges[] = {
     {&LoopMetrics::produce_queue_bytes, "millrace_produce_queue_bytes",
      "Memory of batches received and not yet acked."},
     {&LoopMetrics::fetch_queue_bytes, "millrace_fetch_queue_bytes", "Bytes on their way to readers."},
+    {&LoopMetrics::cold_read_rate, "millrace_cold_read_limit_bytes_per_second",
+     "What readers of older batches may read while batches come in; adapts to how long syncs take."},
     {&LoopMetrics::produce_streams, "millrace_produce_streams", "Open Produce streams."},
     {&LoopMetrics::fetch_streams, "millrace_fetch_streams", "Open Fetch streams."},
     {&LoopMetrics::clock_in_doubt, "millrace_clock_in_doubt",

@@ -133,6 +133,7 @@ struct alignas(64) LoopMetrics {
   Counter records_out;
   Counter batches_out;
   Counter cold_reads;       // reads that had to leave the loop
+  Gauge cold_read_rate;     // bytes per second that they may read while something is written
   Gauge fetch_queue_bytes;  // handed to connections, not yet on the wire
 
   // Appending: a round is what all partitions wrote together.

@@ -124,6 +124,7 @@ void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, Offset 
           }
           Shard& shard = broker.ShardOf(partition->executor());
           shard.metrics.cold_reads.Add();
+          shard.metrics.cold_read_rate.Set(shard.cold_reads.bytes_per_second());
           shard.cold_reads.Admit(
               static_cast<int64_t>(bytes_max), [&broker, partition, from, bytes_max, waiter, &home, done,
                                                 outcome = std::move(outcome)](ColdReadPacer::Done tell) mutable {

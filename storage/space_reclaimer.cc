@@ -1,6 +1,7 @@
 #include "storage/space_reclaimer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <rocksdb/db.h>
 
@@ -54,10 +55,7 @@ SpaceReclaimer::~SpaceReclaimer() {
 
 void SpaceReclaimer::Removed(GroupId group, int64_t bytes) {
   std::lock_guard lock(mutex_);
-  if (!dead_) dead_ = Dead{.first = group, .last = group, .since = Clock::now()};
-  dead_->first = std::min(dead_->first, group);
-  dead_->last = std::max(dead_->last, group);
-  dead_->bytes += bytes;
+  Add({.first = group, .last = group, .bytes = bytes, .since = Clock::now()});
   // At a GB/s it would be late when it looks again.
   if (dead_->bytes > static_cast<int64_t>(options_.dead_bytes_max)) look_.notify_one();
 }
@@ -91,27 +89,45 @@ void SpaceReclaimer::Run() {
 }
 
 std::vector<KeyRange> SpaceReclaimer::TakeDue() {
-  const PayloadFiles::Space space = payloads_.space();
-  std::vector<KeyRange> due;
-  std::lock_guard lock(mutex_);
   const Clock::time_point latest = Clock::now() - options_.delay;
-  if (dead_) {
-    const auto removed = static_cast<uint64_t>(dead_->bytes);
-    const bool pays = removed > std::max(options_.dead_bytes_max, kRemovedPerTables * TableBytes());
-    const bool look = dead_->since <= latest || pays || space.dead + removed > DeadMax(space);
-    if (look && IsCheap(*dead_)) {
-      due.push_back(EntriesOf(dead_->first, dead_->last));
-      dead_.reset();
-    } else if (look) {
-      dead_->since = Clock::now();
+  std::vector<KeyRange> due;
+  // RocksDB is asked without mutex_: the thread that writes takes it, too.
+  if (std::optional<Dead> dead = TakeDead(latest)) {
+    if (IsCheap(*dead)) {
+      due.push_back(EntriesOf(dead->first, dead->last));
+    } else {
+      dead->since = Clock::now();
+      std::lock_guard lock(mutex_);
+      Add(*dead);
     }
   }
+  std::lock_guard lock(mutex_);
   std::erase_if(dead_logs_, [&](const Dead& dead) {
     if (dead.since > latest) return false;
     due.push_back(EntriesOf(dead.first, dead.last));
     return true;
   });
   return due;
+}
+
+std::optional<SpaceReclaimer::Dead> SpaceReclaimer::TakeDead(Clock::time_point latest) {
+  const PayloadFiles::Space space = payloads_.space();
+  const uint64_t pays = std::max(options_.dead_bytes_max, kRemovedPerTables * TableBytes());
+  std::lock_guard lock(mutex_);
+  if (!dead_) return std::nullopt;
+  const auto removed = static_cast<uint64_t>(dead_->bytes);
+  if (dead_->since > latest && removed <= pays && space.dead + removed <= DeadMax(space)) return std::nullopt;
+  return std::exchange(dead_, std::nullopt);
+}
+
+void SpaceReclaimer::Add(const Dead& dead) {
+  if (!dead_) {
+    dead_ = dead;
+    return;
+  }
+  dead_->first = std::min(dead_->first, dead.first);
+  dead_->last = std::max(dead_->last, dead.last);
+  dead_->bytes += dead.bytes;
 }
 
 uint64_t SpaceReclaimer::TableBytes() const {

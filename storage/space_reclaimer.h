@@ -71,6 +71,10 @@ class SpaceReclaimer {
   void Run();
   // The removals whose time has come; all, when too much is dead.
   std::vector<KeyRange> TakeDue();
+  // What was removed, if it was before `latest` or is much.
+  std::optional<Dead> TakeDead(Clock::time_point latest);
+  // With mutex_ held.
+  void Add(const Dead& dead);
   uint64_t TableBytes() const;
   uint64_t DeadMax(const PayloadFiles::Space& space) const;
   bool IsCheap(const Dead& dead) const;

@@ -28,7 +28,6 @@ FULL_RECORDS = 10_000_000_000 // KIB
 PRODUCE_PARTITIONS = (1, 16, 100, 10_000)
 START_PARTITIONS = (1_000, 10_000)
 REPLAYS = {"alone": None, "throttled": 4 * 50_000_000 // KIB, "unthrottled": 0}
-MOVES_GIGABYTES = {"produce-1", "produce-16", "produce-100", "produce-10000", "start-1000", "start-10000", "replay"}
 LOAD = ["produce", "--record-size", str(KIB), "--acks", "leader"]
 
 
@@ -119,4 +118,4 @@ class KafkaCases:
 if __name__ == "__main__":
     every = [*(f"produce-{n}" for n in PRODUCE_PARTITIONS), "rate-commit", "rate-async", "beside",
              *(f"start-{n}" for n in START_PARTITIONS), "replay"]
-    runs.main(__doc__, every, MOVES_GIGABYTES, seconds=20, millrace=MillraceCases, kafka=KafkaCases)
+    runs.main(__doc__, every, every, seconds=20, millrace=MillraceCases, kafka=KafkaCases)

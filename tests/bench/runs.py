@@ -6,9 +6,9 @@ import statistics
 import machine
 
 
-def main(text, every, moves_gigabytes, seconds, **sides):
+def main(text, every, filled, seconds, **sides):
     """`text` describes the program, `every` names its cases. Of `sides`, by name, each is made with the options and has
-    start_broker(case) and cases(), by name what measures a started broker. Before those in `moves_gigabytes` the page cache is
+    start_broker(case) and cases(), by name what measures a started broker. Before those in `filled` the page cache is
     filled again; others find it as options.page_cache."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dir", required=True)
@@ -38,7 +38,7 @@ def main(text, every, moves_gigabytes, seconds, **sides):
                 for side, its_cases in sides.items():
                     if case not in its_cases.cases():
                         continue
-                    if case in moves_gigabytes:
+                    if case in filled:
                         cache.fill()
                     note(run, case, side, _flatten(_run_case(its_cases, case)))
     finally:
