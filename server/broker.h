@@ -35,7 +35,9 @@ struct Shard {
         writer(store, executor, clock, metrics, produce_budget, std::move(on_fatal)),
         fetch_budget(fetch_bytes_max),
         read_ahead_budget(read_ahead_bytes_max),
-        cold_reads(executor, clock, [this] { return writer.last_write(); }) {
+        cold_reads(executor, clock, [this] {
+          return ColdReadPacer::Written{writer.last_write(), writer.bytes_written()};
+        }) {
     writer.OnSyncs([this](std::chrono::nanoseconds elapsed) { cold_reads.OnSync(elapsed); });
   }
 

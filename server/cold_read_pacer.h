@@ -5,9 +5,10 @@
 //       pool.Submit([=] { ... done(bytes); });                    // any thread
 //     });
 //
-// While nothing is written there is no limit. While something is, bytes per second are: fewer when the loop is late to what it is
-// told, or a sync took long, otherwise slowly more (additive increase, multiplicative decrease: Chiu and Jain, 1989). README.md has
-// what it costs and gains.
+// While nothing is written there is no limit. While something is, one read goes on at a time, and bytes per second are limited: to
+// fewer when the loop is late to what it is told, or a sync took long, otherwise, if that is what readers wait for, to slowly more
+// (additive increase, multiplicative decrease: Chiu and Jain, 1989); but always to more than comes in, or who is behind could never
+// catch up. Small reads wait for nobody: somebody looks for a place to begin. README.md has what it costs and gains.
 // Executor's thread only.
 #pragma once
 
@@ -31,10 +32,17 @@ class ColdReadPacer {
   static constexpr std::chrono::milliseconds kSyncMax{5};
   static constexpr std::chrono::milliseconds kStep{10};  // at most one change of the rate in each
   static constexpr std::chrono::seconds kQuietAfter{1};  // since the last write
+  static constexpr int kReadingMax = 1;                  // reads at a time
+  static constexpr int64_t kSmallBytes = 64 << 10;
+  static constexpr double kOfWritten = 1.5;  // at least so many bytes per second for each that is written
 
-  // `last_write`: when something was last written, on the clock's monotonic time. Both outlive it.
-  ColdReadPacer(Executor& executor, const Clock& clock, std::function<std::chrono::nanoseconds()> last_write)
-      : executor_(executor), clock_(clock), last_write_(std::move(last_write)) {}
+  struct Written {
+    std::chrono::nanoseconds last;  // when something was, on the clock's monotonic time
+    int64_t bytes;                  // in all
+  };
+  // `written` is asked. Executor and clock outlive it.
+  ColdReadPacer(Executor& executor, const Clock& clock, std::function<Written()> written)
+      : executor_(executor), clock_(clock), written_(std::move(written)) {}
   ~ColdReadPacer() { *self_ = nullptr; }
   ColdReadPacer(const ColdReadPacer&) = delete;
   ColdReadPacer& operator=(const ColdReadPacer&) = delete;
@@ -44,6 +52,7 @@ class ColdReadPacer {
 
   // `bytes`: what it will read at most.
   void Admit(int64_t bytes, std::function<void(Done)> read) {
+    if (bytes <= kSmallBytes) return read([](int64_t) {});
     waiting_.push_back({bytes, std::move(read)});
     Run();
   }
@@ -60,9 +69,24 @@ class ColdReadPacer {
     const std::chrono::nanoseconds now = clock_.Monotonic();
     if (now - changed_ < kStep) return;
     changed_ = now;
-    rate_ = late_ ? rate_ - rate_ / 8 : rate_ + kBytesPerSecondMin / 64;
-    rate_ = std::clamp(rate_, kBytesPerSecondMin, kBytesPerSecondMax);
-    late_ = false;
+    if (late_) {
+      rate_ -= rate_ / 8;
+    } else if (wanting_) {
+      rate_ += kBytesPerSecondMin / 64;
+    }
+    late_ = wanting_ = false;
+    MeasureWrites(now);
+    rate_ = std::clamp(rate_, std::max(kBytesPerSecondMin, least_), kBytesPerSecondMax);
+  }
+
+  void MeasureWrites(std::chrono::nanoseconds now) {
+    if (now - measured_ < kMeasure) return;
+    const int64_t bytes = written_().bytes;
+    const double seconds = std::chrono::duration<double>(now - measured_).count();
+    least_ = std::min(static_cast<int64_t>(kOfWritten * static_cast<double>(bytes - written_before_) / seconds),
+                      kBytesPerSecondMax);
+    measured_ = now;
+    written_before_ = bytes;
   }
 
   struct Waiting {
@@ -72,13 +96,17 @@ class ColdReadPacer {
 
   void Run() {
     Refill();
-    while (!waiting_.empty() && (credit_ > 0 || quiet_)) {
+    while (!waiting_.empty() && (quiet_ || (credit_ > 0 && reading_ < kReadingMax))) {
       Waiting next = std::move(waiting_.front());
       waiting_.pop_front();
-      credit_ -= next.bytes;
-      next.read(TellOf(next.bytes));
+      const int64_t charged = quiet_ ? 0 : next.bytes;
+      credit_ -= charged;
+      ++reading_;
+      next.read(TellOf(charged));
     }
-    if (waiting_.empty() || timer_ != 0) return;
+    if (waiting_.empty() || credit_ > 0) return;  // the read that is under way lets the next one go
+    wanting_ = true;
+    if (timer_ != 0) return;
     const std::chrono::nanoseconds until_credit((1 - credit_) * 1'000'000'000 / rate_);
     timer_ = executor_.After(std::max<std::chrono::nanoseconds>(until_credit, kWaitMin), [self = self_] {
       if (*self == nullptr) return;
@@ -87,16 +115,17 @@ class ColdReadPacer {
     });
   }
 
-  Done TellOf(int64_t admitted) {
-    return [self = self_, &executor = executor_, &clock = clock_, admitted](int64_t bytes) {
-      executor.Post([self, &clock, admitted, bytes, told = clock.Monotonic()] {
-        if (*self != nullptr) (*self)->OnRead(admitted, bytes, clock.Monotonic() - told);
+  Done TellOf(int64_t charged) {
+    return [self = self_, &executor = executor_, &clock = clock_, charged](int64_t bytes) {
+      executor.Post([self, &clock, charged, bytes, told = clock.Monotonic()] {
+        if (*self != nullptr) (*self)->OnRead(charged, bytes, clock.Monotonic() - told);
       });
     };
   }
 
-  void OnRead(int64_t admitted, int64_t bytes, std::chrono::nanoseconds lag) {
-    credit_ += admitted - bytes;
+  void OnRead(int64_t charged, int64_t bytes, std::chrono::nanoseconds lag) {
+    if (charged > 0) credit_ += charged - bytes;
+    --reading_;
     if (lag > kLagMax) late_ = true;
     Adapt();
     if (!waiting_.empty()) Run();
@@ -104,7 +133,7 @@ class ColdReadPacer {
 
   void Refill() {
     const std::chrono::nanoseconds now = clock_.Monotonic();
-    quiet_ = now - last_write_() > kQuietAfter;
+    quiet_ = now - written_().last > kQuietAfter;
     if (quiet_) {
       credit_ = kBurstBytes;
     } else {
@@ -117,18 +146,24 @@ class ColdReadPacer {
 
   static constexpr int64_t kBurstBytes = 2 << 20;
   static constexpr std::chrono::milliseconds kWaitMin{1};
+  static constexpr std::chrono::milliseconds kMeasure{250};
 
   Executor& executor_;
   const Clock& clock_;
-  const std::function<std::chrono::nanoseconds()> last_write_;
+  const std::function<Written()> written_;
   std::deque<Waiting> waiting_;
   int64_t credit_ = kBurstBytes;  // below 0: more was read than that
   int64_t rate_ = 4 * kBytesPerSecondMin;
-  bool late_ = false;  // since changed_
-  bool quiet_ = true;  // nothing is being written
+  int64_t least_ = 0;     // for what is written
+  bool late_ = false;     // since changed_
+  bool wanting_ = false;  // for credit, since changed_
+  bool quiet_ = true;     // nothing is being written
   std::chrono::nanoseconds refilled_{};
   std::chrono::nanoseconds changed_{};
+  std::chrono::nanoseconds measured_{};
+  int64_t written_before_ = 0;  // until measured_
   Executor::TimerId timer_ = 0;
+  int reading_ = 0;
   // Reads under way find out through this whether the pacer still exists.
   std::shared_ptr<ColdReadPacer*> self_ = std::make_shared<ColdReadPacer*>(this);
 };

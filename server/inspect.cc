@@ -104,9 +104,9 @@ struct Report {
 const char* Name(FileKind kind) {
   switch (kind) {
     case FileKind::kWal:
-      return "log";
+      return "WAL";
     case FileKind::kKeptWal:
-      return "kept log";
+      return "kept WAL";
     case FileKind::kMoved:
       return "moved payloads";
     case FileKind::kSst:

@@ -77,6 +77,7 @@ bool LogWriter::WriteRound() {
     raft::IsStalled(written) ? AwaitStallEnd() : Fail(written);
     return false;
   }
+  bytes_written_ += static_cast<int64_t>(bytes);
   last_write_ = clock_.Monotonic();
   const auto elapsed = last_write_ - start;
   metrics_.append_bytes.Record(bytes);

@@ -50,6 +50,7 @@ class LogWriter {
 
   // When something was last written; monotonic time.
   std::chrono::nanoseconds last_write() const { return last_write_; }
+  int64_t bytes_written() const { return bytes_written_; }
 
  private:
   void Schedule();
@@ -81,6 +82,7 @@ class LogWriter {
   std::vector<Callback> after_stall_;
   std::chrono::nanoseconds sync_started_{};
   std::function<void(std::chrono::nanoseconds)> told_of_syncs_;
+  int64_t bytes_written_ = 0;
   std::chrono::nanoseconds last_write_ = std::chrono::nanoseconds::min() / 2;
   // Completions on the store's threads find out through this whether the writer still exists.
   std::shared_ptr<LogWriter*> self_;

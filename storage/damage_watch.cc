@@ -13,8 +13,11 @@ namespace millrace::storage {
 
 void DamageWatch::OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) {
   std::string text = error->ToString();
-  // What a flush finds wrong was so in memory: the next start replays what is on the disk.
-  if (!error->IsCorruption() || reason != rocksdb::BackgroundErrorReason::kCompaction) {
+  // What a flush finds wrong was so in memory: the next start replays what is on the disk. A table that the disk does not give is
+  // damage, too; that it cannot be read only the text tells, which for a failed write is another one.
+  const bool unread = error->IsIOError() && text.find(kSstSuffix) != std::string::npos &&
+                      (text.find("While pread") != std::string::npos || text.find("random read") != std::string::npos);
+  if (!(error->IsCorruption() || unread) || reason != rocksdb::BackgroundErrorReason::kCompaction) {
     health_
         .Fail(absl::InternalError(absl::StrCat(
             "background work of the store in ", directory_, " failed: ", text,
@@ -29,8 +32,7 @@ void DamageWatch::OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocks
           "the store in ", directory_, " is damaged: ", text,
           "; stop the broker's supervisor: the next start is refused",
           marked.ok() ? "" : absl::StrCat(" (not quite: the mark could not be written, ", marked.ToString(), ")"),
-          ". `millrace inspect ", directory_,
-          "` tells what can be read; restore the directory from a backup or another replica")))
+          ". `millrace inspect ", directory_, "` tells what can be read; restore the directory from a backup")))
       .IgnoreError();
 }
 

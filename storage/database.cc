@@ -65,12 +65,13 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
   rocks.strict_bytes_per_sync = options.flush_piece_bytes > 0;
 
   // Keys: few and small. A flush has some hundred of large values; what is compacted rewrites the whole of the first level, since
-  // each flush has keys of all logs. RocksDB's four files and 256 MiB, and also 8 files and 4 MiB, cost more: see README.md.
+  // each flush has keys of all logs: README.md, "Compactions cost more than flushes".
   rocks.level0_file_num_compaction_trigger = 16;
   rocks.level0_slowdown_writes_trigger = 60;
   rocks.level0_stop_writes_trigger = 60;  // the same: see kMemtables
   rocks.soft_pending_compaction_bytes_limit = rocks.hard_pending_compaction_bytes_limit;
   rocks.target_file_size_base = 1 << 20;
+  rocks.target_file_size_multiplier = 4;  // for those who have many small payloads, in tables that are all open
   rocks.max_bytes_for_level_base = 24 << 20;
   rocks.max_open_files = -1;
   rocksdb::BlockBasedTableOptions table;
@@ -113,7 +114,8 @@ void Database::Layer(const std::string& directory, const std::shared_ptr<rocksdb
   directory_ = directory;
   files_ = std::make_shared<StoreFileSystem>(beneath);
   payload_files_ = std::make_shared<PayloadFileSystem>(directory, files_, options.removal_piece_bytes);
-  tables_ = std::make_shared<PayloadTables>(payloads(), options.flush_piece_bytes, options.payloads_once);
+  tables_ = std::make_shared<PayloadTables>(payloads(), options.flush_piece_bytes, options.payloads_once,
+                                            [stall = stall_](uint64_t bytes) { stall->Allow(bytes); });
   env_ = rocksdb::NewCompositeEnv(payload_files_);
 }
 

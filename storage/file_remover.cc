@@ -16,8 +16,10 @@ namespace {
 
 constexpr IODebugContext* kNoDebug = nullptr;
 constexpr std::chrono::milliseconds kPause{5};
-// With more than half a GiB waiting pieces grow, so that no rate of removal outruns it: the disk must not fill up.
+// With more than half a GiB waiting pieces grow, so that retention does not outrun it, but not beyond some GB/s: after a large
+// topic was deleted acks matter more than its space.
 constexpr uint64_t kPiecesPending = 256;
+constexpr uint64_t kPieceBytesMax = 5 << 20;
 
 }  // namespace
 
@@ -66,7 +68,7 @@ void FileRemover::Run() {
     Doomed file = std::move(doomed_.front());
     doomed_.pop_front();
     for (bool gone = false; !gone && !stopping_;) {
-      const uint64_t piece = std::max(piece_bytes_, pending_bytes_ / kPiecesPending);
+      const uint64_t piece = std::max(piece_bytes_, std::min(pending_bytes_ / kPiecesPending, kPieceBytesMax));
       const uint64_t before = file.bytes;
       lock.unlock();
       gone = Shorten(file, piece);

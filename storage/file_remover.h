@@ -2,7 +2,7 @@
 //
 // A file system that tells the disk what is free (ext4 with `discard`) does so within the next commit of its journal, about a third
 // of a millisecond per MiB, and a sync of the log waits for that commit: to unlink 64 MiB at once takes 20 ms out of every ack. So
-// the file is cut shorter by a few MiB every few milliseconds (storage/README.md, "Latency").
+// the file is cut shorter by a few MiB every few milliseconds (README.md, "Files go a piece at a time").
 //
 //     FileRemover remover(files);
 //     remover.Remove("/d/000123.payloads");      // the name is free when this returns

@@ -11,6 +11,8 @@
 
 #include <sys/uio.h>
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -40,7 +42,13 @@ class OpenFiles {
     rocksdb::IOStatus Read(uint64_t offset, std::vector<iovec>& pieces) const;
 
    private:
+    // Whether a reader who asked the disk for something a little before may be the one who asks now.
+    bool FollowsOn(uint64_t offset) const;
+
     const int fd_;
+    static constexpr size_t kReaders = 8;
+    mutable std::array<std::atomic<uint64_t>, kReaders> last_reads_{};
+    mutable std::atomic<size_t> next_reader_{0};
   };
 
   // nullptr: it is not open.

@@ -30,20 +30,17 @@ bool SharedFile::Sync(IOStatus* status) {
   if (last_sync_.ok()) {
     const uint64_t bytes = written();
     last_sync_ = file_->Sync(IOOptions(), kNoDebug);
-    if (last_sync_.ok()) synced_ = bytes;
+    if (last_sync_.ok()) synced_.store(bytes, std::memory_order_release);
+    failed_ = !last_sync_.ok();
   }
   *status = last_sync_;
   return true;
 }
 
-bool SharedFile::settled() {
-  std::lock_guard lock(mutex_);
-  return last_sync_.ok() && synced_ == written();
-}
-
 void SharedFile::Fail(const IOStatus& status) {
   std::lock_guard lock(mutex_);
   if (last_sync_.ok()) last_sync_ = status;
+  failed_ = true;
 }
 
 void SharedFile::Closing() {
@@ -359,6 +356,11 @@ void PayloadFiles::EndEvacuation() {
   evacuated_.clear();
 }
 
+bool PayloadFiles::IsBeingWritten(uint64_t number) const {
+  std::lock_guard lock(mutex_);
+  return number == being_written_;
+}
+
 IOStatus PayloadFiles::DeletePath(uint64_t number, const std::string& path) {
   open_files_.Forget(number);
   return remover_.Remove(path);
@@ -367,6 +369,11 @@ IOStatus PayloadFiles::DeletePath(uint64_t number, const std::string& path) {
 IOStatus PayloadFiles::Open(uint64_t number, std::shared_ptr<const OpenFiles::File>* file) {
   *file = open_files_.Find(number);
   if (*file != nullptr) return IOStatus::OK();
+  // Who writes reads the log's first record back, and must not wait while files are renamed and deleted. The log has its name until
+  // RocksDB has written the next one for a while.
+  if (IsBeingWritten(number) && open_files_.Get(number, NumberedFile(directory_, number, kWalSuffix), file).ok()) {
+    return IOStatus::OK();
+  }
   std::lock_guard names(names_mutex_);
   return open_files_.Get(number, PathOf(number), file);
 }

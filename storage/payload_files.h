@@ -41,8 +41,8 @@ class SharedFile {
 
   void Wrote(uint64_t bytes) { written_.fetch_add(bytes, std::memory_order_release); }
   uint64_t written() const { return written_.load(std::memory_order_acquire); }
-  // Nothing was written since the last sync, and nothing failed.
-  bool settled();
+  // Nothing was written since the last sync, and nothing failed. Never waits for a sync under way.
+  bool settled() const { return !failed_ && synced_.load(std::memory_order_acquire) == written(); }
   // Whether it is still open; syncs it if so. All syncs of the file go through here, as the first failure is final: the kernel
   // tells of lost pages once, and takes them for written from then on.
   bool Sync(rocksdb::IOStatus* status);
@@ -52,10 +52,11 @@ class SharedFile {
 
  private:
   std::atomic<uint64_t> written_{0};
+  std::atomic<uint64_t> synced_{0};
+  std::atomic<bool> failed_{false};
   std::mutex mutex_;  // held through a sync, so that the file is not closed meanwhile
   // Guarded by mutex_.
   rocksdb::FSWritableFile* file_;
-  uint64_t synced_ = 0;
   rocksdb::IOStatus last_sync_;
 };
 
@@ -156,6 +157,7 @@ class PayloadFiles {
   std::string PathOf(uint64_t number) const;
   std::string KeptPath(uint64_t number) const;
   rocksdb::IOStatus Open(uint64_t number, std::shared_ptr<const OpenFiles::File>* file);
+  bool IsBeingWritten(uint64_t number) const;
   rocksdb::IOStatus DeletePath(uint64_t number, const std::string& path);
   rocksdb::IOStatus Sync(uint64_t number);
   rocksdb::IOStatus SyncReopened(const std::string& path);

@@ -43,6 +43,7 @@ std::optional<PayloadPlace> PayloadMover::Move(const PayloadPlace& from, size_t 
 
 IOStatus PayloadMover::Begin() {
   uint64_t number = 0;
+  shared_.reset();
   IOStatus status = payloads_.BeginMoved(&number, &file_, &shared_);
   if (status.ok()) begun_.push_back(number);
   handed_over_ = 0;

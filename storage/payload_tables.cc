@@ -16,6 +16,10 @@
 namespace millrace::storage {
 namespace {
 
+// Of a WAL file, what has to be payloads for it to be kept for them. No file is payloads only: records have headers.
+constexpr double kSparsePart = 0.5;
+constexpr double kEveryFile = 1;
+
 using rocksdb::CompactionFilter;
 using rocksdb::Slice;
 using rocksdb::Status;
@@ -78,12 +82,17 @@ class ReferenceCollectors : public rocksdb::TablePropertiesCollectorFactory {
 // Gives entries whose payloads lie in one of `files` another place.
 class Rewriter : public CompactionFilter {
  public:
-  Rewriter(std::set<uint64_t> files, PayloadFiles& payloads, std::shared_ptr<PayloadMover> mover)
-      : files_(std::move(files)), payloads_(payloads), mover_(std::move(mover)) {}
+  Rewriter(std::set<uint64_t> files, PayloadFiles& payloads, std::shared_ptr<PayloadMover> mover,
+           std::function<void(uint64_t)> on_rewritten)
+      : files_(std::move(files)),
+        payloads_(payloads),
+        mover_(std::move(mover)),
+        on_rewritten_(std::move(on_rewritten)) {}
 
   const char* Name() const override { return "millrace-rewriter"; }
   Decision FilterV2(int, const Slice& key, ValueType type, const Slice& value, std::string* rewritten,
                     std::string*) const override {
+    if (on_rewritten_ != nullptr) on_rewritten_(key.size() + value.size());
     if (type != ValueType::kValue) return Decision::kKeep;
     const std::optional<PayloadPlace> place = PlaceIn(key, value);
     if (!place || !files_.contains(place->file)) return Decision::kKeep;
@@ -94,6 +103,7 @@ class Rewriter : public CompactionFilter {
     }
     const std::optional<PayloadPlace> moved = mover_->Move(*place, header->payload_bytes);
     if (!moved) return Decision::kKeep;
+    if (on_rewritten_ != nullptr) on_rewritten_(header->payload_bytes);
     rewritten->assign(value.data(), value.size());
     EncodePlace(*moved, rewritten->data() + kStoredHeaderBytes);
     return Decision::kChangeValue;
@@ -103,6 +113,7 @@ class Rewriter : public CompactionFilter {
   const std::set<uint64_t> files_;
   PayloadFiles& payloads_;
   const std::shared_ptr<PayloadMover> mover_;
+  const std::function<void(uint64_t)> on_rewritten_;
 };
 
 }  // namespace
@@ -115,15 +126,16 @@ class PayloadTables::Rewriters : public rocksdb::CompactionFilterFactory {
   bool ShouldFilterTableFileCreation(TableFileCreationReason) const override { return true; }
   std::unique_ptr<CompactionFilter> CreateCompactionFilter(const CompactionFilter::Context& context) override {
     const bool compacts = context.reason == TableFileCreationReason::kCompaction;
-    std::set<uint64_t> files =
-        compacts ? tables_.payloads_.evacuated() : tables_.payloads_.Sparse(tables_.payloads_once_ ? 0.5 : 1);
+    std::set<uint64_t> files = compacts ? tables_.payloads_.evacuated()
+                                        : tables_.payloads_.Sparse(tables_.payloads_once_ ? kSparsePart : kEveryFile);
     if (files.empty()) return nullptr;
     auto mover = std::make_shared<PayloadMover>(tables_.payloads_, tables_.piece_bytes_);
     if (!compacts) {
       std::lock_guard lock(tables_.mutex_);
       tables_.moved_by_flush_[std::this_thread::get_id()] = mover;
     }
-    return std::make_unique<Rewriter>(std::move(files), tables_.payloads_, std::move(mover));
+    return std::make_unique<Rewriter>(std::move(files), tables_.payloads_, std::move(mover),
+                                      compacts ? tables_.on_rewritten_ : nullptr);
   }
 
  private:

@@ -32,19 +32,24 @@ namespace millrace::storage {
 
 class PayloadTables : public rocksdb::EventListener {
  public:
-  // `payloads` outlives it; piece_bytes: PayloadMover's. payloads_once false: a flush moves all payloads.
-  PayloadTables(PayloadFiles& payloads, size_t piece_bytes, bool payloads_once)
-      : payloads_(payloads), piece_bytes_(piece_bytes), payloads_once_(payloads_once) {}
+  // `payloads` outlives it; piece_bytes: PayloadMover's. payloads_once false: a flush moves all payloads. A compaction that moves
+  // some tells `on_rewritten` how many bytes of keys, values and payloads it has done; may be null.
+  PayloadTables(PayloadFiles& payloads, size_t piece_bytes, bool payloads_once,
+                std::function<void(uint64_t)> on_rewritten)
+      : payloads_(payloads),
+        piece_bytes_(piece_bytes),
+        payloads_once_(payloads_once),
+        on_rewritten_(std::move(on_rewritten)) {}
 
   std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> collectors() const;
   std::shared_ptr<rocksdb::CompactionFilterFactory> rewriter();
 
-  // Pins what the tables there refer to.
+  // Pins what the tables there refer to, and takes note of removals in them.
   rocksdb::Status PinAll(rocksdb::DB& db);
-  // Whether one of them says that entries were removed that another one still has.
-  bool have_removals() const { return have_removals_; }
-  // The same, and removes files that none does.
+  // The same, and removes files that none refers to.
   rocksdb::Status Opened(rocksdb::DB& db);
+  // Whether one of the tables there at the start says that entries were removed that another one still has.
+  bool have_removals() const { return have_removals_; }
 
   void OnTableFileCreated(const rocksdb::TableFileCreationInfo& info) override;
 
@@ -54,6 +59,7 @@ class PayloadTables : public rocksdb::EventListener {
   PayloadFiles& payloads_;
   const size_t piece_bytes_;
   const bool payloads_once_;
+  const std::function<void(uint64_t)> on_rewritten_;
   bool have_removals_ = false;  // set by PinAll
   std::mutex mutex_;
   // A flush ends its filter before it tells of its table, both on one thread: what was moved waits here to be pinned. Guarded by

@@ -58,7 +58,7 @@ class RocksLogStore::Impl {
     synced_sequence_ = database_->db().GetLatestSequenceNumber();  // opening ends with a sync
     syncs_.emplace([this] { return SyncWal(); }, options_.on_sync_thread);
     reclaimer_.emplace(
-        database_->db(), database_->payloads(),
+        database_->db(), database_->payloads(), database_->stall(),
         SpaceReclaimer::Options{options_.reclaim_delay, options_.dead_bytes_max, database_->have_removals()});
     return absl::OkStatus();
   }
@@ -295,7 +295,7 @@ absl::Status RocksLogStore::Impl::Write(RocksRound& round) {
   absl::Status status = Build(round);
   if (status.ok()) {
     for (const std::shared_ptr<OpenLog>& log : round.edited()) log->cuts_begun = log->editor->image().cuts;
-    status = WriteBatch(round.batch());
+    status = round.bytes() == 0 || database_->stall().MayWrite() ? WriteBatch(round.batch()) : raft::StalledError();
   } else {
     status = health_.Fail(status);
   }
@@ -303,6 +303,7 @@ absl::Status RocksLogStore::Impl::Write(RocksRound& round) {
     for (const std::shared_ptr<OpenLog>& log : round.edited()) log->cuts_begun = log->image().cuts;
     return status;
   }
+  database_->stall().Wrote(round.bytes());
   round_count_.fetch_add(1, std::memory_order_relaxed);
   entry_bytes_.fetch_add(round.bytes(), std::memory_order_relaxed);
   for (const std::shared_ptr<OpenLog>& log : round.edited()) {

@@ -7,7 +7,7 @@
 //     ...
 //     absl::Status closed = (*store)->Close();     // leaves the clean-shutdown mark; without it the next start is unclean
 //
-// Threads, errors: raft/log_store.h. The store has three threads of its own (sync, space, next WAL file) besides RocksDB's two
+// Threads, errors: raft/log_store.h. The store has four threads of its own (sync, space, next WAL file, removed files) besides RocksDB's two
 // background threads.
 // README.md has the layout of keys and values, and the reasons.
 #pragma once
@@ -67,14 +67,6 @@ class RocksLogStore : public raft::LogStore {
     // whole file; 0: when they are complete.
     size_t flush_piece_bytes = 256 << 10;
 
-    // So long after entries were removed their space is given back, if nothing else did; and what may stay dead beside what
-    // lives in the same files. See space_reclaimer.h.
-    std::chrono::milliseconds reclaim_delay{20'000};
-    uint64_t dead_bytes_max = 256 << 20;
-
-    // Large files are removed a piece of this size at a time: see file_remover.h.
-    uint64_t removal_piece_bytes = 2 << 20;
-
     // Payloads lie where the write-ahead log wrote them. false: each flush moves them to files of their own, so they are written
     // twice. The same store can be opened either way.
     bool payloads_once = true;
@@ -86,7 +78,17 @@ class RocksLogStore : public raft::LogStore {
     // Called on the sync thread before anything else, for example to set its priority: acks wait for it. May be null.
     std::function<void()> on_sync_thread;
 
-    // For tests: what lies under the store's files, and the boot the machine is in.
+    // What follows is for tests and benchmarks.
+
+    // So long after entries were removed their space is given back, if nothing else did; and what may stay dead beside what
+    // lives in the same files. See space_reclaimer.h.
+    std::chrono::milliseconds reclaim_delay{20'000};
+    uint64_t dead_bytes_max = 256 << 20;
+
+    // Large files are removed a piece of this size at a time: see file_remover.h.
+    uint64_t removal_piece_bytes = 2 << 20;
+
+    // What lies under the store's files, and the boot the machine is in.
     std::shared_ptr<rocksdb::FileSystem> file_system;  // unset: WalFileSystem on the machine's
     std::string boot_id;                               // unset: the kernel's
   };

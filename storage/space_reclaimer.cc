@@ -15,12 +15,21 @@ using rocksdb::BottommostLevelCompaction;
 
 constexpr GroupId kLastGroup(INT64_MAX - 1);
 constexpr uint64_t kCheapBytes = 16 << 20;
+constexpr uint64_t kCheapAfterAWhileBytes = 256 << 20;
+constexpr std::chrono::milliseconds kAWhile{30'000};  // on top of the delay
 // When so many times the bytes of all tables were removed, they are rewritten at once: 0.1 CPU s per GB that comes in and goes.
 constexpr uint64_t kRemovedPerTables = 64;
-constexpr int64_t kRemovedPart = 4;    // of what was removed may be rewritten
-constexpr double kDeadPart = 0.1;      // of what lives
-constexpr size_t kDeadRangesMax = 16;  // compacted one by one; more are taken together with what lies between
+constexpr int64_t kRemovedPart = 4;  // of what was removed may be rewritten
+constexpr double kDeadPart = 0.1;    // of what lives
+constexpr uint64_t kDeadLeftPart =
+    2;  // of what may be dead stays when payloads are moved, so that it does not begin again at once
+constexpr double kDeadPartStop = 0.2;  // of what lives, and
+constexpr int64_t kDeadStop = 3;       // times dead_bytes_max: above it writers wait for payloads to be moved
+constexpr size_t kRemovalsMax = 16;    // compacted one by one; more are taken together with what lies between
 constexpr std::chrono::milliseconds kLookEvery{1000};
+constexpr int64_t kLookAtBytes = 64 << 20;  // or when so much more was removed
+constexpr std::chrono::milliseconds kNoPause{0};
+constexpr std::chrono::milliseconds kPauseMax{60'000};  // after payloads were to be moved and nothing was gained
 constexpr std::chrono::milliseconds kFirstDelay{2000};  // at most, after the start
 // Moved at a time, beside so many times what the tables have. While payloads are moved no other compaction runs, and the tables
 // of flushes add up; on the other hand all keys are rewritten each time.
@@ -33,15 +42,16 @@ KeyRange EntriesOf(GroupId first, GroupId last) {
 
 }  // namespace
 
-SpaceReclaimer::SpaceReclaimer(rocksdb::DB& db, PayloadFiles& payloads, const Options& options)
-    : db_(db), payloads_(payloads), options_(options), thread_([this] { Run(); }) {
+SpaceReclaimer::SpaceReclaimer(rocksdb::DB& db, PayloadFiles& payloads, WriteStall& stall, const Options& options)
+    : db_(db), payloads_(payloads), stall_(stall), options_(options), thread_([this] { Run(); }) {
   if (!options_.removed_before) return;
   std::lock_guard lock(mutex_);
   // How much is not known. Soon, as the next process may not run for long either.
-  dead_ = Dead{.first = GroupId(0),
-               .last = kLastGroup,
-               .bytes = static_cast<int64_t>(options_.dead_bytes_max),
-               .since = Clock::now() - std::max(options_.delay - kFirstDelay, std::chrono::milliseconds(0))};
+  // It may have been whole logs, so whatever it costs.
+  removed_logs_.push_back(
+      {.first = GroupId(0),
+       .last = kLastGroup,
+       .since = Clock::now() - std::max(options_.delay - kFirstDelay, std::chrono::milliseconds(0))});
 }
 
 SpaceReclaimer::~SpaceReclaimer() {
@@ -55,21 +65,23 @@ SpaceReclaimer::~SpaceReclaimer() {
 
 void SpaceReclaimer::Removed(GroupId group, int64_t bytes) {
   std::lock_guard lock(mutex_);
+  const int64_t before = removed_ ? removed_->bytes : 0;
   Add({.first = group, .last = group, .bytes = bytes, .since = Clock::now()});
   // At a GB/s it would be late when it looks again.
-  if (dead_->bytes > static_cast<int64_t>(options_.dead_bytes_max)) look_.notify_one();
+  const auto much = static_cast<int64_t>(options_.dead_bytes_max);
+  if (removed_->bytes > much && removed_->bytes / kLookAtBytes != before / kLookAtBytes) look_.notify_one();
 }
 
 void SpaceReclaimer::RemovedLogs(const std::vector<GroupId>& groups) {
   std::lock_guard lock(mutex_);
   for (GroupId group : groups) {
-    const bool adjoins = !dead_logs_.empty() && dead_logs_.back().last + 1 == group;
-    if (adjoins || dead_logs_.size() == kDeadRangesMax) {
-      Dead& range = dead_logs_.back();
+    const bool adjoins = !removed_logs_.empty() && removed_logs_.back().last + 1 == group;
+    if (adjoins || removed_logs_.size() == kRemovalsMax) {
+      Removal& range = removed_logs_.back();
       range.first = std::min(range.first, group);
       range.last = std::max(range.last, group);
     } else {
-      dead_logs_.push_back({.first = group, .last = group, .since = Clock::now()});
+      removed_logs_.push_back({.first = group, .last = group, .since = Clock::now()});
     }
   }
 }
@@ -81,8 +93,11 @@ void SpaceReclaimer::Run() {
     look_.wait_for(lock, look_every);
     lock.unlock();
     // Also what was moved to the lowest level as it was; not what this compaction wrote there itself.
-    for (const KeyRange& due : TakeDue()) Compact(due, BottommostLevelCompaction::kForceOptimized);
-    while (Evacuate()) {
+    for (const KeyRange& due : TakeDue()) {
+      Compact(due, BottommostLevelCompaction::kForceOptimized);
+      ++runs_;
+    }
+    while (Clock::now() >= evacuate_after_ && Evacuate()) {
     }
     lock.lock();
   }
@@ -92,42 +107,42 @@ std::vector<KeyRange> SpaceReclaimer::TakeDue() {
   const Clock::time_point latest = Clock::now() - options_.delay;
   std::vector<KeyRange> due;
   // RocksDB is asked without mutex_: the thread that writes takes it, too.
-  if (std::optional<Dead> dead = TakeDead(latest)) {
-    if (IsCheap(*dead)) {
-      due.push_back(EntriesOf(dead->first, dead->last));
+  if (std::optional<Removal> removal = TakeRemoved(latest)) {
+    if (IsCheap(*removal)) {
+      due.push_back(EntriesOf(removal->first, removal->last));
     } else {
-      dead->since = Clock::now();
       std::lock_guard lock(mutex_);
-      Add(*dead);
+      Add(*removal);
     }
   }
   std::lock_guard lock(mutex_);
-  std::erase_if(dead_logs_, [&](const Dead& dead) {
-    if (dead.since > latest) return false;
-    due.push_back(EntriesOf(dead.first, dead.last));
+  std::erase_if(removed_logs_, [&](const Removal& removal) {
+    if (removal.since > latest) return false;
+    due.push_back(EntriesOf(removal.first, removal.last));
     return true;
   });
   return due;
 }
 
-std::optional<SpaceReclaimer::Dead> SpaceReclaimer::TakeDead(Clock::time_point latest) {
+std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemoved(Clock::time_point latest) {
   const PayloadFiles::Space space = payloads_.space();
   const uint64_t pays = std::max(options_.dead_bytes_max, kRemovedPerTables * TableBytes());
   std::lock_guard lock(mutex_);
-  if (!dead_) return std::nullopt;
-  const auto removed = static_cast<uint64_t>(dead_->bytes);
-  if (dead_->since > latest && removed <= pays && space.dead + removed <= DeadMax(space)) return std::nullopt;
-  return std::exchange(dead_, std::nullopt);
+  if (!removed_) return std::nullopt;
+  const auto removed = static_cast<uint64_t>(removed_->bytes);
+  if (removed_->since > latest && removed <= pays && space.dead + removed <= DeadMax(space)) return std::nullopt;
+  return std::exchange(removed_, std::nullopt);
 }
 
-void SpaceReclaimer::Add(const Dead& dead) {
-  if (!dead_) {
-    dead_ = dead;
+void SpaceReclaimer::Add(const Removal& removal) {
+  if (!removed_) {
+    removed_ = removal;
     return;
   }
-  dead_->first = std::min(dead_->first, dead.first);
-  dead_->last = std::max(dead_->last, dead.last);
-  dead_->bytes += dead.bytes;
+  removed_->first = std::min(removed_->first, removal.first);
+  removed_->last = std::max(removed_->last, removal.last);
+  removed_->bytes += removal.bytes;
+  removed_->since = std::min(removed_->since, removal.since);
 }
 
 uint64_t SpaceReclaimer::TableBytes() const {
@@ -139,15 +154,23 @@ uint64_t SpaceReclaimer::DeadMax(const PayloadFiles::Space& space) const {
   return options_.dead_bytes_max + static_cast<uint64_t>(kDeadPart * static_cast<double>(space.live));
 }
 
-bool SpaceReclaimer::IsCheap(const Dead& dead) const {
-  const KeyRange entries = EntriesOf(dead.first, dead.last);
+int64_t SpaceReclaimer::WritableBytes(const PayloadFiles::Space& space) const {
+  const auto stop = kDeadStop * static_cast<int64_t>(options_.dead_bytes_max) +
+                    static_cast<int64_t>(kDeadPartStop * static_cast<double>(space.live));
+  return stop - static_cast<int64_t>(space.dead - space.stuck);
+}
+
+bool SpaceReclaimer::IsCheap(const Removal& removal) const {
+  const KeyRange entries = EntriesOf(removal.first, removal.last);
   const rocksdb::Range range(ToSlice(entries.begin), ToSlice(entries.end));
   uint64_t bytes = 0;
   rocksdb::SizeApproximationOptions files;
   files.include_files = true;
   files.include_memtables = false;
   if (!db_.GetApproximateSizes(files, db_.DefaultColumnFamily(), &range, 1, &bytes).ok()) return false;
-  return bytes <= kCheapBytes + static_cast<uint64_t>(dead.bytes / kRemovedPart);
+  const bool waited = Clock::now() - removal.since > options_.delay + kAWhile;
+  const uint64_t cheap = waited ? kCheapAfterAWhileBytes : kCheapBytes;
+  return bytes <= cheap + static_cast<uint64_t>(removal.bytes / kRemovedPart);
 }
 
 // A failure is the listener's: it has stopped the store.
@@ -159,7 +182,6 @@ void SpaceReclaimer::Compact(const KeyRange& entries, BottommostLevelCompaction 
   options.canceled = &stopping_;
   options.bottommost_level_compaction = lowest;
   db_.CompactRange(options, &begin, &end).PermitUncheckedError();
-  ++runs_;
 }
 
 bool SpaceReclaimer::Evacuate() {
@@ -171,12 +193,18 @@ bool SpaceReclaimer::Evacuate() {
       db_.GetFileSystem()->GetFreeSpace(db_.GetName(), rocksdb::IOOptions(), &free_bytes, nullptr);
   if (!known.ok()) return false;
   const uint64_t live_max = std::min(free_bytes / 2, kMovedBytesMax + kMovedPerTables * TableBytes());
-  if (!payloads_.BeginEvacuation(dead_max / 2, live_max)) return false;
+  if (!payloads_.BeginEvacuation(dead_max / kDeadLeftPart, live_max)) return false;
+  stall_.Limit(WritableBytes(space));
   // Also what a compaction wrote that began before and so moved nothing.
   Compact(EntriesOf(GroupId(0), kLastGroup), BottommostLevelCompaction::kForce);
   payloads_.EndEvacuation();
+  stall_.Unlimit();
   ++evacuations_;
-  return payloads_.space().dead < space.dead;  // otherwise an iterator keeps the old tables: later
+  const bool gained = payloads_.space().dead < space.dead;
+  // Otherwise an iterator keeps the old tables, or nothing can be read or written.
+  pause_ = gained ? kNoPause : std::clamp(2 * pause_, kLookEvery, kPauseMax);
+  evacuate_after_ = Clock::now() + std::min(pause_, options_.delay);
+  return gained;
 }
 
 }  // namespace millrace::storage

@@ -12,7 +12,8 @@
 //
 // What is removed may share its files with what stays. When more is dead than `dead_bytes_max` and 10 % of what lives, payloads
 // are moved out of the files that are least alive, some hundred MiB at a time, until less is (Rosenblum and Ousterhout, The Design and
-// Implementation of a Log-Structured File System, 1992, section 3).
+// Implementation of a Log-Structured File System, 1992, section 3). Writers that are faster than that are held back, so that dead
+// are never much more than three times `dead_bytes_max` and 20 % of what lives.
 //
 // Threads: Removed() and RemovedLogs() may be called by any; the work is done on a thread of its own.
 #pragma once
@@ -29,6 +30,7 @@
 #include "raft/types.h"
 #include "storage/keys.h"
 #include "storage/payload_files.h"
+#include "storage/write_stall.h"
 
 namespace rocksdb {
 class DB;
@@ -40,13 +42,13 @@ namespace millrace::storage {
 class SpaceReclaimer {
  public:
   struct Options {
-    std::chrono::milliseconds delay{20'000};  // between a removal and the compaction
-    uint64_t dead_bytes_max = 256 << 20;      // besides 10 % of what lives, before anything is moved
-    bool removed_before = false;              // an earlier process removed something and did not come to compact it
+    std::chrono::milliseconds delay;  // between a removal and the compaction
+    uint64_t dead_bytes_max;          // besides 10 % of what lives, before anything is moved
+    bool removed_before;              // an earlier process removed something and did not come to compact it
   };
 
   // Both outlive it.
-  SpaceReclaimer(rocksdb::DB& db, PayloadFiles& payloads, const Options& options);
+  SpaceReclaimer(rocksdb::DB& db, PayloadFiles& payloads, WriteStall& stall, const Options& options);
   // Breaks off what is under way.
   ~SpaceReclaimer();
 
@@ -61,7 +63,7 @@ class SpaceReclaimer {
   using Clock = std::chrono::steady_clock;
 
   // Groups [first, last], of which something was removed.
-  struct Dead {
+  struct Removal {
     raft::GroupId first;
     raft::GroupId last;
     int64_t bytes = 0;
@@ -72,27 +74,33 @@ class SpaceReclaimer {
   // The removals whose time has come; all, when too much is dead.
   std::vector<KeyRange> TakeDue();
   // What was removed, if it was before `latest` or is much.
-  std::optional<Dead> TakeDead(Clock::time_point latest);
+  std::optional<Removal> TakeRemoved(Clock::time_point latest);
   // With mutex_ held.
-  void Add(const Dead& dead);
+  void Add(const Removal& removal);
   uint64_t TableBytes() const;
   uint64_t DeadMax(const PayloadFiles::Space& space) const;
-  bool IsCheap(const Dead& dead) const;
+  // How much may come in while payloads are moved: at worst as much dies.
+  int64_t WritableBytes(const PayloadFiles::Space& space) const;
+  bool IsCheap(const Removal& removal) const;
   void Compact(const KeyRange& entries, rocksdb::BottommostLevelCompaction lowest);
   // Whether there is less dead now.
   bool Evacuate();
 
   rocksdb::DB& db_;
   PayloadFiles& payloads_;
+  WriteStall& stall_;
   const Options options_;
   std::atomic<uint64_t> runs_{0};
   std::atomic<uint64_t> evacuations_{0};
+  // Of the thread.
+  std::chrono::milliseconds pause_{0};
+  Clock::time_point evacuate_after_{};
   std::atomic<bool> stopping_{false};  // RocksDB looks at it, too
   std::mutex mutex_;
   std::condition_variable look_;
   // Since the last compaction for it. Guarded by mutex_.
-  std::optional<Dead> dead_;
-  std::vector<Dead> dead_logs_;
+  std::optional<Removal> removed_;
+  std::vector<Removal> removed_logs_;
   std::thread thread_;  // last: runs as soon as it is made
 };
 

@@ -197,8 +197,8 @@ absl::Status CheckNotMarked(const std::string& path, rocksdb::FileSystem& files)
   if (read.IsPathNotFound() || read.IsNotFound()) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat("the store in ", path, " was found to be damaged: ", text,
                                           read.ok() ? "" : read.ToString(), "; `millrace inspect ", path,
-                                          "` tells what can be read. Restore the directory from a backup or another "
-                                          "replica; to start on it as it is, remove ",
+                                          "` tells what can be read. Restore the directory from a backup; to "
+                                          "start on it as it is, remove ",
                                           name, ". Nothing was changed"));
 }
 

@@ -4,7 +4,7 @@
 //     for (const StoreInspector::File& file : (*store)->files()) ...       // with what is wrong with it as a whole
 //     if ((*store)->has_logs()) {
 //       for (raft::GroupId group : (*store)->Groups().value()) {
-//         (*store)->ReadLog(group, on_entry, on_damage);
+//         (*store)->ReadLog(group, (*store)->Log(group).value(), on_entry, on_damage);
 //       }
 //     }
 //

@@ -168,7 +168,7 @@ class Scan {
         "the write-ahead log is damaged: ", lost_->path, " cannot be read at offset ", lost_->offset,
         ", and later records say that it was on the disk (up to number ", synced_,
         "); records that were acknowledged cannot be read back, so nothing was opened or changed. Keep a copy of the "
-        "directory, check the disk, and restore the file or the directory from a backup or another replica"));
+        "directory, check the disk, and restore the file or the directory from a backup"));
     return replayable;
   }
 

@@ -34,6 +34,11 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
     std::lock_guard lock(mutex_);
     held_writes_ = kind;
   }
+  // Until one does.
+  void AwaitHeldWrite() {
+    std::unique_lock lock(mutex_);
+    waiting_changed_.wait(lock, [&] { return waiting_ > 0; });
+  }
   void Release() {
     {
       std::lock_guard lock(mutex_);
@@ -149,12 +154,19 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   // Waits while writes are held.
   bool MayWrite(FileKind kind) {
     std::unique_lock lock(mutex_);
-    released_.wait(lock, [&] { return held_writes_ != kind; });
+    if (held_writes_ == kind) {
+      ++waiting_;
+      waiting_changed_.notify_all();
+      released_.wait(lock, [&] { return held_writes_ != kind; });
+      --waiting_;
+    }
     return failing_writes_ != kind;
   }
 
   std::mutex mutex_;
   std::condition_variable released_;
+  std::condition_variable waiting_changed_;
+  int waiting_ = 0;                   // guarded by mutex_
   FileKind held_writes_ = kNone;      // guarded by mutex_
   std::map<std::string, Lost> lost_;  // guarded by mutex_
   std::atomic<FileKind> failing_syncs_{kNone};

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -309,6 +310,7 @@ class EvacuationTest : public PayloadsTest {
     options_.dead_bytes_max = 0;
     options_.file_system = disk_;
   }
+  ~EvacuationTest() override { disk_->Release(); }
 
   // `count` entries for each of the two logs, 100,000 bytes each.
   void AppendToBoth(int count) {
@@ -358,6 +360,33 @@ TEST_F(EvacuationTest, WhatLivesLeavesTheFilesOfWhatIsDead) {
   KillAndOpen();
   CheckAll();
   EXPECT_EQ(Bytes(".moved"), 7'000'000u);
+}
+
+TEST_F(EvacuationTest, WritersWaitForWhatIsMovedWhenTheyWriteMuchMeanwhile) {
+  OpenStore();
+  AppendToBoth(100);
+  CloseAndOpen();
+  disk_->HoldWrites(FileKind::kMoved);
+  RemoveOther();
+  disk_->AwaitHeldWrite();
+  absl::Status status;
+  int written = 0;
+  for (; written < 200 && status.ok(); ++written) {
+    round_->Append(group_, Next(100'000));
+    status = store_->Write(*round_);
+  }
+  EXPECT_TRUE(raft::IsStalled(status)) << status << " after " << written << " of 100,000 bytes";
+  EXPECT_GT(written, 40) << "4 MiB pass in any case";
+  EXPECT_TRUE(store_->Create(raft::GroupId(3), {}).ok()) << "what takes hardly any space goes on";
+  std::promise<void> writable;
+  store_->WhenWritable([&writable] { writable.set_value(); });
+  disk_->Release();
+  writable.get_future().wait();
+  ASSERT_TRUE(ThroughStalls(*store_, [this] { return store_->Write(*round_); }).ok());
+  AwaitEvacuation();
+  CheckAll();
+  AppendMany(200, 100'000);
+  CheckAll();
 }
 
 TEST_F(EvacuationTest, NothingIsMovedWhileLittleIsDead) {
@@ -645,7 +674,7 @@ TEST_F(WalFilesTest, ATableThatIsGonePinsNothing) {
 TEST_F(WalFilesTest, ATableThatWasNotFinishedPinsNothing) {
   Make("000007.log", "written");
   ASSERT_TRUE(payloads_.Opened().ok());
-  PayloadTables tables(payloads_, 0, true);
+  PayloadTables tables(payloads_, 0, true, nullptr);
   rocksdb::TableFileCreationInfo info;
   info.file_path = directory_ / "000009.sst";
   info.table_properties.user_collected_properties["millrace.payloads"] =

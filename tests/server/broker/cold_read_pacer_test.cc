@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "tests/support/sim_executor.h"
@@ -24,6 +25,7 @@ class ColdReadPacerTest : public ::testing::Test {
     const int64_t before = bytes_;
     for (int i = 0; i < 1000; ++i) {
       if (writes_) last_write_ = executor_.clock().Monotonic();
+      written_ += written_in_a_second_ / 1000;
       pacer_->OnSync(sync);
       while (waiting_ < 4) Ask();
       executor_.Advance(milliseconds(1));
@@ -41,7 +43,11 @@ class ColdReadPacerTest : public ::testing::Test {
 
   SimExecutor executor_;
   std::chrono::nanoseconds last_write_{};
-  std::optional<ColdReadPacer> pacer_{std::in_place, executor_, executor_.clock(), [this] { return last_write_; }};
+  int64_t written_ = 0;
+  int64_t written_in_a_second_ = 0;
+  std::optional<ColdReadPacer> pacer_{std::in_place, executor_, executor_.clock(), [this] {
+                                        return ColdReadPacer::Written{last_write_, written_};
+                                      }};
   bool writes_ = true;
   int waiting_ = 0;
   int64_t bytes_ = 0;
@@ -63,6 +69,45 @@ TEST_F(ColdReadPacerTest, SlowSyncsBringItDownToTheLeastAndNoFurther) {
 TEST_F(ColdReadPacerTest, QuickSyncsLetItRise) {
   const int64_t first = BytesInASecond(milliseconds(1));
   EXPECT_GT(BytesInASecond(milliseconds(1)), first + 50'000'000);
+}
+
+TEST_F(ColdReadPacerTest, RisesOnlyWhileReadersWaitForIt) {
+  last_write_ = executor_.clock().Monotonic();
+  const int64_t before = pacer_->bytes_per_second();
+  for (int i = 0; i < 1000; ++i) {
+    pacer_->OnSync(milliseconds(1));
+    executor_.Advance(milliseconds(10));
+  }
+  EXPECT_EQ(pacer_->bytes_per_second(), before);
+}
+
+TEST_F(ColdReadPacerTest, WhoIsBehindCatchesUpHoweverSlowSyncsAre) {
+  written_in_a_second_ = 300'000'000;
+  for (int i = 0; i < 5; ++i) BytesInASecond(milliseconds(20));
+  EXPECT_GT(BytesInASecond(milliseconds(20)), 400'000'000);
+}
+
+TEST_F(ColdReadPacerTest, OneReadAtATimeAndSmallOnesBesideIt) {
+  last_write_ = executor_.clock().Monotonic();
+  std::vector<ColdReadPacer::Done> under_way;
+  const auto keep = [&](ColdReadPacer::Done done) { under_way.push_back(std::move(done)); };
+  for (int i = 0; i < 3; ++i) pacer_->Admit(kReadBytes, keep);
+  EXPECT_EQ(under_way.size(), 1u);
+  pacer_->Admit(1, keep);
+  EXPECT_EQ(under_way.size(), 2u);
+  under_way[0](kReadBytes);
+  executor_.RunUntilIdle();
+  EXPECT_EQ(under_way.size(), 3u);
+}
+
+TEST_F(ColdReadPacerTest, WhatWasReadInQuietTimesIsNotOwed) {
+  executor_.Advance(seconds(2));
+  for (int i = 0; i < 1000; ++i) Ask();
+  executor_.RunUntilIdle();
+  last_write_ = executor_.clock().Monotonic();
+  Ask();
+  executor_.RunUntilIdle();
+  EXPECT_EQ(waiting_, 0);
 }
 
 TEST_F(ColdReadPacerTest, WhatWasAskedForAndNotThereIsNotCounted) {
