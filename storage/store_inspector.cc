@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
 
 #include <rocksdb/options.h>
@@ -26,12 +28,18 @@ class StoreInspector::Impl {
     absl::StatusOr<std::unique_ptr<Database>> database = Database::OpenToRead(directory, &damage_, &readable);
     if (!database.ok()) return database.status();
     database_ = *std::move(database);
-    if (absl::Status status = ListFiles(directory); !status.ok()) return status;
+    if (absl::Status status = ListFiles(directory, readable); !status.ok()) return status;
     if (readable) reader_.emplace(database_->db(), database_->payloads());
     return absl::OkStatus();
   }
 
-  absl::Status ListFiles(const std::string& directory) {
+  absl::Status ListFiles(const std::string& directory, bool readable) {
+    std::set<std::string> tables;  // of the store
+    if (readable) {
+      std::vector<rocksdb::LiveFileMetaData> live;
+      database_->db().GetLiveFilesMetaData(&live);
+      for (const rocksdb::LiveFileMetaData& table : live) tables.insert(table.name.substr(1));
+    }
     rocksdb::FileSystem& files = *database_->env().GetFileSystem();
     std::vector<std::string> names;
     const rocksdb::IOStatus listed = files.GetChildren(directory, rocksdb::IOOptions(), &names, nullptr);
@@ -40,7 +48,10 @@ class StoreInspector::Impl {
     for (const std::string& name : names) {
       File file{.name = name, .kind = KindOfFile(name)};
       files.GetFileSize(directory + "/" + name, rocksdb::IOOptions(), &file.bytes, nullptr).PermitUncheckedError();
-      if (file.kind == FileKind::kSst) file.status = CheckTable(directory + "/" + name);
+      // A process that was killed leaves tables half written, which the next start removes.
+      if (file.kind == FileKind::kSst && (!readable || tables.contains(name))) {
+        file.status = CheckTable(directory + "/" + name);
+      }
       const std::optional<uint64_t> kept = FileNumber(name, kKeptWalSuffix);
       const std::optional<uint64_t> moved = FileNumber(name, kMovedSuffix);
       if (kept || moved) file.live_bytes = database_->payloads().ReferencedBytes(kept ? *kept : kMovedFiles + *moved);
