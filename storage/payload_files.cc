@@ -171,14 +171,34 @@ IOStatus PayloadFiles::SyncReopened(const std::string& path) {
   return status.ok() ? SyncDirectory(files_, directory_) : status;
 }
 
-void PayloadFiles::Pin(uint64_t table, const std::vector<PayloadReference>& references) {
+void PayloadFiles::Pin(uint64_t table, const std::vector<PayloadReference>& references, bool counts) {
   std::lock_guard lock(mutex_);
-  if (references.empty() || gone_tables_.contains(table) || !pins_of_tables_.emplace(table, references).second) return;
-  for (const PayloadReference& reference : references) {
-    File& file = by_number_[reference.file];
-    ++file.pins;
-    file.referenced_bytes += reference.bytes;
+  if (references.empty() || gone_tables_.contains(table)) return;
+  const auto [pins, is_new] = pins_of_tables_.emplace(table, Pins{references, false});
+  if (!is_new) return;
+  for (const PayloadReference& reference : references) ++by_number_[reference.file].pins;
+  Count(pins->second, counts);
+}
+
+void PayloadFiles::Count(Pins& pins, bool counts) {
+  if (pins.counts == counts) return;
+  pins.counts = counts;
+  for (const PayloadReference& reference : pins.references) {
+    File& file = by_number_.at(reference.file);
+    file.referenced_bytes += counts ? reference.bytes : -reference.bytes;
   }
+}
+
+void PayloadFiles::Replace(const std::vector<uint64_t>& from, const std::vector<uint64_t>& made) {
+  std::lock_guard lock(mutex_);
+  const auto count = [this](const std::vector<uint64_t>& tables, bool counts) {
+    for (uint64_t table : tables) {
+      auto pins = pins_of_tables_.find(table);  // some refer to nothing, and some are gone already
+      if (pins != pins_of_tables_.end()) Count(pins->second, counts);
+    }
+  };
+  count(from, false);
+  count(made, true);  // also one that only moved to another level
 }
 
 void PayloadFiles::Unpin(uint64_t table) {
@@ -189,12 +209,12 @@ void PayloadFiles::Unpin(uint64_t table) {
     if (!opened_) gone_tables_.insert(table);
     auto pins = pins_of_tables_.extract(table);
     if (pins.empty()) return;
-    for (const PayloadReference& reference : pins.mapped()) {
+    Count(pins.mapped(), false);
+    for (const PayloadReference& reference : pins.mapped().references) {
       auto found = by_number_.find(reference.file);
       MILLRACE_CHECK(found != by_number_.end() && found->second.pins > 0)
           << "file " << reference.file << " was not pinned";
       File& file = found->second;
-      file.referenced_bytes -= reference.bytes;
       if (--file.pins > 0 || file.in_use || !opened_) continue;
       by_number_.erase(found);
       unused.push_back(reference.file);
@@ -299,6 +319,7 @@ PayloadFiles::Space PayloadFiles::space() const {
   std::lock_guard lock(mutex_);
   Space space;
   for (const auto& [number, file] : by_number_) {
+    if (file.going()) continue;
     const uint64_t live = file.in_use ? file.size() : file.live();
     space.live += live;
     space.dead += file.size() - live;
@@ -324,7 +345,7 @@ bool PayloadFiles::BeginEvacuation(uint64_t dead_max, uint64_t live_max) {
   std::vector<Candidate> candidates;
   uint64_t dead = 0;
   for (const auto& [number, file] : by_number_) {
-    if (file.in_use || file.stuck || file.live() == file.size()) continue;
+    if (file.in_use || file.stuck || file.going() || file.live() == file.size()) continue;
     candidates.push_back({number, file.live(), file.size() - file.live()});
     dead += candidates.back().dead;
   }

@@ -100,9 +100,12 @@ class PayloadFiles {
   // moved.
   rocksdb::IOStatus SyncReferenced();
 
-  // 000130.sst, for 130, refers to these files. [again: nothing changes]
-  void Pin(uint64_t table, const std::vector<PayloadReference>& references);
+  // 000130.sst, for 130, refers to these files. [again: nothing changes] A table that a compaction makes does not count yet as to
+  // what lives: those that it is made of still do.
+  void Pin(uint64_t table, const std::vector<PayloadReference>& references, bool counts = true);
   void Unpin(uint64_t table);
+  // `made` now count instead of `from`, which go when nobody reads them any more.
+  void Replace(const std::vector<uint64_t>& from, const std::vector<uint64_t>& made);
   // RocksDB wants 000123.log deleted. Before Opened() it stays anyway.
   rocksdb::IOStatus Delete(uint64_t wal);
   // All tables that there are have pinned what they refer to: what none does goes.
@@ -111,7 +114,8 @@ class PayloadFiles {
   // referred to.
   rocksdb::IOStatus TakeAsTheyAre();
 
-  // Bytes of the files that there are, by what the tables say: they also refer to entries removed since they were written.
+  // Bytes of the files that there are, by what the tables say: they also refer to entries removed since they were written. Without
+  // files that only tables refer to which were replaced.
   struct Space {
     uint64_t live = 0;  // also all of the WAL files that RocksDB needs
     uint64_t dead = 0;
@@ -136,7 +140,7 @@ class PayloadFiles {
     bool in_use = true;  // RocksDB needs it as its log, or payloads are being moved into it
     bool stuck = false;  // something in it cannot be read
     int pins = 0;
-    uint64_t referenced_bytes = 0;  // by those who pin it
+    uint64_t referenced_bytes = 0;  // by those who pin it and count
     uint64_t placed_bytes = 0;
     uint64_t bytes = 0;                    // unless it is `writable` that knows
     uint64_t synced = 0;                   // the same
@@ -144,8 +148,16 @@ class PayloadFiles {
 
     uint64_t size() const { return writable != nullptr ? writable->written() : bytes; }
     uint64_t live() const { return std::min(size(), referenced_bytes); }
+    bool going() const { return !in_use && referenced_bytes == 0; }
     void Leave();
   };
+
+  struct Pins {
+    std::vector<PayloadReference> references;
+    bool counts;
+  };
+  // With mutex_ held.
+  void Count(Pins& pins, bool counts);
 
   // What the directory holds of the files that stay for their payloads.
   struct Found {
@@ -177,7 +189,7 @@ class PayloadFiles {
   std::map<uint64_t, File> by_number_;
   uint64_t being_written_ = 0;
   uint64_t being_replayed_ = 0;  // or was last
-  std::map<uint64_t, std::vector<PayloadReference>> pins_of_tables_;
+  std::map<uint64_t, Pins> pins_of_tables_;
   std::set<uint64_t> gone_tables_;  // before opened_: whoever saw one before may still pin for it
   std::set<uint64_t> evacuated_;
   bool opened_ = false;

@@ -168,10 +168,21 @@ rocksdb::Status PayloadTables::PinAll(rocksdb::DB& db) {
 
 void PayloadTables::OnTableFileCreated(const rocksdb::TableFileCreationInfo& info) {
   const std::optional<uint64_t> table = FileNumber(info.file_path, kSstSuffix);
-  if (info.status.ok() && table) payloads_.Pin(*table, ReferencesOf(info.table_properties));
+  const bool compacts = info.reason == rocksdb::TableFileCreationReason::kCompaction;
+  if (info.status.ok() && table) payloads_.Pin(*table, ReferencesOf(info.table_properties), !compacts);
   std::unique_lock lock(mutex_);
   const auto moved = moved_by_flush_.extract(std::this_thread::get_id());
   lock.unlock();  // it ends outside
+}
+
+void PayloadTables::OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo& info) {
+  if (!info.status.ok()) return;  // what it made goes
+  const auto numbers = [](const std::vector<std::string>& paths) {
+    std::vector<uint64_t> tables;
+    for (const std::string& path : paths) tables.push_back(*FileNumber(path, kSstSuffix));
+    return tables;
+  };
+  payloads_.Replace(numbers(info.input_files), numbers(info.output_files));
 }
 
 }  // namespace millrace::storage

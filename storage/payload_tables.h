@@ -52,6 +52,7 @@ class PayloadTables : public rocksdb::EventListener {
   bool have_removals() const { return have_removals_; }
 
   void OnTableFileCreated(const rocksdb::TableFileCreationInfo& info) override;
+  void OnCompactionCompleted(rocksdb::DB* db, const rocksdb::CompactionJobInfo& info) override;
 
  private:
   class Rewriters;

@@ -40,7 +40,11 @@ class MillraceCases:
 
     def produce(self, broker, partitions):
         broker.create_topic("bench", partitions, "commit")
-        return broker.bench(*LOAD, "--topic", "bench", "--warmup", "5", "--seconds", str(self.options.seconds))
+        warmed = broker.bench(*LOAD, "--topic", "bench", "--seconds", "5")
+        figures = broker.bench(*LOAD, "--topic", "bench", "--seconds", str(self.options.seconds))
+        if broker.stored_records("bench") != warmed["records"] + figures["records"]:
+            raise RuntimeError("not what was acked is there")
+        return figures
 
     def rate(self, broker, flush):
         broker.create_topic("bench", PARTITIONS, flush)
@@ -76,8 +80,12 @@ class MillraceCases:
             live = result_of(broker.in_background("bench", *self._paced("live", RATE // 2)))
             figures.update({f"{name}.{key}": value for key, value in live["latency_ms"].items()})
             if rate is not None:
+                if replay.poll() is not None:
+                    raise RuntimeError("the replay ended before the measured time did")
                 replay.terminate()  # it then tells how far it came
                 replayed = json.loads(replay.communicate()[0])
+                if replayed["errors"]:
+                    raise RuntimeError(f"{replayed['errors']} errors of the replay")
                 figures[f"{name}.replay_megabytes_per_second"] = replayed["megabytes_per_second"]
         return figures
 

@@ -1,4 +1,4 @@
-"""One Apache Kafka broker and its own benchmark tools: the other side of broker.py.
+"""One Apache Kafka broker and its own benchmark tools: the other side of broker.py and durable.py.
 
 DIR holds the jars of a Kafka distribution in `libs`; if it also has a folder `tools`, the client's jars are taken from there.
 The settings are Kafka's defaults but for what is said here; the producer has the batches that suited it best (256 KiB, 5 ms).

@@ -671,6 +671,29 @@ TEST_F(WalFilesTest, ATableThatIsGonePinsNothing) {
   EXPECT_FALSE(Exists("000007.payloads"));
 }
 
+// While a compaction runs there are two tables that refer to the same payloads.
+TEST_F(WalFilesTest, WhatATableIsMadeOfCountsUntilItTakesItsPlace) {
+  Make("000007.payloads", std::string(100, 'p'));
+  payloads_.Pin(1, {{7, 100}});
+  ASSERT_TRUE(payloads_.Opened().ok());
+  payloads_.Pin(2, {{7, 60}}, false);
+  payloads_.Pin(3, {{7, 60}}, false);
+  EXPECT_EQ(payloads_.ReferencedBytes(7), 100u);
+  payloads_.Unpin(3);  // its compaction failed
+  EXPECT_EQ(payloads_.ReferencedBytes(7), 100u);
+  payloads_.Replace({1}, {2});
+  EXPECT_EQ(payloads_.ReferencedBytes(7), 60u);
+  EXPECT_EQ(payloads_.space().dead, 40u);
+  payloads_.Unpin(1);
+  payloads_.Replace({2}, {2});  // only moved to another level
+  EXPECT_EQ(payloads_.ReferencedBytes(7), 60u);
+  payloads_.Replace({2}, {});
+  EXPECT_EQ(payloads_.space().dead, 0u) << "it goes";
+  EXPECT_TRUE(Exists("000007.payloads")) << "somebody may still read the table";
+  payloads_.Unpin(2);
+  EXPECT_FALSE(Exists("000007.payloads"));
+}
+
 TEST_F(WalFilesTest, ATableThatWasNotFinishedPinsNothing) {
   Make("000007.log", "written");
   ASSERT_TRUE(payloads_.Opened().ok());
