@@ -15,7 +15,7 @@ using rocksdb::BottommostLevelCompaction;
 
 constexpr GroupId kLastGroup(INT64_MAX - 1);
 constexpr uint64_t kCheapBytes = 16 << 20;
-constexpr uint64_t kCheapAfterAWhileBytes = 256 << 20;
+constexpr uint64_t kCheapAfterAWhileBytes = 64 << 20;
 constexpr std::chrono::milliseconds kAWhile{30'000};  // on top of the delay
 // When so many times the bytes of all tables were removed, they are rewritten at once: 0.1 CPU s per GB that comes in and goes.
 constexpr uint64_t kRemovedPerTables = 64;
