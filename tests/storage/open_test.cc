@@ -18,6 +18,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "storage/file_system.h"
+#include "storage/store_directory.h"
 #include "tests/storage/faulty_file_system.h"
 #include "tests/storage/recording_file_system.h"
 #include "tests/storage/store_fixture.h"
@@ -130,7 +131,7 @@ TEST_F(OpenTest, OtherFormatsAreRefused) {
   ASSERT_TRUE(store_->Close().ok());
   round_.reset();
   store_.reset();
-  const std::pair<int, std::string> others[] = {{4, "format 4, written by a newer release"},
+  const std::pair<int, std::string> others[] = {{StoreDirectory::kFormat + 1, ", written by a newer release"},
                                                 {2, "format 2, of a build before the first release"}};
   for (const auto& [format, told] : others) {
     std::ofstream(options_.directory + "/FORMAT") << "millrace store format " << format << "\n";
