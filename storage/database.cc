@@ -66,7 +66,7 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
 
   // Keys: few and small. A flush has some hundred of large values; what is compacted rewrites the whole of the first level, since
   // each flush has keys of all logs: README.md, "Compactions cost more than flushes".
-  rocks.level0_file_num_compaction_trigger = 16;
+  rocks.level0_file_num_compaction_trigger = 20;
   rocks.level0_slowdown_writes_trigger = 60;
   rocks.level0_stop_writes_trigger = 60;  // the same: see kMemtables
   rocks.soft_pending_compaction_bytes_limit = rocks.hard_pending_compaction_bytes_limit;

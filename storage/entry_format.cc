@@ -13,6 +13,7 @@ using raft::EntryType;
 
 constexpr size_t kHeaderCrcAt = kStoredHeaderBytes - sizeof(uint32_t);
 constexpr size_t kPlacedAt = 2;
+constexpr size_t kPayloadBytesAt = 72;
 constexpr size_t kPlaceCrcAt = kPlaceBytes - sizeof(uint32_t);
 
 uint32_t HeaderCrc(const char* header) { return Crc32c(0, std::string_view(header, kHeaderCrcAt)); }
@@ -91,6 +92,10 @@ absl::StatusOr<StoredHeader> DecodeHeader(std::string_view value) {
 }
 
 bool HasPlace(std::string_view value) { return value.size() == kPlacedValueBytes && value[kPlacedAt] == 1; }
+
+uint32_t PayloadBytesUnchecked(std::string_view value) {
+  return LittleEndianReader(value.substr(kPayloadBytesAt)).Get<uint32_t>();
+}
 
 void EncodePlace(const PayloadPlace& place, char* out) {
   LittleEndianWriter writer(out);

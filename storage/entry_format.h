@@ -59,6 +59,8 @@ absl::StatusOr<StoredHeader> DecodeHeader(std::string_view value);
 
 // Whether a value is one with a place, as far as its length and its mark tell.
 bool HasPlace(std::string_view value);
+// As the header says, whose checksum is not looked at: for counting. The value has a header.
+uint32_t PayloadBytesUnchecked(std::string_view value);
 // `out`, behind the header, has room for kPlaceBytes.
 void EncodePlace(const PayloadPlace& place, char* out);
 // Of a value that has one. kDataLoss: its checksum does not match.

@@ -61,7 +61,7 @@ class ReferenceCollector : public rocksdb::TablePropertiesCollector {
     if (type != rocksdb::kEntryPut) return Status::OK();
     const std::optional<PayloadPlace> place = PlaceIn(key, value);
     // A damaged header keeps its file, too.
-    if (place) bytes_by_file_[place->file] += DecodeHeader(ToView(value)).value_or(StoredHeader()).payload_bytes;
+    if (place) bytes_by_file_[place->file] += PayloadBytesUnchecked(ToView(value));
     return Status::OK();
   }
   Status Finish(UserCollectedProperties* properties) override {

@@ -19,6 +19,8 @@ constexpr uint64_t kCheapAfterAWhileBytes = 64 << 20;
 constexpr std::chrono::milliseconds kAWhile{30'000};  // on top of the delay
 // When so many times the bytes of all tables were removed, they are rewritten at once: 0.1 CPU s per GB that comes in and goes.
 constexpr uint64_t kRemovedPerTables = 64;
+// Or when so many times dead_bytes_max were, whichever is more.
+constexpr uint64_t kRemovedMax = 2;
 constexpr int64_t kRemovedPart = 4;  // of what was removed may be rewritten
 constexpr double kDeadPart = 0.1;    // of what lives
 constexpr uint64_t kDeadLeftPart =
@@ -126,11 +128,12 @@ std::vector<KeyRange> SpaceReclaimer::TakeDue() {
 
 std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemoved(Clock::time_point latest) {
   const PayloadFiles::Space space = payloads_.space();
-  const uint64_t pays = std::max(options_.dead_bytes_max, kRemovedPerTables * TableBytes());
+  const uint64_t pays = std::max(kRemovedMax * options_.dead_bytes_max, kRemovedPerTables * TableBytes());
   std::lock_guard lock(mutex_);
   if (!removed_) return std::nullopt;
   const auto removed = static_cast<uint64_t>(removed_->bytes);
-  if (removed_->since > latest && removed <= pays && space.dead + removed <= DeadMax(space)) return std::nullopt;
+  const uint64_t removed_max = DeadMax(space) + (kRemovedMax - 1) * options_.dead_bytes_max;
+  if (removed_->since > latest && removed <= pays && space.dead + removed <= removed_max) return std::nullopt;
   return std::exchange(removed_, std::nullopt);
 }
 
