@@ -138,4 +138,21 @@ std::string BootIdKey() { return std::string(1, kStorePrefix) + "boot_id"; }
 std::string CleanMarkKey() { return std::string(1, kStorePrefix) + "clean"; }
 std::string OsCrashKey() { return std::string(1, kStorePrefix) + "os_crash"; }
 
+std::string RemovedGroupsKey(GroupId first, GroupId last) {
+  std::string key = AllRemovedGroups().begin;
+  Append(key, first.value());
+  Append(key, last.value());
+  return key;
+}
+std::optional<GroupRange> ParseRemovedGroupsKey(std::string_view key) {
+  const std::string prefix = AllRemovedGroups().begin;
+  if (key.size() != prefix.size() + 16 || !key.starts_with(prefix)) return std::nullopt;
+  return GroupRange{GroupId(GetBigEndian(key.data() + prefix.size())),
+                    GroupId(GetBigEndian(key.data() + prefix.size() + 8))};
+}
+KeyRange AllRemovedGroups() {
+  const std::string prefix(1, kStorePrefix);
+  return {prefix + "removed:", prefix + "removed;"};
+}
+
 }  // namespace millrace::storage

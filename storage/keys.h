@@ -78,4 +78,13 @@ std::string BootIdKey();
 std::string CleanMarkKey();
 std::string OsCrashKey();
 
+// Groups first to last were removed; their entries may still be in tables.
+std::string RemovedGroupsKey(raft::GroupId first, raft::GroupId last);
+struct GroupRange {
+  raft::GroupId first;
+  raft::GroupId last;
+};
+std::optional<GroupRange> ParseRemovedGroupsKey(std::string_view key);
+KeyRange AllRemovedGroups();
+
 }  // namespace millrace::storage

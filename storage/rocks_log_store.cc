@@ -57,9 +57,11 @@ class RocksLogStore::Impl {
     reader_.emplace(database_->db(), database_->payloads());
     synced_sequence_ = database_->db().GetLatestSequenceNumber();  // opening ends with a sync
     syncs_.emplace([this] { return SyncWal(); }, options_.on_sync_thread);
-    reclaimer_.emplace(
-        database_->db(), database_->payloads(), database_->stall(),
-        SpaceReclaimer::Options{options_.reclaim_delay, options_.dead_bytes_max, database_->have_removals()});
+    reclaimer_.emplace(database_->db(), database_->payloads(), database_->stall(),
+                       SpaceReclaimer::Options{.delay = options_.reclaim_delay,
+                                               .dead_bytes_max = options_.dead_bytes_max,
+                                               .removed_before = database_->have_removals(),
+                                               .forget = [this](const auto& keys) { Forget(keys); }});
     return absl::OkStatus();
   }
 
@@ -153,6 +155,7 @@ class RocksLogStore::Impl {
   std::optional<SpaceReclaimer> reclaimer_;
 
  private:
+  void Forget(const std::vector<std::string>& removed_groups_keys);
   static void StageRemoval(GroupId first, GroupId last, rocksdb::WriteBatch& batch);
   // Of a removed log: what is in memory.
   void Forget(GroupId group);
@@ -208,8 +211,17 @@ absl::Status RocksLogStore::Impl::Remove(std::vector<GroupId> groups) {
   return status;
 }
 
+// Refused, they stay: each costs a compaction after the next start.
+void RocksLogStore::Impl::Forget(const std::vector<std::string>& removed_groups_keys) {
+  rocksdb::WriteBatch batch;
+  BeginBatch(batch);
+  for (const std::string& key : removed_groups_keys) batch.Delete(key);
+  if (health_.ok()) WriteBatch(batch).IgnoreError();
+}
+
 // first and last inclusive.
 void RocksLogStore::Impl::StageRemoval(GroupId first, GroupId last, rocksdb::WriteBatch& batch) {
+  batch.Put(RemovedGroupsKey(first, last), "");
   batch.DeleteRange(GroupKey(first), GroupKey(last + 1));
   batch.DeleteRange(EntriesFrom(first, LogIndex(0)).begin, EntriesFrom(last, LogIndex(0)).end);
   batch.DeleteRange(BesideEntries(first).begin, BesideEntries(last).end);

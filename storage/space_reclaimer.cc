@@ -1,6 +1,7 @@
 #include "storage/space_reclaimer.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include <rocksdb/db.h>
@@ -22,7 +23,9 @@ constexpr uint64_t kRemovedPerTables = 64;
 // Or when so many times dead_bytes_max were, whichever is more.
 constexpr uint64_t kRemovedMax = 2;
 constexpr int64_t kRemovedPart = 4;  // of what was removed may be rewritten
-constexpr double kDeadPart = 0.1;    // of what lives
+constexpr uint64_t kRemovedBeforePart =
+    16;                            // of all there is, for what an earlier process removed: how much is not known
+constexpr double kDeadPart = 0.1;  // of what lives
 constexpr uint64_t kDeadLeftPart =
     2;  // of what may be dead stays when payloads are moved, so that it does not begin again at once
 constexpr double kDeadPartStop = 0.2;  // of what lives, and
@@ -38,22 +41,22 @@ constexpr std::chrono::milliseconds kFirstDelay{2000};  // at most, after the st
 constexpr uint64_t kMovedBytesMax = 256 << 20;
 constexpr uint64_t kMovedPerTables = 4;
 
-KeyRange EntriesOf(GroupId first, GroupId last) {
-  return {EntriesFrom(first, raft::LogIndex(0)).begin, EntriesFrom(last, raft::LogIndex(0)).end};
+constexpr GroupRange kAllGroups = {GroupId(0), kLastGroup};
+
+KeyRange EntriesOf(GroupRange groups) {
+  return {EntriesFrom(groups.first, raft::LogIndex(0)).begin, EntriesFrom(groups.last, raft::LogIndex(0)).end};
 }
 
 }  // namespace
 
 SpaceReclaimer::SpaceReclaimer(rocksdb::DB& db, PayloadFiles& payloads, WriteStall& stall, const Options& options)
     : db_(db), payloads_(payloads), stall_(stall), options_(options), thread_([this] { Run(); }) {
-  if (!options_.removed_before) return;
+  // Soon, as the next process may not run for long either.
+  const Clock::time_point since = Clock::now() - std::max(options_.delay - kFirstDelay, std::chrono::milliseconds(0));
+  const std::vector<std::string> marks = MarksIn(kAllGroups);
   std::lock_guard lock(mutex_);
-  // How much is not known. Soon, as the next process may not run for long either.
-  // It may have been whole logs, so whatever it costs.
-  removed_logs_.push_back(
-      {.first = GroupId(0),
-       .last = kLastGroup,
-       .since = Clock::now() - std::max(options_.delay - kFirstDelay, std::chrono::milliseconds(0))});
+  for (const std::string& mark : marks) AddLogs(*ParseRemovedGroupsKey(mark), since);
+  if (options_.removed_before) Add({.groups = kAllGroups, .since = since});
 }
 
 SpaceReclaimer::~SpaceReclaimer() {
@@ -68,7 +71,7 @@ SpaceReclaimer::~SpaceReclaimer() {
 void SpaceReclaimer::Removed(GroupId group, int64_t bytes) {
   std::lock_guard lock(mutex_);
   const int64_t before = removed_ ? removed_->bytes : 0;
-  Add({.first = group, .last = group, .bytes = bytes, .since = Clock::now()});
+  Add({.groups = {group, group}, .bytes = bytes, .since = Clock::now()});
   // At a GB/s it would be late when it looks again.
   const auto much = static_cast<int64_t>(options_.dead_bytes_max);
   if (removed_->bytes > much && removed_->bytes / kLookAtBytes != before / kLookAtBytes) look_.notify_one();
@@ -76,16 +79,28 @@ void SpaceReclaimer::Removed(GroupId group, int64_t bytes) {
 
 void SpaceReclaimer::RemovedLogs(const std::vector<GroupId>& groups) {
   std::lock_guard lock(mutex_);
-  for (GroupId group : groups) {
-    const bool adjoins = !removed_logs_.empty() && removed_logs_.back().last + 1 == group;
-    if (adjoins || removed_logs_.size() == kRemovalsMax) {
-      Removal& range = removed_logs_.back();
-      range.first = std::min(range.first, group);
-      range.last = std::max(range.last, group);
-    } else {
-      removed_logs_.push_back({.first = group, .last = group, .since = Clock::now()});
-    }
+  for (GroupId group : groups) AddLogs({group, group}, Clock::now());
+}
+
+void SpaceReclaimer::AddLogs(GroupRange groups, Clock::time_point since) {
+  const bool adjoins = !removed_logs_.empty() && removed_logs_.back().groups.last + 1 == groups.first;
+  if (!adjoins && removed_logs_.size() < kRemovalsMax) {
+    removed_logs_.push_back({.groups = groups, .since = since});
+    return;
   }
+  GroupRange& range = removed_logs_.back().groups;
+  range = {std::min(range.first, groups.first), std::max(range.last, groups.last)};
+}
+
+std::vector<std::string> SpaceReclaimer::MarksIn(GroupRange groups) const {
+  std::vector<std::string> marks;
+  const KeyRange all = AllRemovedGroups();
+  const std::unique_ptr<rocksdb::Iterator> key(db_.NewIterator(rocksdb::ReadOptions()));
+  for (key->Seek(ToSlice(all.begin)); key->Valid() && all.Contains(ToView(key->key())); key->Next()) {
+    const std::optional<GroupRange> marked = ParseRemovedGroupsKey(ToView(key->key()));
+    if (marked && groups.first <= marked->first && marked->last <= groups.last) marks.push_back(key->key().ToString());
+  }
+  return marks;
 }
 
 void SpaceReclaimer::Run() {
@@ -94,24 +109,28 @@ void SpaceReclaimer::Run() {
   while (!stopping_) {
     look_.wait_for(lock, look_every);
     lock.unlock();
-    // Also what was moved to the lowest level as it was; not what this compaction wrote there itself.
-    for (const KeyRange& due : TakeDue()) {
-      Compact(due, BottommostLevelCompaction::kForceOptimized);
-      ++runs_;
-    }
+    for (const Removal& due : TakeDue()) Reclaim(due);
     while (Clock::now() >= evacuate_after_ && Evacuate()) {
     }
     lock.lock();
   }
 }
 
-std::vector<KeyRange> SpaceReclaimer::TakeDue() {
+void SpaceReclaimer::Reclaim(const Removal& removal) {
+  const std::vector<std::string> marks = MarksIn(removal.groups);  // what is removed from here on may be missed
+  // Also what was moved to the lowest level as it was; not what this compaction wrote there itself.
+  const bool compacted = Compact(removal.groups, BottommostLevelCompaction::kForceOptimized);
+  if (compacted && !marks.empty()) options_.forget(marks);
+  ++runs_;
+}
+
+std::vector<SpaceReclaimer::Removal> SpaceReclaimer::TakeDue() {
   const Clock::time_point latest = Clock::now() - options_.delay;
-  std::vector<KeyRange> due;
+  std::vector<Removal> due;
   // RocksDB is asked without mutex_: the thread that writes takes it, too.
   if (std::optional<Removal> removal = TakeRemoved(latest)) {
     if (IsCheap(*removal)) {
-      due.push_back(EntriesOf(removal->first, removal->last));
+      due.push_back(*removal);
     } else {
       std::lock_guard lock(mutex_);
       Add(*removal);
@@ -120,7 +139,7 @@ std::vector<KeyRange> SpaceReclaimer::TakeDue() {
   std::lock_guard lock(mutex_);
   std::erase_if(removed_logs_, [&](const Removal& removal) {
     if (removal.since > latest) return false;
-    due.push_back(EntriesOf(removal.first, removal.last));
+    due.push_back(removal);
     return true;
   });
   return due;
@@ -142,8 +161,8 @@ void SpaceReclaimer::Add(const Removal& removal) {
     removed_ = removal;
     return;
   }
-  removed_->first = std::min(removed_->first, removal.first);
-  removed_->last = std::max(removed_->last, removal.last);
+  removed_->groups = {std::min(removed_->groups.first, removal.groups.first),
+                      std::max(removed_->groups.last, removal.groups.last)};
   removed_->bytes += removal.bytes;
   removed_->since = std::min(removed_->since, removal.since);
 }
@@ -153,18 +172,20 @@ uint64_t SpaceReclaimer::TableBytes() const {
   return db_.GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &bytes) ? bytes : 0;
 }
 
+uint64_t SpaceReclaimer::LiveBytes(const PayloadFiles::Space& space) const { return space.live + TableBytes(); }
+
 uint64_t SpaceReclaimer::DeadMax(const PayloadFiles::Space& space) const {
-  return options_.dead_bytes_max + static_cast<uint64_t>(kDeadPart * static_cast<double>(space.live));
+  return options_.dead_bytes_max + static_cast<uint64_t>(kDeadPart * static_cast<double>(LiveBytes(space)));
 }
 
 int64_t SpaceReclaimer::WritableBytes(const PayloadFiles::Space& space) const {
   const auto stop = kDeadStop * static_cast<int64_t>(options_.dead_bytes_max) +
-                    static_cast<int64_t>(kDeadPartStop * static_cast<double>(space.live));
+                    static_cast<int64_t>(kDeadPartStop * static_cast<double>(LiveBytes(space)));
   return stop - static_cast<int64_t>(space.dead - space.stuck);
 }
 
 bool SpaceReclaimer::IsCheap(const Removal& removal) const {
-  const KeyRange entries = EntriesOf(removal.first, removal.last);
+  const KeyRange entries = EntriesOf(removal.groups);
   const rocksdb::Range range(ToSlice(entries.begin), ToSlice(entries.end));
   uint64_t bytes = 0;
   rocksdb::SizeApproximationOptions files;
@@ -172,19 +193,23 @@ bool SpaceReclaimer::IsCheap(const Removal& removal) const {
   files.include_memtables = false;
   if (!db_.GetApproximateSizes(files, db_.DefaultColumnFamily(), &range, 1, &bytes).ok()) return false;
   const bool waited = Clock::now() - removal.since > options_.delay + kAWhile;
-  const uint64_t cheap = waited ? kCheapAfterAWhileBytes : kCheapBytes;
+  uint64_t cheap = waited ? kCheapAfterAWhileBytes : kCheapBytes;
+  if (options_.removed_before && runs_ == 0) {
+    cheap = std::max(cheap, LiveBytes(payloads_.space()) / kRemovedBeforePart);
+  }
   return bytes <= cheap + static_cast<uint64_t>(removal.bytes / kRemovedPart);
 }
 
 // A failure is the listener's: it has stopped the store.
-void SpaceReclaimer::Compact(const KeyRange& entries, BottommostLevelCompaction lowest) {
-  if (stopping_) return;
+bool SpaceReclaimer::Compact(GroupRange groups, BottommostLevelCompaction lowest) {
+  if (stopping_) return false;
+  const KeyRange entries = EntriesOf(groups);
   const rocksdb::Slice begin = ToSlice(entries.begin), end = ToSlice(entries.end);
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
   options.canceled = &stopping_;
   options.bottommost_level_compaction = lowest;
-  db_.CompactRange(options, &begin, &end).PermitUncheckedError();
+  return db_.CompactRange(options, &begin, &end).ok();
 }
 
 bool SpaceReclaimer::Evacuate() {
@@ -199,7 +224,7 @@ bool SpaceReclaimer::Evacuate() {
   if (!payloads_.BeginEvacuation(dead_max / kDeadLeftPart, live_max)) return false;
   stall_.Limit(WritableBytes(space));
   // Also what a compaction wrote that began before and so moved nothing.
-  Compact(EntriesOf(GroupId(0), kLastGroup), BottommostLevelCompaction::kForce);
+  Compact(kAllGroups, BottommostLevelCompaction::kForce);
   payloads_.EndEvacuation();
   stall_.Unlimit();
   ++evacuations_;

@@ -1,14 +1,14 @@
 // Gives the space of removed entries back soon, instead of when RocksDB next has a reason to compact: a store that nobody writes
 // to would keep them for ever.
 //
-//     SpaceReclaimer reclaimer(db, payloads, {});
+//     SpaceReclaimer reclaimer(db, payloads, stall, {});
 //     reclaimer.Removed(group, bytes);     // after the write that removed them
-//     reclaimer.RemovedLogs({group});
+//     reclaimer.RemovedLogs({group});      // that write also put RemovedGroupsKey(), which is left until it has been done
 //
 // A while after a removal it flushes, and compacts the keys of the groups concerned; a file of payloads goes with the last table
 // that refers to it. It does so only while that is cheap: it rewrites at most 16 MiB of keys and small values, or a quarter of
 // what was removed. Beyond, removals add up, and RocksDB's own compactions do the rest. After whole logs were removed it does so
-// in any case.
+// in any case, also if that was an earlier process.
 //
 // What is removed may share its files with what stays. When more is dead than `dead_bytes_max` and 10 % of what lives, payloads
 // are moved out of the files that are least alive, some hundred MiB at a time, until less is (Rosenblum and Ousterhout, The Design and
@@ -22,8 +22,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -45,9 +47,11 @@ class SpaceReclaimer {
     std::chrono::milliseconds delay;  // between a removal and the compaction
     uint64_t dead_bytes_max;          // besides 10 % of what lives, before anything is moved
     bool removed_before;              // an earlier process removed something and did not come to compact it
+    // Deletes RemovedGroupsKey()s, on the reclaimer's thread. If it fails, what they are of is compacted again after the next start.
+    std::function<void(const std::vector<std::string>&)> forget;
   };
 
-  // Both outlive it.
+  // All outlive it.
   SpaceReclaimer(rocksdb::DB& db, PayloadFiles& payloads, WriteStall& stall, const Options& options);
   // Breaks off what is under way.
   ~SpaceReclaimer();
@@ -62,27 +66,33 @@ class SpaceReclaimer {
  private:
   using Clock = std::chrono::steady_clock;
 
-  // Groups [first, last], of which something was removed.
+  // Something was removed of some of these.
   struct Removal {
-    raft::GroupId first;
-    raft::GroupId last;
+    GroupRange groups;
     int64_t bytes = 0;
     Clock::time_point since;
   };
 
   void Run();
   // The removals whose time has come; all, when too much is dead.
-  std::vector<KeyRange> TakeDue();
+  std::vector<Removal> TakeDue();
   // What was removed, if it was before `latest` or is much.
   std::optional<Removal> TakeRemoved(Clock::time_point latest);
   // With mutex_ held.
   void Add(const Removal& removal);
+  void AddLogs(GroupRange groups, Clock::time_point since);
+  // Those of RemovedGroupsKey() that lie within.
+  std::vector<std::string> MarksIn(GroupRange groups) const;
+  void Reclaim(const Removal& removal);
   uint64_t TableBytes() const;
+  // With what tables hold themselves.
+  uint64_t LiveBytes(const PayloadFiles::Space& space) const;
   uint64_t DeadMax(const PayloadFiles::Space& space) const;
   // How much may come in while payloads are moved: at worst as much dies.
   int64_t WritableBytes(const PayloadFiles::Space& space) const;
   bool IsCheap(const Removal& removal) const;
-  void Compact(const KeyRange& entries, rocksdb::BottommostLevelCompaction lowest);
+  // false: broken off, or failed.
+  bool Compact(GroupRange groups, rocksdb::BottommostLevelCompaction lowest);
   // Whether there is less dead now.
   bool Evacuate();
 

@@ -5,6 +5,9 @@
 #include <system_error>
 #include <thread>
 
+#include "storage/database.h"
+#include "storage/keys.h"
+#include "storage/rocks_util.h"
 #include "tests/storage/store_fixture.h"
 
 namespace millrace::storage {
@@ -64,6 +67,27 @@ TEST_F(Space, OfARemovedLogComesBackWhole) {
   ASSERT_TRUE(store_->Create(raft::GroupId(2), {}).ok());
   ASSERT_TRUE(store_->Remove({group_}).ok());
   AwaitWalBytesBelow(1 << 20);
+}
+
+// Whoever removed it did not come to compact it: the next process does, once, whatever it costs.
+TEST_F(Space, OfALogRemovedByAProcessThatDiedComesBack) {
+  options_.reclaim_delay = std::chrono::hours(1);
+  OpenStore();
+  WriteMany(72'000, {.bytes = 1000});  // more than would be compacted for anything else
+  Reopen();                            // so that they lie in tables
+  ASSERT_TRUE(store_->Remove({group_}).ok());
+  Reopen();
+  ASSERT_GT(store_->Stats().sst_file_bytes, 72'000'000u);
+  options_.reclaim_delay = std::chrono::milliseconds(0);
+  Reopen();
+  while (store_->Stats().sst_file_bytes > 1'000'000) std::this_thread::yield();
+  while (store_->Stats().reclaims == 0) std::this_thread::yield();
+  round_.reset();
+  store_.reset();
+  StoreHealth health(nullptr);
+  const auto database = Database::Open(options_, health);
+  ASSERT_TRUE(database.ok()) << database.status();
+  EXPECT_EQ(GetValue((*database)->db(), RemovedGroupsKey(group_, group_)).value(), std::nullopt) << "only once";
 }
 
 }  // namespace
