@@ -91,8 +91,10 @@ absl::Status OpenError(const std::string& directory, const rocksdb::Status& stat
   if (status.IsCorruption()) {
     return absl::DataLossError(absl::StrCat(
         "the store in ", directory, " is damaged: ", text,
-        "; keep a copy of the directory, then restore it from a backup. What is in it is not replicated: with "
-        "an empty directory all of it would be gone"));
+        "; all partitions share this file. Keep a copy of the directory, let `millrace inspect ", directory,
+        "` tell what of each can be read, then restore it from a backup. What is in it is not replicated: with an "
+        "empty "
+        "directory all of it would be gone"));
   }
   return absl::FailedPreconditionError(
       absl::StrCat("the store in ", directory, " cannot be opened: ", text, "; mend the cause and start again"));

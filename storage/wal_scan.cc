@@ -167,8 +167,9 @@ class Scan {
     replayable.damage = absl::DataLossError(absl::StrCat(
         "the write-ahead log is damaged: ", lost_->path, " cannot be read at offset ", lost_->offset,
         ", and later records say that it was on the disk (up to number ", synced_,
-        "); records that were acknowledged cannot be read back, so nothing was opened or changed. Keep a copy of the "
-        "directory, check the disk, and restore the file or the directory from a backup"));
+        "); acknowledged records of any partition may lie in it and cannot be read back, so nothing was opened or "
+        "changed. Keep a copy of the directory, check the disk, let `millrace inspect ",
+        directory_, "` tell what of each partition can be read, and restore the file or the directory from a backup"));
     return replayable;
   }
 

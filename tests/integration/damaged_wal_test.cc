@@ -61,7 +61,8 @@ TEST(DamagedWal, EndsTheBrokerWith3UntilItIsMended) {
   for (int start = 0; start < 2; ++start) {
     const Exit exit = RunBroker({"--data-dir", broker.data_dir(), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"});
     EXPECT_EQ(exit.code, 3) << exit.error;
-    EXPECT_THAT(exit.error, AllOf(HasSubstr(wal), HasSubstr("cannot be read at offset"), HasSubstr("backup")));
+    EXPECT_THAT(exit.error, AllOf(HasSubstr(wal), HasSubstr("cannot be read at offset"), HasSubstr("of any partition"),
+                                  HasSubstr("millrace inspect " + broker.data_dir()), HasSubstr("backup")));
   }
   FlipByte(wal, middle);
   std::ofstream(wal, std::ios::binary | std::ios::app) << "what a crash may leave behind the last record";
