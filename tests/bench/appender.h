@@ -1,6 +1,8 @@
 // A load for the store's benchmarks.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <random>
 #include <string>
@@ -13,7 +15,7 @@
 
 namespace millrace::storage {
 
-// Appends of equal entries to partitions in turn.
+// Appends of equal entries to partitions in turn. Its clock is the number of entries appended to all of them.
 class Appender {
  public:
   Appender(RocksLogStore& store, int partitions, size_t entry_bytes, const raft::SegmentLimits& limits = {},
@@ -30,6 +32,7 @@ class Appender {
       auto state = store.Open(group);
       MILLRACE_CHECK(state.ok()) << state.status().ToString();
       logs_[i] = *state;
+      now_ = std::max(now_, state->last_append_time);
     }
     round_ = store.NewRound();
   }
@@ -43,7 +46,7 @@ class Appender {
     entry.header.record_count = 64;
     entry.header.index = ++log.last_index;
     entry.header.base_offset = log.log_end;
-    entry.header.append_time = entry.header.max_timestamp = ++log.last_append_time;
+    entry.header.append_time = entry.header.max_timestamp = log.last_append_time = ++now_;
     entry.payload = payload_;
     log.log_end += 64;
     round_->Append(raft::GroupId(static_cast<int64_t>(turn) + 1), std::move(entry));
@@ -56,6 +59,16 @@ class Appender {
       if (store_.State(group).bytes <= bytes_max(i)) continue;
       const auto segments = store_.Segments(group);
       if (segments.size() > 1) round_->SetLogStart(group, segments.front().end_offset);
+    }
+  }
+  // The same by time: that has only entries older than age_max(i).
+  template <typename AgeMax>
+  void RetainByTime(AgeMax age_max) {
+    for (size_t i : std::exchange(appended_, {})) {
+      const raft::GroupId group(static_cast<int64_t>(i) + 1);
+      const auto segments = store_.Segments(group);
+      const bool due = segments.size() > 1 && segments.front().last_append_time < now_ - age_max(i);
+      if (due) round_->SetLogStart(group, segments.front().end_offset);
     }
   }
   double kept_bytes() const {
@@ -78,6 +91,7 @@ class Appender {
   absl::Cord payload_;
   std::unique_ptr<raft::Round> round_;
   size_t next_ = 0;
+  int64_t now_ = 0;
   const size_t slow_;
 };
 

@@ -2,10 +2,11 @@
 //
 //     storage_bench write   --dir D --gb 4 --partitions 16 --entry-kib 64 --round-kib 1024 [--sync]
 //                       [--keep-gb 2 --segment-mib 16 --forever 0.25 --mixed --slow 0.5 --sample-gb 1 --idle-seconds 40]
-//                       [--mb-s 300]
+//                       [--mb-s 300 --by-time]
 //                       // forever: so many of the partitions keep everything. mixed: of each four, one keeps a tenth, one ten
-//                       // times as much, one everything. slow: so many get a tenth of what others get. Samples of the files'
-//                       // sizes on the way, and after nothing was written for a while.
+//                       // times as much, one everything. slow: so many get a tenth of what others get. by-time: what they
+//                       // keep is not so many bytes each, but what came in since all together got as much. Samples of the
+//                       // files' sizes on the way, and after nothing was written for a while.
 //     storage_bench read    --dir D [--cold]             // everything that write left, by Read(), one partition after the other
 //     storage_bench open    --dir D                      // every group
 //     storage_bench latency --dir D --mb-s 50 --entry-kib 16 --seconds 20 [--keep-gb 2 --segment-mib 16]
@@ -205,11 +206,17 @@ void Write(const Flags& flags) {
                     static_cast<size_t>(flags.Number("slow", 0) * partitions));
   const auto kept_forever = static_cast<size_t>(flags.Number("forever", 0) * partitions);
   const bool mixed = flags.Number("mixed", 0) > 0;
-  const auto bytes_max = [&](size_t partition) {
+  const auto part_kept = [&](size_t partition) {
     constexpr double kMix[] = {0.1, 1, 10, 1e9};
-    const double times = partition < kept_forever ? 1e9 : mixed ? kMix[partition % 4] : 1;
-    return static_cast<int64_t>(std::min(kept / partitions * times, 1e18));
+    return partition < kept_forever ? 1e9 : mixed ? kMix[partition % 4] : 1;
   };
+  const auto bytes_max = [&](size_t partition) {
+    return static_cast<int64_t>(std::min(kept / partitions * part_kept(partition), 1e18));
+  };
+  const auto age_max = [&](size_t partition) {
+    return static_cast<int64_t>(std::min(kept / static_cast<double>(entry_bytes) * part_kept(partition), 1e18));
+  };
+  const bool by_time = flags.Number("by-time", 0) > 0;
   const double sample = flags.Number("sample-gb", 1e6) * 1e9;
   const double rate = flags.Number("mb-s", 1e5) * 1e6;
   const double device_before = DeviceBytesWritten(DirectoryOf(flags));
@@ -221,7 +228,7 @@ void Write(const Flags& flags) {
   while (bytes < total) {
     while (appender.round().bytes() < round_bytes) appender.Stage();
     bytes += static_cast<double>(appender.round().bytes());
-    appender.Retain(bytes_max);
+    by_time ? appender.RetainByTime(age_max) : appender.Retain(bytes_max);
     WaitUntil(begun + std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(bytes / rate)));
     const auto start = SteadyClock::now();
     appender.Write();
