@@ -1,5 +1,5 @@
-// A broker whose write-ahead log is damaged below what was acked ends with 3 and says where, and goes on once that is mended; a
-// torn tail does not hold it up.
+// A broker ends with 3 and says where when what all its partitions share is damaged: its write-ahead log below what was acked, or a
+// table that a compaction meets. It goes on once that is mended. A torn tail does not hold it up.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <millrace/admin.h>
@@ -28,6 +28,15 @@ std::string NewestWal(const std::string& directory) {
   return newest;
 }
 
+std::string LargestTable(const std::string& directory) {
+  std::filesystem::directory_entry largest;
+  for (const auto& file : std::filesystem::directory_iterator(directory)) {
+    const bool larger = largest.path().empty() || file.file_size() > largest.file_size();
+    if (file.path().extension() == ".sst" && larger) largest = file;
+  }
+  return largest.path();
+}
+
 void FlipByte(const std::string& path, std::streamoff at) {
   std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
   file.seekg(at);
@@ -37,10 +46,10 @@ void FlipByte(const std::string& path, std::streamoff at) {
 }
 
 // Each record is acked, so synced, before the next is sent.
-void Produce(const ClientOptions& client) {
+void Produce(const ClientOptions& client, const std::string& topic, size_t bytes) {
   auto producer = Producer::Create({.client = client}).value();
   for (int i = 0; i < kRecords; ++i) {
-    ASSERT_TRUE(producer->Send({.topic = "t", .value = std::string(10'000, 'x')}).ok());
+    ASSERT_TRUE(producer->Send({.topic = topic, .value = std::string(bytes, 'x')}).ok());
     ASSERT_TRUE(producer->Flush().ok());
   }
 }
@@ -52,7 +61,7 @@ TEST(DamagedWal, EndsTheBrokerWith3UntilItIsMended) {
   client.bootstrap_servers = broker.address();
   auto created = Admin::Create(client).value()->CreateTopic({.name = "t"});
   ASSERT_TRUE(created.ok()) << created.status();
-  ASSERT_NO_FATAL_FAILURE(Produce(client));
+  ASSERT_NO_FATAL_FAILURE(Produce(client, "t", 10'000));
   broker.Kill();
 
   const std::string wal = NewestWal(broker.data_dir());
@@ -72,6 +81,41 @@ TEST(DamagedWal, EndsTheBrokerWith3UntilItIsMended) {
   int64_t records = 0;
   for (const auto& partition : topic->partitions) records += partition.log_end_offset;
   EXPECT_EQ(records, kRecords);
+  EXPECT_EQ(broker.Stop(), 0);
+}
+
+// Small records lie in tables. A topic that was removed has them compacted, soon after the next start.
+TEST(DamagedTable, EndsTheBrokerWith3OnceACompactionMeetsItAndAtOnceFromThenOn) {
+  BrokerProcess broker;
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  ClientOptions client;
+  client.bootstrap_servers = broker.address();
+  const auto admin = Admin::Create(client).value();
+  for (const char* topic : {"kept", "gone"}) {
+    ASSERT_TRUE(admin->CreateTopic({.name = topic, .partitions = 1}).ok());
+    ASSERT_NO_FATAL_FAILURE(Produce(client, topic, 900));
+  }
+  ASSERT_EQ(broker.Stop(), 0);  // flushes
+  const std::string table = LargestTable(broker.data_dir());
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  ASSERT_TRUE(admin->DeleteTopic("gone").ok());
+  broker.Kill();
+
+  FlipByte(table, static_cast<std::streamoff>(std::filesystem::file_size(table) / 4));
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  EXPECT_EQ(broker.Wait(), 3);
+  EXPECT_THAT(broker.ErrorOutput(),
+              AllOf(HasSubstr(table), HasSubstr("parts of every log"), HasSubstr("millrace inspect ")));
+  const Exit again = RunBroker({"--data-dir", broker.data_dir(), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"});
+  EXPECT_EQ(again.code, 3);
+  EXPECT_THAT(again.error, AllOf(HasSubstr(table), HasSubstr("DAMAGED")));
+
+  FlipByte(table, static_cast<std::streamoff>(std::filesystem::file_size(table) / 4));  // the copy from a backup
+  std::filesystem::remove(broker.data_dir() + "/DAMAGED");
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  const auto topic = admin->DescribeTopic("kept");
+  ASSERT_TRUE(topic.ok()) << topic.status();
+  EXPECT_EQ(topic->partitions[0].log_end_offset, kRecords);
   EXPECT_EQ(broker.Stop(), 0);
 }
 
