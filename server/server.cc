@@ -180,6 +180,9 @@ absl::Status Server::OpenStore() {
   options.name_logs = [&names = parts_->names](raft::GroupId first, raft::GroupId last) {
     return names.Of(first, last);
   };
+  options.space_is_short = [dir = config_.data_dir, floor = config_.disk_free_floor] {
+    return DiskSpaceOf(dir).free_bytes < floor;
+  };
   options.on_sync_thread = PreferThisThread;
   options.on_fatal = StopForStore;
   auto store = storage::RocksLogStore::Open(std::move(options));

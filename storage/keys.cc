@@ -138,15 +138,16 @@ std::string BootIdKey() { return std::string(1, kStorePrefix) + "boot_id"; }
 std::string CleanMarkKey() { return std::string(1, kStorePrefix) + "clean"; }
 std::string OsCrashKey() { return std::string(1, kStorePrefix) + "os_crash"; }
 
-std::string RemovedGroupsKey(GroupId first, GroupId last) {
+std::string RemovedGroupsKey(GroupId first, GroupId last, uint64_t sequence) {
   std::string key = AllRemovedGroups().begin;
   Append(key, first.value());
   Append(key, last.value());
+  Append(key, static_cast<int64_t>(sequence));
   return key;
 }
 std::optional<GroupRange> ParseRemovedGroupsKey(std::string_view key) {
   const std::string prefix = AllRemovedGroups().begin;
-  if (key.size() != prefix.size() + 16 || !key.starts_with(prefix)) return std::nullopt;
+  if (key.size() != prefix.size() + 24 || !key.starts_with(prefix)) return std::nullopt;
   return GroupRange{GroupId(GetBigEndian(key.data() + prefix.size())),
                     GroupId(GetBigEndian(key.data() + prefix.size() + 8))};
 }

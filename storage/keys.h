@@ -78,8 +78,8 @@ std::string BootIdKey();
 std::string CleanMarkKey();
 std::string OsCrashKey();
 
-// Groups first to last were removed; their entries may still be in tables.
-std::string RemovedGroupsKey(raft::GroupId first, raft::GroupId last);
+// Groups first to last were removed; their entries may still be in tables. `sequence`: of no other removal, as ids may be used again.
+std::string RemovedGroupsKey(raft::GroupId first, raft::GroupId last, uint64_t sequence);
 struct GroupRange {
   raft::GroupId first;
   raft::GroupId last;

@@ -371,6 +371,14 @@ absl::StatusOr<std::vector<GroupId>> LogReader::Groups() const {
   return groups;
 }
 
+absl::StatusOr<std::vector<std::string>> LogReader::RemovedGroupsKeys() const {
+  std::vector<std::string> keys;
+  RangeIterator it(db_, AllRemovedGroups());
+  for (; it.Valid(); it.Next()) keys.emplace_back(it.key());
+  if (absl::Status status = it.status("the list of removed logs"); !status.ok()) return status;
+  return keys;
+}
+
 absl::StatusOr<std::vector<std::pair<std::string, std::string>>> LogReader::Values(GroupId group) const {
   std::vector<std::pair<std::string, std::string>> values;
   RangeIterator it(db_, storage::Values(group));

@@ -57,6 +57,8 @@ class LogReader {
   absl::StatusOr<raft::Offset> OffsetForTime(raft::GroupId group, const LogImage& image, int64_t timestamp) const;
 
   absl::StatusOr<std::vector<raft::GroupId>> Groups() const;
+  // Of groups whose entries are still to be compacted.
+  absl::StatusOr<std::vector<std::string>> RemovedGroupsKeys() const;
   absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Values(raft::GroupId group) const;
 
  private:

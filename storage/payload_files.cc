@@ -86,12 +86,6 @@ std::set<uint64_t> PayloadFiles::Sparse(double part) const {
   return sparse;
 }
 
-uint64_t PayloadFiles::PlacedBytes(uint64_t number) const {
-  std::lock_guard lock(mutex_);
-  auto file = by_number_.find(number);
-  return file == by_number_.end() ? 0 : file->second.placed_bytes;
-}
-
 IOStatus PayloadFiles::BeginMoved(uint64_t* number, std::unique_ptr<rocksdb::FSWritableFile>* file,
                                   std::shared_ptr<SharedFile>* shared) {
   std::lock_guard names(names_mutex_);
@@ -182,11 +176,7 @@ void PayloadFiles::Pin(uint64_t table, const std::vector<PayloadReference>& refe
   if (references.empty() || gone_tables_.contains(table)) return;
   const auto [pins, is_new] = pins_of_tables_.emplace(table, Pins{references, false});
   if (!is_new) return;
-  for (const PayloadReference& reference : references) {
-    File& file = by_number_[reference.file];
-    ++file.pins;
-    file.placed_bytes = std::max(file.placed_bytes, reference.of_placed);
-  }
+  for (const PayloadReference& reference : references) ++by_number_[reference.file].pins;
   Count(pins->second, counts);
 }
 
@@ -256,13 +246,6 @@ IOStatus PayloadFiles::Delete(uint64_t wal) {
     if (!stays) by_number_.erase(wal);
   }
   return stays ? status : DeletePath(wal, KeptPath(wal));
-}
-
-uint64_t PayloadFiles::File::live() const {
-  if (placed_bytes == 0 || referenced_bytes >= placed_bytes)
-    return std::min(size(), placed_bytes == 0 ? referenced_bytes : size());
-  return static_cast<uint64_t>(static_cast<double>(size()) * static_cast<double>(referenced_bytes) /
-                               static_cast<double>(placed_bytes));
 }
 
 void PayloadFiles::File::Leave() {

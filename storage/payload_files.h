@@ -5,7 +5,7 @@
 //
 //     PayloadFiles payloads(directory, files);
 //     payloads.Placed({123, 4711}, 65536);             // a payload lies there: 000123.log is being written or replayed
-//     payloads.Pin(130, {{123, 65536, 65536}});        // 000130.sst refers to so many of the bytes placed in it
+//     payloads.Pin(130, {{123, 65536}});               // 000130.sst refers to so many bytes in it
 //     payloads.Delete(123);                            // RocksDB needs it no more
 //     payloads.Read({123, 4711}, 65536, out);
 //     payloads.Unpin(130);                             // the table is gone, and with the last one the file
@@ -60,12 +60,10 @@ class SharedFile {
   rocksdb::IOStatus last_sync_;
 };
 
-// So many bytes of those of payloads that were placed in a file. (A table tells, as nobody else does after a restart. 0: not known,
-// that is all of the file.)
+// So many bytes of a file: payloads, and what lies around them.
 struct PayloadReference {
   uint64_t file = 0;
   uint64_t bytes = 0;
-  uint64_t of_placed = 0;
 
   bool operator==(const PayloadReference&) const = default;
 };
@@ -91,7 +89,6 @@ class PayloadFiles {
   // The WAL files, but for the one being written, of which less than this part is payloads that were placed in it. (With less than
   // half, to keep one for them would take more space than to move them.)
   std::set<uint64_t> Sparse(double part) const;
-  uint64_t PlacedBytes(uint64_t number) const;
 
   // Makes a file to move payloads into. Until EndMoved() it stays anyway.
   rocksdb::IOStatus BeginMoved(uint64_t* number, std::unique_ptr<rocksdb::FSWritableFile>* file,
@@ -125,7 +122,7 @@ class PayloadFiles {
     uint64_t stuck = 0;  // of `dead`, beside something that cannot be read
   };
   Space space() const;
-  // Of one of them, the bytes of payloads that tables refer to.
+  // Of one of them, what tables refer to.
   uint64_t ReferencedBytes(uint64_t number) const;
   // Chooses files to move the payloads out of, those with the smallest part alive first, until at most `dead_max` is dead in the
   // others. Not more than `live_max` is moved. false: none.
@@ -150,9 +147,7 @@ class PayloadFiles {
     std::shared_ptr<SharedFile> writable;  // of this process
 
     uint64_t size() const { return writable != nullptr ? writable->written() : bytes; }
-    // What lies around a payload lives and dies with it: were headers taken for dead, a file of small entries would be so from
-    // the beginning.
-    uint64_t live() const;
+    uint64_t live() const { return std::min(size(), referenced_bytes); }
     bool going() const { return !in_use && referenced_bytes == 0; }
     void Leave();
   };

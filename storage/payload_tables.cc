@@ -26,10 +26,12 @@ using rocksdb::Status;
 using rocksdb::TableFileCreationReason;
 using rocksdb::UserCollectedProperties;
 
-// For each file: its number (8 bytes, little-endian), how many bytes of payloads in it are referred to (8), and how many were
-// placed in it (8).
+// For each file: its number (8 bytes, little-endian), and how many bytes in it are referred to (8).
 constexpr char kFilesProperty[] = "millrace.payloads";
-constexpr size_t kReferenceBytes = 24;
+constexpr size_t kReferenceBytes = 16;
+// What a WAL file has around a payload lives and dies with it: key, value, the batch's own bytes where an entry has one to itself. Were
+// that taken for dead, a file of small entries would be so from the beginning.
+constexpr uint64_t kAroundPayloadBytes = 180;
 
 std::optional<PayloadPlace> PlaceIn(const Slice& key, const Slice& value) {
   if (!HasPlace(ToView(value)) || !EntryKey::Parse(ToView(key))) return std::nullopt;
@@ -45,52 +47,42 @@ std::vector<PayloadReference> ReferencesOf(const rocksdb::TableProperties& prope
   LittleEndianReader in(found->second);
   for (size_t i = 0; i < found->second.size() / kReferenceBytes; ++i) {
     const auto file = in.Get<uint64_t>();
-    const auto bytes = in.Get<uint64_t>();
-    references.push_back({file, bytes, in.Get<uint64_t>()});
+    references.push_back({file, in.Get<uint64_t>()});
   }
   return references;
 }
 
 class ReferenceCollector : public rocksdb::TablePropertiesCollector {
  public:
-  explicit ReferenceCollector(const PayloadFiles& payloads) : payloads_(payloads) {}
-
   const char* Name() const override { return "millrace-payloads"; }
   Status AddUserKey(const Slice& key, const Slice& value, rocksdb::EntryType type, rocksdb::SequenceNumber,
                     uint64_t) override {
     if (type != rocksdb::kEntryPut) return Status::OK();
     const std::optional<PayloadPlace> place = PlaceIn(key, value);
     // A damaged header keeps its file, too.
-    if (place) bytes_by_file_[place->file] += PayloadBytesUnchecked(ToView(value));
+    if (place) {
+      bytes_by_file_[place->file] +=
+          PayloadBytesUnchecked(ToView(value)) + (IsMoved(place->file) ? 0 : kAroundPayloadBytes);
+    }
     return Status::OK();
   }
   Status Finish(UserCollectedProperties* properties) override {
     std::string bytes(bytes_by_file_.size() * kReferenceBytes, '\0');
     LittleEndianWriter out(bytes.data());
-    for (const auto& [file, referenced] : bytes_by_file_) {
-      out.Put<uint64_t>(file).Put<uint64_t>(referenced).Put<uint64_t>(payloads_.PlacedBytes(file));
-    }
+    for (const auto& [file, referenced] : bytes_by_file_) out.Put<uint64_t>(file).Put<uint64_t>(referenced);
     if (!bytes.empty()) (*properties)[kFilesProperty] = bytes;
     return Status::OK();
   }
   UserCollectedProperties GetReadableProperties() const override { return {}; }
 
  private:
-  const PayloadFiles& payloads_;
   std::map<uint64_t, uint64_t> bytes_by_file_;
 };
 
 class ReferenceCollectors : public rocksdb::TablePropertiesCollectorFactory {
  public:
-  explicit ReferenceCollectors(const PayloadFiles& payloads) : payloads_(payloads) {}
-
   const char* Name() const override { return "millrace-payloads"; }
-  rocksdb::TablePropertiesCollector* CreateTablePropertiesCollector(Context) override {
-    return new ReferenceCollector(payloads_);
-  }
-
- private:
-  const PayloadFiles& payloads_;
+  rocksdb::TablePropertiesCollector* CreateTablePropertiesCollector(Context) override { return new ReferenceCollector; }
 };
 
 // Gives entries whose payloads lie in one of `files` another place.
@@ -157,7 +149,7 @@ class PayloadTables::Rewriters : public rocksdb::CompactionFilterFactory {
 };
 
 std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> PayloadTables::collectors() const {
-  return std::make_shared<ReferenceCollectors>(payloads_);
+  return std::make_shared<ReferenceCollectors>();
 }
 
 std::shared_ptr<rocksdb::CompactionFilterFactory> PayloadTables::rewriter() {

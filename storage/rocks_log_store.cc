@@ -57,11 +57,15 @@ class RocksLogStore::Impl {
     reader_.emplace(database_->db(), database_->payloads());
     synced_sequence_ = database_->db().GetLatestSequenceNumber();  // opening ends with a sync
     syncs_.emplace([this] { return SyncWal(); }, options_.on_sync_thread);
+    absl::StatusOr<std::vector<std::string>> removed_groups = reader_->RemovedGroupsKeys();
+    if (!removed_groups.ok()) return removed_groups.status();
     reclaimer_.emplace(database_->db(), database_->payloads(), database_->stall(),
                        SpaceReclaimer::Options{.delay = options_.reclaim_delay,
                                                .dead_bytes_max = options_.dead_bytes_max,
                                                .removed_before = database_->have_removals(),
-                                               .forget = [this](const auto& keys) { Forget(keys); }});
+                                               .removed_groups = *std::move(removed_groups),
+                                               .forget = [this](const auto& keys) { return Forget(keys); },
+                                               .space_is_short = options_.space_is_short});
     return absl::OkStatus();
   }
 
@@ -155,8 +159,8 @@ class RocksLogStore::Impl {
   std::optional<SpaceReclaimer> reclaimer_;
 
  private:
-  void Forget(const std::vector<std::string>& removed_groups_keys);
-  static void StageRemoval(GroupId first, GroupId last, rocksdb::WriteBatch& batch);
+  bool Forget(const std::vector<std::string>& removed_groups_keys);
+  void StageRemoval(GroupId first, GroupId last, rocksdb::WriteBatch& batch);
   // Of a removed log: what is in memory.
   void Forget(GroupId group);
   // The log a change is for, with an editor; nullptr if it was removed since the change was staged.
@@ -211,17 +215,17 @@ absl::Status RocksLogStore::Impl::Remove(std::vector<GroupId> groups) {
   return status;
 }
 
-// Refused, they stay: each costs a compaction after the next start.
-void RocksLogStore::Impl::Forget(const std::vector<std::string>& removed_groups_keys) {
+bool RocksLogStore::Impl::Forget(const std::vector<std::string>& removed_groups_keys) {
+  if (!health_.ok()) return false;
   rocksdb::WriteBatch batch;
   BeginBatch(batch);
   for (const std::string& key : removed_groups_keys) batch.Delete(key);
-  if (health_.ok()) WriteBatch(batch).IgnoreError();
+  return WriteBatch(batch).ok();
 }
 
 // first and last inclusive.
 void RocksLogStore::Impl::StageRemoval(GroupId first, GroupId last, rocksdb::WriteBatch& batch) {
-  batch.Put(RemovedGroupsKey(first, last), "");
+  batch.Put(RemovedGroupsKey(first, last, database_->db().GetLatestSequenceNumber()), "");
   batch.DeleteRange(GroupKey(first), GroupKey(last + 1));
   batch.DeleteRange(EntriesFrom(first, LogIndex(0)).begin, EntriesFrom(last, LogIndex(0)).end);
   batch.DeleteRange(BesideEntries(first).begin, BesideEntries(last).end);
@@ -319,7 +323,7 @@ absl::Status RocksLogStore::Impl::Write(RocksRound& round) {
   round_count_.fetch_add(1, std::memory_order_relaxed);
   entry_bytes_.fetch_add(round.bytes(), std::memory_order_relaxed);
   for (const std::shared_ptr<OpenLog>& log : round.edited()) {
-    if (status.ok() && !log->removed) Publish(*log);
+    if (status.ok()) log->removed ? reclaimer_->RemovedLogs({log->group}) : Publish(*log);
     log->editor.reset();
   }
   round.Clear();

@@ -83,6 +83,9 @@ class RocksLogStore : public raft::LogStore {
     // So long after entries were removed their space is given back, if nothing else did; and what may stay dead beside what
     // lives in the same files. See space_reclaimer.h.
     std::chrono::milliseconds reclaim_delay{20'000};
+    // While it says so, payloads are moved out of files of which little is dead, and keys are compacted whatever it costs: what was
+    // removed gives its space back. Any thread; may be null.
+    std::function<bool()> space_is_short;
     uint64_t dead_bytes_max = 256 << 20;
 
     // Large files are removed a piece of this size at a time: see file_remover.h.

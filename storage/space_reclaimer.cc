@@ -26,6 +26,7 @@ constexpr int64_t kRemovedPart = 4;  // of what was removed may be rewritten
 constexpr uint64_t kRemovedBeforePart =
     16;                            // of all there is, for what an earlier process removed: how much is not known
 constexpr double kDeadPart = 0.1;  // of what lives
+constexpr uint64_t kDeadMaxWhenShort = 4 << 20;
 constexpr uint64_t kDeadLeftPart =
     2;  // of what may be dead stays when payloads are moved, so that it does not begin again at once
 constexpr double kDeadPartStop = 0.2;  // of what lives, and
@@ -53,10 +54,11 @@ SpaceReclaimer::SpaceReclaimer(rocksdb::DB& db, PayloadFiles& payloads, WriteSta
     : db_(db), payloads_(payloads), stall_(stall), options_(options), thread_([this] { Run(); }) {
   // Soon, as the next process may not run for long either.
   const Clock::time_point since = Clock::now() - std::max(options_.delay - kFirstDelay, std::chrono::milliseconds(0));
-  const std::vector<std::string> marks = MarksIn(kAllGroups);
   std::lock_guard lock(mutex_);
-  for (const std::string& mark : marks) AddLogs(*ParseRemovedGroupsKey(mark), since);
-  if (options_.removed_before) Add({.groups = kAllGroups, .since = since});
+  for (const std::string& key : options_.removed_groups) {
+    if (const std::optional<GroupRange> groups = ParseRemovedGroupsKey(key)) AddLogs(*groups, since);
+  }
+  if (options_.removed_before) removed_before_ = {.groups = kAllGroups, .since = since};
 }
 
 SpaceReclaimer::~SpaceReclaimer() {
@@ -100,7 +102,7 @@ std::vector<std::string> SpaceReclaimer::MarksIn(GroupRange groups) const {
     const std::optional<GroupRange> marked = ParseRemovedGroupsKey(ToView(key->key()));
     if (marked && groups.first <= marked->first && marked->last <= groups.last) marks.push_back(key->key().ToString());
   }
-  return marks;
+  return marks;  // fewer if something cannot be read: the others stay
 }
 
 void SpaceReclaimer::Run() {
@@ -110,6 +112,7 @@ void SpaceReclaimer::Run() {
     look_.wait_for(lock, look_every);
     lock.unlock();
     for (const Removal& due : TakeDue()) Reclaim(due);
+    if (!done_.empty() && options_.forget(done_)) done_.clear();
     while (Clock::now() >= evacuate_after_ && Evacuate()) {
     }
     lock.lock();
@@ -119,8 +122,11 @@ void SpaceReclaimer::Run() {
 void SpaceReclaimer::Reclaim(const Removal& removal) {
   const std::vector<std::string> marks = MarksIn(removal.groups);  // what is removed from here on may be missed
   // Also what was moved to the lowest level as it was; not what this compaction wrote there itself.
-  const bool compacted = Compact(removal.groups, BottommostLevelCompaction::kForceOptimized);
-  if (compacted && !marks.empty()) options_.forget(marks);
+  bool compacted = Compact(removal.groups, BottommostLevelCompaction::kForceOptimized);
+  // RocksDB looks down to the level that was the deepest with such keys when it began. A compaction that was under way may have
+  // taken them further down meanwhile.
+  if (!marks.empty()) compacted = compacted && Compact(removal.groups, BottommostLevelCompaction::kForceOptimized);
+  if (compacted) done_.insert(done_.end(), marks.begin(), marks.end());
   ++runs_;
 }
 
@@ -129,12 +135,17 @@ std::vector<SpaceReclaimer::Removal> SpaceReclaimer::TakeDue() {
   std::vector<Removal> due;
   // RocksDB is asked without mutex_: the thread that writes takes it, too.
   if (std::optional<Removal> removal = TakeRemoved(latest)) {
-    if (IsCheap(*removal)) {
+    const bool waited = Clock::now() - removal->since > options_.delay + kAWhile;
+    if (IsCheap(*removal, SpaceIsShort() ? UINT64_MAX : waited ? kCheapAfterAWhileBytes : kCheapBytes)) {
       due.push_back(*removal);
     } else {
       std::lock_guard lock(mutex_);
       Add(*removal);
     }
+  }
+  if (const std::optional<Removal> before = TakeRemovedBefore(latest);
+      before && IsCheap(*before, std::max(kCheapAfterAWhileBytes, LiveBytes(payloads_.space()) / kRemovedBeforePart))) {
+    due.push_back(*before);
   }
   std::lock_guard lock(mutex_);
   std::erase_if(removed_logs_, [&](const Removal& removal) {
@@ -145,6 +156,12 @@ std::vector<SpaceReclaimer::Removal> SpaceReclaimer::TakeDue() {
   return due;
 }
 
+std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemovedBefore(Clock::time_point latest) {
+  std::lock_guard lock(mutex_);
+  if (!removed_before_ || removed_before_->since > latest) return std::nullopt;
+  return std::exchange(removed_before_, std::nullopt);
+}
+
 std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemoved(Clock::time_point latest) {
   const PayloadFiles::Space space = payloads_.space();
   const uint64_t pays = std::max(kRemovedMax * options_.dead_bytes_max, kRemovedPerTables * TableBytes());
@@ -152,7 +169,8 @@ std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemoved(Clock::time_p
   if (!removed_) return std::nullopt;
   const auto removed = static_cast<uint64_t>(removed_->bytes);
   const uint64_t removed_max = DeadMax(space) + (kRemovedMax - 1) * options_.dead_bytes_max;
-  if (removed_->since > latest && removed <= pays && space.dead + removed <= removed_max) return std::nullopt;
+  const bool much = removed > pays || space.dead + removed > removed_max || SpaceIsShort();
+  if (removed_->since > latest && !much) return std::nullopt;
   return std::exchange(removed_, std::nullopt);
 }
 
@@ -175,6 +193,7 @@ uint64_t SpaceReclaimer::TableBytes() const {
 uint64_t SpaceReclaimer::LiveBytes(const PayloadFiles::Space& space) const { return space.live + TableBytes(); }
 
 uint64_t SpaceReclaimer::DeadMax(const PayloadFiles::Space& space) const {
+  if (SpaceIsShort()) return std::min(kDeadMaxWhenShort, options_.dead_bytes_max);
   return options_.dead_bytes_max + static_cast<uint64_t>(kDeadPart * static_cast<double>(LiveBytes(space)));
 }
 
@@ -184,7 +203,7 @@ int64_t SpaceReclaimer::WritableBytes(const PayloadFiles::Space& space) const {
   return stop - static_cast<int64_t>(space.dead - space.stuck);
 }
 
-bool SpaceReclaimer::IsCheap(const Removal& removal) const {
+bool SpaceReclaimer::IsCheap(const Removal& removal, uint64_t cheap_bytes) const {
   const KeyRange entries = EntriesOf(removal.groups);
   const rocksdb::Range range(ToSlice(entries.begin), ToSlice(entries.end));
   uint64_t bytes = 0;
@@ -192,12 +211,8 @@ bool SpaceReclaimer::IsCheap(const Removal& removal) const {
   files.include_files = true;
   files.include_memtables = false;
   if (!db_.GetApproximateSizes(files, db_.DefaultColumnFamily(), &range, 1, &bytes).ok()) return false;
-  const bool waited = Clock::now() - removal.since > options_.delay + kAWhile;
-  uint64_t cheap = waited ? kCheapAfterAWhileBytes : kCheapBytes;
-  if (options_.removed_before && runs_ == 0) {
-    cheap = std::max(cheap, LiveBytes(payloads_.space()) / kRemovedBeforePart);
-  }
-  return bytes <= cheap + static_cast<uint64_t>(removal.bytes / kRemovedPart);
+  const auto for_removed = static_cast<uint64_t>(removal.bytes / kRemovedPart);
+  return bytes <= for_removed || bytes - for_removed <= cheap_bytes;
 }
 
 // A failure is the listener's: it has stopped the store.

@@ -44,11 +44,13 @@ namespace millrace::storage {
 class SpaceReclaimer {
  public:
   struct Options {
-    std::chrono::milliseconds delay;  // between a removal and the compaction
-    uint64_t dead_bytes_max;          // besides 10 % of what lives, before anything is moved
-    bool removed_before;              // an earlier process removed something and did not come to compact it
-    // Deletes RemovedGroupsKey()s, on the reclaimer's thread. If it fails, what they are of is compacted again after the next start.
-    std::function<void(const std::vector<std::string>&)> forget;
+    std::chrono::milliseconds delay;          // between a removal and the compaction
+    uint64_t dead_bytes_max;                  // besides 10 % of what lives, before anything is moved
+    bool removed_before;                      // an earlier process removed something and did not come to compact it
+    std::vector<std::string> removed_groups;  // every RemovedGroupsKey() that there is
+    // Deletes some, on the reclaimer's thread. false: not now, it is tried again.
+    std::function<bool(const std::vector<std::string>&)> forget;
+    std::function<bool()> space_is_short;  // then hardly anything may be dead; may be null
   };
 
   // All outlive it.
@@ -76,21 +78,25 @@ class SpaceReclaimer {
   void Run();
   // The removals whose time has come; all, when too much is dead.
   std::vector<Removal> TakeDue();
+  // What an earlier process removed, once.
+  std::optional<Removal> TakeRemovedBefore(Clock::time_point latest);
   // What was removed, if it was before `latest` or is much.
   std::optional<Removal> TakeRemoved(Clock::time_point latest);
   // With mutex_ held.
   void Add(const Removal& removal);
   void AddLogs(GroupRange groups, Clock::time_point since);
-  // Those of RemovedGroupsKey() that lie within.
+  // RemovedGroupsKey()s.
   std::vector<std::string> MarksIn(GroupRange groups) const;
   void Reclaim(const Removal& removal);
+  bool SpaceIsShort() const { return options_.space_is_short != nullptr && options_.space_is_short(); }
   uint64_t TableBytes() const;
   // With what tables hold themselves.
   uint64_t LiveBytes(const PayloadFiles::Space& space) const;
   uint64_t DeadMax(const PayloadFiles::Space& space) const;
   // How much may come in while payloads are moved: at worst as much dies.
   int64_t WritableBytes(const PayloadFiles::Space& space) const;
-  bool IsCheap(const Removal& removal) const;
+  // Whether what is to be rewritten for it is not more than `cheap_bytes`, or a part of what was removed.
+  bool IsCheap(const Removal& removal, uint64_t cheap_bytes) const;
   // false: broken off, or failed.
   bool Compact(GroupRange groups, rocksdb::BottommostLevelCompaction lowest);
   // Whether there is less dead now.
@@ -105,11 +111,13 @@ class SpaceReclaimer {
   // Of the thread.
   std::chrono::milliseconds pause_{0};
   Clock::time_point evacuate_after_{};
+  std::vector<std::string> done_;      // RemovedGroupsKey()s to be deleted
   std::atomic<bool> stopping_{false};  // RocksDB looks at it, too
   std::mutex mutex_;
   std::condition_variable look_;
   // Since the last compaction for it. Guarded by mutex_.
   std::optional<Removal> removed_;
+  std::optional<Removal> removed_before_;  // by an earlier process
   std::vector<Removal> removed_logs_;
   std::thread thread_;  // last: runs as soon as it is made
 };

@@ -6,7 +6,7 @@
 //
 // Held by flock() on the directory itself: unlike RocksDB's own lock it is taken before anything is read or written, and it
 // holds against a second store of the same process. The format stands in the file FORMAT, apart from RocksDB, which would
-// have to replay its log to be asked: "millrace store format 4\n".
+// have to replay its log to be asked: "millrace store format 3\n".
 #pragma once
 
 #include <string>
@@ -22,7 +22,7 @@ namespace millrace::storage {
 class StoreDirectory {
  public:
   // Raised when an older release could not read what this one writes.
-  static constexpr int kFormat = 4;  // 1 to 3: builds before the first release
+  static constexpr int kFormat = 3;  // 1 and 2: builds before the first release, which had payloads in blob files
 
   // kNotFound: missing, and not to be made. kFailedPrecondition: in use, not to be written to, of another format, no store of
   // ours, or on a full disk. kDataLoss: FORMAT is damaged, or CURRENT or the manifest that it names is missing. The text says what

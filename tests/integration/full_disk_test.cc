@@ -86,12 +86,15 @@ class Writer {
   }
 
  private:
+  // A few go to another one, which is never trimmed: some of it lies in each file.
+  static int32_t PartitionOf(int64_t record) { return record % 64 == 0 ? 1 : 0; }
+
   void Run() {
     const std::string value(kRecordBytes, 'v');
     while (!stopping_) {
       ++sent_;
-      absl::Status taken =
-          producer_->Send({.topic = kTopic, .partition = 0, .value = value}, [this](const auto& outcome) {
+      absl::Status taken = producer_->Send(
+          {.topic = kTopic, .partition = PartitionOf(sent_), .value = value}, [this](const auto& outcome) {
             std::lock_guard lock(mutex_);
             outcome.ok() ? void(++acked_) : void(failure_ = outcome.status().ToString());
             changed_.notify_one();
@@ -126,7 +129,7 @@ TEST(FullDisk, RecordsAreRefusedBeforeItIsFullAndTakenAgainWhenThereIsRoom) {
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   auto admin = Admin::Create(ClientFor(broker));
   ASSERT_TRUE(admin.ok()) << admin.status();
-  ASSERT_TRUE((*admin)->CreateTopic({.name = kTopic, .partitions = 1, .config = {{"segment.bytes", "1MiB"}}}).ok());
+  ASSERT_TRUE((*admin)->CreateTopic({.name = kTopic, .partitions = 2, .config = {{"segment.bytes", "1MiB"}}}).ok());
 
   Writer writer(broker);
   for (int times = 0; times < 3; ++times) {
@@ -139,13 +142,13 @@ TEST(FullDisk, RecordsAreRefusedBeforeItIsFullAndTakenAgainWhenThereIsRoom) {
     options.client = ClientFor(broker);
     auto consumer = Consumer::Create(options);
     ASSERT_TRUE((*consumer)->Assign({{.topic = kTopic, .from = Position::Beginning(), .until = Position::End()}}).ok());
-    int64_t end = 0;
+    int64_t ends[2] = {};
     for (const ConsumerRecord& record : **consumer) {
       ASSERT_EQ(record.value->size(), kRecordBytes);
-      end = record.offset + 1;
+      ends[record.partition] = record.offset + 1;
     }
     ASSERT_TRUE((*consumer)->status().ok()) << (*consumer)->status();
-    EXPECT_GE(end, acked);
+    EXPECT_GE(ends[0] + ends[1], acked);
     ASSERT_TRUE((*admin)->TrimPartition({kTopic, 0}, std::nullopt).ok());
     ASSERT_NO_FATAL_FAILURE(Await(**admin, false));
     writer.WaitForAcks(100);

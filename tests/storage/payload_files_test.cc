@@ -96,7 +96,7 @@ TEST_F(WalFilesTest, ATableThatWasNotFinishedPinsNothing) {
   rocksdb::TableFileCreationInfo info;
   info.file_path = directory_ / "000009.sst";
   info.table_properties.user_collected_properties["millrace.payloads"] =
-      std::string("\x07\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 24);
+      std::string("\x07\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 16);
   info.status = rocksdb::Status::IOError("no space");
   tables.OnTableFileCreated(info);
   ASSERT_TRUE(payloads_.Delete(7).ok());
