@@ -81,16 +81,18 @@ PartitionSender::Verdict PartitionSender::OnAnswer(ProducerBatch* batch, const E
     last_error_ = {};
     return Verdict::kStored;
   }
-  last_error_ = FromFrame(error);
+  const bool sequence_broken =
+      options_.idempotent && (code == ErrorCode::kOutOfOrderSequenceNumber || code == ErrorCode::kUnknownProducerId);
+  const bool is_first = unacked_.front().get() == batch;
+  // Behind a batch that was refused the sequence is broken: what that one was refused for is the cause.
+  if (!sequence_broken || is_first || last_error_.code == ErrorCode::kNone) last_error_ = FromFrame(error);
   if (error.may_have_happened) batch->maybe_stored = true;
   if (code == ErrorCode::kUnknownProducerId && batch->maybe_stored) {
     last_error_.may_have_happened = true;
     return Verdict::kFailed;
   }
-  const bool sequence_broken =
-      options_.idempotent && (code == ErrorCode::kOutOfOrderSequenceNumber || code == ErrorCode::kUnknownProducerId);
   if (sequence_broken) {
-    if (unacked_.front().get() == batch) refused_identity_ = identity_.id;
+    if (is_first) refused_identity_ = identity_.id;
   } else if (!error.retriable && code != ErrorCode::kUnknownTopicOrPartition) {  // metadata says whether it is gone
     return Verdict::kFailed;
   }

@@ -93,4 +93,10 @@ bool ValidateBatch(absl::Cord bytes, const TopicConfig& config, UnixMillis now, 
   return true;
 }
 
+bool IsIntact(const raft::Entry& entry) {
+  if (entry.header.type != raft::EntryType::kRecords) return true;
+  const absl::StatusOr<BatchView> batch = ParseBatch(entry.payload);
+  return batch.ok() && ComputeBatchCrc(batch->header, batch->payload) == entry.header.payload_crc;
+}
+
 }  // namespace millrace::server

@@ -5,6 +5,7 @@
 #include "proto/wire/frames.h"
 #include "proto/wire/record_batch.h"
 #include "proto/wire/runtime.h"
+#include "raft/types.h"
 #include "server/topic_config.h"
 
 namespace millrace::server {
@@ -20,5 +21,8 @@ struct ValidBatch {
 // Checks size, header, checksum, times and (uncompressed payloads) the number of records. On an error returns false and
 // fills `error` without topic and partition.
 bool ValidateBatch(absl::Cord bytes, const TopicConfig& config, UnixMillis now, ValidBatch* valid, ErrorFrame* error);
+
+// Of a partition's log: whether an entry's payload is still what its checksum was made of. Entries without records have none.
+bool IsIntact(const raft::Entry& entry);
 
 }  // namespace millrace::server

@@ -12,8 +12,8 @@
 #include "absl/strings/str_format.h"
 #include "millrace/internal/v1/metadata.pb.h"
 #include "proto/wire/crc32c.h"
-#include "proto/wire/record_batch.h"
 #include "raft/damage.h"
+#include "server/batch_validation.h"
 #include "server/metadata_image.h"
 #include "server/topic_config.h"
 #include "storage/store_inspector.h"
@@ -33,7 +33,8 @@ constexpr int kExitUsage = 2;
 constexpr char kHelp[] = R"(millraced inspect DIR [--output text|json] [--batches]
 
 Reads the store of a stopped broker: its files, topics and segments, and every checksum. Nothing is changed.
---batches lists each batch, too. Exit code 0: nothing is damaged, 1: something is, or there is no store.
+--batches lists each batch, too. Exit code 0: nothing is damaged, 1: something is, or the store cannot be read (it is in use,
+there is none).
 
 Example: millraced inspect /var/lib/millrace
 )";
@@ -98,6 +99,7 @@ struct Topic {
 struct Report {
   std::vector<Topic> topics;
   std::vector<std::string> damages;  // of what all logs share
+  std::string cut_log;               // where the write-ahead log ends in something that cannot be read
   bool sound = true;
 };
 
@@ -120,10 +122,8 @@ const char* Name(FileKind kind) {
 }
 
 bool ChecksumMatches(GroupId group, const raft::Entry& entry) {
-  if (entry.header.type != raft::EntryType::kRecords) return true;
-  if (group == kMetadataGroup) return Crc32c(0, entry.payload) == entry.header.payload_crc;
-  const absl::StatusOr<BatchView> batch = ParseBatch(entry.payload);
-  return batch.ok() && ComputeBatchCrc(batch->header, batch->payload) == entry.header.payload_crc;
+  if (group != kMetadataGroup || entry.header.type != raft::EntryType::kRecords) return IsIntact(entry);
+  return Crc32c(0, entry.payload) == entry.header.payload_crc;
 }
 
 Damage ToDamage(raft::LogIndex entry, const absl::Status& status) {
@@ -140,6 +140,11 @@ class Reader {
       if (!file.status.ok()) report.damages.emplace_back(file.status.message());
     }
     if (!store_.damage().ok()) report.damages.emplace_back(store_.damage().message());
+    if (!store_.damaged_mark().empty()) {
+      report.damages.push_back(
+          absl::StrCat("the broker found, and does not start because of it: ", store_.damaged_mark()));
+    }
+    report.cut_log = store_.cut_log();
     if (store_.has_logs()) ReadTopics(report);
     report.sound = report.damages.empty();
     for (const Topic& topic : report.topics) {
@@ -272,6 +277,7 @@ Json ToJson(const Partition& partition, bool with_batches) {
 
 std::string ToJsonText(const Options& options, const StoreInspector& store, const Report& report) {
   Json json = {{"directory", options.directory}, {"sound", report.sound}, {"damages", report.damages}};
+  if (!report.cut_log.empty()) json["cut_log"] = report.cut_log;
   json["files"] = Json::array();
   for (const StoreInspector::File& file : store.files()) {
     json["files"].push_back(
@@ -309,6 +315,10 @@ void AppendFiles(const StoreInspector& store, std::string* text) {
 
 void AppendPartition(const std::string& topic, const Partition& partition, bool with_batches, std::string* text) {
   const std::string name = absl::StrCat(topic, "-", partition.partition);
+  if (partition.segments.empty() && partition.error.empty()) {
+    const int64_t end = partition.log.last.end_offset.value();
+    absl::StrAppendFormat(text, "%-32s %8d %14d %14d %10d %16d\n", name, partition.group.value(), end, end, 0, 0);
+  }
   for (const Segment& segment : partition.segments) {
     absl::StrAppendFormat(text, "%-32s %8d %14d %14d %10d %16d\n", name, partition.group.value(),
                           segment.meta.before.end_offset.value(), segment.meta.last.end_offset.value(), segment.batches,
@@ -345,6 +355,10 @@ std::string ToText(const Options& options, const StoreInspector& store, const Re
       }
     }
   }
+  if (!report.cut_log.empty()) {
+    absl::StrAppend(&text, "note: the write-ahead log cannot be read from ", report.cut_log,
+                    " on: a write that was cut short, or damage to what was synced last\n");
+  }
   if (report.sound) text += "all checksums are right\n";
   return text;
 }
@@ -364,7 +378,11 @@ int RunInspect(const std::vector<std::string>& arguments) {
   }
   const auto store = StoreInspector::Open(options->directory);
   if (!store.ok()) {
-    std::fprintf(stderr, "millraced inspect: %s\n", std::string(store.status().message()).c_str());
+    const std::string message(store.status().message());
+    const Json error = {{"error", absl::StatusCodeToString(store.status().code())}, {"message", message}};
+    const std::string text = options->json ? error.dump(-1, ' ', false, Json::error_handler_t::replace)
+                                           : absl::StrCat("millraced inspect: ", message);
+    std::fprintf(stderr, "%s\n", text.c_str());
     return kExitDamaged;
   }
   const Report report = Reader(**store, options->batches).Run();

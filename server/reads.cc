@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "millrace/v1/broker.pb.h"
 #include "raft/damage.h"
+#include "server/batch_validation.h"
 #include "server/errors.h"
 #include "server/log.h"
 
@@ -36,11 +37,26 @@ bool Ready(Partition& partition, ErrorFrame* error) {
   return true;
 }
 
+// What was on the disk may have changed there: up to the first such entry, or its damage if that is the first one.
+void CutDamaged(absl::StatusOr<std::vector<raft::Entry>>* entries) {
+  const auto damaged = std::find_if_not((*entries)->begin(), (*entries)->end(), IsIntact);
+  if (damaged == (*entries)->end()) return;
+  if (damaged != (*entries)->begin()) {
+    (*entries)->erase(damaged, (*entries)->end());
+    return;
+  }
+  const raft::EntryHeader& header = damaged->header;
+  *entries =
+      raft::DamagedEntry(absl::StrCat("entry ", header.index.value(), ": its payload does not match its checksum"),
+                         {header.base_offset, header.end_offset()});
+}
+
 // On a thread that may block. False: the log start has passed `from` meanwhile, so where the partition stands has to be seen anew.
 bool ReadCold(Partition& partition, Offset from, size_t bytes_max, ReadOutcome* outcome) {
   const PartitionName& name = partition.name();
   const Offset end = outcome->bounds.high_watermark;
   auto entries = partition.store().Read(partition.group(), from, end, bytes_max);
+  if (entries.ok()) CutDamaged(&entries);
   if (entries.ok() && !entries->empty()) {
     outcome->entries = *std::move(entries);
   } else if (entries.ok()) {

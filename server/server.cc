@@ -197,6 +197,16 @@ absl::Status Server::OpenStore() {
   } else if (!parts_->store->opened_clean()) {
     MILLRACE_LOG(kInfo, "recovered after a stop that was not clean", {"data", config_.data_dir});
   }
+  if (const std::string cut = parts_->store->cut_log(); !cut.empty()) {
+    MILLRACE_LOG(kWarning,
+                 "the write-ahead log ends in something that cannot be read: a write that was cut short and never "
+                 "acked, or damage to what was synced last",
+                 {"from", cut});
+  }
+  if (config_.disk_free_floor > DiskSpaceOf(config_.data_dir).free_bytes) {
+    MILLRACE_LOG(kWarning, "less than disk.free.floor is free: records will be refused until there is room",
+                 {"free_bytes", DiskSpaceOf(config_.data_dir).free_bytes}, {"floor_bytes", config_.disk_free_floor});
+  }
   return absl::OkStatus();
 }
 
@@ -209,8 +219,14 @@ absl::Status Server::LoadBroker() {
         p.rpc->loop(0), [&p] { return BytesMoved(*p.broker); }, ReturnFreeMemory);
     p.broker->Load(p.store->os_crashed(), [&loaded](absl::Status status) { loaded.set_value(std::move(status)); });
   });
-  if (absl::Status status = loaded.get_future().get(); !status.ok()) return status;
-  return p.store->ForgetOsCrash();
+  const absl::Status status = loaded.get_future().get();
+  if (absl::IsDataLoss(status)) {
+    return absl::DataLossError(
+        absl::StrCat("the store in ", config_.data_dir, " is damaged where the broker's own metadata lies: ",
+                     ToStdString(status.message()), "; keep a copy of the directory, let `millrace inspect ",
+                     config_.data_dir, "` tell what can be read, and restore it from a backup"));
+  }
+  return status.ok() ? p.store->ForgetOsCrash() : status;
 }
 
 absl::Status Server::Start() {

@@ -86,15 +86,19 @@ rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::En
   return rocks;
 }
 
-absl::Status OpenError(const std::string& directory, const rocksdb::Status& status) {
+enum class Opening { kToWrite, kToRead };
+
+absl::Status OpenError(const std::string& directory, const rocksdb::Status& status, Opening opening) {
   const std::string text = status.ToString();
   if (status.IsCorruption()) {
-    return absl::DataLossError(absl::StrCat(
-        "the store in ", directory, " is damaged: ", text,
-        "; all partitions share this file. Keep a copy of the directory, let `millrace inspect ", directory,
-        "` tell what of each can be read, then restore it from a backup. What is in it is not replicated: with an "
-        "empty "
-        "directory all of it would be gone"));
+    const std::string shared =
+        absl::StrCat("the store in ", directory, " is damaged: ", text, "; all partitions share this file");
+    if (opening == Opening::kToRead)
+      return absl::DataLossError(absl::StrCat(shared, ", and without it none can be read"));
+    return absl::DataLossError(absl::StrCat(shared, ". Keep a copy of the directory, let `millrace inspect ", directory,
+                                            "` tell what is damaged, then restore it from a backup. What is in it is "
+                                            "not replicated: with an empty directory all "
+                                            "of it would be gone"));
   }
   return absl::FailedPreconditionError(
       absl::StrCat("the store in ", directory, " cannot be opened: ", text, "; mend the cause and start again"));
@@ -157,7 +161,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   database->payloads().record().Forget();
   database->guard_->Done();
   if (opened.ok()) opened = database->tables_->Opened(*db);
-  if (!opened.ok()) return OpenError(options.directory, opened);
+  if (!opened.ok()) return OpenError(options.directory, opened, Opening::kToWrite);
   database->damage_watch_->Watch(*db);
   if (!Crc32cCalled()) {
     return absl::InternalError(
@@ -188,7 +192,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::OpenToRead(const std::string
   database->db_.reset(db);
   if (opened.ok()) opened = database->tables_->PinAll(*db);
   *readable = opened.ok();
-  *damage = opened.ok() || !database->guard_->status().ok() ? database->guard_->status() : OpenError(directory, opened);
+  *damage = opened.ok() || !database->guard_->status().ok() ? database->guard_->status()
+                                                            : OpenError(directory, opened, Opening::kToRead);
   return database;
 }
 
@@ -211,7 +216,7 @@ absl::Status Database::MarkInUse(const std::string& boot_id) {
   rocksdb::WriteOptions options;
   options.sync = true;
   const rocksdb::Status written = db_->Write(options, &batch);
-  return written.ok() ? absl::OkStatus() : OpenError(directory_, written);
+  return written.ok() ? absl::OkStatus() : OpenError(directory_, written, Opening::kToWrite);
 }
 
 rocksdb::Status Database::Write(rocksdb::WriteBatch& batch) {

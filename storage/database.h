@@ -44,6 +44,7 @@ class Database {
   bool have_removals() const { return tables_->have_removals(); }
   bool opened_clean() const { return opened_clean_; }
   bool os_crashed() const { return os_crashed_; }
+  const std::string& cut_log() const { return guard_->cut(); }
   absl::Status ForgetOsCrash();
 
   // Into the WAL, without a sync, and the memtable. IsIncomplete(): a stall, nothing was written. Any thread.

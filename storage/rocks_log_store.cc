@@ -465,6 +465,7 @@ absl::StatusOr<std::unique_ptr<RocksLogStore>> RocksLogStore::Open(Options optio
 absl::Status RocksLogStore::Close() { return impl_->Close(); }
 bool RocksLogStore::opened_clean() const { return impl_->database_->opened_clean(); }
 bool RocksLogStore::os_crashed() const { return impl_->database_->os_crashed(); }
+std::string RocksLogStore::cut_log() const { return impl_->database_->cut_log(); }
 absl::Status RocksLogStore::ForgetOsCrash() { return impl_->database_->ForgetOsCrash(); }
 StoreStats RocksLogStore::Stats() const { return impl_->Stats(); }
 

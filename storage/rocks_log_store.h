@@ -111,6 +111,9 @@ class RocksLogStore : public raft::LogStore {
   // Whether the machine went down under a previous use: what was written but not synced may be gone. Stays true, over
   // restarts, until ForgetOsCrash(): what follows from the crash has been written.
   bool os_crashed() const;
+  // Where the log that was replayed ended in something that cannot be read and was not known to be synced: "DIR/000012.log, offset
+  // 4711"; empty if it did not. A crash cuts a write short; or what was synced last is damaged.
+  std::string cut_log() const;
   absl::Status ForgetOsCrash();
 
   // Looks at no directory. [any]

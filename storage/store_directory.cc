@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -135,7 +136,15 @@ absl::Status CheckManifest(const std::string& path, rocksdb::FileSystem& files) 
   std::string current;
   const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, path + "/CURRENT", &current);
   absl::string_view name = current;
-  if (!read.ok() || !absl::ConsumeSuffix(&name, "\n")) return absl::OkStatus();  // RocksDB says what is wrong with it
+  if (!read.ok()) return absl::OkStatus();  // RocksDB says what is wrong with it
+  if (!absl::ConsumeSuffix(&name, "\n") || !absl::StartsWith(name, "MANIFEST-")) {
+    return absl::DataLossError(
+        absl::StrCat("the store in ", path,
+                     " is damaged: its file CURRENT names no manifest; keep a copy of the directory, then write "
+                     "one line into CURRENT, the name of the newest MANIFEST- file, or restore the directory from a "
+                     "backup. Nothing was "
+                     "changed"));
+  }
   const std::string manifest = absl::StrCat(path, "/", name);
   std::unique_ptr<rocksdb::FSSequentialFile> file;
   const rocksdb::IOStatus opened = files.NewSequentialFile(manifest, rocksdb::FileOptions(), &file, nullptr);
@@ -147,7 +156,8 @@ absl::Status CheckManifest(const std::string& path, rocksdb::FileSystem& files) 
   if (!opened.IsPathNotFound() && !opened.IsNotFound()) return absl::OkStatus();  // RocksDB says what is wrong with it
   return absl::DataLossError(absl::StrCat("the store in ", path, " is damaged: ", manifest,
                                           ", which CURRENT names, is missing; keep a copy of the directory, then "
-                                          "restore the file or the directory from a backup. Nothing was changed"));
+                                          "restore that file, or, if another MANIFEST- file is there, write its name "
+                                          "into CURRENT, or restore the directory from a backup. Nothing was changed"));
 }
 
 absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
@@ -161,9 +171,11 @@ absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
   absl::string_view number = text;
   int format = 0;
   if (!read.ok() || !absl::ConsumePrefix(&number, kFormatPrefix) || !absl::SimpleAtoi(number, &format)) {
-    return absl::DataLossError(absl::StrCat(name, " cannot be understood",
-                                            read.ok() ? "" : absl::StrCat(" (", read.ToString(), ")"),
-                                            "; restore the directory from a backup. Nothing was changed"));
+    return absl::DataLossError(
+        absl::StrCat(name, " cannot be understood", read.ok() ? "" : absl::StrCat(" (", read.ToString(), ")"),
+                     "; it has one line, `", kFormatPrefix, StoreDirectory::kFormat,
+                     "` for this release: write it, or restore the directory from a backup. Nothing was "
+                     "changed"));
   }
   if (format == StoreDirectory::kFormat) return absl::OkStatus();
   if (format < StoreDirectory::kFormat) {
@@ -191,15 +203,13 @@ absl::Status BeginStore(const std::string& path, rocksdb::FileSystem& files) {
 }
 
 absl::Status CheckNotMarked(const std::string& path, rocksdb::FileSystem& files) {
-  const std::string name = path + "/" + std::string(kDamagedName);
-  std::string text;
-  const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, name, &text);
-  if (read.IsPathNotFound() || read.IsNotFound()) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat("the store in ", path, " was found to be damaged: ", text,
-                                          read.ok() ? "" : read.ToString(), "; `millrace inspect ", path,
-                                          "` tells what can be read. Restore the directory from a backup; to "
-                                          "start on it as it is, remove ",
-                                          name, ". Nothing was changed"));
+  const std::optional<std::string> mark = StoreDirectory::DamagedMark(path, files);
+  if (!mark) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      "the store in ", path, " was found to be damaged: ", *mark, "; `millrace inspect ", path,
+      "` tells what can be read. Restore the directory from a backup; to start on it as it is, remove ", path, "/",
+      std::string(kDamagedName),
+      ": it is read as far as it can be, and stops again when the damage is next compacted. Nothing was changed"));
 }
 
 // Opens the directory and locks it.
@@ -240,7 +250,9 @@ absl::StatusOr<StoreDirectory> StoreDirectory::ClaimToRead(const std::string& pa
     if (absl::Status status = CheckNothingLostCurrent(path, files); !status.ok()) return status;
     return absl::NotFoundError(absl::StrCat("there is no store in ", path, "; give a broker's data directory"));
   }
-  if (absl::Status status = CheckFormat(path, files); !status.ok()) return status;
+  absl::Status status = CheckFormat(path, files);
+  if (status.ok()) status = CheckManifest(path, files);
+  if (!status.ok()) return status;
   return directory;
 }
 
@@ -249,6 +261,13 @@ rocksdb::IOStatus StoreDirectory::MarkDamaged(const std::string& path, rocksdb::
   rocksdb::IOStatus status =
       rocksdb::WriteStringToFile(&files, text, path + "/" + std::string(kDamagedName), /*should_sync=*/true);
   return status.ok() ? SyncDirectory(files, path) : status;
+}
+
+std::optional<std::string> StoreDirectory::DamagedMark(const std::string& path, rocksdb::FileSystem& files) {
+  std::string text;
+  const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, path + "/" + std::string(kDamagedName), &text);
+  if (read.IsPathNotFound() || read.IsNotFound()) return std::nullopt;
+  return read.ok() ? text : read.ToString();
 }
 
 StoreDirectory::~StoreDirectory() {

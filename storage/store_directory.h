@@ -9,6 +9,7 @@
 // have to replay its log to be asked: "millrace store format 3\n".
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -35,6 +36,9 @@ class StoreDirectory {
 
   // From now on Claim() refuses it: kDataLoss, with `text`, until somebody has mended it and removed the file DAMAGED.
   static rocksdb::IOStatus MarkDamaged(const std::string& path, rocksdb::FileSystem& files, const std::string& text);
+
+  // That text, if there is one.
+  static std::optional<std::string> DamagedMark(const std::string& path, rocksdb::FileSystem& files);
 
   StoreDirectory() = default;
   StoreDirectory(StoreDirectory&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}

@@ -28,6 +28,7 @@ class StoreInspector::Impl {
     absl::StatusOr<std::unique_ptr<Database>> database = Database::OpenToRead(directory, &damage_, &readable);
     if (!database.ok()) return database.status();
     database_ = *std::move(database);
+    damaged_mark_ = StoreDirectory::DamagedMark(directory, *database_->env().GetFileSystem()).value_or("");
     if (absl::Status status = ListFiles(directory, readable); !status.ok()) return status;
     if (readable) reader_.emplace(database_->db(), database_->payloads());
     return absl::OkStatus();
@@ -70,6 +71,7 @@ class StoreInspector::Impl {
   }
 
   absl::Status damage_;
+  std::string damaged_mark_;
   std::unique_ptr<Database> database_;
   std::optional<LogReader> reader_;
   std::vector<File> files_;
@@ -84,6 +86,10 @@ absl::StatusOr<std::unique_ptr<StoreInspector>> StoreInspector::Open(const std::
 const std::vector<StoreInspector::File>& StoreInspector::files() const { return impl_->files_; }
 
 const absl::Status& StoreInspector::damage() const { return impl_->damage_; }
+
+const std::string& StoreInspector::damaged_mark() const { return impl_->damaged_mark_; }
+
+const std::string& StoreInspector::cut_log() const { return impl_->database_->cut_log(); }
 
 bool StoreInspector::has_logs() const { return impl_->reader_.has_value(); }
 

@@ -46,6 +46,10 @@ class StoreInspector {
   const std::vector<File>& files() const;
   // What is wrong with the write-ahead log, or with the manifest or a table so that the store cannot be opened.
   const absl::Status& damage() const;
+  // What a broker found, for which it does not start (the file DAMAGED); empty: nothing.
+  const std::string& damaged_mark() const;
+  // RocksLogStore::cut_log().
+  const std::string& cut_log() const;
   // Whether logs can be read all the same: if the write-ahead log is damaged, as they were before that point.
   bool has_logs() const;
 

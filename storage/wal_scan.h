@@ -49,6 +49,9 @@ struct Replayable {
     PayloadPlace first_byte;
   };
   std::vector<LargeRecord> large_records;
+  // Where bytes begin that are no record, and were not promised: "000012.log, offset 4711". Zeros do not count: a file has its room
+  // beforehand.
+  std::string cut;
   absl::Status damage;  // what follows was promised, and cannot be read: kDataLoss, names the file and the offset
 };
 
@@ -66,6 +69,7 @@ class WalGuard : public rocksdb::WalFilter {
 
   // What the scan found, whatever is done about it.
   const absl::Status& status() const { return status_; }
+  const std::string& cut() const { return cut_; }  // Replayable's
   // Nothing more will be replayed: gives its memory back.
   void Done() { replayable_ = {}; }
 
@@ -82,6 +86,7 @@ class WalGuard : public rocksdb::WalFilter {
   WalRecord& record_;
   const OnDamage on_damage_;
   absl::Status status_;
+  std::string cut_;
   Replayable replayable_;
 };
 

@@ -41,10 +41,12 @@ int Inspect(const Common& common, const InspectOptions& options) {
 }  // namespace
 
 void AddInspectCommand(CLI::App& app, const Common& common, Run& run) {
-  CLI::App& inspect = AddLeaf(app, "inspect", "Check the store of a stopped broker: files, topics, segments, checksums",
-                              "Examples:\n  millrace inspect /var/lib/millrace\n"
-                              "  millrace inspect /var/lib/millrace --batches --output json\n\n"
-                              "Changes nothing. Exit code 0: all checksums are right; 1: something is damaged.");
+  CLI::App& inspect =
+      AddLeaf(app, "inspect", "Check the store of a stopped broker: files, topics, segments, checksums",
+              "Examples:\n  millrace inspect /var/lib/millrace\n"
+              "  millrace inspect /var/lib/millrace --batches --output json\n\n"
+              "Changes nothing. Exit code 0: all checksums are right; 1: something is damaged, or the store "
+              "cannot be read (it is in use, there is none).");
   InspectOptions& o = AddCommand(inspect, run, Inspect, common);
   inspect.add_option("DIR", o.directory, "The broker's data directory")->required()->type_name("");
   inspect.add_flag("--batches", o.batches, "List each batch, too");

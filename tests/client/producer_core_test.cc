@@ -183,6 +183,25 @@ TEST_F(ProducerTest, DeliveryTimeoutOfWhatWasSentSaysSo) {
   EXPECT_TRUE(ErrorFrom(deliveries[1].result.status()).may_have_happened);
 }
 
+// Those behind it are refused for their sequence, which is not why none was stored.
+TEST_F(ProducerTest, DeliveryTimeoutTellsWhatTheFirstBatchWasRefusedFor) {
+  Send("0");
+  executor.RunUntilIdle();
+  broker.HoldAcks();
+  broker.Script({.code = 56, .message = "the disk is full", .retriable = true});  // KAFKA_STORAGE_ERROR
+  for (const char* value : {"1", "2", "3"}) {
+    Send(value);
+    executor.RunUntilIdle();
+  }
+  broker.ReleaseAcks();
+  broker.HoldAcks();  // of what is sent again
+  executor.Advance(seconds(60));
+  ASSERT_EQ(deliveries.size(), 4u);
+  for (int i = 1; i < 4; ++i) {
+    EXPECT_THAT(ErrorFrom(deliveries[i].result.status()).message, HasSubstr("the disk is full")) << i;
+  }
+}
+
 TEST_F(ProducerTest, RecordsBehindOneThatWasGivenUpOnGetANewProducerId) {
   Send("0");
   executor.RunUntilIdle();

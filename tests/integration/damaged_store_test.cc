@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <millrace/admin.h>
+#include <millrace/consumer.h>
 #include <millrace/producer.h>
 
 #include <algorithm>
@@ -28,11 +29,11 @@ std::string NewestWal(const std::string& directory) {
   return newest;
 }
 
-std::string LargestTable(const std::string& directory) {
+std::string LargestFile(const std::string& directory, const std::string& extension) {
   std::filesystem::directory_entry largest;
   for (const auto& file : std::filesystem::directory_iterator(directory)) {
     const bool larger = largest.path().empty() || file.file_size() > largest.file_size();
-    if (file.path().extension() == ".sst" && larger) largest = file;
+    if (file.path().extension() == extension && larger) largest = file;
   }
   return largest.path();
 }
@@ -84,6 +85,30 @@ TEST(DamagedWal, EndsTheBrokerWith3UntilItIsMended) {
   EXPECT_EQ(broker.Stop(), 0);
 }
 
+// A reader that checks nothing is told, too, and so is whoever reads the log.
+TEST(DamagedPayload, IsNeverServed) {
+  BrokerProcess broker;
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  ClientOptions client;
+  client.bootstrap_servers = broker.address();
+  ASSERT_TRUE(Admin::Create(client).value()->CreateTopic({.name = "t", .partitions = 1}).ok());
+  ASSERT_NO_FATAL_FAILURE(Produce(client, "t", 10'000));
+  ASSERT_EQ(broker.Stop(), 0);
+  const std::string file = LargestFile(broker.data_dir(), ".payloads");
+  FlipByte(file, static_cast<std::streamoff>(std::filesystem::file_size(file) / 2));
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  auto consumer = Consumer::Create({.client = client, .on_gap = OnGap::kReport, .check_crcs = false}).value();
+  ASSERT_TRUE(consumer->Assign({{.topic = "t", .from = Position::Beginning(), .until = Position::End()}}).ok());
+  int records = 0;
+  for (const ConsumerRecord& record : *consumer) {
+    ASSERT_EQ(*record.value, std::string(10'000, 'x'));
+    ++records;
+  }
+  EXPECT_EQ(records, kRecords - 1);
+  EXPECT_THAT(broker.ErrorOutput(), HasSubstr("its payload does not match its checksum"));
+  EXPECT_EQ(broker.Stop(), 0);
+}
+
 // Small records lie in tables. A topic that was removed has them compacted, soon after the next start.
 TEST(DamagedTable, EndsTheBrokerWith3OnceACompactionMeetsItAndAtOnceFromThenOn) {
   BrokerProcess broker;
@@ -96,7 +121,7 @@ TEST(DamagedTable, EndsTheBrokerWith3OnceACompactionMeetsItAndAtOnceFromThenOn) 
     ASSERT_NO_FATAL_FAILURE(Produce(client, topic, 900));
   }
   ASSERT_EQ(broker.Stop(), 0);  // flushes
-  const std::string table = LargestTable(broker.data_dir());
+  const std::string table = LargestFile(broker.data_dir(), ".sst");
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   ASSERT_TRUE(admin->DeleteTopic("gone").ok());
   broker.Kill();

@@ -95,6 +95,7 @@ class DamageTest : public StoreTest {
   struct Findings {
     std::vector<std::string> files;  // damaged ones
     std::string damage;
+    std::string mark;
     bool has_logs = false;
     std::map<int64_t, int64_t> entries;             // of each group, whose checksum is right
     std::vector<std::pair<int64_t, int64_t>> lost;  // group and first offset, as far as known
@@ -111,6 +112,7 @@ class DamageTest : public StoreTest {
       if (!file.status.ok()) found.files.push_back(file.name);
     }
     if (!(*store)->damage().ok()) found.damage = std::string((*store)->damage().message());
+    found.mark = (*store)->damaged_mark();
     found.has_logs = (*store)->has_logs();
     if (found.has_logs) ReadLogs(**store, &found);
     EXPECT_EQ(Content(), content) << "was changed";
@@ -256,7 +258,9 @@ TEST_F(DamageTest, MetByACompactionMarksTheStore) {
     EXPECT_THAT(std::string(refused.status().message()),
                 AllOf(HasSubstr(name), HasSubstr("millrace inspect"), HasSubstr("DAMAGED")));
   }
-  EXPECT_THAT(Inspect().files, ElementsAre(name));
+  const Findings found = Inspect();
+  EXPECT_THAT(found.files, ElementsAre(name));
+  EXPECT_THAT(found.mark, HasSubstr(name));
   Flip(table, middle);
   std::filesystem::remove(options_.directory + "/DAMAGED");
   options_.on_fatal = nullptr;
