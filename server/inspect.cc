@@ -356,8 +356,10 @@ std::string ToText(const Options& options, const StoreInspector& store, const Re
     }
   }
   if (!report.cut_log.empty()) {
-    absl::StrAppend(&text, "note: the write-ahead log cannot be read from ", report.cut_log,
-                    " on: a write that was cut short, or damage to what was synced last\n");
+    absl::StrAppend(
+        &text, "note: the write-ahead log cannot be read from ", report.cut_log,
+        " on: a write that was cut short, what a crash of the machine took of what was not synced, or damage to "
+        "what was synced last\n");
   }
   if (report.sound) text += "all checksums are right\n";
   return text;

@@ -274,9 +274,10 @@ void Partition::Trim(Offset before, TrimDone done) {
   if (closed_) return done(GoneError(), log_start_);
   if (absl::Status status = Open(); !status.ok()) return done(ErrorFromStatus(status), log_start_);
   if (before > high_watermark_) {
-    ErrorFrame error = MakeError(Error::OFFSET_OUT_OF_RANGE, name_.topic, name_.partition,
-                                 absl::StrCat("cannot trim before offset ", before.value(), ": the partition ends at ",
-                                              high_watermark_.value()));
+    ErrorFrame error =
+        MakeError(Error::OFFSET_OUT_OF_RANGE, name_.topic, name_.partition,
+                  absl::StrCat("cannot trim ", name_.topic, "/", name_.partition, " before offset ", before.value(),
+                               ": it ends at ", high_watermark_.value(), "; trim before that to remove all of it"));
     error.log_start_offset = log_start_.value();
     error.high_watermark = high_watermark_.value();
     return done(error, log_start_);
@@ -320,9 +321,8 @@ absl::StatusOr<Partition::Removed> Partition::Retain(std::optional<UnixMillis> n
   if (absl::Status status = Open(); !status.ok()) return status;
   const Removed removed{due.segments, due.end - log_start_, due.bytes};
   MoveLogStart(due.end);
-  MILLRACE_LOG_EVERY(std::chrono::seconds(1), kInfo, "retention removed records", {"topic", name_.topic},
-                     {"partition", name_.partition}, {"log_start", due.end.value()}, {"records", removed.records},
-                     {"reason", due.by_time ? "time" : "size"});
+  MILLRACE_LOG(kDebug, "retention removed records", {"topic", name_.topic}, {"partition", name_.partition},
+               {"log_start", due.end.value()}, {"records", removed.records}, {"reason", due.by_time ? "time" : "size"});
   host_.writer.OnWritten([self = shared_from_this()] { self->NotifyWaiters(); });
   return removed;
 }

@@ -16,6 +16,8 @@ Retention::~Retention() { executor_.Cancel(timer_); }
 
 void Retention::BeginPass() {
   LookAtClock();
+  removed_ = {};
+  removed_of_ = 0;
   walk_ = partitions_();
   Turn();
 }
@@ -26,6 +28,10 @@ void Retention::Turn() {
     const std::shared_ptr<Partition> partition = walk_();
     if (partition == nullptr) {
       walk_ = nullptr;
+      if (removed_of_ > 0) {
+        MILLRACE_LOG(kInfo, "retention removed records", {"partitions", removed_of_}, {"segments", removed_.segments},
+                     {"records", removed_.records}, {"bytes", removed_.bytes});
+      }
       timer_ = executor_.After(kPeriod, [this] { BeginPass(); });
       return;
     }
@@ -45,7 +51,12 @@ bool Retention::Visit(Partition& partition) {
   metrics_.retention_segments.Add(static_cast<uint64_t>(removed->segments));
   metrics_.retention_records.Add(static_cast<uint64_t>(removed->records));
   metrics_.retention_bytes.Add(static_cast<uint64_t>(removed->bytes));
-  return removed->segments > 0;
+  if (removed->segments == 0) return false;
+  ++removed_of_;
+  removed_.segments += removed->segments;
+  removed_.records += removed->records;
+  removed_.bytes += removed->bytes;
+  return true;
 }
 
 void Retention::LookAtClock() {

@@ -53,6 +53,9 @@ class Retention {
   // Of the pass under way.
   Walk walk_;
   std::optional<UnixMillis> now_;
+  // In this pass.
+  Partition::Removed removed_;
+  int removed_of_ = 0;
 };
 
 }  // namespace millrace::server

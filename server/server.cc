@@ -198,10 +198,11 @@ absl::Status Server::OpenStore() {
     MILLRACE_LOG(kInfo, "recovered after a stop that was not clean", {"data", config_.data_dir});
   }
   if (const std::string cut = parts_->store->cut_log(); !cut.empty()) {
-    MILLRACE_LOG(kWarning,
-                 "the write-ahead log ends in something that cannot be read: a write that was cut short and never "
-                 "acked, or damage to what was synced last",
-                 {"from", cut});
+    MILLRACE_LOG(
+        kWarning,
+        "the write-ahead log ends in something that cannot be read: a write that was cut short, what a crash of "
+        "the machine took of what was not synced, or damage to what was synced last",
+        {"from", cut});
   }
   if (config_.disk_free_floor > DiskSpaceOf(config_.data_dir).free_bytes) {
     MILLRACE_LOG(kWarning, "less than disk.free.floor is free: records will be refused until there is room",

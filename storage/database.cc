@@ -180,12 +180,14 @@ absl::StatusOr<std::unique_ptr<Database>> Database::OpenToRead(const std::string
   options.create_if_missing = false;
   std::unique_ptr<Database> database(new Database);
   database->Layer(directory, std::make_shared<ReadOnlyFiles>(rocksdb::FileSystem::Default()), options);
-  absl::StatusOr<StoreDirectory> claimed = StoreDirectory::ClaimToRead(directory, *database->files_);
+  absl::StatusOr<StoreDirectory> claimed = StoreDirectory::ClaimToRead(directory, *database->files_, damage);
   if (!claimed.ok()) return claimed.status();
   database->claim_ = *std::move(claimed);
 
   rocksdb::Options rocks = RocksOptions(options, database->env_.get());
   database->SetHooks(rocks, WalGuard::OnDamage::kReplayUpToIt);
+  *readable = false;
+  if (!damage->ok()) return database;
   rocksdb::Status opened = database->payloads().TakeAsTheyAre();
   rocksdb::DB* db = nullptr;
   if (opened.ok()) opened = rocksdb::DB::OpenForReadOnly(rocks, directory, &db);

@@ -334,7 +334,7 @@ uint64_t PayloadFiles::ReferencedBytes(uint64_t number) const {
   return file == by_number_.end() ? 0 : file->second.referenced_bytes;
 }
 
-bool PayloadFiles::BeginEvacuation(uint64_t dead_max, uint64_t live_max) {
+bool PayloadFiles::BeginEvacuation(uint64_t dead_max, uint64_t live_max, double dead_part_min) {
   std::lock_guard lock(mutex_);
   MILLRACE_CHECK(evacuated_.empty());
   struct Candidate {
@@ -346,8 +346,10 @@ bool PayloadFiles::BeginEvacuation(uint64_t dead_max, uint64_t live_max) {
   uint64_t dead = 0;
   for (const auto& [number, file] : by_number_) {
     if (file.in_use || file.stuck || file.going() || file.live() == file.size()) continue;
-    candidates.push_back({number, file.live(), file.size() - file.live()});
-    dead += candidates.back().dead;
+    const Candidate candidate = {number, file.live(), file.size() - file.live()};
+    dead += candidate.dead;
+    const double dead_part = static_cast<double>(candidate.dead) / static_cast<double>(file.size());
+    if (dead_part >= dead_part_min) candidates.push_back(candidate);
   }
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return a.live * (b.live + b.dead) < b.live * (a.live + a.dead);

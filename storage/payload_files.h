@@ -125,8 +125,8 @@ class PayloadFiles {
   // Of one of them, what tables refer to.
   uint64_t ReferencedBytes(uint64_t number) const;
   // Chooses files to move the payloads out of, those with the smallest part alive first, until at most `dead_max` is dead in the
-  // others. Not more than `live_max` is moved. false: none.
-  bool BeginEvacuation(uint64_t dead_max, uint64_t live_max);
+  // others. Not more than `live_max` is moved, and nothing out of files of which less than `dead_part_min` is dead. false: none.
+  bool BeginEvacuation(uint64_t dead_max, uint64_t live_max, double dead_part_min = 0);
   std::set<uint64_t> evacuated() const;
   // Something in this file cannot be read, so it stays: it is not chosen again.
   void Unreadable(uint64_t number);

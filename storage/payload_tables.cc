@@ -17,7 +17,7 @@ namespace millrace::storage {
 namespace {
 
 // Of a WAL file, what has to be payloads for it to be kept for them. No file is payloads only: records have headers.
-constexpr double kSparsePart = 0.5;
+constexpr double kSparsePart = 0.8;
 constexpr double kEveryFile = 1;
 
 using rocksdb::CompactionFilter;

@@ -23,12 +23,16 @@ constexpr uint64_t kRemovedPerTables = 64;
 // Or when so many times dead_bytes_max were, whichever is more.
 constexpr uint64_t kRemovedMax = 2;
 constexpr int64_t kRemovedPart = 4;  // of what was removed may be rewritten
-constexpr uint64_t kRemovedBeforePart =
-    16;                            // of all there is, for what an earlier process removed: how much is not known
+// Of all there is, for what an earlier process removed: how much is not known.
+constexpr uint64_t kRemovedBeforePart = 16;
 constexpr double kDeadPart = 0.1;  // of what lives
+// While the disk is short.
 constexpr uint64_t kDeadMaxWhenShort = 4 << 20;
-constexpr uint64_t kDeadLeftPart =
-    2;  // of what may be dead stays when payloads are moved, so that it does not begin again at once
+constexpr double kDeadPartMinWhenShort = 0.125;  // of a file that payloads are moved out of
+constexpr uint64_t kFreePartWhenShort = 4;       // of what is free may be written at once
+constexpr int kPausesWhenShort = 10;             // times as long as it took, before the next time
+// Of what may be dead stays when payloads are moved, so that it does not begin again at once.
+constexpr uint64_t kDeadLeftPart = 2;
 constexpr double kDeadPartStop = 0.2;  // of what lives, and
 constexpr int64_t kDeadStop = 3;       // times dead_bytes_max: above it writers wait for payloads to be moved
 constexpr size_t kRemovalsMax = 16;    // compacted one by one; more are taken together with what lies between
@@ -125,7 +129,9 @@ void SpaceReclaimer::Reclaim(const Removal& removal) {
   bool compacted = Compact(removal.groups, BottommostLevelCompaction::kForceOptimized);
   // RocksDB looks down to the level that was the deepest with such keys when it began. A compaction that was under way may have
   // taken them further down meanwhile.
-  if (!marks.empty()) compacted = compacted && Compact(removal.groups, BottommostLevelCompaction::kForceOptimized);
+  for (const std::string& mark : marks) {
+    compacted = compacted && Compact(*ParseRemovedGroupsKey(mark), BottommostLevelCompaction::kForceOptimized);
+  }
   if (compacted) done_.insert(done_.end(), marks.begin(), marks.end());
   ++runs_;
 }
@@ -133,43 +139,53 @@ void SpaceReclaimer::Reclaim(const Removal& removal) {
 std::vector<SpaceReclaimer::Removal> SpaceReclaimer::TakeDue() {
   const Clock::time_point latest = Clock::now() - options_.delay;
   std::vector<Removal> due;
-  // RocksDB is asked without mutex_: the thread that writes takes it, too.
-  if (std::optional<Removal> removal = TakeRemoved(latest)) {
+  // RocksDB and the disk are asked without mutex_: the thread that writes takes it, too.
+  const bool is_short = SpaceIsShort() && Clock::now() >= evacuate_after_;
+  const uint64_t when_short = is_short ? WritableWhenShort() : 0;
+  if (std::optional<Removal> removal = TakeRemoved(latest, is_short)) {
     const bool waited = Clock::now() - removal->since > options_.delay + kAWhile;
-    if (IsCheap(*removal, SpaceIsShort() ? UINT64_MAX : waited ? kCheapAfterAWhileBytes : kCheapBytes)) {
+    if (IsCheap(*removal, std::max(when_short, waited ? kCheapAfterAWhileBytes : kCheapBytes))) {
       due.push_back(*removal);
     } else {
       std::lock_guard lock(mutex_);
       Add(*removal);
     }
   }
-  if (const std::optional<Removal> before = TakeRemovedBefore(latest);
-      before && IsCheap(*before, std::max(kCheapAfterAWhileBytes, LiveBytes(payloads_.space()) / kRemovedBeforePart))) {
+  const uint64_t part_of_all = LiveBytes(payloads_.space()) / kRemovedBeforePart;
+  if (const std::optional<Removal> before =
+          TakeRemovedBefore(latest, std::max({when_short, kCheapAfterAWhileBytes, part_of_all}))) {
     due.push_back(*before);
   }
   std::lock_guard lock(mutex_);
   std::erase_if(removed_logs_, [&](const Removal& removal) {
-    if (removal.since > latest) return false;
+    if (removal.since > latest && !is_short) return false;
     due.push_back(removal);
     return true;
   });
   return due;
 }
 
-std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemovedBefore(Clock::time_point latest) {
+std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemovedBefore(Clock::time_point latest,
+                                                                         uint64_t cheap_bytes) {
+  std::optional<Removal> before;
+  {
+    std::lock_guard lock(mutex_);
+    before = removed_before_;
+  }
+  if (!before || before->since > latest || !IsCheap(*before, cheap_bytes)) return std::nullopt;
   std::lock_guard lock(mutex_);
-  if (!removed_before_ || removed_before_->since > latest) return std::nullopt;
-  return std::exchange(removed_before_, std::nullopt);
+  removed_before_.reset();
+  return before;
 }
 
-std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemoved(Clock::time_point latest) {
+std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemoved(Clock::time_point latest, bool is_short) {
   const PayloadFiles::Space space = payloads_.space();
   const uint64_t pays = std::max(kRemovedMax * options_.dead_bytes_max, kRemovedPerTables * TableBytes());
+  const uint64_t removed_max = DeadMax(space) + (kRemovedMax - 1) * options_.dead_bytes_max;
   std::lock_guard lock(mutex_);
   if (!removed_) return std::nullopt;
   const auto removed = static_cast<uint64_t>(removed_->bytes);
-  const uint64_t removed_max = DeadMax(space) + (kRemovedMax - 1) * options_.dead_bytes_max;
-  const bool much = removed > pays || space.dead + removed > removed_max || SpaceIsShort();
+  const bool much = removed > pays || space.dead + removed > removed_max || is_short;
   if (removed_->since > latest && !much) return std::nullopt;
   return std::exchange(removed_, std::nullopt);
 }
@@ -193,7 +209,6 @@ uint64_t SpaceReclaimer::TableBytes() const {
 uint64_t SpaceReclaimer::LiveBytes(const PayloadFiles::Space& space) const { return space.live + TableBytes(); }
 
 uint64_t SpaceReclaimer::DeadMax(const PayloadFiles::Space& space) const {
-  if (SpaceIsShort()) return std::min(kDeadMaxWhenShort, options_.dead_bytes_max);
   return options_.dead_bytes_max + static_cast<uint64_t>(kDeadPart * static_cast<double>(LiveBytes(space)));
 }
 
@@ -227,16 +242,29 @@ bool SpaceReclaimer::Compact(GroupRange groups, BottommostLevelCompaction lowest
   return db_.CompactRange(options, &begin, &end).ok();
 }
 
+uint64_t SpaceReclaimer::WritableWhenShort() const {
+  uint64_t free_bytes = 0;
+  const rocksdb::IOStatus known =
+      db_.GetFileSystem()->GetFreeSpace(db_.GetName(), rocksdb::IOOptions(), &free_bytes, nullptr);
+  return known.ok() ? free_bytes / kFreePartWhenShort : 0;
+}
+
 bool SpaceReclaimer::Evacuate() {
   const PayloadFiles::Space space = payloads_.space();
-  const uint64_t dead_max = DeadMax(space);
+  const Clock::time_point begin = Clock::now();
+  const bool is_short = SpaceIsShort();
+  const uint64_t dead_max = is_short ? std::min(kDeadMaxWhenShort, options_.dead_bytes_max) : DeadMax(space);
   if (stopping_ || space.dead - space.stuck <= dead_max) return false;
   uint64_t free_bytes = 0;
   const rocksdb::IOStatus known =
       db_.GetFileSystem()->GetFreeSpace(db_.GetName(), rocksdb::IOOptions(), &free_bytes, nullptr);
   if (!known.ok()) return false;
-  const uint64_t live_max = std::min(free_bytes / 2, kMovedBytesMax + kMovedPerTables * TableBytes());
-  if (!payloads_.BeginEvacuation(dead_max / kDeadLeftPart, live_max)) return false;
+  const uint64_t tables = TableBytes();
+  uint64_t live_max = std::min(free_bytes / 2, kMovedBytesMax + kMovedPerTables * tables);
+  if (is_short) live_max = std::min(live_max, WritableWhenShort() - std::min(WritableWhenShort(), tables));
+  // What is to be had for little, or else a disk that stays short is written over and over.
+  const double dead_part_min = is_short ? kDeadPartMinWhenShort : 0;
+  if (live_max == 0 || !payloads_.BeginEvacuation(dead_max / kDeadLeftPart, live_max, dead_part_min)) return false;
   stall_.Limit(WritableBytes(space));
   // Also what a compaction wrote that began before and so moved nothing.
   Compact(kAllGroups, BottommostLevelCompaction::kForce);
@@ -247,6 +275,7 @@ bool SpaceReclaimer::Evacuate() {
   // Otherwise an iterator keeps the old tables, or nothing can be read or written.
   pause_ = gained ? kNoPause : std::clamp(2 * pause_, kLookEvery, kPauseMax);
   evacuate_after_ = Clock::now() + std::min(pause_, options_.delay);
+  if (is_short) evacuate_after_ = std::max(evacuate_after_, Clock::now() + kPausesWhenShort * (Clock::now() - begin));
   return gained;
 }
 

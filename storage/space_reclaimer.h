@@ -78,10 +78,10 @@ class SpaceReclaimer {
   void Run();
   // The removals whose time has come; all, when too much is dead.
   std::vector<Removal> TakeDue();
-  // What an earlier process removed, once.
-  std::optional<Removal> TakeRemovedBefore(Clock::time_point latest);
+  // What an earlier process removed: how much is not known.
+  std::optional<Removal> TakeRemovedBefore(Clock::time_point latest, uint64_t cheap_bytes);
   // What was removed, if it was before `latest` or is much.
-  std::optional<Removal> TakeRemoved(Clock::time_point latest);
+  std::optional<Removal> TakeRemoved(Clock::time_point latest, bool is_short);
   // With mutex_ held.
   void Add(const Removal& removal);
   void AddLogs(GroupRange groups, Clock::time_point since);
@@ -89,6 +89,8 @@ class SpaceReclaimer {
   std::vector<std::string> MarksIn(GroupRange groups) const;
   void Reclaim(const Removal& removal);
   bool SpaceIsShort() const { return options_.space_is_short != nullptr && options_.space_is_short(); }
+  // While it is: what may be written at once to get some back.
+  uint64_t WritableWhenShort() const;
   uint64_t TableBytes() const;
   // With what tables hold themselves.
   uint64_t LiveBytes(const PayloadFiles::Space& space) const;

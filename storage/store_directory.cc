@@ -35,7 +35,9 @@ absl::Status Make(const std::string& path, rocksdb::FileSystem& files) {
   if (mkdir(path.c_str(), 0700) != 0) {
     return absl::FailedPreconditionError(absl::StrCat("the store's directory ", path,
                                                       " cannot be made: ", strerror(errno),
-                                                      "; make it, owned by the user that runs the broker"));
+                                                      errno == EROFS ? "; mount its file system writable"
+                                                                     : "; make it, owned by the user that runs the "
+                                                                       "broker"));
   }
   // What is synced in a directory is not there after a power cut if the directory is not.
   const rocksdb::IOStatus synced = SyncDirectory(files, path + "/..");
@@ -58,8 +60,9 @@ absl::Status Prepare(const std::string& path, rocksdb::FileSystem& files, bool c
     return absl::FailedPreconditionError(absl::StrCat(path, " is not a directory; choose another path for the store"));
   }
   if (access(path.c_str(), R_OK | W_OK | X_OK) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat("the store's directory ", path, " cannot be written to: ",
-                                                      strerror(errno), "; give it to the user that runs the broker"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the store's directory ", path, " cannot be written to: ", strerror(errno),
+        errno == EROFS ? "; mount its file system writable" : "; give it to the user that runs the broker"));
   }
   return absl::OkStatus();
 }
@@ -156,8 +159,7 @@ absl::Status CheckManifest(const std::string& path, rocksdb::FileSystem& files) 
   if (!opened.IsPathNotFound() && !opened.IsNotFound()) return absl::OkStatus();  // RocksDB says what is wrong with it
   return absl::DataLossError(absl::StrCat("the store in ", path, " is damaged: ", manifest,
                                           ", which CURRENT names, is missing; keep a copy of the directory, then "
-                                          "restore that file, or, if another MANIFEST- file is there, write its name "
-                                          "into CURRENT, or restore the directory from a backup. Nothing was changed"));
+                                          "restore the file or the directory from a backup. Nothing was changed"));
 }
 
 absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
@@ -171,11 +173,9 @@ absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
   absl::string_view number = text;
   int format = 0;
   if (!read.ok() || !absl::ConsumePrefix(&number, kFormatPrefix) || !absl::SimpleAtoi(number, &format)) {
-    return absl::DataLossError(
-        absl::StrCat(name, " cannot be understood", read.ok() ? "" : absl::StrCat(" (", read.ToString(), ")"),
-                     "; it has one line, `", kFormatPrefix, StoreDirectory::kFormat,
-                     "` for this release: write it, or restore the directory from a backup. Nothing was "
-                     "changed"));
+    return absl::DataLossError(absl::StrCat(name, " cannot be understood",
+                                            read.ok() ? "" : absl::StrCat(" (", read.ToString(), ")"),
+                                            "; restore the directory from a backup. Nothing was changed"));
   }
   if (format == StoreDirectory::kFormat) return absl::OkStatus();
   if (format < StoreDirectory::kFormat) {
@@ -242,7 +242,8 @@ absl::StatusOr<StoreDirectory> StoreDirectory::Claim(const std::string& path, ro
   return directory;
 }
 
-absl::StatusOr<StoreDirectory> StoreDirectory::ClaimToRead(const std::string& path, rocksdb::FileSystem& files) {
+absl::StatusOr<StoreDirectory> StoreDirectory::ClaimToRead(const std::string& path, rocksdb::FileSystem& files,
+                                                           absl::Status* damage) {
   absl::StatusOr<int> fd = Lock(path);
   if (!fd.ok()) return fd.status();
   StoreDirectory directory(*fd);
@@ -250,9 +251,8 @@ absl::StatusOr<StoreDirectory> StoreDirectory::ClaimToRead(const std::string& pa
     if (absl::Status status = CheckNothingLostCurrent(path, files); !status.ok()) return status;
     return absl::NotFoundError(absl::StrCat("there is no store in ", path, "; give a broker's data directory"));
   }
-  absl::Status status = CheckFormat(path, files);
-  if (status.ok()) status = CheckManifest(path, files);
-  if (!status.ok()) return status;
+  if (absl::Status status = CheckFormat(path, files); !status.ok()) return status;
+  *damage = CheckManifest(path, files);
   return directory;
 }
 

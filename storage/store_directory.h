@@ -31,8 +31,9 @@ class StoreDirectory {
   static absl::StatusOr<StoreDirectory> Claim(const std::string& path, rocksdb::FileSystem& files,
                                               bool create_if_missing);
 
-  // To read a store that nobody uses, without changing anything.
-  static absl::StatusOr<StoreDirectory> ClaimToRead(const std::string& path, rocksdb::FileSystem& files);
+  // To read a store that nobody uses, without changing anything. `damage`: that CURRENT or the manifest is missing.
+  static absl::StatusOr<StoreDirectory> ClaimToRead(const std::string& path, rocksdb::FileSystem& files,
+                                                    absl::Status* damage);
 
   // From now on Claim() refuses it: kDataLoss, with `text`, until somebody has mended it and removed the file DAMAGED.
   static rocksdb::IOStatus MarkDamaged(const std::string& path, rocksdb::FileSystem& files, const std::string& text);

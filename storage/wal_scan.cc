@@ -48,9 +48,6 @@ class RecordWalker {
   std::function<void(const Record&)> on_record;
   std::function<void(uint64_t offset)> on_unreadable;
 
-  // Whether any of what is unreadable has other bytes than zeros.
-  bool torn() const { return torn_; }
-
   // `block` is the next kWalBlockBytes of the file, fewer at its end.
   void Walk(std::string_view block) {
     size_t at = 0;
@@ -63,7 +60,6 @@ class RecordWalker {
   }
   void End() {
     if (in_record_) Unreadable(record_.offset);
-    torn_ = torn_ || in_record_;
     in_record_ = false;
   }
 
@@ -76,7 +72,6 @@ class RecordWalker {
     const auto crc = LittleEndianReader(block.substr(0, 4)).Get<uint32_t>();
     if (!fits || type < kFull || type > kLast || UnmaskedCrc(crc) != Crc32c(0, block.substr(6, 1 + size))) {
       Unreadable(in_record_ ? record_.offset : offset);
-      torn_ = torn_ || in_record_ || block.find_first_not_of('\0') < kWalHeaderBytes;
       in_record_ = false;
       // The length is most likely right: what comes next, by its own checksum, may say what was synced. Zeros have none.
       return fits && size > 0 ? kWalHeaderBytes + size : 0;
@@ -120,7 +115,6 @@ class RecordWalker {
 
   uint64_t offset_ = 0;  // of the block
   bool in_record_ = false;
-  bool torn_ = false;
   bool lost_ = false;  // since the last readable record: fragments without a beginning are part of what was lost
   Record record_;
   std::string head_;
@@ -159,18 +153,20 @@ class Scan {
       OnRecord(wal, records[i]);
     }
     if (unreadable) Lose({path_, *unreadable});
-    if (walker.torn() && cut_.empty()) cut_ = absl::StrCat(path_, ", offset ", *unreadable);
     if (!records.empty()) last_file_ = wal;
     return status;
   }
 
   Replayable Verdict() {
-    Replayable replayable{kAll, std::move(large_records_), std::move(cut_), absl::OkStatus()};
+    Replayable replayable{kAll, std::move(large_records_), "", absl::OkStatus()};
     if (!lost_) return replayable;
     replayable.last = last_.value_or(0);
     // What was lost begins after the last record before it, or, if there is none, ends before the first one after it.
     const bool promised = last_ ? synced_ > *last_ : found_again_ && synced_ + 1 >= *found_again_;
-    if (!promised) return replayable;
+    if (!promised) {
+      replayable.cut = absl::StrCat(lost_->path, ", offset ", lost_->offset);
+      return replayable;
+    }
     replayable.damage = absl::DataLossError(absl::StrCat(
         "the write-ahead log is damaged: ", lost_->path, " cannot be read at offset ", lost_->offset,
         ", and later records say that it was on the disk (up to number ", synced_,
@@ -231,7 +227,6 @@ class Scan {
   std::optional<uint64_t> last_;         // sequence number, before anything was lost
   std::optional<uint64_t> found_again_;  // the first one after that
   std::optional<Spot> lost_;
-  std::string cut_;
   uint64_t synced_ = 0;
   std::vector<Replayable::LargeRecord> large_records_;
 };

@@ -49,8 +49,7 @@ struct Replayable {
     PayloadPlace first_byte;
   };
   std::vector<LargeRecord> large_records;
-  // Where bytes begin that are no record, and were not promised: "000012.log, offset 4711". Zeros do not count: a file has its room
-  // beforehand.
+  // Where what is there ends to be readable, and was not promised to be: "000012.log, offset 4711". Empty: nowhere.
   std::string cut;
   absl::Status damage;  // what follows was promised, and cannot be read: kDataLoss, names the file and the offset
 };

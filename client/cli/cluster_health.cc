@@ -21,7 +21,7 @@ std::string Findings(const ClusterDescription& cluster) {
       absl::StrAppend(&text, "broker ", broker.broker_id, " (", broker.address, ") has ",
                       FormatBytes(static_cast<double>(broker.disk_free_bytes)),
                       " free, less than its disk.free.floor, and refuses records: make room with: "
-                      "millrace topic trim NAME, millrace topic delete NAME\n");
+                      "millrace topic trim NAME --partition P --before OFFSET, millrace topic delete NAME\n");
     }
     if (broker.alive) continue;
     absl::StrAppend(&text, "broker ", broker.broker_id, " (", broker.address,

@@ -145,13 +145,14 @@ Range FindRange(const Common& common, Admin& admin, const ConsumeOptions& option
 
 int ReportGap(const Common& common, const Gap& gap) {
   const bool truncated = gap.reason == Gap::Reason::kTruncated;
+  const std::string why =
+      gap.reason == Gap::Reason::kRetention ? "retention or trim" : std::string(GapReasonName(gap.reason));
   Error error;
   error.code = gap.reason == Gap::Reason::kCorrupt ? ErrorCode::kCorruptMessage : ErrorCode::kOffsetOutOfRange;
   error.topic = std::string(gap.topic);
   error.partition = gap.partition;
-  error.message =
-      absl::StrCat(error.topic, " ", gap.partition, ": offsets ", gap.from, " to ", gap.to - 1, " are gone (",
-                   std::string(GapReasonName(gap.reason)), "); reading goes on at ", truncated ? gap.from : gap.to);
+  error.message = absl::StrCat(error.topic, " ", gap.partition, ": offsets ", gap.from, " to ", gap.to - 1,
+                               " are gone (", why, "); reading goes on at ", truncated ? gap.from : gap.to);
   Report(common, ToStatus(error));
   return kExitPartly;
 }

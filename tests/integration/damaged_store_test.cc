@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include "tests/integration/broker_process.h"
@@ -44,6 +45,13 @@ void FlipByte(const std::string& path, std::streamoff at) {
   const char byte = static_cast<char>(file.get() ^ 1);
   file.seekp(at);
   file.put(byte);
+}
+
+// One of the file's middle records, not what lies around it.
+std::streamoff InARecord(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string content{std::istreambuf_iterator<char>(file), {}};
+  return static_cast<std::streamoff>(content.find(std::string(5'000, 'x'), content.size() / 2) + 2'500);
 }
 
 // Each record is acked, so synced, before the next is sent.
@@ -95,7 +103,7 @@ TEST(DamagedPayload, IsNeverServed) {
   ASSERT_NO_FATAL_FAILURE(Produce(client, "t", 10'000));
   ASSERT_EQ(broker.Stop(), 0);
   const std::string file = LargestFile(broker.data_dir(), ".payloads");
-  FlipByte(file, static_cast<std::streamoff>(std::filesystem::file_size(file) / 2));
+  FlipByte(file, InARecord(file));
   ASSERT_NO_FATAL_FAILURE(broker.Start());
   auto consumer = Consumer::Create({.client = client, .on_gap = OnGap::kReport, .check_crcs = false}).value();
   ASSERT_TRUE(consumer->Assign({{.topic = "t", .from = Position::Beginning(), .until = Position::End()}}).ok());

@@ -312,7 +312,7 @@ TEST_F(PayloadsTest, HeadersAreNoMoreDeadThanTheirPayloads) {
 TEST_F(PayloadsTest, WhatTablesHoldThemselvesIsDeadInTheLogsFile) {
   OpenStore();
   for (int i = 0; i < 1'000; ++i) {
-    Append(1'100);
+    Append(5'000);
     Append(600);
   }
   CloseAndOpen();
