@@ -86,8 +86,8 @@ class PayloadFiles {
 
   // A payload of `bytes` that is in the memtable lies there.
   void Placed(const PayloadPlace& place, uint64_t bytes);
-  // The WAL files, but for the one being written, of which less than this part is payloads that were placed in it. (With less than
-  // half, to keep one for them would take more space than to move them.)
+  // The WAL files, but for the one being written, of which less than this part is payloads that were placed in it. (What
+  // else is in one takes its space for as long as they live.)
   std::set<uint64_t> Sparse(double part) const;
 
   // Makes a file to move payloads into. Until EndMoved() it stays anyway.
