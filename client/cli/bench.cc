@@ -169,9 +169,15 @@ std::string_view PayloadPool::Next() {
   return value;
 }
 
+Schedule::Schedule(std::optional<double> rate)
+    : rate_(rate),
+      group_(std::max<int64_t>(static_cast<int64_t>(rate.value_or(0) / kWakesPerSecond), 1)),
+      begin_ns_(NowNs()) {}
+
 int64_t Schedule::Next(int64_t records) {
   if (!rate_) return NowNs();
-  int64_t due_ns = begin_ns_ + static_cast<int64_t>(static_cast<double>(index_) * 1e9 / *rate_);
+  const int64_t first = index_ / group_ * group_;
+  const int64_t due_ns = begin_ns_ + static_cast<int64_t>(static_cast<double>(first) * 1e9 / *rate_);
   index_ += records;
   WaitUntil(std::chrono::steady_clock::time_point(std::chrono::nanoseconds(due_ns)));
   return due_ns;
