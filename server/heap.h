@@ -1,6 +1,11 @@
 // How the heap is set up for the store's load.
 #pragma once
 
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
 namespace millrace::server {
 
 // Sets the heap up for the store's load: memtables, batches and network slices that come and go in sizes of up to some
@@ -26,5 +31,37 @@ void TuneHeap();
 // Gives the free pages inside the heap back to the system. Holds up every allocation meanwhile (0.5 ms for each 100 MB that
 // goes back): for a broker that has had nothing to do for a while.
 void ReturnFreeMemory();
+
+// Has the heap's pages in memory before they are needed, by a thread of its own.
+//
+//     HeapFiller filler(cache_bytes + (64 << 20));
+//     filler.Fill(4 * bytes_moved);              // as often as wanted; does not wait
+//
+// The kernel needs 1-3 ms to find and clear a huge page once its page cache has taken all memory, and whoever allocates waits
+// for that: 28 times a second at 50 MB/s until the tail cache is full. The broker's p99 with flush=async in the seconds 3 to 13
+// (1 KiB records, medians of five in turn): 1.7 ms (0.8-13.6) without, 0.6 (0.4-0.7) with. Where TuneHeap() keeps the heap small, nothing is filled.
+//
+// Thread safety: any thread.
+class HeapFiller {
+ public:
+  // bytes_max: what the heap comes to under load.
+  explicit HeapFiller(int64_t bytes_max);
+  ~HeapFiller();
+  HeapFiller(const HeapFiller&) = delete;
+  HeapFiller& operator=(const HeapFiller&) = delete;
+
+  // Soon the heap's first `bytes` are in memory. Less than before: they have been returned, and it begins anew.
+  void Fill(int64_t bytes);
+
+ private:
+  void Run();
+
+  const int64_t bytes_max_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int64_t wanted_ = 0;  // guarded by mutex_
+  bool stop_ = false;   // guarded by mutex_
+  std::thread thread_;
+};
 
 }  // namespace millrace::server

@@ -17,12 +17,12 @@
 #include "server/errors.h"
 #include "server/heap.h"
 #include "server/http_server.h"
-#include "server/idle_watch.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/process_limits.h"
 #include "server/rpc_server.h"
 #include "server/services.h"
+#include "server/traffic_watch.h"
 #include "server/work_pool.h"
 #include "storage/rocks_log_store.h"
 
@@ -37,6 +37,10 @@ constexpr int64_t kMessageBytesMax = 2 * kMaxMessageBytesLimit;
 // Shares of memory.limit; broker.cc has those of messages under way.
 constexpr int64_t kCacheShare = 8;
 constexpr int64_t kMemtableShare = 4;
+// What the heap comes to under load besides the cache.
+constexpr int64_t kHeapBesideCache = 64 << 20;
+// What was moved in a second tells what the next seconds may need.
+constexpr int64_t kFillAhead = 4;
 // Larger memtables, and WAL files of their size, make flushes rarer and larger, a restart longer, and nothing faster.
 constexpr int64_t kMemtableBytesMax = 256 << 20;
 // What gRPC counts as its own includes the messages that the cache and the appends under way refer to. Close to it gRPC grants
@@ -161,7 +165,8 @@ struct Server::Parts {
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<Broker> broker;
-  std::unique_ptr<IdleWatch> idle_watch;  // made and destroyed on the first loop
+  std::unique_ptr<HeapFiller> heap_filler;
+  std::unique_ptr<TrafficWatch> traffic_watch;  // made and destroyed on the first loop
   ServiceRegistry services;
   std::unique_ptr<HttpServer> http;
 };
@@ -215,9 +220,15 @@ absl::Status Server::OpenStore() {
 absl::Status Server::LoadBroker() {
   Parts& p = *parts_;
   std::promise<absl::Status> loaded;
+  p.heap_filler = std::make_unique<HeapFiller>(config_.memory_limit / kCacheShare + kHeapBesideCache);
   p.rpc->loop(0).Post([&p, &loaded] {
-    p.idle_watch = std::make_unique<IdleWatch>(
-        p.rpc->loop(0), [&p] { return BytesMoved(*p.broker); }, ReturnFreeMemory);
+    p.traffic_watch = std::make_unique<TrafficWatch>(
+        p.rpc->loop(0), [&p] { return BytesMoved(*p.broker); },
+        [&p](uint64_t since_idle) { p.heap_filler->Fill(kFillAhead * static_cast<int64_t>(since_idle)); },
+        [&p] {
+          ReturnFreeMemory();
+          p.heap_filler->Fill(0);
+        });
     p.broker->Load(p.store->os_crashed(), [&loaded](absl::Status status) { loaded.set_value(std::move(status)); });
   });
   const absl::Status status = loaded.get_future().get();
@@ -313,7 +324,7 @@ void Server::Stop() {
     p.broker->StopRetention();
     SavePartitions();
   }
-  if (p.idle_watch != nullptr) p.rpc->loop(0).Post([&p] { p.idle_watch.reset(); });
+  if (p.traffic_watch != nullptr) p.rpc->loop(0).Post([&p] { p.traffic_watch.reset(); });
   if (p.rpc != nullptr) p.rpc->Shutdown(kShutdownGrace);
   p.http.reset();
   p.pool.reset();

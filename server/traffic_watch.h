@@ -1,9 +1,9 @@
-// Does something once whenever nothing has happened for a while.
+// Tells how much has been moved since nothing was, and once whenever nothing has been moved for a minute.
 //
-//     IdleWatch watch(loop, [&] { return metrics.bytes(); }, ReturnFreeMemory);   // on the executor, and destroyed there
+//     TrafficWatch watch(loop, [&] { return metrics.bytes(); }, [](uint64_t since_idle) {...}, ReturnFreeMemory);
 //
-// It looks twice a minute: `traffic` must have stood still at two looks in a row. Done again only after there was traffic in
-// between.
+// It looks once a second. on_traffic comes after a second in which there was some; when_idle once, and again only after there was
+// traffic in between. Both are called on the executor, where the watch is made and destroyed.
 #pragma once
 
 #include <chrono>
@@ -15,21 +15,25 @@
 
 namespace millrace::server {
 
-class IdleWatch {
+class TrafficWatch {
  public:
-  static constexpr std::chrono::seconds kPeriod{30};
+  static constexpr std::chrono::seconds kPeriod{1};
+  static constexpr int kStillLooks = 60;
 
-  IdleWatch(Executor& executor, std::function<uint64_t()> traffic, std::function<void()> when_idle)
-      : executor_(executor), traffic_(std::move(traffic)), when_idle_(std::move(when_idle)) {
+  // traffic: what was moved since the start, in bytes.
+  TrafficWatch(Executor& executor, std::function<uint64_t()> traffic, std::function<void(uint64_t)> on_traffic,
+               std::function<void()> when_idle)
+      : executor_(executor),
+        traffic_(std::move(traffic)),
+        on_traffic_(std::move(on_traffic)),
+        when_idle_(std::move(when_idle)) {
     Schedule();
   }
-  ~IdleWatch() { executor_.Cancel(timer_); }
-  IdleWatch(const IdleWatch&) = delete;
-  IdleWatch& operator=(const IdleWatch&) = delete;
+  ~TrafficWatch() { executor_.Cancel(timer_); }
+  TrafficWatch(const TrafficWatch&) = delete;
+  TrafficWatch& operator=(const TrafficWatch&) = delete;
 
  private:
-  static constexpr int kStillLooks = 2;
-
   void Schedule() {
     timer_ = executor_.After(kPeriod, [this] {
       Look();
@@ -41,16 +45,20 @@ class IdleWatch {
     const uint64_t now = traffic_();
     if (now != std::exchange(last_, now)) {
       still_looks_ = 0;
-    } else if (still_looks_ < kStillLooks && ++still_looks_ == kStillLooks && last_ != 0) {
+      on_traffic_(now - when_last_idle_);
+    } else if (last_ != when_last_idle_ && ++still_looks_ == kStillLooks) {
+      when_last_idle_ = now;
       when_idle_();
     }
   }
 
   Executor& executor_;
   const std::function<uint64_t()> traffic_;
+  const std::function<void(uint64_t)> on_traffic_;
   const std::function<void()> when_idle_;
   Executor::TimerId timer_ = 0;
-  uint64_t last_ = 0;  // 0: there never was traffic
+  uint64_t last_ = 0;
+  uint64_t when_last_idle_ = 0;
   int still_looks_ = 0;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "server/process_limits.h"
@@ -29,6 +30,22 @@ TEST(Heap, KeepsItsPagesUntilItIsToldToReturnThem) {
   const int64_t fresh = ResidentBytes();
   const auto last = FillHeap(100 * kMiB);
   EXPECT_GT(ResidentBytes(), fresh + 90 * kMiB);
+  ReturnFreeMemory();
+  EXPECT_LT(ResidentBytes(), fresh + 20 * kMiB);
+}
+
+TEST(Heap, IsFilledAheadAndReturned) {
+  TuneHeap();
+  ReturnFreeMemory();
+  const int64_t fresh = ResidentBytes();
+  {
+    HeapFiller filler(64 * kMiB);
+    filler.Fill(1'000 * kMiB);
+    while (ResidentBytes() < fresh + 60 * kMiB) std::this_thread::yield();
+    filler.Fill(0);
+    filler.Fill(1'000 * kMiB);
+  }
+  EXPECT_LT(ResidentBytes(), fresh + 70 * kMiB) << "more than its share";
   ReturnFreeMemory();
   EXPECT_LT(ResidentBytes(), fresh + 20 * kMiB);
 }
