@@ -37,9 +37,10 @@ void ReturnFreeMemory();
 //     HeapFiller filler(cache_bytes + (64 << 20));
 //     filler.Fill(4 * bytes_moved);              // as often as wanted; does not wait
 //
-// The kernel needs 1-3 ms to find and clear a huge page once its page cache has taken all memory, and whoever allocates waits
-// for that: 28 times a second at 50 MB/s until the tail cache is full. The broker's p99 with flush=async in the seconds 3 to 13
-// (1 KiB records, medians of five in turn): 1.7 ms (0.8-13.6) without, 0.6 (0.4-0.7) with. Where TuneHeap() keeps the heap small, nothing is filled.
+// Once the page cache has taken all memory, the kernel needs 1-3 ms to find and clear a huge page, and whoever allocates waits for
+// that: 28 times a second at 50 MB/s until the tail cache is full. The broker's p99 with flush=async in the seconds 3 to 13 (1 KiB
+// records, medians of five in turn): 1.7 ms (0.8-13.6) without, 0.6 (0.4-0.7) with. Where TuneHeap() keeps the heap small, nothing
+// is filled.
 //
 // Thread safety: any thread.
 class HeapFiller {

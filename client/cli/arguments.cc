@@ -55,7 +55,7 @@ ProducerOptions ProducerFlags::Options(const Common& common) const {
   options.acks = acks;
   options.idempotence = acks != AckLevel::kNone;
   options.compression = compression;
-  options.linger = std::chrono::duration_cast<std::chrono::milliseconds>(linger);
+  options.linger = std::chrono::ceil<std::chrono::milliseconds>(linger);  // less than one is not none
   options.delivery_timeout = TimeoutOr(common, options.delivery_timeout);
   if (batch_bytes) options.batch_size = *batch_bytes;
   options.buffer_memory = std::max(options.buffer_memory, 4 * options.batch_size);
