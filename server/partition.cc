@@ -118,8 +118,7 @@ void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
     return Complete(std::move(outcome), done);
   }
   if (absl::Status status = Open(); !status.ok()) {
-    // Damage in the store is no fault of this batch's.
-    outcome.error = MakeError(Error::KAFKA_STORAGE_ERROR, ToStdString(status.message()));
+    outcome.error = ErrorFromStatus(status);
     return Complete(std::move(outcome), done);
   }
   if (read_only_) {

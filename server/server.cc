@@ -37,9 +37,10 @@ constexpr int64_t kMessageBytesMax = 2 * kMaxMessageBytesLimit;
 // Shares of memory.limit; broker.cc has those of messages under way.
 constexpr int64_t kCacheShare = 8;
 constexpr int64_t kMemtableShare = 4;
-// What the heap comes to under load besides the cache.
+// What the heap comes to under load besides the cache: at most so much, and this share.
 constexpr int64_t kHeapBesideCache = 64 << 20;
-// What was moved in a second tells what the next seconds may need.
+constexpr int64_t kHeapBesideCacheShare = 8;
+// So many times what came in since there was traffic is what the heap may need in the next second.
 constexpr int64_t kFillAhead = 4;
 // Larger memtables, and WAL files of their size, make flushes rarer and larger, a restart longer, and nothing faster.
 constexpr int64_t kMemtableBytesMax = 256 << 20;
@@ -95,10 +96,13 @@ class LogNames {
   std::atomic<const Broker*> broker_{nullptr};
 };
 
-uint64_t BytesMoved(const Broker& broker) {
-  uint64_t bytes = 0;
-  for (const auto& shard : broker.shards()) bytes += shard->metrics.bytes_in.Value() + shard->metrics.bytes_out.Value();
-  return bytes;
+TrafficWatch::Traffic TrafficOf(const Broker& broker) {
+  TrafficWatch::Traffic traffic;
+  for (const auto& shard : broker.shards()) {
+    traffic.bytes_in += shard->metrics.bytes_in.Value();
+    traffic.bytes_out += shard->metrics.bytes_out.Value();
+  }
+  return traffic;
 }
 
 void EmitStore(const storage::StoreStats& stats, const Metrics::Emit& emit) {
@@ -220,16 +224,19 @@ absl::Status Server::OpenStore() {
 absl::Status Server::LoadBroker() {
   Parts& p = *parts_;
   std::promise<absl::Status> loaded;
-  p.heap_filler = std::make_unique<HeapFiller>(config_.memory_limit / kCacheShare + kHeapBesideCache);
+  p.heap_filler = std::make_unique<HeapFiller>(
+      config_.memory_limit / kCacheShare + std::min(kHeapBesideCache, config_.memory_limit / kHeapBesideCacheShare));
   p.rpc->loop(0).Post([&p, &loaded] {
     p.traffic_watch = std::make_unique<TrafficWatch>(
-        p.rpc->loop(0), [&p] { return BytesMoved(*p.broker); },
-        [&p](uint64_t since_idle) { p.heap_filler->Fill(kFillAhead * static_cast<int64_t>(since_idle)); },
+        p.rpc->loop(0), [&p] { return TrafficOf(*p.broker); },
+        [&p](uint64_t bytes_in) { p.heap_filler->Fill(kFillAhead * static_cast<int64_t>(bytes_in)); },
         [&p] {
           ReturnFreeMemory();
           p.heap_filler->Fill(0);
         });
-    p.broker->Load(p.store->os_crashed(), [&loaded](absl::Status status) { loaded.set_value(std::move(status)); });
+    // What was cut off may have been synced and read, if it was damaged.
+    const bool may_have_lost = p.store->os_crashed() || !p.store->cut_log().empty();
+    p.broker->Load(may_have_lost, [&loaded](absl::Status status) { loaded.set_value(std::move(status)); });
   });
   const absl::Status status = loaded.get_future().get();
   if (absl::IsDataLoss(status)) {
@@ -326,6 +333,7 @@ void Server::Stop() {
   }
   if (p.traffic_watch != nullptr) p.rpc->loop(0).Post([&p] { p.traffic_watch.reset(); });
   if (p.rpc != nullptr) p.rpc->Shutdown(kShutdownGrace);
+  p.heap_filler.reset();
   p.http.reset();
   p.pool.reset();
   // Before the executors go: a sync that is still running reports to them.

@@ -1,6 +1,6 @@
-// Tells how much has been moved since nothing was, and once whenever nothing has been moved for a minute.
+// Tells how much has come in since there is traffic, and once whenever there has been none for a minute.
 //
-//     TrafficWatch watch(loop, [&] { return metrics.bytes(); }, [](uint64_t since_idle) {...}, ReturnFreeMemory);
+//     TrafficWatch watch(loop, [&] { return TrafficOf(broker); }, [](uint64_t bytes_in) {...}, ReturnFreeMemory);
 //
 // It looks once a second. on_traffic comes after a second in which there was some; when_idle once, and again only after there was
 // traffic in between. Both are called on the executor, where the watch is made and destroyed.
@@ -20,8 +20,14 @@ class TrafficWatch {
   static constexpr std::chrono::seconds kPeriod{1};
   static constexpr int kStillLooks = 60;
 
-  // traffic: what was moved since the start, in bytes.
-  TrafficWatch(Executor& executor, std::function<uint64_t()> traffic, std::function<void(uint64_t)> on_traffic,
+  // Since the broker started.
+  struct Traffic {
+    uint64_t bytes_in = 0;
+    uint64_t bytes_out = 0;
+    bool operator==(const Traffic&) const = default;
+  };
+
+  TrafficWatch(Executor& executor, std::function<Traffic()> traffic, std::function<void(uint64_t)> on_traffic,
                std::function<void()> when_idle)
       : executor_(executor),
         traffic_(std::move(traffic)),
@@ -42,10 +48,10 @@ class TrafficWatch {
   }
 
   void Look() {
-    const uint64_t now = traffic_();
+    const Traffic now = traffic_();
     if (now != std::exchange(last_, now)) {
       still_looks_ = 0;
-      on_traffic_(now - when_last_idle_);
+      on_traffic_(now.bytes_in - when_last_idle_.bytes_in);
     } else if (last_ != when_last_idle_ && ++still_looks_ == kStillLooks) {
       when_last_idle_ = now;
       when_idle_();
@@ -53,12 +59,12 @@ class TrafficWatch {
   }
 
   Executor& executor_;
-  const std::function<uint64_t()> traffic_;
+  const std::function<Traffic()> traffic_;
   const std::function<void(uint64_t)> on_traffic_;
   const std::function<void()> when_idle_;
   Executor::TimerId timer_ = 0;
-  uint64_t last_ = 0;
-  uint64_t when_last_idle_ = 0;
+  Traffic last_;
+  Traffic when_last_idle_;
   int still_looks_ = 0;
 };
 

@@ -1,15 +1,67 @@
 #include "storage/damage_watch.h"
 
+#include <algorithm>
 #include <optional>
-#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "storage/file_system.h"
 #include "storage/keys.h"
+#include "storage/little_endian.h"
 #include "storage/rocks_util.h"
 #include "storage/store_directory.h"
 
 namespace millrace::storage {
+namespace {
+
+using raft::GroupId;
+
+// The first and the last group with keys in the table, 8 bytes each, little-endian.
+constexpr char kLogsProperty[] = "millrace.logs";
+
+class LogRangeCollector : public rocksdb::TablePropertiesCollector {
+ public:
+  const char* Name() const override { return "millrace-logs"; }
+  rocksdb::Status AddUserKey(const rocksdb::Slice& key, const rocksdb::Slice&, rocksdb::EntryType,
+                             rocksdb::SequenceNumber, uint64_t) override {
+    const std::optional<GroupId> group = GroupOf(ToView(key));
+    if (!group) return rocksdb::Status::OK();
+    range_ = range_ ? GroupRange{std::min(range_->first, *group), std::max(range_->last, *group)}
+                    : GroupRange{*group, *group};
+    return rocksdb::Status::OK();
+  }
+  rocksdb::Status Finish(rocksdb::UserCollectedProperties* properties) override {
+    if (!range_) return rocksdb::Status::OK();
+    std::string bytes(2 * sizeof(int64_t), '\0');
+    LittleEndianWriter(bytes.data()).Put<int64_t>(range_->first.value()).Put<int64_t>(range_->last.value());
+    (*properties)[kLogsProperty] = bytes;
+    return rocksdb::Status::OK();
+  }
+  rocksdb::UserCollectedProperties GetReadableProperties() const override { return {}; }
+
+ private:
+  std::optional<GroupRange> range_;
+};
+
+class LogRangeCollectorFactory : public rocksdb::TablePropertiesCollectorFactory {
+ public:
+  const char* Name() const override { return "millrace-logs"; }
+  rocksdb::TablePropertiesCollector* CreateTablePropertiesCollector(Context) override { return new LogRangeCollector; }
+};
+
+std::optional<GroupRange> LogsOf(const rocksdb::TableProperties& properties) {
+  const auto found = properties.user_collected_properties.find(kLogsProperty);
+  if (found == properties.user_collected_properties.end() || found->second.size() != 2 * sizeof(int64_t)) return {};
+  LittleEndianReader in(found->second);
+  const GroupId first(in.Get<int64_t>());
+  return GroupRange{first, GroupId(in.Get<int64_t>())};
+}
+
+}  // namespace
+
+std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> LogRangeCollectors() {
+  return std::make_shared<LogRangeCollectorFactory>();
+}
 
 void DamageWatch::OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) {
   std::string text = error->ToString();
@@ -43,16 +95,15 @@ std::string DamageWatch::LogsIn(const std::string& text) const {
   const size_t begin = text.rfind('/', end);
   if (begin == std::string::npos) return "";
   const std::string table = text.substr(begin, end - begin) + std::string(kSstSuffix);
-  std::vector<rocksdb::LiveFileMetaData> tables;
-  db->GetLiveFilesMetaData(&tables);
-  for (const rocksdb::LiveFileMetaData& file : tables) {
-    if (file.name != table) continue;
-    const auto first = GroupOf(file.smallestkey), last = GroupOf(file.largestkey);
-    const bool of_one_kind = file.smallestkey.substr(0, 1) == file.largestkey.substr(0, 1);
-    if (!first || !last || !of_one_kind) return "; it may hold parts of every log";
-    const std::string names = name_logs_ != nullptr ? name_logs_(*first, *last) : "";
+  rocksdb::TablePropertiesCollection tables;
+  if (!db->GetPropertiesOfAllTables(&tables).ok()) return "";
+  for (const auto& [path, properties] : tables) {
+    if (!absl::EndsWith(path, table)) continue;
+    const std::optional<GroupRange> logs = LogsOf(*properties);
+    if (!logs) return "; it may hold parts of every log";
+    const std::string names = name_logs_ != nullptr ? name_logs_(logs->first, logs->last) : "";
     return absl::StrCat("; it holds parts of ", names.empty() ? "the logs of groups " : names + " (groups ",
-                        first->value(), " to ", last->value(), names.empty() ? "" : ")");
+                        logs->first.value(), " to ", logs->last.value(), names.empty() ? "" : ")");
   }
   return "";
 }

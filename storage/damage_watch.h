@@ -8,16 +8,21 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 
 #include <rocksdb/db.h>
 #include <rocksdb/listener.h>
+#include <rocksdb/table_properties.h>
 
 #include "raft/types.h"
 #include "storage/store_health.h"
 
 namespace millrace::storage {
+
+// Note for each table which logs have keys in it.
+std::shared_ptr<rocksdb::TablePropertiesCollectorFactory> LogRangeCollectors();
 
 class DamageWatch : public rocksdb::EventListener {
  public:

@@ -151,7 +151,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const RocksLogStore::Op
   database->damage_watch_ =
       std::make_shared<DamageWatch>(options.directory, *database->files_, options.name_logs, health);
   rocks.listeners = {database->damage_watch_, database->stall_, database->tables_};
-  rocks.table_properties_collector_factories.push_back(database->tables_->collectors());
+  rocks.table_properties_collector_factories = {database->tables_->collectors(), LogRangeCollectors()};
   rocks.compaction_filter_factory = database->tables_->rewriter();
   database->wal_bytes_max_ = rocks.write_buffer_size;
   rocksdb::DB* db = nullptr;

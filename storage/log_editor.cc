@@ -263,6 +263,8 @@ absl::Status LogEditor::SetLogStart(Offset offset, rocksdb::WriteBatch& batch) {
   if (before.index >= old_first) {
     ++image_.cuts;
     bytes_removed_ = bytes_removed_.value_or(0) + bytes;
+    const int64_t entries = before.index - old_first + 1;
+    if (bytes < entries * static_cast<int64_t>(kPlacedBytesMin)) table_bytes_removed_ += bytes;
     DeleteRange(batch, Entries(group_, old_first, before.index + 1));
     DeleteRange(batch, Intervals(group_, old_first, before.index + 1));
   }

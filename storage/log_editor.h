@@ -38,6 +38,8 @@ class LogEditor {
   std::optional<raft::LogIndex> first_removed() const { return first_removed_; }
   // Payload bytes of entries that went because the log start passed them; unset: none did.
   std::optional<int64_t> bytes_removed() const { return bytes_removed_; }
+  // Of them, about, those that lie in tables.
+  int64_t table_bytes_removed() const { return table_bytes_removed_; }
 
  private:
   bool NeedsNewSegment(const raft::Entry& entry) const;
@@ -62,6 +64,7 @@ class LogEditor {
   std::vector<IntervalMeta> closed_intervals_;  // of this round
   std::optional<raft::LogIndex> first_removed_;
   std::optional<int64_t> bytes_removed_;
+  int64_t table_bytes_removed_ = 0;
 };
 
 }  // namespace millrace::storage

@@ -46,8 +46,9 @@ std::optional<EntryKey::Parts> SeekReadable(RangeIterator& it, GroupId group, Lo
   for (; index <= last; ++index) {
     it.Seek(EntryKey(group, index, Offset(0)).view());
     if (!it.Valid()) continue;
-    const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
-    if (key.index > last) break;
+    const std::optional<EntryKey::Parts> key = EntryKey::Parse(it.key());
+    if (!key) continue;
+    if (key->index > last) break;
     return key;
   }
   return std::nullopt;
@@ -56,7 +57,8 @@ std::optional<EntryKey::Parts> SeekReadable(RangeIterator& it, GroupId group, Lo
 // The one behind the entry that the iterator stands on.
 std::optional<EntryKey::Parts> NextReadable(RangeIterator& it, GroupId group, LogIndex index, LogIndex last) {
   it.Next();
-  return it.Valid() ? EntryKey::Parse(it.key()).value() : SeekReadable(it, group, index + 1, last);
+  const std::optional<EntryKey::Parts> key = it.Valid() ? EntryKey::Parse(it.key()) : std::nullopt;
+  return key ? key : SeekReadable(it, group, index + 1, last);
 }
 
 // `damage` of entry `index`, with the offsets that go with it: from `begin` to where the next entry begins that can be found
@@ -120,37 +122,44 @@ absl::Status LogReader::LoadSegments(GroupId group, LogImage& image) const {
     segments.pop_back();
     image.sealed = std::make_shared<SegmentList>(std::move(segments));
     if (absl::Status status = LoadActive(group, active, image); !status.ok()) return status;
-  } else if (RangeIterator entries(db_, EntriesFrom(group, LogIndex(0)), RangeIterator::Checksums::kSkip);
-             entries.Valid()) {
-    return absl::DataLossError(absl::StrCat("group ", group.value(), " has entries and no segments"));
+  } else {
+    RangeIterator entries(db_, EntriesFrom(group, LogIndex(0)));
+    if (entries.Valid()) {
+      return absl::DataLossError(absl::StrCat("group ", group.value(), " has entries and no segments"));
+    }
+    if (absl::Status status = entries.status("entries"); !status.ok()) return status;
   }
   return LoadInterval(group, image);
 }
 
 absl::Status LogReader::LoadActive(GroupId group, SegmentMeta active, LogImage& image) const {
-  RangeIterator it(db_, EntriesFrom(group, LogIndex(0)), RangeIterator::Checksums::kSkip);
+  RangeIterator it(db_, EntriesFrom(group, LogIndex(0)));
   it.SeekToLast();
-  if (!it.Valid()) {
-    if (absl::Status status = it.status("the last entry"); !status.ok()) return status;
-    return absl::DataLossError(absl::StrCat("group ", group.value(), " has segments and no entries"));
-  }
-  const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
-  if (active.sealed || key.index < active.first_index()) {
-    return absl::DataLossError(absl::StrCat("group ", group.value(), " ends with entry ", key.index.value(),
-                                            ", which is not in its last segment"));
-  }
   std::optional<StoredHeader> last;
-  if (absl::StatusOr<StoredHeader> header = DecodeEntry(group, key, it.value()); header.ok()) {
-    last = *header;
-  } else {
-    absl::StatusOr<std::optional<StoredHeader>> good = LastGoodHeader(group, active, key.index);
-    if (!good.ok()) return good.status();
-    const LogPosition before = good->has_value() ? LogPosition::After(**good) : active.before;
-    if (before.index + 1 == key.index) last = MendHeader(it.value(), key.index, key.base_offset, before.chain);
-    if (!last) {
-      image.read_only = true;
-      last = *good;
+  if (it.Valid()) {
+    const std::optional<EntryKey::Parts> key = EntryKey::Parse(it.key());
+    if (!key || active.sealed || key->index < active.first_index()) {
+      return absl::DataLossError(absl::StrCat("group ", group.value(), " ends with entry ",
+                                              key ? key->index.value() : -1, ", which is not in its last segment"));
     }
+    if (absl::StatusOr<StoredHeader> header = DecodeEntry(group, *key, it.value()); header.ok()) {
+      last = *header;
+    } else {
+      absl::StatusOr<std::optional<StoredHeader>> good = LastGoodHeader(group, active, key->index);
+      if (!good.ok()) return good.status();
+      const LogPosition before = good->has_value() ? LogPosition::After(**good) : active.before;
+      if (before.index + 1 == key->index) last = MendHeader(it.value(), key->index, key->base_offset, before.chain);
+      if (!last) {
+        image.read_only = true;
+        last = *good;
+      }
+    }
+  } else if (const absl::Status status = it.status("the last entry"); absl::IsDataLoss(status)) {
+    image.read_only = true;
+    last = LastReadable(group, active);
+  } else {
+    if (!status.ok()) return status;
+    return absl::DataLossError(absl::StrCat("group ", group.value(), " has segments and no entries"));
   }
   if (last) {
     active.last = LogPosition::After(*last);
@@ -162,6 +171,17 @@ absl::Status LogReader::LoadActive(GroupId group, SegmentMeta active, LogImage& 
   }
   if (image.active) image.last = image.active->last;
   return absl::OkStatus();
+}
+
+// Before what the log ends in, which cannot be read.
+std::optional<StoredHeader> LogReader::LastReadable(GroupId group, const SegmentMeta& active) const {
+  std::optional<StoredHeader> last;
+  for (RangeIterator it(db_, EntriesFrom(group, active.first_index())); it.Valid(); it.Next()) {
+    const std::optional<EntryKey::Parts> key = EntryKey::Parse(it.key());
+    if (!key) continue;
+    if (absl::StatusOr<StoredHeader> header = DecodeEntry(group, *key, it.value()); header.ok()) last = *header;
+  }
+  return last;
 }
 
 absl::StatusOr<std::optional<StoredHeader>> LogReader::LastGoodHeader(GroupId group, const SegmentMeta& active,
@@ -192,12 +212,13 @@ absl::Status LogReader::LoadInterval(GroupId group, LogImage& image) const {
 }
 
 absl::StatusOr<StoredHeader> LogReader::HeaderAt(GroupId group, LogIndex index) const {
-  RangeIterator it(db_, Entries(group, index, index + 1), RangeIterator::Checksums::kSkip);
+  RangeIterator it(db_, Entries(group, index, index + 1));
   if (!it.Valid()) {
     if (absl::Status status = it.status(EntryName(group, index)); !status.ok()) return status;
     return Damaged(group, index, "it is missing");
   }
-  return DecodeEntry(group, EntryKey::Parse(it.key()).value(), it.value());
+  const std::optional<EntryKey::Parts> key = EntryKey::Parse(it.key());
+  return key ? DecodeEntry(group, *key, it.value()) : Damaged(group, index, "its key cannot be read");
 }
 
 absl::StatusOr<std::optional<IntervalMeta>> LogReader::IntervalAt(GroupId group, LogIndex index) const {
@@ -229,7 +250,7 @@ absl::StatusOr<LogIndex> LogReader::Find(GroupId group, const LogImage& image, O
   }
   if (absl::Status status = intervals.status("intervals"); !status.ok()) return status;
 
-  RangeIterator entries(db_, storage::Entries(group, low, high + 1), RangeIterator::Checksums::kSkip);
+  RangeIterator entries(db_, storage::Entries(group, low, high + 1));
   const LogIndex first = low;
   std::optional<LogIndex> found;
   while (low <= high) {
@@ -253,13 +274,14 @@ absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first
   size_t bytes = 0;
   LogIndex expected = first;
   Offset damage_begin = limits.from;
-  RangeIterator it(db_, storage::Entries(group, first, limits.last + 1), RangeIterator::Checksums::kSkip);
+  RangeIterator it(db_, storage::Entries(group, first, limits.last + 1));
   for (; it.Valid(); it.Next()) {
-    const EntryKey::Parts key = EntryKey::Parse(it.key()).value();
-    if (key.index != expected) {
+    const std::optional<EntryKey::Parts> parts = EntryKey::Parse(it.key());
+    if (!parts || parts->index != expected) {
       damage = Damaged(group, expected, "it is missing");
       break;
     }
+    const EntryKey::Parts key = *parts;
     if (key.index == first && limits.from >= Offset(0) && key.base_offset > limits.from) break;
     absl::StatusOr<StoredHeader> header = DecodeEntry(group, key, it.value());
     if (!header.ok()) {
@@ -347,8 +369,7 @@ absl::StatusOr<Offset> LogReader::OffsetForTime(GroupId group, const LogImage& i
 
 absl::StatusOr<std::optional<Offset>> LogReader::TimeInInterval(GroupId group, const LogImage& image,
                                                                 const IntervalMeta& interval, int64_t timestamp) const {
-  RangeIterator it(db_, storage::Entries(group, interval.first_index, interval.last_index + 1),
-                   RangeIterator::Checksums::kSkip);
+  RangeIterator it(db_, storage::Entries(group, interval.first_index, interval.last_index + 1));
   for (auto key = SeekReadable(it, group, interval.first_index, interval.last_index); key;
        key = NextReadable(it, group, key->index, interval.last_index)) {
     absl::StatusOr<StoredHeader> header = DecodeEntry(group, *key, it.value());

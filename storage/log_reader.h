@@ -67,6 +67,7 @@ class LogReader {
   absl::Status LoadActive(raft::GroupId group, SegmentMeta active, LogImage& image) const;
   absl::Status LoadInterval(raft::GroupId group, LogImage& image) const;
   // The last entry of `active` that is not damaged; nothing if all are.
+  std::optional<StoredHeader> LastReadable(raft::GroupId group, const SegmentMeta& active) const;
   absl::StatusOr<std::optional<StoredHeader>> LastGoodHeader(raft::GroupId group, const SegmentMeta& active,
                                                              raft::LogIndex below) const;
   // The first entry of one interval's whose records end above image.start.offset and that has max_timestamp >= `timestamp`.

@@ -339,7 +339,7 @@ void RocksLogStore::Impl::Publish(OpenLog& log) {
   LogEditor& editor = *log.editor;
   editor.image().CheckInvariants();
   if (editor.first_removed()) cache_.TruncateSuffix(*log.tail, *editor.first_removed());
-  if (editor.bytes_removed()) reclaimer_->Removed(log.group, *editor.bytes_removed());
+  if (editor.bytes_removed()) reclaimer_->Removed(log.group, *editor.bytes_removed(), editor.table_bytes_removed());
   log.Publish(std::move(editor.image()));
   cache_.Append(log.tail, editor.appended());
 }

@@ -31,11 +31,8 @@ absl::StatusOr<std::optional<std::string>> GetValue(rocksdb::DB& db, std::string
 //     for (RangeIterator it(db, Segments(group)); it.Valid(); it.Next()) ...
 class RangeIterator {
  public:
-  // Values of entries are checked by their own checksums.
-  enum class Checksums { kVerify, kSkip };
-
   // At the range's first key.
-  RangeIterator(rocksdb::DB& db, KeyRange range, Checksums checksums = Checksums::kVerify);
+  RangeIterator(rocksdb::DB& db, KeyRange range);
 
   void Seek(std::string_view key) { iterator_->Seek(ToSlice(key)); }
   // To the last key <= `key`.

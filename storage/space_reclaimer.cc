@@ -74,10 +74,10 @@ SpaceReclaimer::~SpaceReclaimer() {
   thread_.join();
 }
 
-void SpaceReclaimer::Removed(GroupId group, int64_t bytes) {
+void SpaceReclaimer::Removed(GroupId group, int64_t bytes, int64_t table_bytes) {
   std::lock_guard lock(mutex_);
   const int64_t before = removed_ ? removed_->bytes : 0;
-  Add({.groups = {group, group}, .bytes = bytes, .since = Clock::now()});
+  Add({.groups = {group, group}, .bytes = bytes, .table_bytes = table_bytes, .since = Clock::now()});
   // At a GB/s it would be late when it looks again.
   const auto much = static_cast<int64_t>(options_.dead_bytes_max);
   if (removed_->bytes > much && removed_->bytes / kLookAtBytes != before / kLookAtBytes) look_.notify_one();
@@ -198,6 +198,7 @@ void SpaceReclaimer::Add(const Removal& removal) {
   removed_->groups = {std::min(removed_->groups.first, removal.groups.first),
                       std::max(removed_->groups.last, removal.groups.last)};
   removed_->bytes += removal.bytes;
+  removed_->table_bytes += removal.table_bytes;
   removed_->since = std::min(removed_->since, removal.since);
 }
 
@@ -226,7 +227,7 @@ bool SpaceReclaimer::IsCheap(const Removal& removal, uint64_t cheap_bytes) const
   files.include_files = true;
   files.include_memtables = false;
   if (!db_.GetApproximateSizes(files, db_.DefaultColumnFamily(), &range, 1, &bytes).ok()) return false;
-  const auto for_removed = static_cast<uint64_t>(removal.bytes / kRemovedPart);
+  const auto for_removed = static_cast<uint64_t>(removal.bytes / kRemovedPart + removal.table_bytes);
   return bytes <= for_removed || bytes - for_removed <= cheap_bytes;
 }
 

@@ -2,7 +2,7 @@
 // to would keep them for ever.
 //
 //     SpaceReclaimer reclaimer(db, payloads, stall, {});
-//     reclaimer.Removed(group, bytes);     // after the write that removed them
+//     reclaimer.Removed(group, bytes, 0);  // after the write that removed them
 //     reclaimer.RemovedLogs({group});      // that write also put RemovedGroupsKey(), which is left until it has been done
 //
 // A while after a removal it flushes, and compacts the keys of the groups concerned; a file of payloads goes with the last table
@@ -58,8 +58,8 @@ class SpaceReclaimer {
   // Breaks off what is under way.
   ~SpaceReclaimer();
 
-  // Payload bytes, as far as known.
-  void Removed(raft::GroupId group, int64_t bytes);
+  // Payload bytes, as far as known, and how many of them lie in tables.
+  void Removed(raft::GroupId group, int64_t bytes, int64_t table_bytes);
   void RemovedLogs(const std::vector<raft::GroupId>& groups);
 
   uint64_t runs() const { return runs_; }                // compactions done for removed entries
@@ -72,6 +72,7 @@ class SpaceReclaimer {
   struct Removal {
     GroupRange groups;
     int64_t bytes = 0;
+    int64_t table_bytes = 0;  // of them, in tables: they are not rewritten
     Clock::time_point since;
   };
 

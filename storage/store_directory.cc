@@ -22,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "storage/file_system.h"
+#include "storage/manifest_scan.h"
 
 namespace millrace::storage {
 namespace {
@@ -135,6 +136,18 @@ absl::Status CheckNothingLostCurrent(const std::string& path, rocksdb::FileSyste
       "directory from a backup. Nothing was changed"));
 }
 
+absl::Status CheckManifestRecords(const std::string& path, const std::string& manifest, rocksdb::FileSystem& files) {
+  std::string records;
+  const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, manifest, &records);
+  if (!read.ok()) return absl::OkStatus();  // RocksDB says what is wrong with it
+  const std::optional<uint64_t> offset = FindManifestDamage(records);
+  if (!offset) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat("the store in ", path, " is damaged: ", manifest, " cannot be read at offset ", *offset,
+                   "; all partitions share this file. Keep a copy of the directory, then restore "
+                   "the file or the directory from a backup. Nothing was changed"));
+}
+
 absl::Status CheckManifest(const std::string& path, rocksdb::FileSystem& files) {
   std::string current;
   const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, path + "/CURRENT", &current);
@@ -154,7 +167,7 @@ absl::Status CheckManifest(const std::string& path, rocksdb::FileSystem& files) 
   if (opened.ok()) {
     // After a failed sync the page cache may hold what the disk does not.
     file->InvalidateCache(0, 0).PermitUncheckedError();
-    return absl::OkStatus();
+    return CheckManifestRecords(path, manifest, files);
   }
   if (!opened.IsPathNotFound() && !opened.IsNotFound()) return absl::OkStatus();  // RocksDB says what is wrong with it
   return absl::DataLossError(absl::StrCat("the store in ", path, " is damaged: ", manifest,

@@ -55,7 +55,7 @@ ProducerOptions ProducerFlags::Options(const Common& common) const {
   options.acks = acks;
   options.idempotence = acks != AckLevel::kNone;
   options.compression = compression;
-  options.linger = std::chrono::ceil<std::chrono::milliseconds>(linger);  // less than one is not none
+  options.linger = std::chrono::ceil<std::chrono::milliseconds>(linger);
   options.delivery_timeout = TimeoutOr(common, options.delivery_timeout);
   if (batch_bytes) options.batch_size = *batch_bytes;
   options.buffer_memory = std::max(options.buffer_memory, 4 * options.batch_size);
@@ -70,7 +70,7 @@ void AddProducerFlags(CLI::App& app, ProducerFlags& flags) {
                          {{"none", Compression::kNone}, {"lz4", Compression::kLz4}, {"zstd", Compression::kZstd}},
                          "Of whole batches (default none)");
   AddParsed(app, "--linger", flags.linger, ParseDuration, "DURATION",
-            "How long a batch waits for more records (default 0)");
+            "How long a batch waits for more records, in whole milliseconds (default 0)");
   AddParsed(app, "--batch-bytes", flags.batch_bytes, ParseSize, "N", "Size at which a batch is full (default 256KiB)");
 }
 

@@ -112,8 +112,8 @@ class PayloadPool {
   size_t place_ = 0;
 };
 
-// The moments at which an open loop's records are due: evenly, and from 20,000 a second on in groups, 10,000 times a second.
-// A wait for each record would be most of the load that the bench puts on the machine.
+// The moments at which an open loop's records are due: evenly, and from 20,000 a second on in groups of two or more, at least
+// 10,000 times a second. A wait for each record would be most of the load that the bench puts on the machine.
 class Schedule {
  public:
   // No `rate` (records per second): a record is due when it is asked for.

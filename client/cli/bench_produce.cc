@@ -161,10 +161,10 @@ void AddBenchProduce(CLI::App& bench, const Common& common, Run& run) {
       bench, "produce", "Measure producing",
       "Examples:\n  millrace bench produce --topic bench --partitions 16 --seconds 60 --warmup 10 --record-size 1024\n"
       "  millrace bench produce --topic bench --records 100000 --rate 10000 --record-size 100\n\n"
-      "Latency is the time from when a record was due to its ack. With --rate records are due evenly (above 20,000 a "
-      "second in\ngroups, 10,000 times a second), whether the ones before were acked or not; without, when the buffer "
-      "has "
-      "room for them.\nValues are half random, half repeating.");
+      "Latency is the time from when a record was due to its ack. With --rate records are due evenly, whether the ones "
+      "before\nwere acked or not (in small groups where a producer sends 20,000 a second or more, at least 10,000 "
+      "times a\n"
+      "second); without, when the buffer has room for them. Values are half random, half repeating.");
   ProduceBenchOptions& o = AddCommand(produce, run, BenchProduce, common);
   AddBenchTopicFlags(produce, o.topic);
   AddNumber(produce, "-n,--records", o.records, 1, "Send so many records");

@@ -7,6 +7,7 @@ Cases (default: all), each with a broker and a directory of its own; see broker.
     produce-1 -16 -100 -10000   1 KiB as fast as possible into so many partitions, `flush=commit`
                                 (Kafka: log.flush.interval.messages=1, so that it syncs too; not with 10,000)
     rate-commit rate-async      50 MB/s of 1 KiB, open loop, 16 partitions: the time from when a record was due to its ack
+                                (Millrace: four are due every 82 us; Kafka's tool has no such clock, and linger.ms=5)
     beside                      1 MB/s into a topic with `flush=commit` beside 200 MB/s into one with `flush=async`
     start-1000 start-10000      10 GB in so many partitions, kill -9: until it is ready, and until a new client's first ack
     replay                      25 MB/s, `flush=commit`, alone, beside four consumers that replay 10 GB from the disk at 50 MB/s

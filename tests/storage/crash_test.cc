@@ -134,6 +134,7 @@ TEST_F(CrashTest, EveryImageIsAStateThatWasWrittenAndHasAllThatWasAcked) {
   LifeOptions options = {.directory = directory_ / "0", .seed = arguments.seed};
   int failures = 0;
   int with_losses = 0;
+  int reclaimed = 0;
   for (int images = 0; images < arguments.images;) {
     const RecordedLife life = Live(options, std::make_shared<RecordingFileSystem>(options.directory));
     LifeOptions next = {.directory = directory_ / absl::StrCat(images + 1), .seed = options.seed + 1};
@@ -147,13 +148,16 @@ TEST_F(CrashTest, EveryImageIsAStateThatWasWrittenAndHasAllThatWasAcked) {
         continue;
       }
       with_losses += state->steps_lost > 0;
+      reclaimed += state->reclaimed;
       if (next.logs.empty() || draw.OneIn(20)) next = LifeAfter(life, image, *state, next);
     }
     std::filesystem::remove_all(options.directory);
     options = next;
   }
-  std::cout << arguments.images << " images, " << with_losses << " of them without something that was written\n";
+  std::cout << arguments.images << " images, " << with_losses << " of them without something that was written, "
+            << reclaimed << " with removed logs to be compacted\n";
   EXPECT_GT(with_losses, 0);
+  EXPECT_TRUE(reclaimed > 0 || arguments.images < kImages);
 }
 
 // The first image that shows that syncs of one kind were forgotten from some moment on.

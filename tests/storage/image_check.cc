@@ -3,10 +3,13 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/crc32c.h"
+#include "storage/database.h"
+#include "storage/log_reader.h"
 #include "storage/rocks_log_store.h"
 #include "tests/storage/store_text.h"
 #include "tests/storage/unsynced_file_system.h"
@@ -36,6 +39,7 @@ class ImageCheck {
     if (absl::Status status = First(&state); !status.ok()) return status;
     if (absl::Status status = Second(); !status.ok()) return status;
     if (absl::Status status = Third(); !status.ok()) return status;
+    if (absl::Status status = Fourth(&state); !status.ok()) return status;
     return state;
   }
 
@@ -60,7 +64,7 @@ class ImageCheck {
     if (absl::Status status = CheckMarks(); !status.ok()) return status;
     const std::optional<size_t> step = FindStep();
     if (!step) return NotAStep();
-    *state = {*step, expected_.last - *step, store_->os_crashed()};
+    *state = {*step, expected_.last - *step, store_->os_crashed(), false};
     return absl::OkStatus();
   }
 
@@ -144,6 +148,46 @@ class ImageCheck {
     if (text_ != written_text) return Wrong(absl::StrCat("a third start finds\n", text_, "instead of\n", written_text));
     if (store_->opened_clean() != in_order) return Wrong(absl::StrCat("a third start is clean: ", !in_order));
     return absl::OkStatus();
+  }
+
+  absl::Status Fourth(ImageState* state) {
+    constexpr int kStartsMax = 20;  // one may be stopped between the compaction and the removal of the marks
+    const std::string kept_text = text_;
+    store_.reset();
+    std::promise<absl::Status> fatal;
+    std::future<absl::Status> failed = fatal.get_future();
+    options_.on_fatal = [&fatal](absl::Status status) { fatal.set_value(std::move(status)); };
+    options_.reclaim_delay = std::chrono::milliseconds(0);
+    for (int starts = 0;; ++starts) {
+      const absl::StatusOr<bool> marked = IsMarked();
+      if (!marked.ok()) return marked.status();
+      if (!*marked) break;
+      if (starts == kStartsMax) return Wrong("what removed logs left is never compacted");
+      state->reclaimed = true;
+      if (absl::Status status = Open(); !status.ok()) return status;
+      while (store_->Stats().reclaims == 0 && !IsReady(failed)) std::this_thread::yield();
+      store_.reset();
+      if (IsReady(failed)) return failed.get();
+    }
+    if (!state->reclaimed) return absl::OkStatus();
+    if (absl::Status status = Open(); !status.ok()) return status;
+    if (text_ != kept_text) return Wrong(absl::StrCat("compacted, it holds\n", text_, "instead of\n", kept_text));
+    store_.reset();
+    return absl::OkStatus();
+  }
+
+  static bool IsReady(const std::future<absl::Status>& status) {
+    return status.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  }
+
+  // Whether removed logs wait for their compaction in the store, which is closed.
+  absl::StatusOr<bool> IsMarked() const {
+    StoreHealth health(nullptr);
+    const auto database = Database::Open(options_, health);
+    if (!database.ok()) return database.status();
+    const auto marks = LogReader((*database)->db(), (*database)->payloads()).RemovedGroupsKeys();
+    if (!marks.ok()) return marks.status();
+    return !marks->empty();
   }
 
   const RecordedLife& life_;

@@ -396,6 +396,23 @@ TEST_F(FaultTest, AfterAFailedSyncTheNextStartGoesByTheDiskAndNotByThePageCache)
   EXPECT_EQ(store_->Read(group_, Offset(0), Offset(50), kAll)->size(), 5u);
 }
 
+// A table that the disk's manifest does not name: the log still has what is in it.
+TEST_F(FaultTest, AfterAFailedSyncOfTheManifestTheNextStartGoesByTheDisk) {
+  OpenStore();
+  WriteMany(3, {.records = 10, .bytes = 5000});
+  ASSERT_TRUE(SyncNow().ok());
+  files_->FailNextSync(FileKind::kManifest);
+  absl::Status status;
+  for (int i = 0; i < 5000 && status.ok(); ++i) status = Write({.records = 10, .bytes = 20000});
+  ASSERT_FALSE(status.ok());
+  ExpectPoisoned();
+  Reopen();
+  EXPECT_FALSE(store_->opened_clean());
+  const Offset end = State().log_end;
+  EXPECT_GE(end, Offset(30));
+  EXPECT_EQ(store_->Read(group_, Offset(0), end, kAll)->size(), static_cast<size_t>(end - Offset(0)) / 10);
+}
+
 TEST_F(FaultTest, FailedWritePoisonsTheStoreAndChangesNothing) {
   OpenStore();
   WriteMany(3, {.records = 10});

@@ -7,6 +7,8 @@
 #include <system_error>
 #include <thread>
 
+#include <rocksdb/file_system.h>
+
 #include "storage/database.h"
 #include "storage/log_reader.h"
 #include "tests/storage/store_fixture.h"
@@ -69,6 +71,30 @@ TEST_F(Space, OfATrimmedLogComesBackWithoutFurtherWrites) {
   const auto entries = store_->Read(group_, raft::Offset(9000), raft::Offset(10000), kAll);
   ASSERT_TRUE(entries.ok()) << entries.status();
   EXPECT_EQ(entries->size(), 100u);
+}
+
+class NearlyFullFileSystem : public rocksdb::FileSystemWrapper {
+ public:
+  NearlyFullFileSystem() : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  const char* Name() const override { return "nearly-full"; }
+  rocksdb::IOStatus GetFreeSpace(const std::string&, const rocksdb::IOOptions&, uint64_t* free_bytes,
+                                 rocksdb::IODebugContext*) override {
+    *free_bytes = 64 << 20;
+    return rocksdb::IOStatus::OK();
+  }
+};
+
+// They lie in tables, of which hardly anything is left: that is what is rewritten.
+TEST_F(Space, OfSmallRecordsInATrimmedLogComesBackWhileTheDiskIsShort) {
+  options_.reclaim_delay = std::chrono::hours(1);
+  options_.space_is_short = [] { return true; };
+  options_.file_system = std::make_shared<NearlyFullFileSystem>();
+  OpenStore({.bytes_max = 4 << 20});
+  WriteMany(150'000, {.bytes = 900});
+  Reopen();  // so that they lie in tables
+  ASSERT_GT(store_->Stats().sst_file_bytes, 130'000'000u);
+  ASSERT_TRUE(SetLogStart(1'450'000).ok());
+  while (store_->Stats().sst_file_bytes > 20'000'000) std::this_thread::yield();
 }
 
 TEST_F(Space, OfAnEmptiedLogComesBackWhole) {

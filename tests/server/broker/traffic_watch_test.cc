@@ -17,18 +17,17 @@ class TrafficWatchTest : public ::testing::Test {
   }
 
   SimExecutor executor_;
-  uint64_t traffic_ = 0;
-  std::vector<uint64_t> moved_;
+  TrafficWatch::Traffic traffic_;
+  std::vector<uint64_t> came_in_;
   int idle_ = 0;
   std::optional<TrafficWatch> watch_{std::in_place, executor_, [this] { return traffic_; },
-                                     [this](uint64_t since_idle) { moved_.push_back(since_idle); },
-                                     [this] { ++idle_; }};
+                                     [this](uint64_t bytes_in) { came_in_.push_back(bytes_in); }, [this] { ++idle_; }};
 };
 
 TEST_F(TrafficWatchTest, IdleOnceAMinuteAfterTrafficStoppedAndAgainAfterMore) {
   for (int round = 1; round <= 2; ++round) {
     for (int look = 0; look < 200; ++look) {
-      traffic_ += 100;
+      (look % 2 == 0 ? traffic_.bytes_in : traffic_.bytes_out) += 100;
       Pass(1);
     }
     EXPECT_EQ(idle_, round - 1) << "while there is traffic";
@@ -42,31 +41,31 @@ TEST_F(TrafficWatchTest, IdleOnceAMinuteAfterTrafficStoppedAndAgainAfterMore) {
 }
 
 TEST_F(TrafficWatchTest, TrafficCountsFromWhenThereWasNone) {
-  traffic_ = 100;
+  traffic_ = {.bytes_in = 100, .bytes_out = 7};
   Pass(2);
-  traffic_ = 150;
+  traffic_ = {.bytes_in = 150, .bytes_out = 7};
   Pass(1);
-  EXPECT_EQ(moved_, (std::vector<uint64_t>{100, 150})) << "nothing to tell in a second without any";
+  EXPECT_EQ(came_in_, (std::vector<uint64_t>{100, 150})) << "nothing to tell in a second without any";
   Pass(TrafficWatch::kStillLooks);
-  traffic_ = 170;
+  traffic_.bytes_in = 170;
   Pass(1);
-  EXPECT_EQ(moved_.back(), 20);
+  EXPECT_EQ(came_in_.back(), 20);
 }
 
 TEST_F(TrafficWatchTest, NothingForABrokerThatNeverHadTraffic) {
   Pass(1'000);
   EXPECT_EQ(idle_, 0);
-  EXPECT_TRUE(moved_.empty());
+  EXPECT_TRUE(came_in_.empty());
 }
 
 TEST_F(TrafficWatchTest, NothingAfterItsEnd) {
-  traffic_ = 1;
+  traffic_.bytes_in = 1;
   Pass(1);
   watch_.reset();
-  traffic_ = 2;
+  traffic_.bytes_in = 2;
   Pass(1'000);
   EXPECT_EQ(idle_, 0);
-  EXPECT_EQ(moved_.size(), 1);
+  EXPECT_EQ(came_in_.size(), 1);
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 #include "server/heap.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -34,20 +36,34 @@ TEST(Heap, KeepsItsPagesUntilItIsToldToReturnThem) {
   EXPECT_LT(ResidentBytes(), fresh + 20 * kMiB);
 }
 
-TEST(Heap, IsFilledAheadAndReturned) {
+// Whether the filler does anything here (heap.h).
+bool CanBeFilled() {
+  void* const page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool fills = page != MAP_FAILED && madvise(page, 4096, MADV_POPULATE_WRITE) == 0;
+  const bool has_huge_pages = std::filesystem::exists("/sys/kernel/mm/transparent_hugepage");
+  return fills && has_huge_pages && UsableMemoryBytes() >= 1'024 * kMiB && UsableCores() < 4;
+}
+
+void AwaitResident(int64_t bytes) {
+  while (ResidentBytes() < bytes) std::this_thread::yield();
+}
+
+TEST(Heap, IsFilledAheadAndAgainOnceItWasReturned) {
+  if (!CanBeFilled()) GTEST_SKIP();
   TuneHeap();
   ReturnFreeMemory();
   const int64_t fresh = ResidentBytes();
-  {
-    HeapFiller filler(64 * kMiB);
+  HeapFiller filler(64 * kMiB);
+  for (int round = 0; round < 2; ++round) {
+    filler.Fill(40 * kMiB);
+    AwaitResident(fresh + 30 * kMiB);
     filler.Fill(1'000 * kMiB);
-    while (ResidentBytes() < fresh + 60 * kMiB) std::this_thread::yield();
+    AwaitResident(fresh + 50 * kMiB);
+    EXPECT_LT(ResidentBytes(), fresh + 70 * kMiB) << "more than its share";
     filler.Fill(0);
-    filler.Fill(1'000 * kMiB);
+    ReturnFreeMemory();
+    EXPECT_LT(ResidentBytes(), fresh + 20 * kMiB);
   }
-  EXPECT_LT(ResidentBytes(), fresh + 70 * kMiB) << "more than its share";
-  ReturnFreeMemory();
-  EXPECT_LT(ResidentBytes(), fresh + 20 * kMiB);
 }
 
 TEST(Heap, CostsLittleBeforeItIsUsed) {
