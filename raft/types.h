@@ -79,11 +79,34 @@ struct Entry {
   absl::Cord payload;
 };
 
+// One copy of one log. A broker that comes back with another disk has another incarnation and is another replica: what the lost
+// disk had promised (a vote, an ack) is not kept by the new one, so it must not act under the old name (KIP-853).
+struct ReplicaId {
+  BrokerId broker{-1};
+  uint64_t incarnation = 0;  // of its disk: drawn at random when the store is made
+
+  auto operator<=>(const ReplicaId&) const = default;
+  explicit operator bool() const { return broker.value() >= 0; }
+  friend std::ostream& operator<<(std::ostream& out, ReplicaId a) { return out << a.broker << '/' << a.incarnation; }
+};
+inline constexpr ReplicaId kNoReplica;
+
+// An entry by its place and its author. Two logs that have the same EntryId are equal up to it (Raft paper, 5.3).
+struct EntryId {
+  Term term;
+  LogIndex index;
+
+  auto operator<=>(const EntryId&) const = default;
+};
+
 // What a replica must not forget before it votes or acks (Raft paper, figure 2).
 struct TermAndVote {
   Term term;
-  BrokerId voted_for{-1};
-  LogIndex commit_index;  // goes along: what is surely committed after a restart, may be less than what was
+  ReplicaId voted_for;      // kNoReplica: nobody
+  LogIndex commit_index;    // goes along: what is surely committed after a restart, may be less than what was
+  bool abstaining = false;  // what it once acked may be lost: it neither votes alone nor counts (raft/core.h)
+
+  bool operator==(const TermAndVote&) const = default;
 };
 
 }  // namespace millrace::raft

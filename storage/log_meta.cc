@@ -72,7 +72,11 @@ std::string Encode(const raft::SegmentLimits& limits) {
 
 std::string Encode(const raft::TermAndVote& state) {
   return EncodeWith([&](LittleEndianWriter& out) {
-    out.Put<int64_t>(state.term.value()).Put<int64_t>(state.voted_for.value()).Put<int64_t>(state.commit_index.value());
+    out.Put<int64_t>(state.term.value())
+        .Put<int64_t>(state.voted_for.broker.value())
+        .Put<uint64_t>(state.voted_for.incarnation)
+        .Put<int64_t>(state.commit_index.value())
+        .Put<uint8_t>(state.abstaining);
   });
 }
 
@@ -113,8 +117,10 @@ absl::StatusOr<raft::SegmentLimits> DecodeLimits(std::string_view value) {
 absl::StatusOr<raft::TermAndVote> DecodeTermAndVote(std::string_view value) {
   return DecodeWith<raft::TermAndVote>("term and vote", value, [](LittleEndianReader& in, raft::TermAndVote& state) {
     state.term = raft::Term(in.Get<int64_t>());
-    state.voted_for = raft::BrokerId(in.Get<int64_t>());
+    state.voted_for.broker = raft::BrokerId(in.Get<int64_t>());
+    state.voted_for.incarnation = in.Get<uint64_t>();
     state.commit_index = raft::LogIndex(in.Get<int64_t>());
+    state.abstaining = in.Get<uint8_t>() != 0;
   });
 }
 

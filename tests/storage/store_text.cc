@@ -27,8 +27,8 @@ std::string TextOf(GroupId group, const LogState& state, const std::vector<raft:
       state.log_start.value(), "-", state.log_end.value(), " bytes ", state.bytes, " term ", state.last_term.value(),
       " time ", state.last_append_time, " chain ", absl::Hex(state.chain), " digest ", absl::Hex(digest));
   const raft::TermAndVote& stored = state.term_and_vote;
-  absl::StrAppend(&text, "; term ", stored.term.value(), " vote ", stored.voted_for.value(), " commit ",
-                  stored.commit_index.value(), "; segments");
+  absl::StrAppend(&text, "; term ", stored.term.value(), " vote ", stored.voted_for.broker.value(), "/",
+                  stored.voted_for.incarnation, " commit ", stored.commit_index.value(), "; segments");
   for (const raft::SegmentInfo& segment : segments) {
     absl::StrAppend(&text, " ", segment.first_index.value(), "/", segment.end_offset.value(), "/",
                     segment.last_append_time, "/", segment.bytes);

@@ -35,7 +35,7 @@ void Workload::ChangeOne(GroupId group, MemoryLog& log, raft::Round& round) {
     case 1: {
       raft::TermAndVote term_and_vote = state.term_and_vote;
       term_and_vote.term = term_and_vote.term + UpTo(1);
-      term_and_vote.voted_for = raft::BrokerId(UpTo(3));
+      term_and_vote.voted_for = {raft::BrokerId(UpTo(3)), static_cast<uint64_t>(UpTo(1000))};
       if (OneIn(2)) term_and_vote.commit_index = std::max(term_and_vote.commit_index, state.last_index - UpTo(4));
       log.SetTermAndVote(term_and_vote);
       return round.SetTermAndVote(group, term_and_vote);

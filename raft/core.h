@@ -1,0 +1,302 @@
+// One replica of one Raft group as a state machine: no I/O, no clock, no thread. Events go in, a Ready with effects comes out;
+// equal events give equal effects. README.md has the contract with the driver and the reduction to the Raft thesis.
+//
+//     Core core(config, group, self, persisted, random);
+//     core.Tick();                         // or Step(message), Propose(entry), …: any number
+//     while (core.HasReady()) {
+//       Ready ready = core.TakeReady();
+//       store.Write(ready); network.Send(ready.send_now);
+//       store.Sync([&, seq = ready.seq] { network.Send(ready.send_after_persist); core.OnPersisted(seq); });
+//     }
+//
+// Units: time is counted in ticks of the driver, sizes in bytes of payload.
+// Thread safety: none; a core belongs to one thread at a time. Cores share only `config` and `random`, which outlive them.
+// Errors: a contradiction in the replica's own state CHECKs with a dump; one that a message proves is Ready.fatal, after which
+// the core does nothing more. Statuses say whether something has happened: every status that is not OK means that nothing has.
+//
+// Abstaining (ARCHITECTURE D9). A replica that may have lost what it acked (it wrote without syncing and the machine went down)
+// starts with TermAndVote::abstaining. It takes part, but its vote and its log count for nobody, so that what the others acked
+// with its help is decided by those who still hold it; when the leader confirms an index without counting it, and it holds the
+// log up to there on its disk, it counts again. Its vote is given with a mark: if *all* voters grant, marked votes count too.
+// That is the only way on when too many abstain: the longest log wins, and Notice::kPossibleLoss says so.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "raft/entry_tail.h"
+#include "raft/membership.h"
+#include "raft/messages.h"
+#include "raft/progress.h"
+#include "raft/quorum.h"
+#include "raft/random.h"
+#include "raft/ready.h"
+#include "raft/term_table.h"
+#include "raft/types.h"
+
+namespace millrace::raft {
+
+struct Config {
+  int election_ticks = 10;  // followers wait [election_ticks, 2 * election_ticks) for a leader
+  int heartbeat_ticks = 1;  // < election_ticks
+  int quiesce_ticks = 20;   // idle for so long, a group whose members all have everything goes quiet; 0: never
+  size_t append_bytes_max = 1 << 20;        // of one AppendEntries; one entry may be larger
+  size_t inflight_messages_max = 256;       // to one member
+  size_t inflight_bytes_max = 8 << 20;      // to one member
+  size_t uncommitted_bytes_max = 64 << 20;  // proposals beyond it are refused; one is always taken
+  int64_t promotion_lag_max = 64;           // entries a learner may lag when it becomes a voter
+  // Both on in the product: alone, each leaves a cluster without a leader in some partial partition (README, rule 11). Off only
+  // to run other implementations' test cases.
+  bool pre_vote = true;
+  bool check_quorum = true;
+};
+
+// What the store holds when a replica starts.
+struct PersistedState {
+  TermAndVote term_and_vote;
+  TermTable terms;    // of the log, from the entry before its first one on
+  Offset end_offset;  // base_offset of the next entry
+  int64_t last_append_time = 0;
+  std::vector<MembershipAt>
+      memberships;  // as last given in Ready::memberships; or the one the group is made with, at index 0
+};
+
+struct Status {
+  Role role = Role::kFollower;
+  Term term;
+  ReplicaId voted_for;
+  ReplicaId leader;
+  LogIndex commit;
+  LogIndex last;
+  bool quiet = false;
+};
+
+class Core {
+ public:
+  // `persisted` CHECKed for consistency. No membership means: not a member yet, waits to hear from a leader.
+  Core(const Config& config, GroupId group, ReplicaId self, PersistedState persisted, Random& random);
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  // ---- Events
+
+  // Time has passed. Does nothing (and need not be called) while quiet().
+  void Tick();
+  // A message arrived. kInvalidArgument: malformed or for another replica, and ignored. Stale ones are ignored with OK.
+  absl::Status Step(Message message);
+  // Appends to the leader's log; takes type, record_count, timestamps, payload_crc and payload from `entry`, the rest is set
+  // here. OK means appended, not committed: if another (term, index) commits at that place, it was lost.
+  // kFailedPrecondition: not the leader (ask leader()). kUnavailable: leadership is being transferred. kResourceExhausted: too
+  // much is uncommitted; try again when some has been.
+  absl::StatusOr<EntryId> Propose(Entry entry);
+  // Starts a change: one at a time, through a joint configuration when more than one voter changes. No changes: leave a joint
+  // configuration that was entered with auto_leave = false. New voters must be caught-up learners.
+  // kFailedPrecondition: not the leader, a change is under way, a voter would be behind, or nothing would change.
+  struct MembershipOptions {
+    enum class Joint : uint8_t { kWhenNeeded, kAlways };
+    Joint joint = Joint::kWhenNeeded;
+    bool auto_leave = true;
+    bool catch_up_first = true;  // false: a new voter may be empty (a first start by hand, other people's test cases)
+  };
+  absl::StatusOr<EntryId> ProposeMembership(const std::vector<MembershipChange>& changes,
+                                            const MembershipOptions& options);
+  absl::StatusOr<EntryId> ProposeMembership(const std::vector<MembershipChange>& changes) {
+    return ProposeMembership(changes, MembershipOptions());
+  }
+  // Asks for a linearizable read: `id` comes back in reads_ready or reads_failed. kFailedPrecondition: not the leader.
+  absl::Status ReadIndex(uint64_t id);
+  // Hands leadership to a voter; proposals are refused meanwhile; given up after an election timeout. kFailedPrecondition.
+  absl::Status TransferLeadership(ReplicaId to);
+  // Starts an election now (with a pre-vote if configured); nothing unless a voter that is not the leader.
+  void Campaign();
+
+  // Everything in the Ready of this number and of all before it is durable.
+  void OnPersisted(ReadySeq seq);
+  // The driver has applied up to `index`, at most what Ready::committed has said.
+  void OnApplied(LogIndex index);
+  // Answers an EntryRequest: entries from its `first` on, maybe fewer; none when the store no longer has the first one or could
+  // not read it (asked again later, or a snapshot if the log begins behind it by then).
+  void OnEntries(const EntryRequest& request, std::vector<Entry> entries);
+  // Answers a snapshot request; nothing: it could not be made, tried again later.
+  void OnSnapshot(ReplicaId to, std::optional<InstallSnapshot> snapshot);
+  // The transport lost touch with a replica's broker, or it restarted: what was on the way is lost, a leader there is not waited
+  // for. Wakes the group.
+  void OnUnreachable(ReplicaId id);
+  // Entries below `first_index` are gone from the store (retention); only what is committed may go.
+  void OnPrefixRemoved(LogIndex first_index);
+  // The timers run again. Any message other than the one that made it quiet does this by itself.
+  void Wake();
+
+  // ---- Effects
+
+  bool HasReady() const;
+  Ready TakeReady();
+
+  // ---- What is known
+
+  Status status() const;
+  ReplicaId self() const { return self_; }
+  Role role() const;
+  Term term() const { return state_.term; }
+  ReplicaId leader() const;
+  LogIndex commit_index() const { return state_.commit_index; }
+  LogIndex applied_index() const { return applied_; }
+  LogIndex stable_index() const { return stable_; }
+  LogIndex last_index() const { return terms_.last_index(); }
+  Offset end_offset() const { return tail_.end_offset(); }
+  const TermTable& terms() const { return terms_; }
+  const Membership& membership() const { return memberships_.back().membership; }
+  const std::vector<MembershipAt>& memberships() const { return memberships_; }
+  const TermAndVote& term_and_vote() const { return state_; }
+  bool abstaining() const { return state_.abstaining; }
+  bool quiet() const { return quiet_; }
+  // Of a leader: one per member, itself included, in the order of ids. Empty otherwise.
+  const std::vector<Progress>& progress() const;
+
+  // Everything, in a few lines.
+  std::string Dump() const;
+
+ private:
+  // The role, with what only it has.
+  struct Follower {
+    ReplicaId leader;
+  };
+  struct Candidate {
+    bool pre_vote = false;
+    std::map<ReplicaId, VoteReply> votes;
+  };
+  struct PendingRead {
+    uint64_t id;
+    uint64_t round;
+    LogIndex index;
+  };
+  struct Leader {
+    std::vector<Progress> progress;  // sorted by id, one for each member
+    LogIndex first_of_term;
+    bool unanimous = false;  // elected with marked votes
+    uint64_t next_request = 1;
+    int heartbeat_elapsed = 0;
+    int idle_ticks = 0;
+    // Reads wait for the first commit of the term (round 0 until then), for a majority's answer to their round, and for apply.
+    uint64_t read_round = 0;
+    bool read_round_due = false;
+    std::vector<PendingRead> reads;
+    ReplicaId transfer_to;
+    int transfer_elapsed = 0;
+    size_t uncommitted_bytes = 0;
+  };
+  // A Ready taken and not known to be durable.
+  struct Writing {
+    ReadySeq seq;
+    LogIndex last;  // its log ends here; lowered when a later Ready cuts that off
+    bool appended = false;
+    Term vote_in;  // it holds our own vote in this term
+    uint64_t tick;
+  };
+
+  // core.cc: term rules, dispatch, effects.
+  absl::Status CheckWellFormed(const Message& m) const;
+  bool HandleOtherTerm(const Message& m);
+  void Handle(const Message& m, AppendEntries body);
+  void Handle(const Message& m, const AppendReply& body);
+  void Handle(const Message& m, const Heartbeat& body);
+  void Handle(const Message& m, const HeartbeatReply& body);
+  void Handle(const Message& m, const VoteRequest& body);
+  void Handle(const Message& m, const VoteReply& body);
+  void Handle(const Message& m, const InstallSnapshot& body);
+  void Handle(const Message& m, const TimeoutNow& body);
+  template <typename Body>
+  Message To(ReplicaId to, Body body) const;
+  void Reply(Message m);
+  void Fail(Fatal::Kind kind, const Message& m, std::string_view what);
+  void Notify(Notice::Kind kind, ReplicaId replica = kNoReplica, LogIndex index = LogIndex(0));
+  void MaybeEndAbstaining();
+  void CommitTo(LogIndex index);
+  bool DiskIsStalled() const;
+  void CheckInvariants() const;
+
+  // core_election.cc: roles and votes (thesis 3.4, 3.10, 4.2.3, 6.2, 9.6).
+  void BecomeFollower(Term term, ReplicaId leader);
+  void BecomeCandidate(bool pre_vote, bool transfer);
+  void BecomeLeader(bool unanimous);
+  void RecordVote(ReplicaId voter, const VoteReply& vote);
+  void ResetElectionTimer();
+  bool LeaderIsAlive() const;
+  bool CanCampaign() const;
+  void TickElection();
+  void TickLeader();
+  bool QuorumIsActive();
+  void SetTerm(Term term);
+
+  // core_replication.cc: the leader's side of the log (thesis 3.5, 3.6, 10.2).
+  void AppendOwn(Entry entry);
+  bool ReplicateTo(Progress& p);
+  void SendEntries(Progress& p, std::vector<Entry> entries);
+  void SendHeartbeats();
+  void AdvanceCommit();
+  LogIndex ConfirmedIndex();
+  void OnAcked(Progress& p, const AppendReply& reply);
+  void OnRefused(Progress& p, const AppendReply& reply);
+  void OnLostDurability(Progress& p, const AppendReply& reply);
+  Progress* Find(ReplicaId id);
+  void ReleaseReads();
+  void FailReads();
+  bool AllMembersHaveEverything() const;
+  void GoQuietIfAllAre();
+
+  // core_membership.cc: changes (thesis 4).
+  EntryId AppendMembership(Membership membership);
+  void SetMemberships(std::vector<MembershipAt> memberships);
+  void UpdateProgress();
+  void AdvanceMembership();
+  absl::Status CheckCaughtUp(const std::vector<MembershipChange>& changes);
+  void PruneMemberships();
+
+  // Given at construction.
+  const Config& config_;
+  const GroupId group_;
+  const ReplicaId self_;
+  Random& random_;
+
+  // Persistent: each change goes into the next Ready.
+  TermAndVote state_;                      // commit_index <= last_index()
+  std::vector<MembershipAt> memberships_;  // rising index; all but the first lie above the commit index
+  TermTable terms_;                        // of the whole log
+  EntryTail tail_;                         // the entries not yet durable here; ends at last_index()
+
+  // Positions.
+  LogIndex stable_;           // durable here up to this entry; <= last_index(), may trail the commit index
+  LogIndex applied_;          // told by the driver; <= committed_given_
+  LogIndex committed_given_;  // handed out for applying; <= commit index
+  int64_t last_append_time_ = 0;
+
+  std::variant<Follower, Candidate, Leader> role_;
+  int election_elapsed_ = 0;  // ticks since a leader was heard of; of a leader: since the quorum was checked
+  int election_timeout_ = 0;  // drawn anew with each role change
+  uint64_t ticks_ = 0;
+  bool quiet_ = false;
+
+  // Of the abstaining replica: the index that ends it, once durable here. 0: not known.
+  LogIndex confirmed_;
+  bool possible_loss_ = false;
+
+  // Effects since the last TakeReady.
+  Ready next_;
+  LogIndex taken_;  // entries up to here are in an earlier Ready; lowered by a truncation
+  bool term_and_vote_dirty_ = false;
+  bool memberships_dirty_ = false;
+  bool role_dirty_ = false;
+  std::vector<Writing> writing_;  // oldest first
+  ReadySeq last_seq_;
+  bool stopped_ = false;  // after Ready.fatal
+};
+
+}  // namespace millrace::raft

@@ -1,0 +1,68 @@
+// The leader's picture of one member: how far its log is known to agree, what is on the way to it, whether to send more.
+//
+// A member is probed (one request at a time, its reply says where the logs agree), then replicated to (a window of requests
+// ahead of the acks), or waits for a snapshot because the leader's log begins behind what it needs.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "raft/types.h"
+
+namespace millrace::raft {
+
+// Requests sent and not acked, oldest first: a window limited by number and by bytes. Holds memory only while something is in
+// flight and the group is awake.
+class Inflights {
+ public:
+  void Add(LogIndex last, size_t bytes);
+  // Everything up to `match` has arrived.
+  void FreeTo(LogIndex match);
+  void Clear();
+  bool Full(size_t messages_max, size_t bytes_max) const { return count() >= messages_max || bytes_ >= bytes_max; }
+  size_t count() const { return requests_.size() - head_; }
+
+ private:
+  struct Request {
+    LogIndex last;
+    size_t bytes;
+  };
+  std::vector<Request> requests_;
+  size_t head_ = 0;  // requests before it are acked
+  size_t bytes_ = 0;
+};
+
+struct Progress {
+  enum class State : uint8_t { kProbe, kReplicate, kSnapshot };
+
+  explicit Progress(ReplicaId id, LogIndex next) : id(id), next(next) {}
+
+  ReplicaId id;
+  State state = State::kProbe;
+  LogIndex match;  // the member holds the leader's log up to here, durably; grows only, but for a member that lost it
+  LogIndex next;   // first entry to send; match < next
+  LogIndex commit_sent;     // the highest commit index on its way
+  LogIndex snapshot;        // kSnapshot: the index that it will stand at
+  uint64_t read_round = 0;  // the newest round of reads it confirmed
+  // The first request made after `match` was known: a refusal of this or a later one that names less than `match` proves that
+  // the member lost what it had acked (an earlier one may just be late).
+  uint64_t match_known_since = 0;
+  Inflights inflights;
+  bool recent_active = false;  // heard of since the last check of the quorum
+  bool probe_sent = false;     // kProbe: wait for the reply or the next heartbeat's
+  bool reading = false;        // its next entries are being read from the store
+  bool snapshot_requested = false;
+  bool abstaining = false;  // holds what it says, but does not count
+  bool told_to_abstain = false;
+  LogIndex quiet_at;  // it said that its timers stand still at this index; 0: they run
+
+  void BecomeProbe();
+  void BecomeReplicate();
+  void BecomeSnapshot(LogIndex index);
+  // True if that was news.
+  bool Acked(LogIndex index);
+};
+
+const char* ToString(Progress::State state);
+
+}  // namespace millrace::raft
