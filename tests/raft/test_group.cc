@@ -167,9 +167,15 @@ void TestGroup::TickAll(int ticks) {
 }
 
 void TestGroup::Elect(int n) {
-  for (auto& [id, node] : nodes_) node.core->OnUnreachable(node.core->leader());
-  core(n).Campaign();
+  for (auto& [id, node] : nodes_) {
+    if (id != Id(n) && node.core->role() == Role::kLeader) (void)node.core->TransferLeadership(Id(n));
+  }
   Run();
+  if (core(n).role() != Role::kLeader) {
+    for (auto& [id, node] : nodes_) node.core->OnUnreachable(node.core->leader());
+    core(n).Campaign();
+    Run();
+  }
   ASSERT_EQ(core(n).role(), Role::kLeader) << core(n).Dump();
 }
 

@@ -85,6 +85,7 @@ class TestGroup {
   void Tick(int n, int ticks = 1);
   void TickAll(int ticks = 1);
 
+  // By transfer from a leader that can be reached, else with the others free to vote.
   void Elect(int n);
   EntryId Propose(int n, const std::string& payload);
 
