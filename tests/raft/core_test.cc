@@ -277,7 +277,7 @@ TEST(Abstaining, AcksFromBeforeDoNotCountAfter) {
   g.Elect(1);
   g.Propose(1, "a");
   g.Run();
-  ASSERT_TRUE(g.core(1).Step(From(3, 1, 1, HeartbeatReply{.last_index = LogIndex(0), .abstaining = true})).ok());
+  ASSERT_TRUE(g.core(1).Step(From(3, 1, 1, HeartbeatReply{.last_index = LogIndex(0), .abstaining = 9})).ok());
   ASSERT_TRUE(
       g.core(1)
           .Step(From(3, 1, 1,
