@@ -163,7 +163,8 @@ TEST(Election, PreVotesOfAnEarlierRoundDoNotCount) {
   g.Take(1);
   g.network.clear();
   ASSERT_TRUE(g.core(1).Step(From(2, 1, 0, VoteReply{.granted = true, .pre_vote = true, .asked = Term(0)})).ok());
-  ASSERT_TRUE(g.core(1).Step(From(3, 1, 3, VoteReply{.pre_vote = true, .asked = Term(0)})).ok());  // term 3: begin again
+  ASSERT_TRUE(
+      g.core(1).Step(From(3, 1, 3, VoteReply{.pre_vote = true, .asked = Term(0)})).ok());  // term 3: begin again
   g.core(1).Campaign();
   ASSERT_TRUE(g.core(1).Step(From(4, 1, 0, VoteReply{.granted = true, .pre_vote = true, .asked = Term(0)})).ok());
   ASSERT_TRUE(g.core(1).Step(From(5, 1, 0, VoteReply{.granted = true, .pre_vote = true, .asked = Term(0)})).ok());

@@ -14,8 +14,9 @@ Message From(int from, int to, int64_t term, decltype(Message::body) body) {
 }
 
 Entry Records(int64_t term, int64_t index, int64_t base_offset, const std::string& payload = "x") {
-  return {.header = {.term = Term(term), .index = LogIndex(index), .base_offset = Offset(base_offset), .record_count = 1},
-          .payload = absl::Cord(payload)};
+  return {
+      .header = {.term = Term(term), .index = LogIndex(index), .base_offset = Offset(base_offset), .record_count = 1},
+      .payload = absl::Cord(payload)};
 }
 
 TEST(Replication, WhatIsProposedCommitsEverywhere) {
@@ -133,9 +134,11 @@ TEST(Replication, CommitIsClippedToWhatTheRequestProves) {
   ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0), Records(1, 2, 1)}})).ok());
   ASSERT_TRUE(g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(1), LogIndex(1)}, .commit = LogIndex(2)})).ok());
   EXPECT_EQ(g.core(2).commit_index(), LogIndex(1));
-  ASSERT_TRUE(g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(1), LogIndex(1)},
-                                                         .entries = {Records(2, 2, 1)},
-                                                         .commit = LogIndex(2)})).ok());
+  ASSERT_TRUE(g.core(2)
+                  .Step(From(3, 2, 2,
+                             AppendEntries{
+                                 .prev = {Term(1), LogIndex(1)}, .entries = {Records(2, 2, 1)}, .commit = LogIndex(2)}))
+                  .ok());
   EXPECT_EQ(g.core(2).commit_index(), LogIndex(2));
   g.Take(2);
   EXPECT_EQ(LogText(g.node(2).disk), "1/1 2/2");
@@ -144,17 +147,19 @@ TEST(Replication, CommitIsClippedToWhatTheRequestProves) {
 TEST(Replication, LateRequestsCutNothing) {
   TestGroup g(3);
   const auto step = [&](EntryId prev, std::vector<Entry> entries, int64_t commit) {
-    ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.prev = prev, .entries = std::move(entries),
-                                                           .commit = LogIndex(commit)})).ok());
+    ASSERT_TRUE(
+        g.core(2)
+            .Step(From(1, 2, 1, AppendEntries{.prev = prev, .entries = std::move(entries), .commit = LogIndex(commit)}))
+            .ok());
     g.Take(2);
   };
   step({}, {Records(1, 1, 0), Records(1, 2, 1), Records(1, 3, 2)}, 0);
-  step({}, {Records(1, 1, 0)}, 0);                       // came late
-  step({Term(1), LogIndex(1)}, {}, 0);                   // short
+  step({}, {Records(1, 1, 0)}, 0);      // came late
+  step({Term(1), LogIndex(1)}, {}, 0);  // short
   EXPECT_EQ(g.core(2).last_index(), LogIndex(3));
   step({Term(1), LogIndex(3)}, {}, 3);
-  g.core(2).OnPrefixRemoved(LogIndex(3));                // retention took 1 and 2
-  step({}, {Records(1, 1, 0), Records(1, 2, 1)}, 3);     // from before that
+  g.core(2).OnPrefixRemoved(LogIndex(3));             // retention took 1 and 2
+  step({}, {Records(1, 1, 0), Records(1, 2, 1)}, 3);  // from before that
   EXPECT_EQ(g.core(2).last_index(), LogIndex(3));
   EXPECT_FALSE(g.node(2).log.back().truncate_from);
   const auto* reply = As<AppendReply>(g.network.back());
@@ -164,9 +169,12 @@ TEST(Replication, LateRequestsCutNothing) {
 
 TEST(Replication, AConflictTakesAllLaterEntriesWithIt) {
   TestGroup g(3);
-  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0), Records(1, 2, 1), Records(1, 3, 2)}})).ok());
+  ASSERT_TRUE(g.core(2)
+                  .Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0), Records(1, 2, 1), Records(1, 3, 2)}}))
+                  .ok());
   g.Take(2);
-  ASSERT_TRUE(g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(1), LogIndex(1)}, .entries = {Records(2, 2, 1)}})).ok());
+  ASSERT_TRUE(
+      g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(1), LogIndex(1)}, .entries = {Records(2, 2, 1)}})).ok());
   g.Take(2);
   EXPECT_EQ(g.node(2).log.back().truncate_from, LogIndex(2));
   EXPECT_EQ(LogText(g.node(2).disk), "1/1 2/2");
@@ -175,7 +183,10 @@ TEST(Replication, AConflictTakesAllLaterEntriesWithIt) {
 
 TEST(Replication, ACommittedEntryIsNotOverwritten) {
   TestGroup g(3);
-  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0), Records(1, 2, 1)}, .commit = LogIndex(2)})).ok());
+  ASSERT_TRUE(
+      g.core(2)
+          .Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0), Records(1, 2, 1)}, .commit = LogIndex(2)}))
+          .ok());
   g.Take(2);
   ASSERT_TRUE(g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(2), LogIndex(2)}})).ok());
   g.Take(2);
@@ -187,7 +198,8 @@ TEST(Replication, ACommittedEntryIsNotOverwritten) {
 TEST(Replication, OffsetsOfAnEntryMustFollow) {
   TestGroup g(3);
   ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0)}})).ok());
-  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.prev = {Term(1), LogIndex(1)}, .entries = {Records(1, 2, 7)}})).ok());
+  ASSERT_TRUE(
+      g.core(2).Step(From(1, 2, 1, AppendEntries{.prev = {Term(1), LogIndex(1)}, .entries = {Records(1, 2, 7)}})).ok());
   g.Take(2);
   ASSERT_TRUE(g.node(2).fatal);
   EXPECT_EQ(g.node(2).fatal->kind, Fatal::kDivergedLog);
@@ -200,7 +212,8 @@ TEST(Replication, AnAckOfWhatWasCutSinceCountsNothing) {
   g.node(2).hold_writes = true;
   ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0), Records(1, 2, 1)}})).ok());
   g.Take(2);
-  ASSERT_TRUE(g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(1), LogIndex(1)}, .entries = {Records(2, 2, 1)}})).ok());
+  ASSERT_TRUE(
+      g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(1), LogIndex(1)}, .entries = {Records(2, 2, 1)}})).ok());
   g.Take(2);
   ASSERT_EQ(g.node(2).held.size(), 2u);
   g.PersistOne(2);
@@ -379,7 +392,8 @@ TEST(Replication, AStaleSnapshotChangesNothing) {
 TEST(Replication, ASnapshotIsAckedWhenItIsDurable) {
   TestGroup g(3);
   g.node(2).hold_writes = true;
-  InstallSnapshot snapshot{.last = {Term(1), LogIndex(9)}, .end_offset = Offset(9), .membership = {.voters = Ids({1, 2, 3})}};
+  InstallSnapshot snapshot{
+      .last = {Term(1), LogIndex(9)}, .end_offset = Offset(9), .membership = {.voters = Ids({1, 2, 3})}};
   ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, snapshot)).ok());
   // Neither it nor an empty request behind it.
   ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.prev = {Term(1), LogIndex(9)}})).ok());
@@ -422,7 +436,10 @@ TEST(Replication, StaleAcksDoNotMoveTheMatch) {
   ASSERT_TRUE(g.core(1).Step(From(2, 1, 1, AppendReply{.accepted = true, .match = LogIndex(1), .request = 1})).ok());
   EXPECT_EQ(g.core(1).progress()[1].match, LogIndex(2));
   // A refusal from before the ack.
-  ASSERT_TRUE(g.core(1).Step(From(2, 1, 1, AppendReply{.rejected = LogIndex(2), .hint = {Term(1), LogIndex(1)}, .request = 1})).ok());
+  ASSERT_TRUE(
+      g.core(1)
+          .Step(From(2, 1, 1, AppendReply{.rejected = LogIndex(2), .hint = {Term(1), LogIndex(1)}, .request = 1}))
+          .ok());
   EXPECT_EQ(g.core(1).progress()[1].state, Progress::State::kReplicate);
   EXPECT_FALSE(g.core(1).progress()[1].abstaining);
 }
@@ -430,7 +447,8 @@ TEST(Replication, StaleAcksDoNotMoveTheMatch) {
 TEST(Replication, AcksOfWhatWasNeverSentAreRefused) {
   TestGroup g(3);
   g.Elect(1);
-  EXPECT_TRUE(absl::IsInvalidArgument(g.core(1).Step(From(2, 1, 1, AppendReply{.accepted = true, .match = LogIndex(99)}))));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(g.core(1).Step(From(2, 1, 1, AppendReply{.accepted = true, .match = LogIndex(99)}))));
 }
 
 TEST(Replication, MalformedRequestsAreRefusedAndChangeNothing) {

@@ -113,12 +113,13 @@ void TestGroup::Finish(TestNode& node, Ready& ready) {
   }
   for (ReplicaId to : ready.snapshot_requests) {
     const TestDisk& disk = node.disk;
-    node.core->OnSnapshot(to, InstallSnapshot{.last = disk.before,
-                                              .end_offset = disk.before_offset,
-                                              .log_start = disk.before_offset,
-                                              .membership = disk.memberships.front().membership,
-                                              .membership_index = std::min(disk.memberships.front().index, disk.before.index),
-                                              .state = absl::Cord("state")});
+    node.core->OnSnapshot(
+        to, InstallSnapshot{.last = disk.before,
+                            .end_offset = disk.before_offset,
+                            .log_start = disk.before_offset,
+                            .membership = disk.memberships.front().membership,
+                            .membership_index = std::min(disk.memberships.front().index, disk.before.index),
+                            .state = absl::Cord("state")});
   }
   ready.append.clear();
   node.log.push_back(std::move(ready));
