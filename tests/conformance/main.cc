@@ -1,6 +1,6 @@
 // conformance_test [--dir DIR]: other people's cases. One test for each file of
 //
-//     DIR/quorum/testdata/*.txt  DIR/confchange/testdata/*.txt
+//     DIR/quorum/testdata/*.txt  DIR/confchange/testdata/*.txt  DIR/testdata/*.txt
 //
 // DIR is the argument, else MILLRACE_CONFORMANCE_DIR, else the copies in etcd-raft/ beside this file. What is not there is
 // skipped, and says so.
@@ -20,7 +20,9 @@
 #include "gtest/gtest.h"
 #include "tests/conformance/confchange_vectors.h"
 #include "tests/conformance/datadriven.h"
+#include "tests/conformance/differences.h"
 #include "tests/conformance/quorum_vectors.h"
+#include "tests/conformance/transcript_check.h"
 
 namespace millrace::conformance {
 namespace {
@@ -58,6 +60,16 @@ void CheckQuorumFile(const fs::path& path) { CheckVectors(path, AnswerQuorumVect
 void CheckConfChangeFile(const fs::path& path) {
   ConfChangeVectors vectors;
   CheckVectors(path, [&](const Directive& d) { return vectors.Answer(d); });
+}
+
+void CheckTranscriptFile(const fs::path& path) {
+  const std::string file = path.filename().string();
+  const absl::StatusOr<std::vector<Difference>> found = CheckTranscript(file, ReadFile(path));
+  ASSERT_TRUE(found.ok()) << found.status().message();
+  const Verdict verdict = Judge(file, *found, ReadDeclaredDifferences(ReadFile(MILLRACE_CONFORMANCE_DIFFERENCES)));
+  for (const Difference& d : verdict.undeclared) ADD_FAILURE() << d.ToString();
+  for (const Difference& d : verdict.vanished)
+    ADD_FAILURE() << "declared in differences.md, not found: " << d.ToString();
 }
 
 class FileTest : public testing::Test {
@@ -117,5 +129,6 @@ int main(int argc, char** argv) {
   const std::filesystem::path root(directory);
   Register("EtcdQuorum", root / "quorum" / "testdata", CheckQuorumFile);
   Register("EtcdConfChange", root / "confchange" / "testdata", CheckConfChangeFile);
+  Register("EtcdTranscript", root / "testdata", CheckTranscriptFile);
   return RUN_ALL_TESTS();
 }
