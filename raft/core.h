@@ -234,6 +234,7 @@ class Core {
   void Fail(Fatal::Kind kind, const Message& m, std::string_view what);
   void Notify(Notice::Kind kind, ReplicaId replica = kNoReplica, LogIndex index = LogIndex(0));
   void SetAbstaining(bool abstaining);
+  void NoteConfirmed(const Confirmed& confirmed, LogIndex agreed);
   void MaybeEndAbstaining();
   void CommitTo(LogIndex index);
   bool DiskIsStalled() const;
@@ -260,7 +261,7 @@ class Core {
   void SendHeartbeats();
   void AdvanceCommit();
   LogIndex AckedByMajority();
-  void NoteAbstaining(Progress& p, bool abstaining, LogIndex last);
+  void NoteAbstaining(Progress& p, uint64_t abstaining, LogIndex last);
   void ForgetAcks(Progress& p, LogIndex last);
   void ReplicateToAll();
   void RequestSnapshot(Progress& p);
@@ -305,6 +306,7 @@ class Core {
   uint64_t ticks_ = 0;
   bool quiet_ = false;
 
+  uint64_t abstaining_ = 0;  // names this time of abstaining; 0 exactly when state_.abstaining is not set
   // Of the abstaining replica: the index that ends it, once durable here. 0: not known.
   LogIndex confirmed_;
 

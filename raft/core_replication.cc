@@ -93,7 +93,7 @@ void Core::SendEntries(Progress& p, std::vector<Entry> entries) {
   next_.send_now.push_back(To(p.id, AppendEntries{.prev = {*terms_.At(prev), prev},
                                                   .entries = std::move(entries),
                                                   .commit = state_.commit_index,
-                                                  .confirmed = leader.confirmed,
+                                                  .confirmed = {leader.confirmed, p.abstaining},
                                                   .abstain = p.told_to_abstain,
                                                   .request = leader.next_request++}));
 }
@@ -147,7 +147,7 @@ void Core::SendHeartbeats() {
   for (const Progress& p : leader.progress) {
     if (p.id == self_) continue;
     next_.send_now.push_back(To(p.id, Heartbeat{.commit = std::min(p.match, state_.commit_index),
-                                                .confirmed = leader.confirmed,
+                                                .confirmed = {leader.confirmed, p.abstaining},
                                                 .read_round = leader.read_round,
                                                 .quiesce = quiesce,
                                                 .last_index = last_index()}));
@@ -164,11 +164,11 @@ Progress* Core::Find(ReplicaId id) {
   return at != leader->progress.end() && at->id == id ? &*at : nullptr;
 }
 
-void Core::NoteAbstaining(Progress& p, bool abstaining, LogIndex last) {
-  if (abstaining) p.told_to_abstain = false;
+void Core::NoteAbstaining(Progress& p, uint64_t abstaining, LogIndex last) {
+  if (abstaining != 0) p.told_to_abstain = false;
   if (p.told_to_abstain || p.abstaining == abstaining) return;
   p.abstaining = abstaining;
-  if (abstaining) ForgetAcks(p, last);
+  if (abstaining != 0) ForgetAcks(p, last);
   AdvanceCommit();
 }
 
@@ -239,7 +239,8 @@ void Core::OnRefused(Progress& p, const AppendReply& reply) {
 
 void Core::OnLostDurability(Progress& p, const AppendReply& reply) {
   Notify(Notice::kLostDurability, p.id, reply.last_index);
-  p.told_to_abstain = p.abstaining = true;
+  p.told_to_abstain = true;
+  p.abstaining = 1;  // until it names it
   ForgetAcks(p, reply.last_index);
   send_due_ = true;
 }
@@ -248,7 +249,7 @@ void Core::Handle(const Message& m, const HeartbeatReply& body) {
   Progress* p = Find(m.from);
   if (p == nullptr) return;
   // That it abstains no more is taken from acks alone: an answer may be older than the abstaining.
-  if (body.abstaining) NoteAbstaining(*p, true, body.last_index);
+  if (body.abstaining != 0) NoteAbstaining(*p, body.abstaining, body.last_index);
   if (p = Find(m.from); p == nullptr) return;
   auto& leader = std::get<Leader>(role_);
   p->recent_active = true;
