@@ -138,6 +138,7 @@ void Core::OnApplied(LogIndex index) {
 
 void Core::OnPrefixRemoved(LogIndex first_index) {
   if (stopped_) return;
+  if (first_index - 1 <= terms_.before_first()) return;  // a snapshot has gone further meanwhile
   MILLRACE_CHECK(first_index - 1 <= std::min(state_.commit_index, stable_)) << first_index << "; " << Dump();
   terms_.RemovePrefix(first_index - 1);
   CheckInvariants();
