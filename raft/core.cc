@@ -187,7 +187,9 @@ absl::Status Core::CheckWellFormed(const Message& m) const {
   if (!IsSane(m.term.value()) || !std::visit(WellFormed{m.term}, m.body)) {
     return absl::InvalidArgumentError(absl::StrCat("the message contradicts itself: ", ToString(m)));
   }
-  if (const auto* reply = As<AppendReply>(m); reply && m.term == state_.term && reply->match > last_index()) {
+  // To a leader that has started again since, the reply may name entries that it lost before they were durable: stale, not wrong.
+  const auto* reply = As<AppendReply>(m);
+  if (reply && role() == Role::kLeader && m.term == state_.term && reply->match > last_index()) {
     return absl::InvalidArgumentError(absl::StrCat("the reply acks entries that were never sent: ", ToString(m)));
   }
   return absl::OkStatus();

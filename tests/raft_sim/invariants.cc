@@ -160,7 +160,7 @@ bool Invariants::QuorumHolds(const Node& leader, const Membership& membership, E
   auto holds = [&](ReplicaId voter) -> std::optional<bool> {
     if (by_ack && voter != leader.id()) {
       auto ack = acks_.find({voter, id.term});
-      return ack != acks_.end() && ack->second >= id.index;
+      return ack != acks_.end() && ack->second.counted >= id.index;
     }
     const Node* node = world_.Alive(voter);
     return node != nullptr && !node->abstaining() && node->disk().acked().chain().Holds(id);
@@ -208,12 +208,26 @@ void Invariants::OnSend(Node& node, const Message& message) {
     }
     At(votes_, message.term.value()).push_back({message.from, message.to, vote->abstaining});
   } else if (const auto* reply = std::get_if<AppendReply>(&message.body)) {
-    if (!reply->accepted) return;
-    if (acked.chain().last() < reply->match) Fail(node, "acks are durable", absl::StrCat("match ", reply->match.value()));
-    if (acked.term_and_vote().abstaining && !reply->abstaining) Fail(node, "abstaining", "an ack without its mark");
-    if (!world_.swarm.Has(Fault::kAsyncFlush) || reply->abstaining) return;
-    LogIndex& match = acks_[{message.from, message.term}];
-    match = std::max(match, reply->match);
+    OnAppendReply(node, message, *reply);
+  }
+}
+
+void Invariants::OnAppendReply(Node& node, const Message& message, const AppendReply& reply) {
+  const Image& acked = node.disk().acked();
+  const bool marked = reply.abstaining != 0;
+  if (acked.term_and_vote().abstaining && !marked) Fail(node, "abstaining", "an answer without its mark");
+  if (reply.accepted && acked.chain().last() < reply.match) {
+    Fail(node, "acks are durable", absl::StrCat("match ", reply.match.value()));
+  }
+  if (!world_.swarm.Has(Fault::kAsyncFlush)) return;
+  Acks& acks = acks_[{message.from, message.term}];
+  if (reply.accepted) acks.marked = std::max(acks.marked, reply.match);
+  if (!marked) acks.counted = std::max(acks.counted, acks.marked);
+}
+
+void Invariants::OnMachineCrash(const Node& node) {
+  for (auto it = acks_.lower_bound({node.id(), Term(0)}); it != acks_.end() && it->first.first == node.id(); ++it) {
+    it->second.marked = LogIndex(0);
   }
 }
 

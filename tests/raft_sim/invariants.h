@@ -46,6 +46,8 @@ class Invariants {
   // After an event, once its Readies are taken.
   void OnChange(Node& node, const Glance& before, const Glance& after);
   void OnSend(Node& node, const Message& message);
+  // Its machine went down: what it acked with a mark may be lost.
+  void OnMachineCrash(const Node& node);
   void OnApply(Node& node, LogIndex index);
   // True: the node held what all voters had lost, and may say so.
   bool IsVictim(const Node& node) const;
@@ -74,12 +76,19 @@ class Invariants {
     ReplicaId leader;
     uint32_t life = 0;
   };
+  // The highest match that a replica has acked in a term: without the mark of the abstaining, or with it and not lost since. The
+  // latter counts from the replica's next answer without the mark on.
+  struct Acks {
+    LogIndex counted;
+    LogIndex marked;
+  };
   enum class ProposalState : uint8_t { kOpen, kRefused, kCommitted };
 
   void OnLeader(Node& node, const Glance& after);
   void OnCommit(Node& node, const Glance& before, const Glance& after);
   void OnLeaderCommit(Node& node, const Glance& before, const Glance& after);
   void CheckCommitted(Node& node, LogIndex index, const Link& link);
+  void OnAppendReply(Node& node, const Message& message, const AppendReply& reply);
   bool WonFairly(const Node& node, const Glance& after);
   bool QuorumHolds(const Node& leader, const Membership& membership, EntryId id) const;
   void CheckLoss(const Node& node, const Node& leader, LogIndex first_lost);
@@ -92,7 +101,7 @@ class Invariants {
   std::vector<std::vector<Vote>> votes_;                                    // by term
   std::vector<ProposalState> proposals_ = std::vector<ProposalState>(1);    // by number
   std::vector<std::pair<LogIndex, int>> reads_;  // by id: committed when it was issued, how many losses there had been
-  std::map<std::pair<ReplicaId, Term>, LogIndex> acks_;  // flush=async: highest match acked without a mark
+  std::map<std::pair<ReplicaId, Term>, Acks> acks_;  // flush=async
   std::vector<ReplicaId> victims_;  // held what all voters had lost
   int losses_ = 0;
 };

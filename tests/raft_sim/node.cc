@@ -80,6 +80,7 @@ void Node::Stop(Disk::Level level) {
   if (loss.written > 0) world_.coverage.Saw(Rare::kAckedBatchLost);
   // What was written and not synced may be lost, and the replica cannot know what others count on (D9).
   if (level != Disk::Level::kMachine || !async) return;
+  world_.invariants.OnMachineCrash(*this);
   if (!abstaining()) world_.coverage.Saw(Rare::kAbstainingBegun);
   disk_.SetAbstaining();
 }
@@ -363,12 +364,12 @@ void Node::TakeCommitted(const Ready& ready) {
     apply_due_ = applied_ < to_apply_;
   }
   for (const ReadReady& read : ready.reads_ready) world_.invariants.OnReadReady(*this, read);
+  // The commit index is checked against what is committed elsewhere before anything is applied.
+  Look();
   if (std::exchange(apply_due_, false)) Apply();
 }
 
 void Node::Apply() {
-  // The commit index is checked against what is committed elsewhere before anything is applied.
-  Look();
   for (LogIndex i = std::max(applied_, chain_.before()) + 1; i <= to_apply_; ++i) world_.invariants.OnApply(*this, i);
   applied_ = to_apply_;
   core_->OnApplied(applied_);

@@ -18,7 +18,7 @@ struct BriefBody {
     out.flags = m.abstain;
   }
   void operator()(const AppendReply& m) {
-    out.flags = static_cast<uint8_t>(m.accepted | m.abstaining << 1);
+    out.flags = static_cast<uint8_t>(m.accepted | (m.abstaining != 0) << 1);
     out.a = m.accepted ? m.match.value() : m.rejected.value();
     out.b = m.accepted ? m.last_index.value() : m.hint.index.value();
     out.c = m.hint.term.value();
@@ -27,10 +27,10 @@ struct BriefBody {
     out.flags = m.quiesce;
     out.a = m.commit.value();
     out.b = static_cast<int64_t>(m.read_round);
-    out.c = m.confirmed.value();
+    out.c = m.confirmed.index.value();
   }
   void operator()(const HeartbeatReply& m) {
-    out.flags = static_cast<uint8_t>(m.quiet | m.abstaining << 1);
+    out.flags = static_cast<uint8_t>(m.quiet | (m.abstaining != 0) << 1);
     out.a = static_cast<int64_t>(m.read_round);
     out.b = m.last_index.value();
   }
