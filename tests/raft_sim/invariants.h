@@ -50,7 +50,7 @@ class Invariants {
   void OnMachineCrash(const Node& node);
   void OnApply(Node& node, LogIndex index);
   // True: the node held what all voters had lost, and may say so.
-  bool IsVictim(const Node& node) const;
+  bool IsVictim(ReplicaId id) const;
   void OnPossibleLoss(Node& leader);
 
   // The workload.

@@ -64,7 +64,7 @@ std::string Recovery::Missing() {
   if (membership.joint() && membership.auto_leave) return "a joint configuration is not left";
   for (ReplicaId id : membership.Members()) {
     Node* node = world_.Alive(id);
-    if (node == nullptr) continue;
+    if (node == nullptr || world_.invariants.IsVictim(id)) continue;
     if (Contains(membership.promote, id)) return absl::StrCat("broker ", node->broker(), " is not promoted");
     if (!node->up()) return absl::StrCat("broker ", node->broker(), " is down");
     if (node->abstaining()) return absl::StrCat("broker ", node->broker(), " abstains");
