@@ -314,7 +314,7 @@ void Core::TruncateLog(LogIndex first_removed, Offset end_offset) {
   // Writes under way may still bring the old entries to the disk: that must not be taken for the new ones'.
   for (Writing& w : writing_) w.last = std::min(w.last, first_removed - 1);
   if (first_removed <= taken_) {
-    next_.truncate_from = std::min(first_removed, next_.truncate_from.value_or(first_removed));
+    Next().truncate_from = std::min(first_removed, Next().truncate_from.value_or(first_removed));
     taken_ = first_removed - 1;
   }
   while (memberships_.back().index >= first_removed) {
@@ -364,8 +364,8 @@ void Core::ResetLog(const InstallSnapshot& snapshot) {
   last_append_time_ = snapshot.append_time;
   memberships_ = {{snapshot.membership_index, snapshot.membership}};
   memberships_dirty_ = true;
-  next_.install = snapshot;
-  next_.truncate_from.reset();
+  Next().install = snapshot;
+  Next().truncate_from.reset();
   confirmed_ = LogIndex(0);
 }
 
@@ -375,12 +375,12 @@ void Core::Reply(ReplicaId to, AppendReply reply) {
   reply.abstaining = abstaining_;
   // Refusals too may rest on a term that is not durable yet (etcd msgsAfterAppend, nodedb #161).
   const bool durable = TermIsDurable() && (!reply.accepted || reply.match <= stable_);
-  (durable ? next_.send_now : next_.send_after_persist).push_back(To(to, reply));
+  (durable ? Next().send_now : Next().send_after_persist).push_back(To(to, reply));
 }
 
 template <typename Body>
 void Core::ReplyOnceTermIsDurable(ReplicaId to, Body body) {
-  (TermIsDurable() ? next_.send_now : next_.send_after_persist).push_back(To(to, std::move(body)));
+  (TermIsDurable() ? Next().send_now : Next().send_after_persist).push_back(To(to, std::move(body)));
 }
 
 bool Core::TermIsDurable() const {
@@ -422,25 +422,27 @@ void Core::CommitTo(LogIndex index) {
 }
 
 void Core::Notify(Notice::Kind kind, ReplicaId replica, LogIndex index) {
-  next_.notices.push_back({kind, replica, index});
+  Next().notices.push_back({kind, replica, index});
 }
 
 void Core::Fail(Fatal::Kind kind, const Message& m, std::string_view what) {
-  Ready fatal;
-  fatal.fatal = Fatal{kind, absl::StrCat(absl::string_view(what.data(), what.size()), ": ", ToString(m), "; ", Dump())};
-  next_ = std::move(fatal);
+  next_ = std::make_unique<Ready>();
+  next_->fatal =
+      Fatal{kind, absl::StrCat(absl::string_view(what.data(), what.size()), ": ", ToString(m), "; ", Dump())};
   stopped_ = true;
 }
 
 // ---- Effects
 
+Ready& Core::Next() {
+  if (next_ == nullptr) next_ = std::make_unique<Ready>();
+  return *next_;
+}
+
 bool Core::HasReady() const {
-  if (next_.fatal) return true;
-  if (stopped_) return false;
-  return send_due_ || term_and_vote_dirty_ || memberships_dirty_ || role_dirty_ || taken_ < last_index() ||
-         committed_given_ < state_.commit_index || next_.install || next_.truncate_from || !next_.send_now.empty() ||
-         !next_.send_after_persist.empty() || !next_.reads_ready.empty() || !next_.reads_failed.empty() ||
-         !next_.entry_requests.empty() || !next_.snapshot_requests.empty() || !next_.notices.empty();
+  if (stopped_) return next_ != nullptr;
+  return next_ != nullptr || send_due_ || term_and_vote_dirty_ || memberships_dirty_ || role_dirty_ ||
+         taken_ < last_index() || committed_given_ < state_.commit_index;
 }
 
 Ready Core::TakeReady() {
@@ -448,7 +450,8 @@ Ready Core::TakeReady() {
     StartReadRound();
     ReplicateToAll();
   }
-  Ready ready = std::exchange(next_, Ready());
+  Ready ready = std::move(Next());
+  next_.reset();
   ready.seq = ++last_seq_;
   if (ready.fatal) return ready;
 

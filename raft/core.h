@@ -24,6 +24,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -239,6 +240,7 @@ class Core {
   void MaybeEndAbstaining();
   void CommitTo(LogIndex index);
   bool DiskIsStalled() const;
+  Ready& Next();
   void CheckInvariants() const;
 
   // core_election.cc: roles and votes (thesis 3.4, 3.10, 4.2.3, 6.2, 9.6).
@@ -312,8 +314,8 @@ class Core {
   LogIndex confirmed_;
 
   // Effects since the last TakeReady.
-  Ready next_;
-  LogIndex taken_;  // entries up to here are in an earlier Ready; lowered by a truncation
+  std::unique_ptr<Ready> next_;  // made when needed: a quiet group has none
+  LogIndex taken_;               // entries up to here are in an earlier Ready; lowered by a truncation
   bool term_and_vote_dirty_ = false;
   bool memberships_dirty_ = false;
   bool role_dirty_ = false;
