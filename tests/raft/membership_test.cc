@@ -143,6 +143,19 @@ TEST(Membership, ALaterLeaderLeavesTheJointConfiguration) {
   EXPECT_EQ(g.core(3).membership().voters, Ids({1, 2, 3, 4, 5}));
 }
 
+TEST(Membership, WhoeverLeavesHearsOfItAndDoesNotCampaign) {
+  TestGroup g(3);
+  g.Elect(1);
+  ASSERT_TRUE(Propose(g, 1, {{Change::kRemove, Id(3)}}).ok());
+  EXPECT_EQ(g.core(1).progress().size(), 3u) << "until that is committed";
+  g.Run();
+  EXPECT_EQ(g.core(1).progress().size(), 2u);
+  EXPECT_EQ(g.core(3).membership().voters, Ids({1, 2}));
+  EXPECT_EQ(g.core(3).commit_index(), g.core(1).commit_index());
+  g.core(3).Campaign();
+  EXPECT_EQ(g.core(3).role(), Role::kFollower);
+}
+
 TEST(Membership, ATruncatedEntryTakesItsMembershipWithIt) {
   TestGroup g(3);
   g.Elect(1);
