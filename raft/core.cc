@@ -153,6 +153,7 @@ void Core::OnUnreachable(ReplicaId id) {
     send_due_ = true;
   } else if (leader() == id) {
     // Nobody needs to protect a leader that is gone: vote for others, and campaign when our own random time is over.
+    BecomeFollower(state_.term, kNoReplica);
     election_elapsed_ = std::max(election_elapsed_, config_.election_ticks);
   }
 }
@@ -236,7 +237,8 @@ void Core::Handle(const Message& m, AppendEntries body) {
   if (body.prev.index < state_.commit_index) {
     // Committed entries agree everywhere, whether the log still has them or not: never truncate for an old request.
     if (const Entry* other = FindOverwrite(body.entries)) {
-      return Fail(Fatal::kCommittedOverwrite, m, absl::StrCat("entry ", other->header.index.value(), " is committed here"));
+      return Fail(Fatal::kCommittedOverwrite, m,
+                  absl::StrCat("entry ", other->header.index.value(), " is committed here"));
     }
     reply.accepted = true;
     reply.match = state_.commit_index;

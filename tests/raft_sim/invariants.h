@@ -96,13 +96,13 @@ class Invariants {
 
   World& world_;
   std::vector<absl::InlinedVector<std::pair<Term, uint64_t>, 2>> digests_;  // by index: of each term's entry there
-  std::vector<Commit> committed_ = std::vector<Commit>(1);          // by index
+  std::vector<Commit> committed_ = std::vector<Commit>(1);                  // by index
   std::vector<Leadership> leaderships_;                                     // by term
   std::vector<std::vector<Vote>> votes_;                                    // by term
   std::vector<ProposalState> proposals_ = std::vector<ProposalState>(1);    // by number
   std::vector<std::pair<LogIndex, int>> reads_;  // by id: committed when it was issued, how many losses there had been
   std::map<std::pair<ReplicaId, Term>, Acks> acks_;  // flush=async
-  std::vector<ReplicaId> victims_;  // held what all voters had lost
+  std::vector<ReplicaId> victims_;                   // held what all voters had lost
   int losses_ = 0;
 };
 

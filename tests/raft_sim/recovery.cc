@@ -68,7 +68,8 @@ std::string Recovery::Missing() {
     if (Contains(membership.promote, id)) return absl::StrCat("broker ", node->broker(), " is not promoted");
     if (!node->up()) return absl::StrCat("broker ", node->broker(), " is down");
     if (node->abstaining()) return absl::StrCat("broker ", node->broker(), " abstains");
-    if (node->disk().acked().chain().last() != last) return absl::StrCat("broker ", node->broker(), " has another log end");
+    if (node->disk().acked().chain().last() != last)
+      return absl::StrCat("broker ", node->broker(), " has another log end");
     if (node->applied() != last) return absl::StrCat("broker ", node->broker(), " has not applied all");
     if (node->chain().back().digest != leader->chain().back().digest) {
       return absl::StrCat("broker ", node->broker(), " has another log");
