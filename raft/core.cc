@@ -138,6 +138,7 @@ void Core::OnApplied(LogIndex index) {
 
 void Core::OnPrefixRemoved(LogIndex first_index) {
   if (stopped_) return;
+  if (first_index - 1 <= terms_.before_first()) return;  // a snapshot has gone further meanwhile
   MILLRACE_CHECK(first_index - 1 <= std::min(state_.commit_index, stable_)) << first_index << "; " << Dump();
   terms_.RemovePrefix(first_index - 1);
   CheckInvariants();
@@ -152,6 +153,7 @@ void Core::OnUnreachable(ReplicaId id) {
     send_due_ = true;
   } else if (leader() == id) {
     // Nobody needs to protect a leader that is gone: vote for others, and campaign when our own random time is over.
+    BecomeFollower(state_.term, kNoReplica);
     election_elapsed_ = std::max(election_elapsed_, config_.election_ticks);
   }
 }
@@ -186,7 +188,9 @@ absl::Status Core::CheckWellFormed(const Message& m) const {
   if (!IsSane(m.term.value()) || !std::visit(WellFormed{m.term}, m.body)) {
     return absl::InvalidArgumentError(absl::StrCat("the message contradicts itself: ", ToString(m)));
   }
-  if (const auto* reply = As<AppendReply>(m); reply && m.term == state_.term && reply->match > last_index()) {
+  // To a leader that has started again since, the reply may name entries that it lost before they were durable: stale, not wrong.
+  const auto* reply = As<AppendReply>(m);
+  if (reply && role() == Role::kLeader && m.term == state_.term && reply->match > last_index()) {
     return absl::InvalidArgumentError(absl::StrCat("the reply acks entries that were never sent: ", ToString(m)));
   }
   return absl::OkStatus();
@@ -232,6 +236,10 @@ void Core::Handle(const Message& m, AppendEntries body) {
   const std::optional<Term> term = terms_.At(body.prev.index);
   if (body.prev.index < state_.commit_index) {
     // Committed entries agree everywhere, whether the log still has them or not: never truncate for an old request.
+    if (const Entry* other = FindOverwrite(body.entries)) {
+      return Fail(Fatal::kCommittedOverwrite, m,
+                  absl::StrCat("entry ", other->header.index.value(), " is committed here"));
+    }
     reply.accepted = true;
     reply.match = state_.commit_index;
   } else if (term == body.prev.term) {
@@ -252,6 +260,17 @@ void Core::Handle(const Message& m, AppendEntries body) {
   }
   reply.last_index = last_index();
   Reply(m.from, reply);
+}
+
+// The first of the entries that would replace a committed one, or nullptr. That happens when all voters have lost what they acked
+// and this replica, no voter, has not.
+const Entry* Core::FindOverwrite(const std::vector<Entry>& entries) const {
+  const auto overwrites = [&](const Entry& entry) {
+    const std::optional<Term> ours = terms_.At(entry.header.index);
+    return entry.header.index <= state_.commit_index && ours && ours != entry.header.term;
+  };
+  const auto at = std::find_if(entries.begin(), entries.end(), overwrites);
+  return at != entries.end() ? &*at : nullptr;
 }
 
 LogIndex Core::AppendToLog(const Message& m, AppendEntries& body) {

@@ -184,7 +184,7 @@ class Core {
   };
   struct Leader {
     std::vector<Progress> progress;  // sorted by id, one for each of RecipientsOfLog()
-    bool some_leave = false;  // progress has replicas that the membership, not yet committed, leaves out
+    bool some_leave = false;         // progress has replicas that the membership, not yet committed, leaves out
     LogIndex first_of_term;
     bool unanimous = false;  // elected with marked votes
     uint64_t next_request = 1;
@@ -229,6 +229,7 @@ class Core {
   bool KeepsQuiet(const Message& m) const;
   // False: `from` cannot be the leader of this term, Ready.fatal says so.
   bool FollowLeader(const Message& m);
+  const Entry* FindOverwrite(const std::vector<Entry>& entries) const;
   // The last index that the request proves to be the leader's.
   LogIndex AppendToLog(const Message& m, AppendEntries& body);
   void AppendOne(Entry entry);
