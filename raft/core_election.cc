@@ -195,8 +195,14 @@ void Core::TickLeader() {
 
 bool Core::QuorumIsActive() {
   auto& leader = std::get<Leader>(role_);
-  const VoteResult result =
-      Tally(membership(), [&](ReplicaId id) -> std::optional<bool> { return id == self_ || Find(id)->recent_active; });
+  // A quorum that cannot commit is none: when too many have begun to abstain, only an election by all voters goes on (D9). Those
+  // who abstain when such an election is won are on their way back.
+  const auto counts = [&](bool abstaining) { return leader.unanimous || !abstaining; };
+  const VoteResult result = Tally(membership(), [&](ReplicaId id) -> std::optional<bool> {
+    if (id == self_) return counts(state_.abstaining);
+    const Progress* p = Find(id);
+    return p->recent_active && counts(p->abstaining);
+  });
   for (Progress& p : leader.progress) p.recent_active = false;
   return result == VoteResult::kWon;
 }
