@@ -85,7 +85,13 @@ bool Core::LeaderIsAlive() const {
   return config_.check_quorum && leader() && (leader() == self_ || election_elapsed_ < config_.election_ticks);
 }
 
-bool Core::CanCampaign() const { return membership().IsVoter(self_) && !DiskIsStalled(); }
+// A membership without us that is not committed may never be, and then nobody can win without us: our log, which has its entry, is
+// longer than the others' (thesis 4.2.2).
+bool Core::CanCampaign() const {
+  const bool votes = std::any_of(memberships_.begin(), memberships_.end(),
+                                 [&](const MembershipAt& m) { return m.membership.IsVoter(self_); });
+  return votes && !DiskIsStalled();
+}
 
 void Core::Campaign() {
   if (stopped_ || std::holds_alternative<Leader>(role_) || !CanCampaign()) return;
