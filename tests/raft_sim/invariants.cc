@@ -166,7 +166,9 @@ bool Invariants::QuorumHolds(const Node& leader, const Membership& membership, E
       auto ack = acks_.find({voter, id.term});
       return ack != acks_.end() && ack->second.counted >= id.index;
     }
-    return !node->abstaining() && node->disk().acked().chain().Holds(id);
+    // The leader's own end of abstaining needs no disk: if it dies before, it abstains again.
+    const bool abstains = voter == leader.id() ? leader.core().abstaining() : node->abstaining();
+    return !abstains && node->disk().acked().chain().Holds(id);
   };
   return Tally(membership, holds) == VoteResult::kWon;
 }
@@ -174,7 +176,7 @@ bool Invariants::QuorumHolds(const Node& leader, const Membership& membership, E
 void Invariants::CheckCommitted(Node& node, LogIndex index, const Link& link) {
   Commit& known = At(committed_, index.value());
   if (known.term == Term(0)) {
-    known = {link.term, node.core().term(), link.digest};
+    known = {link.term, node.core().term(), link.digest, link.proposal};
     if (link.proposal != 0) {
       ProposalState& state = proposals_[link.proposal];
       if (state == ProposalState::kCommitted) Fail(node, "committed once", absl::StrCat("proposal ", link.proposal));
@@ -251,6 +253,10 @@ void Invariants::OnPossibleLoss(Node& leader) {
   world_.coverage.Saw(Rare::kCommittedLost);
   ++losses_;
   for (const auto& node : world_.nodes) CheckLoss(*node, leader, agreed + 1);
+  // What is lost here may still come back from a log that was not committed there.
+  for (LogIndex i = agreed + 1; i <= committed_last(); ++i) {
+    proposals_[committed_[static_cast<size_t>(i.value())].proposal] = ProposalState::kOpen;
+  }
   committed_.resize(static_cast<size_t>(agreed.value()) + 1);
 }
 

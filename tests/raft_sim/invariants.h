@@ -67,6 +67,7 @@ class Invariants {
     Term term;
     Term in_term;  // of whoever was first seen to know
     uint64_t digest = 0;
+    uint64_t proposal = 0;
   };
   struct Vote {
     ReplicaId voter;
