@@ -13,6 +13,7 @@ namespace {
 
 constexpr GroupId kGroup(1);
 constexpr int kReadiesMax = 1000;
+constexpr int64_t kCalmRound = 100;  // of a disk without faults
 
 Glance GlanceAt(const Core& core, const Glance& last) {
   Glance glance{.role = core.role(),
@@ -299,7 +300,7 @@ void Node::BeginRound() {
   ++world_.coverage.rounds;
   const bool sync = disk_.BeginRound();
   const int64_t typical = sync ? world_.swarm.disk_delay : world_.swarm.disk_delay / 10 + 1;
-  int64_t takes = world_.calm ? typical : world_.dice.LongTail(typical) * disk_factor_;
+  int64_t takes = world_.calm ? std::min(typical, kCalmRound) : world_.dice.LongTail(typical) * disk_factor_;
   if (world_.now + takes < disk_stalled_until_) {
     takes = disk_stalled_until_ - world_.now;
     disk_stalled_ = true;
