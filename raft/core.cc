@@ -153,6 +153,7 @@ void Core::OnUnreachable(ReplicaId id) {
     send_due_ = true;
   } else if (leader() == id) {
     // Nobody needs to protect a leader that is gone: vote for others, and campaign when our own random time is over.
+    BecomeFollower(state_.term, kNoReplica);
     election_elapsed_ = std::max(election_elapsed_, config_.election_ticks);
   }
 }

@@ -184,7 +184,7 @@ class Core {
   };
   struct Leader {
     std::vector<Progress> progress;  // sorted by id, one for each of RecipientsOfLog()
-    bool some_leave = false;  // progress has replicas that the membership, not yet committed, leaves out
+    bool some_leave = false;         // progress has replicas that the membership, not yet committed, leaves out
     LogIndex first_of_term;
     bool unanimous = false;  // elected with marked votes
     uint64_t next_request = 1;

@@ -103,7 +103,7 @@ void Core::OnEntries(const EntryRequest& request, std::vector<Entry> entries) {
   if (stopped_ || p == nullptr || !p->reading) return;
   p->reading = false;
   send_due_ = true;
-  // Another request's answer, or the log has been cut since, at either end.
+  // Another request's answer, or what is before it has been removed since.
   if (request.first != p->next || p->next - 1 < terms_.before_first()) return;
   const bool ours = std::all_of(entries.begin(), entries.end(),
                                 [&](const Entry& entry) { return terms_.At(entry.header.index) == entry.header.term; });

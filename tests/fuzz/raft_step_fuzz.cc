@@ -20,7 +20,11 @@ class FuzzedReplica {
  public:
   explicit FuzzedReplica(fuzz::Input& in)
       : in_(in),
-        config_{.election_ticks = 4, .quiesce_ticks = 3, .append_bytes_max = 8, .inflight_messages_max = 3, .promotion_lag_max = 1},
+        config_{.election_ticks = 4,
+                .quiesce_ticks = 3,
+                .append_bytes_max = 8,
+                .inflight_messages_max = 3,
+                .promotion_lag_max = 1},
         random_(in.Byte()) {
     config_.pre_vote = in.Flag();
     PersistedState state;
@@ -105,7 +109,8 @@ class FuzzedReplica {
   std::optional<InstallSnapshot> MakeSnapshot() {
     const LogIndex last = core_->terms().before_first();
     if (in_.Flag() || core_->memberships().front().index > last) return std::nullopt;
-    return InstallSnapshot{.last = {*core_->terms().At(last), last}, .membership = core_->memberships().front().membership};
+    return InstallSnapshot{.last = {*core_->terms().At(last), last},
+                           .membership = core_->memberships().front().membership};
   }
 
   std::vector<MembershipChange> Changes() {
@@ -150,19 +155,30 @@ class FuzzedReplica {
     switch (in_.Choice(8)) {
       case 0: {
         const EntryId prev = AnyPlace();
-        m.body = AppendEntries{.prev = prev, .entries = Entries(prev), .commit = AnyIndex(),
-                               .confirmed = {AnyIndex(), in_.Byte()}, .abstain = in_.Byte() == 1, .request = in_.Byte()};
+        m.body = AppendEntries{.prev = prev,
+                               .entries = Entries(prev),
+                               .commit = AnyIndex(),
+                               .confirmed = {AnyIndex(), in_.Byte()},
+                               .abstain = in_.Byte() == 1,
+                               .request = in_.Byte()};
         break;
       }
       case 1:
-        m.body = AppendReply{.accepted = in_.Flag(), .match = AnyIndex(), .rejected = AnyIndex(), .hint = AnyPlace(),
-                             .last_index = AnyIndex(), .abstaining = in_.Byte() % 3u, .request = in_.Byte()};
+        m.body = AppendReply{.accepted = in_.Flag(),
+                             .match = AnyIndex(),
+                             .rejected = AnyIndex(),
+                             .hint = AnyPlace(),
+                             .last_index = AnyIndex(),
+                             .abstaining = in_.Byte() % 3u,
+                             .request = in_.Byte()};
         break;
       case 2:
-        m.body = Heartbeat{.commit = AnyIndex(), .read_round = in_.Byte(), .quiesce = in_.Flag(), .last_index = AnyIndex()};
+        m.body =
+            Heartbeat{.commit = AnyIndex(), .read_round = in_.Byte(), .quiesce = in_.Flag(), .last_index = AnyIndex()};
         break;
       case 3:
-        m.body = HeartbeatReply{.read_round = in_.Byte(), .quiet = in_.Flag(), .last_index = AnyIndex(), .abstaining = in_.Byte() % 3u};
+        m.body = HeartbeatReply{
+            .read_round = in_.Byte(), .quiet = in_.Flag(), .last_index = AnyIndex(), .abstaining = in_.Byte() % 3u};
         break;
       case 4:
         m.body = VoteRequest{.last = AnyPlace(), .pre_vote = in_.Flag(), .transfer = in_.Flag()};
@@ -171,8 +187,10 @@ class FuzzedReplica {
         m.body = VoteReply{.granted = in_.Flag(), .pre_vote = in_.Flag(), .abstaining = in_.Flag(), .asked = AnyTerm()};
         break;
       case 6:
-        m.body = InstallSnapshot{.last = AnyPlace(), .end_offset = Offset(in_.Number(0)),
-                                 .membership = {.voters = {Id(1), Id(2)}}, .membership_index = AnyIndex()};
+        m.body = InstallSnapshot{.last = AnyPlace(),
+                                 .end_offset = Offset(in_.Number(0)),
+                                 .membership = {.voters = {Id(1), Id(2)}},
+                                 .membership_index = AnyIndex()};
         break;
       case 7:
         m.body = TimeoutNow{};

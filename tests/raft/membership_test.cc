@@ -88,6 +88,10 @@ TEST(Membership, SeveralVotersChangeThroughAJointConfiguration) {
   EXPECT_EQ(g.core(5).membership().voters, Ids({1, 2, 4, 5}));
 }
 
+TEST(Membership, AJointConfigurationNeedsVotersToBeginWith) {
+  EXPECT_TRUE(absl::IsInvalidArgument(EnterJoint(Membership(), {{Change::kAddVoter, Id(1)}}, true).status()));
+}
+
 TEST(Membership, AJointConfigurationNeedsBothMajorities) {
   TestGroup g(3);
   g.Elect(1);

@@ -39,9 +39,7 @@ class Chain {
 
   // What is wrong with it as the next entry (index, term, offset or time out of order), or nullptr.
   const char* Append(const Entry& entry);
-  void TruncateSuffix(LogIndex first_removed) {
-    links_.resize(head_ + static_cast<size_t>(first_removed - before_));
-  }
+  void TruncateSuffix(LogIndex first_removed) { links_.resize(head_ + static_cast<size_t>(first_removed - before_)); }
   // Begins behind `before` now, which lies in [before, last].
   void RemovePrefix(LogIndex before);
 

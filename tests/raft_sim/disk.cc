@@ -11,7 +11,8 @@ void Disk::SetFirstMembership(const Membership& membership) {
 
 bool Disk::BeginRound() {
   round_ = queue_.size();
-  round_syncs_ = !async_ || std::any_of(queue_.begin(), queue_.end(), [](const Batch& batch) { return batch.must_sync; });
+  round_syncs_ =
+      !async_ || std::any_of(queue_.begin(), queue_.end(), [](const Batch& batch) { return batch.must_sync; });
   return round_syncs_;
 }
 
@@ -55,8 +56,8 @@ Disk::Loss Disk::Crash(Level level, Dice& dice) {
       return loss;
     }
   }
-  size_t kept = level == Level::kClean ? queue_.size()
-                                       : static_cast<size_t>(dice.UpTo(static_cast<int>(queue_.size()) + 1));
+  size_t kept =
+      level == Level::kClean ? queue_.size() : static_cast<size_t>(dice.UpTo(static_cast<int>(queue_.size()) + 1));
   loss.queued = queue_.size() - kept;
   for (size_t i = 0; i < kept; ++i) Ack(queue_[i], false);
   queue_.clear();

@@ -45,7 +45,8 @@ void Invariants::OnAppended(Node& node, LogIndex index) {
   if (known == here.end()) {
     here.emplace_back(link.term, link.digest);
   } else if (known->second != link.digest) {
-    Fail(node, "log matching", absl::StrCat("two logs differ at or before ", index.value(), " of term ", link.term.value()));
+    Fail(node, "log matching",
+         absl::StrCat("two logs differ at or before ", index.value(), " of term ", link.term.value()));
   }
   if (link.proposal != 0 && proposals_[link.proposal] == ProposalState::kRefused) {
     Fail(node, "refused means not appended", absl::StrCat("proposal ", link.proposal));
@@ -62,7 +63,8 @@ void Invariants::OnTruncate(Node& node, LogIndex first_removed) {
 void Invariants::OnInstall(Node& node, const InstallSnapshot& snapshot) {
   const LogIndex last = snapshot.last.index;
   if (last <= node.seen().commit) {
-    Fail(node, "no snapshot below commit", absl::StrCat("at ", last.value(), " with commit ", node.seen().commit.value()));
+    Fail(node, "no snapshot below commit",
+         absl::StrCat("at ", last.value(), " with commit ", node.seen().commit.value()));
   }
   uint64_t digest = 0;
   std::string state(snapshot.state);
@@ -101,7 +103,8 @@ void Invariants::OnLeader(Node& node, const Glance& after) {
     Fail(node, "votes are durable", "a leader whose own vote is not synced");
   }
   if (!WonFairly(node, after)) {
-    Fail(node, "election by a quorum", absl::StrCat("term ", after.term.value(), " under ", ToString(after.membership->membership)));
+    Fail(node, "election by a quorum",
+         absl::StrCat("term ", after.term.value(), " under ", ToString(after.membership->membership)));
   }
   // It need not have what later leaders have committed: the last vote may reach it late.
   const Chain& chain = node.chain();
@@ -109,7 +112,8 @@ void Invariants::OnLeader(Node& node, const Glance& after) {
   while (last > chain.before() && committed_[static_cast<size_t>(last.value())].in_term >= after.term) last = last - 1;
   if (last <= chain.before()) return;
   if (last > chain.last()) {
-    Fail(node, "leader completeness", absl::StrCat("its log ends at ", chain.last().value(), ", committed is ", last.value()));
+    Fail(node, "leader completeness",
+         absl::StrCat("its log ends at ", chain.last().value(), ", committed is ", last.value()));
   } else if (chain.At(last).digest != committed_[static_cast<size_t>(last.value())].digest) {
     Fail(node, "leader completeness", absl::StrCat("its log differs from what is committed up to ", last.value()));
   }
@@ -151,7 +155,8 @@ void Invariants::OnLeaderCommit(Node& node, const Glance& before, const Glance& 
   }
   // The membership that counted may have been followed by another in the same event (a joint one by its end).
   EntryId id{link.term, after.commit};
-  if (QuorumHolds(node, before.membership->membership, id) || QuorumHolds(node, after.membership->membership, id)) return;
+  if (QuorumHolds(node, before.membership->membership, id) || QuorumHolds(node, after.membership->membership, id))
+    return;
   Fail(node, "acked means held by a quorum",
        absl::StrCat("index ", id.index.value(), " under ", ToString(after.membership->membership)));
 }

@@ -98,7 +98,7 @@ class Invariants {
 
   World& world_;
   std::vector<absl::InlinedVector<std::pair<Term, uint64_t>, 2>> digests_;  // by index: of each term's entry there
-  std::vector<Commit> committed_ = std::vector<Commit>(1);          // by index
+  std::vector<Commit> committed_ = std::vector<Commit>(1);                  // by index
   std::vector<Leadership> leaderships_;                                     // by term
   std::vector<std::vector<Vote>> votes_;                                    // by term
   std::vector<ProposalState> proposals_ = std::vector<ProposalState>(1);    // by number

@@ -15,7 +15,8 @@
 namespace millrace::raft::sim {
 namespace {
 
-constexpr char kUsage[] = R"(raft_simulation: many replicas of one Raft group in one thread, from one seed, under faults.
+constexpr char kUsage[] =
+    R"(raft_simulation: many replicas of one Raft group in one thread, from one seed, under faults.
   --seeds N           how many seeds (default 1000)
   --minutes M         begin no seed after M minutes
   --first-seed S      the seeds are S, S + 1, … (default: from the clock, and printed)
@@ -127,11 +128,12 @@ int RunMany(const Flags& flags) {
   const RunResult result = RunSeeds(flags.run);
   std::timespec end;
   clock_gettime(CLOCK_MONOTONIC, &end);
-  const double seconds = static_cast<double>(end.tv_sec - begin.tv_sec) + 1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
+  const double seconds =
+      static_cast<double>(end.tv_sec - begin.tv_sec) + 1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
   std::printf("%s", result.coverage.Table().c_str());
   std::printf("%lu seeds, %lu events in %.1f s: %.0f events a second on each of %d cores; hash %016lx\n",
-              static_cast<unsigned long>(result.coverage.seeds), static_cast<unsigned long>(result.coverage.events), seconds,
-              static_cast<double>(result.coverage.events) / seconds / flags.run.jobs, flags.run.jobs,
+              static_cast<unsigned long>(result.coverage.seeds), static_cast<unsigned long>(result.coverage.events),
+              seconds, static_cast<double>(result.coverage.events) / seconds / flags.run.jobs, flags.run.jobs,
               static_cast<unsigned long>(result.hash));
   for (uint64_t seed : result.failed) std::printf("FAILED seed %lu\n", static_cast<unsigned long>(seed));
   if (!result.failed.empty()) return 1;

@@ -277,7 +277,8 @@ void Node::Remember(const Ready& ready) {
     if (*ready.truncate_from <= chain_.last()) chain_.TruncateSuffix(*ready.truncate_from);
   }
   for (const Entry& entry : ready.append) {
-    if (const char* wrong = chain_.Append(entry)) return world_.Fail(absl::StrCat("entries follow each other: ", wrong));
+    if (const char* wrong = chain_.Append(entry))
+      return world_.Fail(absl::StrCat("entries follow each other: ", wrong));
     invariants.OnAppended(*this, entry.header.index);
   }
 }
@@ -499,11 +500,11 @@ bool Node::Dies(Step step) {
 }
 
 std::string Node::Dump() const {
-  std::string out = absl::StrCat("broker ", broker(), "/", id_.incarnation, " life ", life_, up() ? "" : " down",
-                                 paused_ ? " paused" : "", "; disk: log behind ", disk_.acked().chain().before().value(),
-                                 " last ", disk_.acked().chain().last().value(), " term ",
-                                 disk_.acked().term_and_vote().term.value(), abstaining() ? " abstaining" : "", ", ",
-                                 disk_.queue().size(), " batches queued\n");
+  std::string out =
+      absl::StrCat("broker ", broker(), "/", id_.incarnation, " life ", life_, up() ? "" : " down",
+                   paused_ ? " paused" : "", "; disk: log behind ", disk_.acked().chain().before().value(), " last ",
+                   disk_.acked().chain().last().value(), " term ", disk_.acked().term_and_vote().term.value(),
+                   abstaining() ? " abstaining" : "", ", ", disk_.queue().size(), " batches queued\n");
   if (up()) absl::StrAppend(&out, core_->Dump(), "\n");
   return out;
 }

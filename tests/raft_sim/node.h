@@ -118,10 +118,10 @@ class Node {
   LogIndex applied_;
   LogIndex to_apply_;
   std::vector<Question> questions_;
-  std::vector<Event> missed_;  // while paused
-  std::array<int, kBrokersMax> silent_{};             // ticks since a broker was heard of
-  std::array<uint32_t, kBrokersMax> heard_life_{};    // its process then
-  std::array<ReplicaId, kBrokersMax> heard_id_{};     // its replica then
+  std::vector<Event> missed_;                       // while paused
+  std::array<int, kBrokersMax> silent_{};           // ticks since a broker was heard of
+  std::array<uint32_t, kBrokersMax> heard_life_{};  // its process then
+  std::array<ReplicaId, kBrokersMax> heard_id_{};   // its replica then
   uint32_t life_ = 0;
   bool paused_ = false;
   bool missed_tick_ = false;

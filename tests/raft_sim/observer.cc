@@ -14,9 +14,9 @@ constexpr uint8_t kAppend = 0, kAppendReply = 1, kHeartbeat = 2, kHeartbeatReply
 
 bool IsReply(uint8_t kind) { return kind == kAppendReply || kind == kHeartbeatReply || kind == kVoteReply; }
 bool IsFromLeader(uint8_t kind) { return kind == kAppend || kind == kHeartbeat || kind == kSnapshot; }
-bool IsPreVote(const Brief& m) { return m.flags & 1; }     // of a vote request
-bool IsTransfer(const Brief& m) { return m.flags & 2; }    // of a vote request
-bool IsAccepted(const Brief& m) { return m.flags & 1; }    // of an append's reply
+bool IsPreVote(const Brief& m) { return m.flags & 1; }   // of a vote request
+bool IsTransfer(const Brief& m) { return m.flags & 2; }  // of a vote request
+bool IsAccepted(const Brief& m) { return m.flags & 1; }  // of an append's reply
 
 const Progress* ProgressOf(const Node& leader, ReplicaId id) {
   for (const Progress& p : leader.core().progress()) {

@@ -45,7 +45,7 @@ class Observer {
   bool cause_is_silence_ = false;
   Brief message_;
   // Of the event.
-  bool granted_ = false;       // a vote, or pre-vote
+  bool granted_ = false;         // a vote, or pre-vote
   bool candidate_fits_ = false;  // its log is not behind
   bool disk_stalled_ = false;
   // Of the node.

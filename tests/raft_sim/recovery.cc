@@ -69,10 +69,12 @@ std::string Recovery::Missing() {
   for (ReplicaId id : membership.Members()) {
     Node* node = world_.Alive(id);
     if (node == nullptr || world_.invariants.IsVictim(id)) continue;
-    if (!membership.joint() && Contains(membership.promote, id)) return absl::StrCat("broker ", node->broker(), " is not promoted");
+    if (!membership.joint() && Contains(membership.promote, id))
+      return absl::StrCat("broker ", node->broker(), " is not promoted");
     if (!node->up()) return absl::StrCat("broker ", node->broker(), " is down");
     if (node->abstaining()) return absl::StrCat("broker ", node->broker(), " abstains");
-    if (node->disk().acked().chain().last() != last) return absl::StrCat("broker ", node->broker(), " has another log end");
+    if (node->disk().acked().chain().last() != last)
+      return absl::StrCat("broker ", node->broker(), " has another log end");
     if (node->applied() != last) return absl::StrCat("broker ", node->broker(), " has not applied all");
     if (node->chain().back().digest != leader->chain().back().digest) {
       return absl::StrCat("broker ", node->broker(), " has another log");

@@ -42,7 +42,8 @@ uint64_t SeedAt(const RunOptions& options, uint64_t number) {
 }
 
 void PrintFailure(const Plan& plan, const Result& result) {
-  const std::string text = absl::StrCat("FAILED: ", result.violation, "\n", result.report, "repeat: ", Command(plan), "\n");
+  const std::string text =
+      absl::StrCat("FAILED: ", result.violation, "\n", result.report, "repeat: ", Command(plan), "\n");
   std::fputs(text.c_str(), stdout);
   std::fflush(stdout);
 }

@@ -47,9 +47,7 @@ bool EachSurvives(const World& world, const Supposed& supposed) {
 
 bool Survives(const World& world, const Membership& membership) { return Survives(world, membership, Supposed()); }
 
-bool MayWipe(const World& world, const Node& victim) {
-  return EachSurvives(world, {.id = victim.id(), .dead = true});
-}
+bool MayWipe(const World& world, const Node& victim) { return EachSurvives(world, {.id = victim.id(), .dead = true}); }
 
 bool MayAbstain(const World& world, const Node& victim) {
   return EachSurvives(world, {.id = victim.id(), .abstains = true});

@@ -57,10 +57,8 @@ std::string Text(ReplicaId id) { return absl::StrFormat("%d/%d", id.broker.value
 }  // namespace
 
 Brief BriefOf(const Message& message) {
-  Brief brief{.kind = static_cast<uint8_t>(message.body.index()),
-              .from = message.from,
-              .to = message.to,
-              .term = message.term};
+  Brief brief{
+      .kind = static_cast<uint8_t>(message.body.index()), .from = message.from, .to = message.to, .term = message.term};
   std::visit(BriefBody{brief}, message.body);
   return brief;
 }

@@ -35,8 +35,8 @@ class Trace {
     int64_t time = 0;
     EventKind kind = EventKind::kTick;
     uint8_t broker = 0;
-    Brief message;           // kDeliver
-    const char* note = "";   // what came of it, a literal
+    Brief message;          // kDeliver
+    const char* note = "";  // what came of it, a literal
   };
 
   Line& Next() { return lines_[next_++ % kLength]; }
