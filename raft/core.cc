@@ -260,13 +260,14 @@ LogIndex Core::AppendToLog(const Message& m, AppendEntries& body) {
   for (Entry& entry : body.entries) {
     const EntryHeader& h = entry.header;
     const std::optional<Term> ours = terms_.At(h.index);
-    // The same entry, or one that retention has removed here: requests may come twice and late.
-    if (ours == h.term || h.index < terms_.before_first()) continue;
+    // The same entry, or one that retention has removed here, as far as one can tell: requests may come twice and late.
+    const bool removed = h.index < terms_.before_first() && h.term <= terms_.runs().front().term;
+    if (ours == h.term || removed) continue;
+    if (h.index <= state_.commit_index) {
+      Fail(Fatal::kCommittedOverwrite, m, absl::StrCat("entry ", h.index.value(), " is committed here"));
+      return last_new;
+    }
     if (ours) {
-      if (h.index <= state_.commit_index) {
-        Fail(Fatal::kCommittedOverwrite, m, absl::StrCat("entry ", h.index.value(), " is committed here"));
-        return last_new;
-      }
       const bool in_memory = h.index >= tail_.first_index();
       TruncateLog(h.index, in_memory ? tail_.At(h.index).header.base_offset : h.base_offset);
     }
