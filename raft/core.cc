@@ -312,8 +312,9 @@ void Core::TruncateLog(LogIndex first_removed, Offset end_offset) {
 
 void Core::Handle(const Message& m, const Heartbeat& body) {
   if (!FollowLeader(m)) return;
-  // The leader knows that we hold the entry; if we do not, we have lost it, and the next AppendEntries will tell.
-  if (body.commit <= last_index()) CommitTo(body.commit);
+  // The leader knows that we hold the entry. Who abstains may have lost it, and what it had replaced be back: it learns the commit
+  // index from requests that show the entries.
+  if (!state_.abstaining && body.commit <= last_index()) CommitTo(body.commit);
   NoteConfirmed(body.confirmed, state_.commit_index);
   const bool idle = writing_.empty() && !term_and_vote_dirty_ && taken_ == last_index() && !state_.abstaining;
   if (body.quiesce && idle && body.last_index == last_index() && state_.commit_index == last_index()) {
