@@ -48,6 +48,7 @@ Node::Node(World& world, int broker)
 void Node::Start() {
   if (up()) return;
   ++life_;
+  disk_.SyncWritten();
   chain_ = disk_.acked().chain();
   core_.emplace(world_.swarm.config, kGroup, id_, disk_.acked().ToState(), timeouts_);
   seen_ = GlanceAt(*core_, Glance());
@@ -316,7 +317,7 @@ void Node::FinishRound() {
   while (disk_.busy()) {
     if (!FinishBatch()) return;
   }
-  if (world_.swarm.Has(Fault::kAsyncFlush) && world_.dice.OneIn(8)) disk_.SyncInBackground();
+  if (world_.swarm.Has(Fault::kAsyncFlush) && world_.dice.OneIn(8)) disk_.SyncWritten();
   Settle();
   if (up()) BeginRound();
 }
@@ -344,7 +345,7 @@ bool Node::FinishBatch() {
 
 void Node::SendAll(std::vector<Message>& messages) {
   for (Message& message : messages) {
-    observer_.OnSend(message);
+    observer_.OnSend(*this, message);
     world_.invariants.OnSend(*this, message);
     world_.network.Send(world_.now, std::move(message));
   }
