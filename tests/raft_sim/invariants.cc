@@ -180,6 +180,8 @@ bool Invariants::QuorumHolds(const Node& leader, const Membership& membership, E
 
 void Invariants::CheckCommitted(Node& node, LogIndex index, const Link& link) {
   if (IsVictim(node.id())) return;
+  // A message from before a loss makes one more victim of it.
+  if (node.core().term() < lost_in_ && lost_.contains(link.digest)) return victims_.push_back(node.id());
   Commit& known = At(committed_, index.value());
   if (known.term == Term(0)) {
     known = {link.term, node.core().term(), link.digest, link.proposal};
@@ -258,10 +260,13 @@ void Invariants::OnPossibleLoss(Node& leader) {
   if (agreed == committed_last()) return;
   world_.coverage.Saw(Rare::kCommittedLost);
   ++losses_;
+  lost_in_ = leader.core().term();
   for (const auto& node : world_.nodes) CheckLoss(*node, leader, agreed + 1);
   // What is lost here may still come back from a log that was not committed there.
   for (LogIndex i = agreed + 1; i <= committed_last(); ++i) {
-    proposals_[committed_[static_cast<size_t>(i.value())].proposal] = ProposalState::kOpen;
+    const Commit& lost = committed_[static_cast<size_t>(i.value())];
+    proposals_[lost.proposal] = ProposalState::kOpen;
+    lost_.insert(lost.digest);
   }
   committed_.resize(static_cast<size_t>(agreed.value()) + 1);
 }
