@@ -234,23 +234,16 @@ void Core::Handle(const Message& m, AppendEntries body) {
   if (body.abstain && !state_.abstaining) SetAbstaining(true);
   AppendReply reply{.request = body.request};
   const std::optional<Term> term = terms_.At(body.prev.index);
-  if (body.prev.index < state_.commit_index) {
-    // Committed entries agree everywhere, whether the log still has them or not: never truncate for an old request.
-    if (const Entry* other = FindOverwrite(body.entries)) {
-      return Fail(Fatal::kCommittedOverwrite, m,
-                  absl::StrCat("entry ", other->header.index.value(), " is committed here"));
-    }
-    reply.accepted = true;
-    reply.match = state_.commit_index;
-  } else if (term == body.prev.term) {
+  if (term == body.prev.term || body.prev.index < terms_.before_first()) {
     const LogIndex last_new = AppendToLog(m, body);
     if (stopped_) return;
+    // Only what this request proves to be the leader's: a longer tail of ours may not be (Raft paper, figure 2), and where all
+    // voters lost what they acked, not even what is committed here.
     reply.accepted = true;
     reply.match = last_new;
-    // Only what this request proves to be the leader's: a longer tail of ours may not be (Raft paper, figure 2).
     CommitTo(std::min(body.commit, last_new));
     NoteConfirmed(body.confirmed, last_new);
-  } else if (body.prev.index == state_.commit_index) {
+  } else if (body.prev.index <= state_.commit_index) {
     return Fail(Fatal::kCommittedOverwrite, m, "the leader has another entry where this replica has a committed one");
   } else {
     // Skip whole terms: nothing of ours behind this can be in the leader's log (Raft paper, 5.3, last but one paragraph).
@@ -262,23 +255,13 @@ void Core::Handle(const Message& m, AppendEntries body) {
   Reply(m.from, reply);
 }
 
-// The first of the entries that would replace a committed one, or nullptr. That happens when all voters have lost what they acked
-// and this replica, no voter, has not.
-const Entry* Core::FindOverwrite(const std::vector<Entry>& entries) const {
-  const auto overwrites = [&](const Entry& entry) {
-    const std::optional<Term> ours = terms_.At(entry.header.index);
-    return entry.header.index <= state_.commit_index && ours && ours != entry.header.term;
-  };
-  const auto at = std::find_if(entries.begin(), entries.end(), overwrites);
-  return at != entries.end() ? &*at : nullptr;
-}
-
 LogIndex Core::AppendToLog(const Message& m, AppendEntries& body) {
   const LogIndex last_new = body.prev.index + static_cast<int64_t>(body.entries.size());
   for (Entry& entry : body.entries) {
     const EntryHeader& h = entry.header;
     const std::optional<Term> ours = terms_.At(h.index);
-    if (ours == h.term) continue;  // the same entry: requests may come twice and late
+    // The same entry, or one that retention has removed here: requests may come twice and late.
+    if (ours == h.term || h.index < terms_.before_first()) continue;
     if (ours) {
       if (h.index <= state_.commit_index) {
         Fail(Fatal::kCommittedOverwrite, m, absl::StrCat("entry ", h.index.value(), " is committed here"));

@@ -229,7 +229,6 @@ class Core {
   bool KeepsQuiet(const Message& m) const;
   // False: `from` cannot be the leader of this term, Ready.fatal says so.
   bool FollowLeader(const Message& m);
-  const Entry* FindOverwrite(const std::vector<Entry>& entries) const;
   // The last index that the request proves to be the leader's.
   LogIndex AppendToLog(const Message& m, AppendEntries& body);
   void AppendOne(Entry entry);

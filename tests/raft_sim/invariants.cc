@@ -106,13 +106,15 @@ void Invariants::OnLeader(Node& node, const Glance& after) {
     Fail(node, "election by a quorum",
          absl::StrCat("term ", after.term.value(), " under ", ToString(after.membership->membership)));
   }
+  // It need not have what later leaders have committed: the last vote may reach it late.
   const Chain& chain = node.chain();
-  const LogIndex last = committed_last();
-  if (last < chain.before()) return;
+  LogIndex last = committed_last();
+  while (last > chain.before() && committed_[static_cast<size_t>(last.value())].in_term >= after.term) last = last - 1;
+  if (last <= chain.before()) return;
   if (last > chain.last()) {
     Fail(node, "leader completeness",
          absl::StrCat("its log ends at ", chain.last().value(), ", committed is ", last.value()));
-  } else if (chain.At(last).digest != committed_.back().digest) {
+  } else if (chain.At(last).digest != committed_[static_cast<size_t>(last.value())].digest) {
     Fail(node, "leader completeness", absl::StrCat("its log differs from what is committed up to ", last.value()));
   }
 }
@@ -160,15 +162,16 @@ void Invariants::OnLeaderCommit(Node& node, const Glance& before, const Glance& 
 }
 
 bool Invariants::QuorumHolds(const Node& leader, const Membership& membership, EntryId id) const {
-  // flush=async: an ack on its way outlives what it stands for when the machine goes down, so there the acks are what counts.
-  bool by_ack = world_.swarm.Has(Fault::kAsyncFlush);
+  // An ack on its way outlives what it stands for when the disk is lost, or with flush=async when the machine goes down: then the
+  // acks are what counts.
+  const bool async = world_.swarm.Has(Fault::kAsyncFlush);
   auto holds = [&](ReplicaId voter) -> std::optional<bool> {
-    if (by_ack && voter != leader.id()) {
+    const Node* node = world_.Alive(voter);
+    if ((async || node == nullptr) && voter != leader.id()) {
       auto ack = acks_.find({voter, id.term});
       return ack != acks_.end() && ack->second.counted >= id.index;
     }
-    const Node* node = world_.Alive(voter);
-    return node != nullptr && !node->abstaining() && node->disk().acked().chain().Holds(id);
+    return !node->abstaining() && node->disk().acked().chain().Holds(id);
   };
   return Tally(membership, holds) == VoteResult::kWon;
 }
@@ -176,7 +179,7 @@ bool Invariants::QuorumHolds(const Node& leader, const Membership& membership, E
 void Invariants::CheckCommitted(Node& node, LogIndex index, const Link& link) {
   Commit& known = At(committed_, index.value());
   if (known.term == Term(0)) {
-    known = {link.term, link.digest};
+    known = {link.term, node.core().term(), link.digest};
     if (link.proposal != 0) {
       ProposalState& state = proposals_[link.proposal];
       if (state == ProposalState::kCommitted) Fail(node, "committed once", absl::StrCat("proposal ", link.proposal));
@@ -224,7 +227,6 @@ void Invariants::OnAppendReply(Node& node, const Message& message, const AppendR
   if (reply.accepted && acked.chain().last() < reply.match) {
     Fail(node, "acks are durable", absl::StrCat("match ", reply.match.value()));
   }
-  if (!world_.swarm.Has(Fault::kAsyncFlush)) return;
   Acks& acks = acks_[{message.from, message.term}];
   if (reply.accepted) acks.marked = std::max(acks.marked, reply.match);
   if (!marked) acks.counted = std::max(acks.counted, acks.marked);

@@ -65,6 +65,7 @@ class Invariants {
  private:
   struct Commit {
     Term term;
+    Term in_term;  // of whoever was first seen to know
     uint64_t digest = 0;
   };
   struct Vote {
@@ -101,8 +102,8 @@ class Invariants {
   std::vector<std::vector<Vote>> votes_;                                    // by term
   std::vector<ProposalState> proposals_ = std::vector<ProposalState>(1);    // by number
   std::vector<std::pair<LogIndex, int>> reads_;  // by id: committed when it was issued, how many losses there had been
-  std::map<std::pair<ReplicaId, Term>, Acks> acks_;  // flush=async
-  std::vector<ReplicaId> victims_;                   // held what all voters had lost
+  std::map<std::pair<ReplicaId, Term>, Acks> acks_;
+  std::vector<ReplicaId> victims_;  // held what all voters had lost
   int losses_ = 0;
 };
 

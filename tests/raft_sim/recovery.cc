@@ -65,7 +65,8 @@ std::string Recovery::Missing() {
   for (ReplicaId id : membership.Members()) {
     Node* node = world_.Alive(id);
     if (node == nullptr || world_.invariants.IsVictim(id)) continue;
-    if (Contains(membership.promote, id)) return absl::StrCat("broker ", node->broker(), " is not promoted");
+    if (!membership.joint() && Contains(membership.promote, id))
+      return absl::StrCat("broker ", node->broker(), " is not promoted");
     if (!node->up()) return absl::StrCat("broker ", node->broker(), " is down");
     if (node->abstaining()) return absl::StrCat("broker ", node->broker(), " abstains");
     if (node->disk().acked().chain().last() != last)
