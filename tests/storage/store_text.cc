@@ -22,13 +22,16 @@ std::string TextOf(GroupId group, const LogState& state, const std::vector<raft:
                    const std::vector<Entry>& entries, const std::map<std::string, std::string>& values) {
   uint32_t digest = 0;
   for (const Entry& entry : entries) digest = ChainDigest(digest, entry.header);
-  std::string text = absl::StrCat(
-      "log ", group.value(), ": entries ", state.first_index.value(), "-", state.last_index.value(), " offsets ",
-      state.log_start.value(), "-", state.log_end.value(), " bytes ", state.bytes, " term ", state.last_term.value(),
-      " time ", state.last_append_time, " chain ", absl::Hex(state.chain), " digest ", absl::Hex(digest));
+  std::string text =
+      absl::StrCat("log ", group.value(), ": entries ", state.first_index.value(), "-", state.last_index.value(),
+                   " offsets ", state.log_start.value(), "-", state.log_end.value(), " behind ",
+                   state.begin.before.term.value(), "/", state.begin.end_offset.value(), "/", state.begin.append_time,
+                   "/", absl::Hex(state.begin.chain), " bytes ", state.bytes, " term ", state.last_term.value(),
+                   " time ", state.last_append_time, " chain ", absl::Hex(state.chain), " digest ", absl::Hex(digest));
   const raft::TermAndVote& stored = state.term_and_vote;
   absl::StrAppend(&text, "; term ", stored.term.value(), " vote ", stored.voted_for.broker.value(), "/",
-                  stored.voted_for.incarnation, " commit ", stored.commit_index.value(), "; segments");
+                  stored.voted_for.incarnation, " commit ", stored.commit_index.value(),
+                  stored.abstaining ? " abstaining" : "", "; segments");
   for (const raft::SegmentInfo& segment : segments) {
     absl::StrAppend(&text, " ", segment.first_index.value(), "/", segment.end_offset.value(), "/",
                     segment.last_append_time, "/", segment.bytes);

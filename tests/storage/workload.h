@@ -30,6 +30,7 @@ class Workload {
  private:
   void ChangeOne(raft::GroupId group, MemoryLog& log, raft::Round& round);
   void Truncate(raft::GroupId group, MemoryLog& log, raft::Round& round);
+  void Reset(raft::GroupId group, MemoryLog& log, raft::Round& round);
   raft::Entry NextEntry(const raft::LogState& state);
   absl::Cord Payload();
 

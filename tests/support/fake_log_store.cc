@@ -27,6 +27,9 @@ class FakeRound : public raft::Round {
   void TruncateSuffix(GroupId group, LogIndex first_removed) override {
     Stage(group, [first_removed](MemoryLog& log) { log.TruncateSuffix(first_removed); });
   }
+  void Reset(GroupId group, const raft::LogBegin& begin) override {
+    Stage(group, [begin](MemoryLog& log) { log.Reset(begin); });
+  }
   void SetTermAndVote(GroupId group, const raft::TermAndVote& state) override {
     Stage(group, [state](MemoryLog& log) { log.SetTermAndVote(state); });
   }
@@ -320,6 +323,17 @@ bool FakeLogStore::ReadCached(GroupId group, Offset from, Offset end, size_t byt
   return true;
 }
 
+bool FakeLogStore::ReadCachedEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max,
+                                     std::vector<Entry>* entries) {
+  std::lock_guard lock(mutex_);
+  auto log = FindOpen(group);
+  if (!log.ok()) return false;
+  const absl::StatusOr<raft::EntryHeader> header = (*log)->HeaderAt(first);
+  if (!header.ok() || header->base_offset < cached_from_.at(group)) return false;
+  *entries = (*log)->ReadEntries(first, last, bytes_max).value();
+  return true;
+}
+
 absl::StatusOr<std::vector<Entry>> FakeLogStore::Read(GroupId group, Offset from, Offset end, size_t bytes_max) {
   std::lock_guard lock(mutex_);
   auto log = FindOpen(group);
@@ -340,6 +354,13 @@ absl::StatusOr<raft::Term> FakeLogStore::TermAt(GroupId group, LogIndex index) {
   auto log = FindOpen(group);
   if (!log.ok()) return log.status();
   return (*log)->TermAt(index);
+}
+
+absl::StatusOr<raft::EntryHeader> FakeLogStore::HeaderAt(GroupId group, LogIndex index) {
+  std::lock_guard lock(mutex_);
+  auto log = FindOpen(group);
+  if (!log.ok()) return log.status();
+  return (*log)->HeaderAt(index);
 }
 
 absl::StatusOr<Offset> FakeLogStore::OffsetForTime(GroupId group, int64_t timestamp) {
