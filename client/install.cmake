@@ -5,7 +5,7 @@ include(CMakePackageConfigHelpers)
 set(millrace_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/millrace)
 
 set_target_properties(millrace_client PROPERTIES EXPORT_NAME client)
-install(TARGETS millrace_client millrace_proto millrace_transport millrace_wire EXPORT millraceTargets
+install(TARGETS millrace_client millrace_proto millrace_transport millrace_wire millrace_check EXPORT millraceTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT millraceTargets NAMESPACE millrace:: DESTINATION ${millrace_cmake_dir})
 install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/include/millrace DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

@@ -27,6 +27,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -47,7 +48,8 @@ namespace millrace::raft {
 struct Config {
   int election_ticks = 10;  // followers wait [election_ticks, 2 * election_ticks) for a leader
   int heartbeat_ticks = 1;  // < election_ticks
-  int quiesce_ticks = 20;   // idle for so long, a group whose members all have everything goes quiet; 0: never
+  int stall_ticks = 20;  // a leader whose oldest write takes longer steps down, a follower does not campaign; 0: never
+  int quiesce_ticks = 20;  // idle for so long, a group whose members all have everything goes quiet; 0: never
   size_t append_bytes_max = 1 << 20;        // of one AppendEntries; one entry may be larger
   size_t inflight_messages_max = 256;       // to one member
   size_t inflight_bytes_max = 8 << 20;      // to one member
@@ -191,15 +193,15 @@ class Core {
     std::vector<PendingRead> reads;
     ReplicaId transfer_to;
     int transfer_elapsed = 0;
-    size_t uncommitted_bytes = 0;
+    Inflights uncommitted;  // proposals
+    LogIndex confirmed;     // committed by a majority that does not abstain; 0: not known
   };
   // A Ready taken and not known to be durable.
   struct Writing {
     ReadySeq seq;
-    LogIndex last;  // its log ends here; lowered when a later Ready cuts that off
-    bool appended = false;
-    Term vote_in;  // it holds our own vote in this term
-    uint64_t tick;
+    LogIndex last;       // its log ends here; lowered when a later Ready cuts that off
+    bool term_and_vote;  // it holds a term or vote
+    uint64_t tick;       // when it was taken
   };
 
   // core.cc: term rules, dispatch, effects.
@@ -214,10 +216,24 @@ class Core {
   void Handle(const Message& m, const InstallSnapshot& body);
   void Handle(const Message& m, const TimeoutNow& body);
   template <typename Body>
-  Message To(ReplicaId to, Body body) const;
-  void Reply(Message m);
+  Message To(ReplicaId to, Body body) const {
+    return {.from = self_, .to = to, .term = state_.term, .body = std::move(body)};
+  }
+  void Reply(ReplicaId to, AppendReply reply);
+  template <typename Body>
+  void ReplyOnceTermIsDurable(ReplicaId to, Body body);
+  bool TermIsDurable() const;
+  bool KeepsQuiet(const Message& m) const;
+  // False: `from` cannot be the leader of this term, Ready.fatal says so.
+  bool FollowLeader(const Message& m);
+  // The last index that the request proves to be the leader's.
+  LogIndex AppendToLog(const Message& m, AppendEntries& body);
+  void AppendOne(Entry entry);
+  void TruncateLog(LogIndex first_removed, Offset end_offset);
+  void ResetLog(const InstallSnapshot& snapshot);
   void Fail(Fatal::Kind kind, const Message& m, std::string_view what);
   void Notify(Notice::Kind kind, ReplicaId replica = kNoReplica, LogIndex index = LogIndex(0));
+  void SetAbstaining(bool abstaining);
   void MaybeEndAbstaining();
   void CommitTo(LogIndex index);
   bool DiskIsStalled() const;
@@ -231,6 +247,7 @@ class Core {
   void ResetElectionTimer();
   bool LeaderIsAlive() const;
   bool CanCampaign() const;
+  bool AllVotersGrant(const Candidate& candidate) const;
   void TickElection();
   void TickLeader();
   bool QuorumIsActive();
@@ -242,19 +259,23 @@ class Core {
   void SendEntries(Progress& p, std::vector<Entry> entries);
   void SendHeartbeats();
   void AdvanceCommit();
-  LogIndex ConfirmedIndex();
+  LogIndex AckedByMajority();
+  void NoteAbstaining(Progress& p, bool abstaining, LogIndex last);
+  void ForgetAcks(Progress& p, LogIndex last);
+  void ReplicateToAll();
+  void RequestSnapshot(Progress& p);
+  void SendTimeoutNow(ReplicaId to);
+  void StartReadRound();
   void OnAcked(Progress& p, const AppendReply& reply);
   void OnRefused(Progress& p, const AppendReply& reply);
   void OnLostDurability(Progress& p, const AppendReply& reply);
   Progress* Find(ReplicaId id);
   void ReleaseReads();
   void FailReads();
-  bool AllMembersHaveEverything() const;
-  void GoQuietIfAllAre();
+  bool MayGoQuiet() const;
 
   // core_membership.cc: changes (thesis 4).
   EntryId AppendMembership(Membership membership);
-  void SetMemberships(std::vector<MembershipAt> memberships);
   void UpdateProgress();
   void AdvanceMembership();
   absl::Status CheckCaughtUp(const std::vector<MembershipChange>& changes);
@@ -286,7 +307,6 @@ class Core {
 
   // Of the abstaining replica: the index that ends it, once durable here. 0: not known.
   LogIndex confirmed_;
-  bool possible_loss_ = false;
 
   // Effects since the last TakeReady.
   Ready next_;
@@ -294,6 +314,8 @@ class Core {
   bool term_and_vote_dirty_ = false;
   bool memberships_dirty_ = false;
   bool role_dirty_ = false;
+  bool send_due_ = false;         // a leader may have something for its members
+  LogIndex commit_taken_;         // the commit index last given for storing
   std::vector<Writing> writing_;  // oldest first
   ReadySeq last_seq_;
   bool stopped_ = false;  // after Ready.fatal

@@ -65,6 +65,7 @@ struct VoteReply {
   bool pre_vote = false;
   // Granted by a replica that may have lost what it acked: it counts only if every voter grants (core.h, "Abstaining").
   bool abstaining = false;
+  Term asked;  // the request's term: pre-votes of an earlier round do not count (no term has changed since)
 };
 
 // Leader to a member whose next entry the leader's log no longer has: where the leader's log begins, and the state beside it.
@@ -79,6 +80,7 @@ struct InstallSnapshot {
   Membership membership;      // as of `last`
   LogIndex membership_index;  // of the entry that brought it
   absl::Cord state;           // opaque to the core: producer table, metadata image, …
+  uint64_t request = 0;       // as in AppendEntries
 };
 
 // Leader to the member that shall lead: start an election at once (thesis 3.10).

@@ -21,6 +21,7 @@ class Inflights {
   void Clear();
   bool Full(size_t messages_max, size_t bytes_max) const { return count() >= messages_max || bytes_ >= bytes_max; }
   size_t count() const { return requests_.size() - head_; }
+  size_t bytes() const { return bytes_; }
 
  private:
   struct Request {
@@ -47,14 +48,18 @@ struct Progress {
   // The first request made after `match` was known: a refusal of this or a later one that names less than `match` proves that
   // the member lost what it had acked (an earlier one may just be late).
   uint64_t match_known_since = 0;
+  // Replies to earlier requests are of a life of the member that has ended: what they ack may be lost.
+  uint64_t first_request = 0;
+  int snapshot_waits = 0;  // kSnapshot: heartbeats it answered without having it
   Inflights inflights;
   bool recent_active = false;  // heard of since the last check of the quorum
   bool probe_sent = false;     // kProbe: wait for the reply or the next heartbeat's
+  bool nudge = false;          // ask, even without news: what is in flight may be lost
   bool reading = false;        // its next entries are being read from the store
   bool snapshot_requested = false;
-  bool abstaining = false;  // holds what it says, but does not count
-  bool told_to_abstain = false;
-  LogIndex quiet_at;  // it said that its timers stand still at this index; 0: they run
+  bool abstaining = false;       // holds what it says, but does not count
+  bool told_to_abstain = false;  // until it says that it does
+  LogIndex quiet_at;             // it said that its timers stand still at this index; 0: they run
 
   void BecomeProbe();
   void BecomeReplicate();

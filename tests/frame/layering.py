@@ -24,7 +24,7 @@ SOURCE_SUFFIXES = {".cc", ".h", ".proto", ".py", ".go", ".sh", ".cmake"}
 INCLUDE_LAW = {
     "proto/wire": ("proto/wire",),
     "proto/transport": ("proto/wire", "proto/transport", "millrace/"),
-    "raft": ("raft",),
+    "raft": ("raft", "proto/wire/check.h"),
     "storage": ("storage", "raft", "proto/wire"),
     "server": ("server", "storage", "raft", "proto", "millrace/"),
     "client": ("client", "proto", "millrace/"),

@@ -1,0 +1,123 @@
+// Who takes part: Raft thesis, chapter 4. Changes go through joint consensus (4.3) when more than one voter changes.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/check.h"
+#include "raft/core.h"
+
+namespace millrace::raft {
+
+absl::StatusOr<EntryId> Core::ProposeMembership(const std::vector<MembershipChange>& changes,
+                                                const MembershipOptions& options) {
+  auto* leader = std::get_if<Leader>(&role_);
+  if (stopped_ || leader == nullptr) return absl::FailedPreconditionError("this replica does not lead the group");
+  if (leader->transfer_to)
+    return absl::UnavailableError("leadership is being handed over; try again at the new leader");
+  // Ongaro's mend of single-server changes (raft-dev, July 2015); with joint ones it also keeps one change in flight.
+  if (state_.commit_index < leader->first_of_term) {
+    return absl::UnavailableError("the leader has not committed an entry of its term yet; try again");
+  }
+  if (memberships_.back().index > state_.commit_index) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("another change of the membership is under way (entry ", memberships_.back().index.value(), ")"));
+  }
+  const Membership& now = membership();
+  absl::StatusOr<Membership> changed;
+  if (changes.empty()) {
+    changed = LeaveJoint(now);
+  } else {
+    if (options.joint == MembershipOptions::Joint::kWhenNeeded) changed = ChangeSimply(now, changes);
+    if (options.joint == MembershipOptions::Joint::kAlways || absl::IsFailedPrecondition(changed.status())) {
+      changed = EnterJoint(now, changes, options.auto_leave);
+    }
+  }
+  if (!changed.ok()) return changed.status();
+  if (*changed == now) return absl::FailedPreconditionError("the membership is already so");
+  if (options.catch_up_first) {
+    if (absl::Status status = CheckCaughtUp(changes); !status.ok()) return status;
+  }
+  Wake();
+  const EntryId id = AppendMembership(*std::move(changed));
+  CheckInvariants();
+  return id;
+}
+
+// A voter that has to copy the whole log first would be counted on and could not ack (thesis 4.2.1).
+absl::Status Core::CheckCaughtUp(const std::vector<MembershipChange>& changes) {
+  for (const MembershipChange& change : changes) {
+    if (change.kind != MembershipChange::kAddVoter || membership().IsVoter(change.id)) continue;
+    const Progress* p = Find(change.id);
+    if (p == nullptr || p->state != Progress::State::kReplicate ||
+        last_index() - p->match > config_.promotion_lag_max) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("broker ", change.id.broker.value(),
+                       " has not caught up with the log; add it as a learner (with promotion) first"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+EntryId Core::AppendMembership(Membership membership) {
+  Entry entry{.header = {.type = EntryType::kMembership}, .payload = absl::Cord(Encode(membership))};
+  AppendOwn(std::move(entry));
+  UpdateProgress();
+  return {state_.term, last_index()};
+}
+
+// One Progress for each member; what is known of those that stay stays.
+void Core::UpdateProgress() {
+  auto& leader = std::get<Leader>(role_);
+  std::vector<Progress> progress;
+  for (ReplicaId id : membership().Members()) {
+    if (Progress* known = Find(id)) {
+      progress.push_back(std::move(*known));
+    } else {
+      progress.emplace_back(id, last_index() + 1);
+      progress.back().recent_active = true;  // it had no chance to be heard of
+      if (id == self_) progress.back().Acked(stable_);
+    }
+  }
+  leader.progress = std::move(progress);
+  send_due_ = true;
+}
+
+// What follows from a membership that is committed.
+void Core::AdvanceMembership() {
+  auto* leader = std::get_if<Leader>(&role_);
+  if (leader == nullptr || memberships_.back().index > state_.commit_index ||
+      state_.commit_index < leader->first_of_term)
+    return;
+  const Membership& now = membership();
+  if (now.joint()) {
+    // Whoever leads when it is committed leaves it, not only who entered it (raft-rs #101).
+    if (now.auto_leave) AppendMembership(*LeaveJoint(now));
+    return;
+  }
+  if (!now.IsVoter(self_)) {
+    // Thesis 4.2.2. The others learn of the commit before we fall silent.
+    send_due_ = true;
+    ReplicateToAll();
+    BecomeFollower(state_.term, kNoReplica);
+    return;
+  }
+  for (ReplicaId id : now.promote) {
+    const Progress& p = *Find(id);
+    const bool caught_up =
+        p.state == Progress::State::kReplicate && last_index() - p.match <= config_.promotion_lag_max;
+    if (!caught_up || p.abstaining) continue;
+    AppendMembership(*ChangeSimply(now, {{MembershipChange::kAddVoter, id}}));
+    return;
+  }
+}
+
+// All of the log's memberships may be undone but those that are committed: of these the last one is enough.
+void Core::PruneMemberships() {
+  const auto first_open = std::find_if(memberships_.begin() + 1, memberships_.end(),
+                                       [&](const MembershipAt& m) { return m.index > state_.commit_index; });
+  if (first_open - memberships_.begin() <= 1) return;
+  memberships_.erase(memberships_.begin(), first_open - 1);
+  memberships_dirty_ = true;
+}
+
+}  // namespace millrace::raft

@@ -1,0 +1,363 @@
+// The leader's side of the log: Raft thesis 3.5 (replication), 3.6 (commit), 6.4 (reads), 10.2.1 (its own write in parallel).
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/check.h"
+#include "raft/core.h"
+
+namespace millrace::raft {
+
+// ---- Proposals
+
+absl::StatusOr<EntryId> Core::Propose(Entry entry) {
+  auto* leader = std::get_if<Leader>(&role_);
+  if (stopped_ || leader == nullptr) return absl::FailedPreconditionError("this replica does not lead the group");
+  if (leader->transfer_to)
+    return absl::UnavailableError("leadership is being handed over; try again at the new leader");
+  const size_t bytes = entry.payload.size();
+  if (leader->uncommitted.count() > 0 && leader->uncommitted.bytes() + bytes > config_.uncommitted_bytes_max) {
+    return absl::ResourceExhaustedError("too much is waiting for a majority; nothing was appended, try again later");
+  }
+  Wake();
+  leader->uncommitted.Add(last_index() + 1, bytes);
+  AppendOwn(std::move(entry));
+  CheckInvariants();
+  return EntryId{state_.term, last_index()};
+}
+
+void Core::AppendOwn(Entry entry) {
+  auto& leader = std::get<Leader>(role_);
+  EntryHeader& h = entry.header;
+  h.term = state_.term;
+  h.index = last_index() + 1;
+  h.base_offset = end_offset();
+  h.append_time = std::max(h.append_time, last_append_time_);
+  AppendOne(std::move(entry));
+  leader.idle_ticks = 0;
+  send_due_ = true;
+}
+
+// ---- Sending
+
+void Core::ReplicateToAll() {
+  if (!std::exchange(send_due_, false)) return;
+  for (Progress& p : std::get<Leader>(role_).progress) {
+    if (p.id == self_) continue;
+    while (ReplicateTo(p)) {
+    }
+  }
+}
+
+// Sends one request if there is something to send and room for it.
+bool Core::ReplicateTo(Progress& p) {
+  if (p.state == Progress::State::kSnapshot || p.reading || p.snapshot_requested) return false;
+  if (p.state == Progress::State::kProbe && p.probe_sent) return false;
+  const bool full = p.state == Progress::State::kReplicate &&
+                    p.inflights.Full(config_.inflight_messages_max, config_.inflight_bytes_max);
+  const bool nudge = std::exchange(p.nudge, false);
+  if (full && !nudge) return false;
+  if (p.next - 1 < terms_.before_first()) {
+    RequestSnapshot(p);
+    return false;
+  }
+  if (p.next > last_index() || full) {
+    const bool news = nudge || p.state == Progress::State::kProbe || p.commit_sent < state_.commit_index;
+    if (news) SendEntries(p, {});
+    return false;
+  }
+  std::vector<Entry> entries;
+  if (p.next < tail_.first_index()) {
+    const LogIndex last = std::min(last_index(), tail_.first_index() - 1);
+    p.reading = true;
+    next_.entry_requests.push_back({p.id, p.next, last, config_.append_bytes_max});
+    return false;
+  }
+  tail_.CopyTo(p.next, last_index(), config_.append_bytes_max, &entries);
+  SendEntries(p, std::move(entries));
+  return true;
+}
+
+void Core::SendEntries(Progress& p, std::vector<Entry> entries) {
+  auto& leader = std::get<Leader>(role_);
+  const LogIndex prev = p.next - 1;
+  if (p.state == Progress::State::kProbe) {
+    p.probe_sent = true;
+  } else if (!entries.empty()) {
+    size_t bytes = 0;
+    for (const Entry& entry : entries) bytes += entry.payload.size();
+    p.next = entries.back().header.index + 1;
+    p.inflights.Add(p.next - 1, bytes);
+  }
+  p.commit_sent = state_.commit_index;
+  next_.send_now.push_back(To(p.id, AppendEntries{.prev = {*terms_.At(prev), prev},
+                                                  .entries = std::move(entries),
+                                                  .commit = state_.commit_index,
+                                                  .confirmed = leader.confirmed,
+                                                  .abstain = p.told_to_abstain,
+                                                  .request = leader.next_request++}));
+}
+
+void Core::OnEntries(const EntryRequest& request, std::vector<Entry> entries) {
+  Progress* p = Find(request.to);
+  if (stopped_ || p == nullptr || !p->reading) return;
+  p->reading = false;
+  send_due_ = true;
+  // Another request's answer, or the log has been cut since.
+  if (request.first != p->next) return;
+  const bool ours = std::all_of(entries.begin(), entries.end(),
+                                [&](const Entry& entry) { return terms_.At(entry.header.index) == entry.header.term; });
+  if (entries.empty() || entries.front().header.index != p->next || !ours) {
+    // Not readable now: again when the member is heard of next; by then a snapshot may be the way.
+    p->BecomeProbe();
+    p->probe_sent = true;
+    return;
+  }
+  SendEntries(*p, std::move(entries));
+  CheckInvariants();
+}
+
+void Core::RequestSnapshot(Progress& p) {
+  p.snapshot_requested = true;
+  next_.snapshot_requests.push_back(p.id);
+}
+
+void Core::OnSnapshot(ReplicaId to, std::optional<InstallSnapshot> snapshot) {
+  Progress* p = Find(to);
+  if (stopped_ || p == nullptr || !p->snapshot_requested) return;
+  p->snapshot_requested = false;
+  send_due_ = true;
+  if (!snapshot) {
+    p->BecomeProbe();
+    p->probe_sent = true;  // again when it is heard of next
+    return;
+  }
+  const LogIndex last = snapshot->last.index;
+  MILLRACE_CHECK(last >= terms_.before_first() && last <= state_.commit_index && terms_.At(last) == snapshot->last.term)
+      << last << "; " << Dump();
+  p->BecomeSnapshot(last);
+  snapshot->request = std::get<Leader>(role_).next_request++;
+  next_.send_now.push_back(To(to, std::move(*snapshot)));
+}
+
+void Core::SendHeartbeats() {
+  auto& leader = std::get<Leader>(role_);
+  leader.heartbeat_elapsed = 0;
+  const bool quiesce = MayGoQuiet();
+  for (const Progress& p : leader.progress) {
+    if (p.id == self_) continue;
+    next_.send_now.push_back(To(p.id, Heartbeat{.commit = std::min(p.match, state_.commit_index),
+                                                .confirmed = leader.confirmed,
+                                                .read_round = leader.read_round,
+                                                .quiesce = quiesce,
+                                                .last_index = last_index()}));
+  }
+}
+
+// ---- Replies
+
+Progress* Core::Find(ReplicaId id) {
+  auto* leader = std::get_if<Leader>(&role_);
+  if (leader == nullptr) return nullptr;
+  const auto at = std::lower_bound(leader->progress.begin(), leader->progress.end(), id,
+                                   [](const Progress& p, ReplicaId wanted) { return p.id < wanted; });
+  return at != leader->progress.end() && at->id == id ? &*at : nullptr;
+}
+
+void Core::NoteAbstaining(Progress& p, bool abstaining, LogIndex last) {
+  if (abstaining) p.told_to_abstain = false;
+  if (p.told_to_abstain || p.abstaining == abstaining) return;
+  p.abstaining = abstaining;
+  if (abstaining) ForgetAcks(p, last);
+  AdvanceCommit();
+}
+
+// What `p` had acked may be gone: begin anew behind its `last` index.
+void Core::ForgetAcks(Progress& p, LogIndex last) {
+  auto& leader = std::get<Leader>(role_);
+  p.BecomeProbe();
+  p.next = std::min({p.match, last, last_index()}) + 1;
+  p.match = LogIndex(0);
+  p.first_request = p.match_known_since = leader.next_request;
+  leader.confirmed = LogIndex(0);  // its acks may have been counted for it
+}
+
+void Core::Handle(const Message& m, const AppendReply& body) {
+  Progress* p = Find(m.from);
+  if (p == nullptr) return;
+  p->recent_active = true;
+  p->quiet_at = LogIndex(0);
+  if (body.request < p->first_request) return;
+  NoteAbstaining(*p, body.abstaining, body.last_index);
+  if (p = Find(m.from); p == nullptr) return;  // the commit may have ended its membership, or our leadership
+  if (body.accepted) {
+    OnAcked(*p, body);
+  } else {
+    OnRefused(*p, body);
+  }
+}
+
+void Core::OnAcked(Progress& p, const AppendReply& reply) {
+  auto& leader = std::get<Leader>(role_);
+  const bool news = p.Acked(reply.match);
+  if (news) p.match_known_since = leader.next_request;
+  switch (p.state) {
+    case Progress::State::kProbe:
+      if (news || reply.match == p.match) p.BecomeReplicate();
+      break;
+    case Progress::State::kSnapshot:
+      if (p.match >= p.snapshot) p.BecomeReplicate();
+      break;
+    case Progress::State::kReplicate:
+      p.inflights.FreeTo(reply.match);
+      break;
+  }
+  send_due_ = true;
+  if (!news) return;
+  if (leader.transfer_to == p.id && p.match == last_index()) SendTimeoutNow(p.id);
+  AdvanceCommit();
+  AdvanceMembership();
+}
+
+void Core::OnRefused(Progress& p, const AppendReply& reply) {
+  // Asked after we knew of its ack, it has less than it acked. (A refusal of an earlier request is just late.)
+  if (reply.request >= p.match_known_since && reply.last_index < p.match) return OnLostDurability(p, reply);
+  if (p.state == Progress::State::kSnapshot) return;
+  if (p.state == Progress::State::kReplicate) {
+    if (reply.rejected <= p.match) return;  // stale
+    p.BecomeProbe();
+  } else {
+    if (p.next - 1 != reply.rejected) return;  // stale
+    // The largest index at which the two logs can agree, seen from our side of the search by terms.
+    const LogIndex hint = reply.hint.index;
+    const LogIndex agree = hint < terms_.before_first() ? hint : terms_.LastAtMost(reply.hint.term, hint);
+    p.next = std::max(std::min(reply.rejected, agree + 1), p.match + 1);
+    p.probe_sent = false;
+  }
+  send_due_ = true;
+}
+
+void Core::OnLostDurability(Progress& p, const AppendReply& reply) {
+  Notify(Notice::kLostDurability, p.id, reply.last_index);
+  p.told_to_abstain = p.abstaining = true;
+  ForgetAcks(p, reply.last_index);
+  send_due_ = true;
+}
+
+void Core::Handle(const Message& m, const HeartbeatReply& body) {
+  Progress* p = Find(m.from);
+  if (p == nullptr) return;
+  // That it abstains no more is taken from acks alone: an answer may be older than the abstaining.
+  if (body.abstaining) NoteAbstaining(*p, true, body.last_index);
+  if (p = Find(m.from); p == nullptr) return;
+  auto& leader = std::get<Leader>(role_);
+  p->recent_active = true;
+  p->probe_sent = false;
+  p->read_round = std::max(p->read_round, std::min(body.read_round, leader.read_round));
+  p->quiet_at = body.quiet ? body.last_index : LogIndex(0);
+  if (p->state == Progress::State::kSnapshot && body.last_index < p->snapshot &&
+      ++p->snapshot_waits >= config_.election_ticks) {
+    p->BecomeProbe();  // lost on the way: ask what it has
+  }
+  // Behind, and nothing may be under way that could tell: a lost request must not wedge the pipeline (hashicorp/raft #612).
+  p->nudge = p->state == Progress::State::kReplicate && (p->match < last_index() || p->abstaining);
+  send_due_ = send_due_ || p->nudge || p->state == Progress::State::kProbe;
+  ReleaseReads();
+  if (!MayGoQuiet()) return;
+  quiet_ = std::all_of(leader.progress.begin(), leader.progress.end(),
+                       [&](const Progress& other) { return other.id == self_ || other.quiet_at == last_index(); });
+  if (quiet_) tail_.Shrink();
+}
+
+// ---- Commit
+
+// The largest index that a majority holds durably, abstaining replicas and learners not counted.
+LogIndex Core::AckedByMajority() {
+  return CommittedIndex(membership(), [&](ReplicaId id) {
+    if (id == self_) return state_.abstaining ? LogIndex(0) : stable_;
+    const Progress* p = Find(id);
+    return p->abstaining ? LogIndex(0) : p->match;
+  });
+}
+
+void Core::AdvanceCommit() {
+  auto& leader = std::get<Leader>(role_);
+  const LogIndex acked = AckedByMajority();
+  // Counting decides only over entries of our own term (Raft paper, figure 8); earlier ones come with them.
+  if (acked > state_.commit_index && terms_.At(acked) == state_.term) {
+    CommitTo(acked);
+    leader.uncommitted.FreeTo(acked);
+    send_due_ = true;
+  }
+  if (acked >= leader.first_of_term && acked >= state_.commit_index) {
+    leader.confirmed = state_.commit_index;
+    leader.unanimous = false;
+  }
+  if (leader.unanimous && stable_ >= leader.first_of_term)
+    leader.confirmed = std::max(leader.confirmed, leader.first_of_term);
+  if (state_.abstaining && leader.confirmed > LogIndex(0)) confirmed_ = leader.confirmed;
+  ReleaseReads();
+  AdvanceMembership();
+}
+
+// ---- Reads (thesis 6.4). Leases would save the round and rest on clocks that drift less than a bound that nobody measures: a
+// virtual machine that is suspended breaks it. They are not built.
+
+absl::Status Core::ReadIndex(uint64_t id) {
+  auto* leader = std::get_if<Leader>(&role_);
+  if (stopped_ || leader == nullptr) return absl::FailedPreconditionError("this replica does not lead the group");
+  Wake();
+  leader->idle_ticks = 0;
+  leader->reads.push_back({id, 0, state_.commit_index});
+  leader->read_round_due = send_due_ = true;
+  return absl::OkStatus();
+}
+
+void Core::StartReadRound() {
+  auto& leader = std::get<Leader>(role_);
+  // Until an entry of our term is committed we do not know what earlier leaders have committed.
+  if (!leader.read_round_due || state_.commit_index < leader.first_of_term) return;
+  leader.read_round_due = false;
+  ++leader.read_round;
+  for (PendingRead& read : leader.reads) {
+    if (read.round == 0) read = {read.id, leader.read_round, state_.commit_index};
+  }
+  SendHeartbeats();
+  ReleaseReads();
+}
+
+void Core::ReleaseReads() {
+  auto* leader = std::get_if<Leader>(&role_);
+  if (leader == nullptr || leader->reads.empty()) return;
+  const LogIndex confirmed = CommittedIndex(membership(), [&](ReplicaId id) {
+    const Progress* p = Find(id);
+    const bool counts = id == self_ ? !state_.abstaining : !p->abstaining;
+    return LogIndex(!counts ? 0 : static_cast<int64_t>(id == self_ ? leader->read_round : p->read_round));
+  });
+  std::erase_if(leader->reads, [&](const PendingRead& read) {
+    const bool passed =
+        read.round != 0 && static_cast<int64_t>(read.round) <= confirmed.value() && read.index <= applied_;
+    if (passed) next_.reads_ready.push_back({read.id, read.index});
+    return passed;
+  });
+}
+
+void Core::FailReads() {
+  for (const PendingRead& read : std::get<Leader>(role_).reads) next_.reads_failed.push_back(read.id);
+}
+
+// ---- Quiescence (ARCHITECTURE D4)
+
+bool Core::MayGoQuiet() const {
+  const auto& leader = std::get<Leader>(role_);
+  if (config_.quiesce_ticks == 0 || leader.idle_ticks < config_.quiesce_ticks) return false;
+  if (state_.commit_index != last_index() || stable_ != last_index() || state_.abstaining || term_and_vote_dirty_)
+    return false;
+  if (!leader.reads.empty() || leader.transfer_to || membership().joint() || taken_ != last_index()) return false;
+  return std::all_of(leader.progress.begin(), leader.progress.end(), [&](const Progress& p) {
+    return p.id == self_ || (p.state == Progress::State::kReplicate && p.match == last_index() &&
+                             p.commit_sent == state_.commit_index && !p.abstaining);
+  });
+}
+
+}  // namespace millrace::raft
