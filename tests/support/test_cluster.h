@@ -45,6 +45,8 @@ class TestCluster {
   TestBroker& loop(int broker) { return *nodes_[broker - 1].loop; }
   int BrokerOf(const TestReplica& replica) const;
 
+  // Everybody's loop turns once, and what was sent is delivered. Syncs complete where `completes` says so. Whether anything happened.
+  bool Pass(const std::function<bool(int broker)>& completes);
   // Until nobody has anything to do and no message is under way.
   void Settle();
   void Tick(int ticks = 1);
@@ -69,8 +71,6 @@ class TestCluster {
     std::unique_ptr<TestBroker> loop;
   };
 
-  // One pass over all; whether anything happened.
-  bool Step();
   bool Deliver();
 
   const Options options_;
