@@ -35,7 +35,7 @@ struct WellFormed {
   Term term;
 
   bool operator()(const AppendEntries& m) const {
-    return term >= Term(1) && IsSane(m.prev) && IsSane(m.commit.value()) && IsSane(m.confirmed.value()) &&
+    return term >= Term(1) && IsSane(m.prev) && IsSane(m.commit.value()) && IsSane(m.confirmed.index.value()) &&
            AreWellFormed(m.prev, m.entries, term);
   }
   bool operator()(const AppendReply& m) const {
@@ -78,6 +78,7 @@ Core::Core(const Config& config, GroupId group, ReplicaId self, PersistedState p
   commit_taken_ = state_.commit_index;
   if (memberships_.empty()) memberships_.emplace_back();
   PruneMemberships();
+  if (state_.abstaining) abstaining_ = random_.Next() | 1;
   MILLRACE_CHECK(config_.heartbeat_ticks >= 1 && config_.election_ticks > config_.heartbeat_ticks);
   ResetElectionTimer();
   CheckInvariants();
@@ -240,8 +241,7 @@ void Core::Handle(const Message& m, AppendEntries body) {
     reply.match = last_new;
     // Only what this request proves to be the leader's: a longer tail of ours may not be (Raft paper, figure 2).
     CommitTo(std::min(body.commit, last_new));
-    if (state_.abstaining && body.confirmed > LogIndex(0) && body.confirmed <= last_new) confirmed_ = body.confirmed;
-    MaybeEndAbstaining();
+    NoteConfirmed(body.confirmed, last_new);
   } else if (body.prev.index == state_.commit_index) {
     return Fail(Fatal::kCommittedOverwrite, m, "the leader has another entry where this replica has a committed one");
   } else {
@@ -297,7 +297,7 @@ void Core::TruncateLog(LogIndex first_removed, Offset end_offset) {
   // Writes under way may still bring the old entries to the disk: that must not be taken for the new ones'.
   for (Writing& w : writing_) w.last = std::min(w.last, first_removed - 1);
   if (first_removed <= taken_) {
-    next_.truncate_from = std::min(first_removed, next_.truncate_from.value_or(first_removed));
+    Next().truncate_from = std::min(first_removed, Next().truncate_from.value_or(first_removed));
     taken_ = first_removed - 1;
   }
   while (memberships_.back().index >= first_removed) {
@@ -311,9 +311,7 @@ void Core::Handle(const Message& m, const Heartbeat& body) {
   if (!FollowLeader(m)) return;
   // The leader knows that we hold the entry; if we do not, we have lost it, and the next AppendEntries will tell.
   if (body.commit <= last_index()) CommitTo(body.commit);
-  if (state_.abstaining && body.confirmed > LogIndex(0) && body.confirmed <= state_.commit_index)
-    confirmed_ = body.confirmed;
-  MaybeEndAbstaining();
+  NoteConfirmed(body.confirmed, state_.commit_index);
   const bool idle = writing_.empty() && !term_and_vote_dirty_ && taken_ == last_index() && !state_.abstaining;
   if (body.quiesce && idle && body.last_index == last_index() && state_.commit_index == last_index()) {
     quiet_ = true;
@@ -322,7 +320,7 @@ void Core::Handle(const Message& m, const Heartbeat& body) {
   ReplyOnceTermIsDurable(
       m.from,
       HeartbeatReply{
-          .read_round = body.read_round, .quiet = quiet_, .last_index = last_index(), .abstaining = state_.abstaining});
+          .read_round = body.read_round, .quiet = quiet_, .last_index = last_index(), .abstaining = abstaining_});
 }
 
 void Core::Handle(const Message& m, const InstallSnapshot& body) {
@@ -349,23 +347,23 @@ void Core::ResetLog(const InstallSnapshot& snapshot) {
   last_append_time_ = snapshot.append_time;
   memberships_ = {{snapshot.membership_index, snapshot.membership}};
   memberships_dirty_ = true;
-  next_.install = snapshot;
-  next_.truncate_from.reset();
+  Next().install = snapshot;
+  Next().truncate_from.reset();
   confirmed_ = LogIndex(0);
 }
 
 // ---- Replies
 
 void Core::Reply(ReplicaId to, AppendReply reply) {
-  reply.abstaining = state_.abstaining;
+  reply.abstaining = abstaining_;
   // Refusals too may rest on a term that is not durable yet (etcd msgsAfterAppend, nodedb #161).
   const bool durable = TermIsDurable() && (!reply.accepted || reply.match <= stable_);
-  (durable ? next_.send_now : next_.send_after_persist).push_back(To(to, reply));
+  (durable ? Next().send_now : Next().send_after_persist).push_back(To(to, reply));
 }
 
 template <typename Body>
 void Core::ReplyOnceTermIsDurable(ReplicaId to, Body body) {
-  (TermIsDurable() ? next_.send_now : next_.send_after_persist).push_back(To(to, std::move(body)));
+  (TermIsDurable() ? Next().send_now : Next().send_after_persist).push_back(To(to, std::move(body)));
 }
 
 bool Core::TermIsDurable() const {
@@ -380,9 +378,17 @@ bool Core::DiskIsStalled() const {
 
 void Core::SetAbstaining(bool abstaining) {
   state_.abstaining = abstaining;
+  abstaining_ = abstaining ? random_.Next() | 1 : 0;
   confirmed_ = LogIndex(0);
   term_and_vote_dirty_ = true;
   if (!abstaining) Notify(Notice::kAbstainingEnded, self_, state_.commit_index);
+}
+
+// `agreed`: up to where our log is known to be the leader's.
+void Core::NoteConfirmed(const Confirmed& confirmed, LogIndex agreed) {
+  if (confirmed.abstaining != abstaining_ || confirmed.index == LogIndex(0) || confirmed.index > agreed) return;
+  confirmed_ = confirmed.index;
+  MaybeEndAbstaining();
 }
 
 void Core::MaybeEndAbstaining() {
@@ -399,25 +405,27 @@ void Core::CommitTo(LogIndex index) {
 }
 
 void Core::Notify(Notice::Kind kind, ReplicaId replica, LogIndex index) {
-  next_.notices.push_back({kind, replica, index});
+  Next().notices.push_back({kind, replica, index});
 }
 
 void Core::Fail(Fatal::Kind kind, const Message& m, std::string_view what) {
-  Ready fatal;
-  fatal.fatal = Fatal{kind, absl::StrCat(absl::string_view(what.data(), what.size()), ": ", ToString(m), "; ", Dump())};
-  next_ = std::move(fatal);
+  next_ = std::make_unique<Ready>();
+  next_->fatal =
+      Fatal{kind, absl::StrCat(absl::string_view(what.data(), what.size()), ": ", ToString(m), "; ", Dump())};
   stopped_ = true;
 }
 
 // ---- Effects
 
+Ready& Core::Next() {
+  if (next_ == nullptr) next_ = std::make_unique<Ready>();
+  return *next_;
+}
+
 bool Core::HasReady() const {
-  if (next_.fatal) return true;
-  if (stopped_) return false;
-  return send_due_ || term_and_vote_dirty_ || memberships_dirty_ || role_dirty_ || taken_ < last_index() ||
-         committed_given_ < state_.commit_index || next_.install || next_.truncate_from || !next_.send_now.empty() ||
-         !next_.send_after_persist.empty() || !next_.reads_ready.empty() || !next_.reads_failed.empty() ||
-         !next_.entry_requests.empty() || !next_.snapshot_requests.empty() || !next_.notices.empty();
+  if (stopped_) return next_ != nullptr;
+  return next_ != nullptr || send_due_ || term_and_vote_dirty_ || memberships_dirty_ || role_dirty_ ||
+         taken_ < last_index() || committed_given_ < state_.commit_index;
 }
 
 Ready Core::TakeReady() {
@@ -425,7 +433,8 @@ Ready Core::TakeReady() {
     StartReadRound();
     ReplicateToAll();
   }
-  Ready ready = std::exchange(next_, Ready());
+  Ready ready = std::move(Next());
+  next_.reset();
   ready.seq = ++last_seq_;
   if (ready.fatal) return ready;
 

@@ -24,6 +24,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -234,9 +235,11 @@ class Core {
   void Fail(Fatal::Kind kind, const Message& m, std::string_view what);
   void Notify(Notice::Kind kind, ReplicaId replica = kNoReplica, LogIndex index = LogIndex(0));
   void SetAbstaining(bool abstaining);
+  void NoteConfirmed(const Confirmed& confirmed, LogIndex agreed);
   void MaybeEndAbstaining();
   void CommitTo(LogIndex index);
   bool DiskIsStalled() const;
+  Ready& Next();
   void CheckInvariants() const;
 
   // core_election.cc: roles and votes (thesis 3.4, 3.10, 4.2.3, 6.2, 9.6).
@@ -260,7 +263,7 @@ class Core {
   void SendHeartbeats();
   void AdvanceCommit();
   LogIndex AckedByMajority();
-  void NoteAbstaining(Progress& p, bool abstaining, LogIndex last);
+  void NoteAbstaining(Progress& p, uint64_t abstaining, LogIndex last);
   void ForgetAcks(Progress& p, LogIndex last);
   void ReplicateToAll();
   void RequestSnapshot(Progress& p);
@@ -305,12 +308,13 @@ class Core {
   uint64_t ticks_ = 0;
   bool quiet_ = false;
 
+  uint64_t abstaining_ = 0;  // names this time of abstaining; 0 exactly when state_.abstaining is not set
   // Of the abstaining replica: the index that ends it, once durable here. 0: not known.
   LogIndex confirmed_;
 
   // Effects since the last TakeReady.
-  Ready next_;
-  LogIndex taken_;  // entries up to here are in an earlier Ready; lowered by a truncation
+  std::unique_ptr<Ready> next_;  // made when needed: a quiet group has none
+  LogIndex taken_;               // entries up to here are in an earlier Ready; lowered by a truncation
   bool term_and_vote_dirty_ = false;
   bool memberships_dirty_ = false;
   bool role_dirty_ = false;

@@ -17,7 +17,8 @@ void Core::SetTerm(Term term) {
   term_and_vote_dirty_ = true;
   confirmed_ = LogIndex(0);
   // An ack that has not left yet belongs to the old term's log, which the new one may replace before it is durable.
-  std::erase_if(next_.send_after_persist, [](const Message& m) {
+  if (next_ == nullptr) return;
+  std::erase_if(next_->send_after_persist, [](const Message& m) {
     const auto* reply = std::get_if<AppendReply>(&m.body);
     return reply != nullptr && reply->accepted;
   });
@@ -55,7 +56,7 @@ void Core::BecomeCandidate(bool pre_vote, bool transfer) {
   for (ReplicaId id : membership().Members()) {
     if (id == self_ || !membership().IsVoter(id)) continue;
     // A real request asks for a term in which we must have voted for ourselves, with a log that we must not lose.
-    (pre_vote ? next_.send_now : next_.send_after_persist).push_back(To(id, request));
+    (pre_vote ? Next().send_now : Next().send_after_persist).push_back(To(id, request));
   }
   // In a real election our own vote follows when it is durable (OnPersisted).
   if (pre_vote) {
@@ -102,7 +103,7 @@ void Core::Handle(const Message& m, const VoteRequest& body) {
     state_.voted_for = m.from;
     election_elapsed_ = 0;
   }
-  next_.send_after_persist.push_back(To(m.from, reply));
+  Next().send_after_persist.push_back(To(m.from, reply));
 }
 
 void Core::Handle(const Message& m, const VoteReply& body) {
@@ -158,7 +159,7 @@ absl::Status Core::TransferLeadership(ReplicaId to) {
   return absl::OkStatus();
 }
 
-void Core::SendTimeoutNow(ReplicaId to) { next_.send_now.push_back(To(to, TimeoutNow())); }
+void Core::SendTimeoutNow(ReplicaId to) { Next().send_now.push_back(To(to, TimeoutNow())); }
 
 void Core::Handle(const Message& m, const TimeoutNow&) {
   if (leader() != m.from || !CanCampaign()) return;

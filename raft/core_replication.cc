@@ -70,7 +70,7 @@ bool Core::ReplicateTo(Progress& p) {
   if (p.next < tail_.first_index()) {
     const LogIndex last = std::min(last_index(), tail_.first_index() - 1);
     p.reading = true;
-    next_.entry_requests.push_back({p.id, p.next, last, config_.append_bytes_max});
+    Next().entry_requests.push_back({p.id, p.next, last, config_.append_bytes_max});
     return false;
   }
   tail_.CopyTo(p.next, last_index(), config_.append_bytes_max, &entries);
@@ -90,12 +90,12 @@ void Core::SendEntries(Progress& p, std::vector<Entry> entries) {
     p.inflights.Add(p.next - 1, bytes);
   }
   p.commit_sent = state_.commit_index;
-  next_.send_now.push_back(To(p.id, AppendEntries{.prev = {*terms_.At(prev), prev},
-                                                  .entries = std::move(entries),
-                                                  .commit = state_.commit_index,
-                                                  .confirmed = leader.confirmed,
-                                                  .abstain = p.told_to_abstain,
-                                                  .request = leader.next_request++}));
+  Next().send_now.push_back(To(p.id, AppendEntries{.prev = {*terms_.At(prev), prev},
+                                                   .entries = std::move(entries),
+                                                   .commit = state_.commit_index,
+                                                   .confirmed = {leader.confirmed, p.abstaining},
+                                                   .abstain = p.told_to_abstain,
+                                                   .request = leader.next_request++}));
 }
 
 void Core::OnEntries(const EntryRequest& request, std::vector<Entry> entries) {
@@ -119,7 +119,7 @@ void Core::OnEntries(const EntryRequest& request, std::vector<Entry> entries) {
 
 void Core::RequestSnapshot(Progress& p) {
   p.snapshot_requested = true;
-  next_.snapshot_requests.push_back(p.id);
+  Next().snapshot_requests.push_back(p.id);
 }
 
 void Core::OnSnapshot(ReplicaId to, std::optional<InstallSnapshot> snapshot) {
@@ -137,7 +137,7 @@ void Core::OnSnapshot(ReplicaId to, std::optional<InstallSnapshot> snapshot) {
       << last << "; " << Dump();
   p->BecomeSnapshot(last);
   snapshot->request = std::get<Leader>(role_).next_request++;
-  next_.send_now.push_back(To(to, std::move(*snapshot)));
+  Next().send_now.push_back(To(to, std::move(*snapshot)));
 }
 
 void Core::SendHeartbeats() {
@@ -146,11 +146,11 @@ void Core::SendHeartbeats() {
   const bool quiesce = MayGoQuiet();
   for (const Progress& p : leader.progress) {
     if (p.id == self_) continue;
-    next_.send_now.push_back(To(p.id, Heartbeat{.commit = std::min(p.match, state_.commit_index),
-                                                .confirmed = leader.confirmed,
-                                                .read_round = leader.read_round,
-                                                .quiesce = quiesce,
-                                                .last_index = last_index()}));
+    Next().send_now.push_back(To(p.id, Heartbeat{.commit = std::min(p.match, state_.commit_index),
+                                                 .confirmed = {leader.confirmed, p.abstaining},
+                                                 .read_round = leader.read_round,
+                                                 .quiesce = quiesce,
+                                                 .last_index = last_index()}));
   }
 }
 
@@ -164,11 +164,11 @@ Progress* Core::Find(ReplicaId id) {
   return at != leader->progress.end() && at->id == id ? &*at : nullptr;
 }
 
-void Core::NoteAbstaining(Progress& p, bool abstaining, LogIndex last) {
-  if (abstaining) p.told_to_abstain = false;
+void Core::NoteAbstaining(Progress& p, uint64_t abstaining, LogIndex last) {
+  if (abstaining != 0) p.told_to_abstain = false;
   if (p.told_to_abstain || p.abstaining == abstaining) return;
   p.abstaining = abstaining;
-  if (abstaining) ForgetAcks(p, last);
+  if (abstaining != 0) ForgetAcks(p, last);
   AdvanceCommit();
 }
 
@@ -239,7 +239,8 @@ void Core::OnRefused(Progress& p, const AppendReply& reply) {
 
 void Core::OnLostDurability(Progress& p, const AppendReply& reply) {
   Notify(Notice::kLostDurability, p.id, reply.last_index);
-  p.told_to_abstain = p.abstaining = true;
+  p.told_to_abstain = true;
+  p.abstaining = 1;  // until it names it
   ForgetAcks(p, reply.last_index);
   send_due_ = true;
 }
@@ -248,7 +249,7 @@ void Core::Handle(const Message& m, const HeartbeatReply& body) {
   Progress* p = Find(m.from);
   if (p == nullptr) return;
   // That it abstains no more is taken from acks alone: an answer may be older than the abstaining.
-  if (body.abstaining) NoteAbstaining(*p, true, body.last_index);
+  if (body.abstaining != 0) NoteAbstaining(*p, body.abstaining, body.last_index);
   if (p = Find(m.from); p == nullptr) return;
   auto& leader = std::get<Leader>(role_);
   p->recent_active = true;
@@ -337,13 +338,13 @@ void Core::ReleaseReads() {
   std::erase_if(leader->reads, [&](const PendingRead& read) {
     const bool passed =
         read.round != 0 && static_cast<int64_t>(read.round) <= confirmed.value() && read.index <= applied_;
-    if (passed) next_.reads_ready.push_back({read.id, read.index});
+    if (passed) Next().reads_ready.push_back({read.id, read.index});
     return passed;
   });
 }
 
 void Core::FailReads() {
-  for (const PendingRead& read : std::get<Leader>(role_).reads) next_.reads_failed.push_back(read.id);
+  for (const PendingRead& read : std::get<Leader>(role_).reads) Next().reads_failed.push_back(read.id);
 }
 
 // ---- Quiescence (ARCHITECTURE D4)

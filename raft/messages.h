@@ -14,13 +14,19 @@
 
 namespace millrace::raft {
 
+// To an abstaining replica: once it holds the log up to `index`, synced, it may count again (ARCHITECTURE D9). It holds for the
+// abstaining that the replica named, so that a late one cannot end another. 0: not known yet.
+struct Confirmed {
+  LogIndex index;
+  uint64_t abstaining = 0;
+};
+
 // Leader to member: entries that follow `prev`. Without entries it asks whether `prev` is there, and tells the commit index.
 struct AppendEntries {
   EntryId prev;
   std::vector<Entry> entries;
   LogIndex commit;
-  // An abstaining replica that holds the log up to here, synced, may count again (D9). 0: not known yet.
-  LogIndex confirmed;
+  Confirmed confirmed;
   // The leader has seen this replica without entries that it had acked: it must abstain until `confirmed`.
   bool abstain = false;
   uint64_t request = 0;  // rises with each AppendEntries of a leader's term; the reply carries it back
@@ -33,7 +39,7 @@ struct AppendReply {
   LogIndex rejected;    // not accepted: the index of the request's prev
   EntryId hint;         // not accepted: the log may equal the leader's at or before here (a search by term, core.cc)
   LogIndex last_index;  // of the replica's log
-  bool abstaining = false;  // holds it, and must not be counted
+  uint64_t abstaining = 0;  // holds it and must not be counted; the number names this time of abstaining. 0: counts
   uint64_t request = 0;
 };
 
@@ -41,7 +47,7 @@ struct AppendReply {
 // what the leader knows the member to have.
 struct Heartbeat {
   LogIndex commit;
-  LogIndex confirmed;       // as in AppendEntries
+  Confirmed confirmed;
   uint64_t read_round = 0;  // the newest round of reads that an answer confirms
   bool quiesce = false;     // everything is everywhere: stop the timers, the brokers' heartbeat stands in from here
   LogIndex last_index;      // with quiesce: the leader's
@@ -51,7 +57,7 @@ struct HeartbeatReply {
   uint64_t read_round = 0;
   bool quiet = false;  // its timers stand still, at last_index
   LogIndex last_index;
-  bool abstaining = false;
+  uint64_t abstaining = 0;  // as in AppendReply
 };
 
 struct VoteRequest {

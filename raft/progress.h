@@ -57,7 +57,7 @@ struct Progress {
   bool nudge = false;          // ask, even without news: what is in flight may be lost
   bool reading = false;        // its next entries are being read from the store
   bool snapshot_requested = false;
-  bool abstaining = false;       // holds what it says, but does not count
+  uint64_t abstaining = 0;       // holds what it says, but does not count (AppendReply::abstaining)
   bool told_to_abstain = false;  // until it says that it does
   LogIndex quiet_at;             // it said that its timers stand still at this index; 0: they run
 

@@ -1,0 +1,472 @@
+// Entries on their way to a majority's disks (reliability rules 2-8, 10, 18, 23, 24).
+#include "tests/raft/test_group.h"
+
+namespace millrace::raft {
+namespace {
+
+template <typename Body>
+const Body* As(const Message& m) {
+  return std::get_if<Body>(&m.body);
+}
+
+Message From(int from, int to, int64_t term, decltype(Message::body) body) {
+  return {.from = Id(from), .to = Id(to), .term = Term(term), .body = std::move(body)};
+}
+
+Entry Records(int64_t term, int64_t index, int64_t base_offset, const std::string& payload = "x") {
+  return {
+      .header = {.term = Term(term), .index = LogIndex(index), .base_offset = Offset(base_offset), .record_count = 1},
+      .payload = absl::Cord(payload)};
+}
+
+TEST(Replication, WhatIsProposedCommitsEverywhere) {
+  TestGroup g(3);
+  g.Elect(1);
+  EXPECT_EQ(g.Propose(1, "a"), (EntryId{Term(1), LogIndex(2)}));
+  g.Propose(1, "b");
+  g.Run();
+  for (int n = 1; n <= 3; ++n) EXPECT_EQ(g.node(n).applied, (std::vector<std::string>{"a", "b"})) << n;
+  EXPECT_EQ(g.core(2).end_offset(), Offset(2)) << "the leader's own entry has no offset";
+}
+
+TEST(Replication, ProposalsOfOneTurnTravelTogether) {
+  TestGroup g(3);
+  g.Elect(1);
+  for (int i = 0; i < 10; ++i) g.Propose(1, "a");
+  Ready ready = g.core(1).TakeReady();
+  EXPECT_EQ(ready.append.size(), 10u);
+  ASSERT_EQ(ready.send_now.size(), 2u);
+  EXPECT_EQ(As<AppendEntries>(ready.send_now[0])->entries.size(), 10u);
+}
+
+TEST(Replication, AFollowerAcksWhatIsDurable) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.node(2).hold_writes = g.node(3).hold_writes = true;
+  g.Propose(1, "a");
+  g.Run();
+  EXPECT_EQ(g.core(1).commit_index(), LogIndex(1));
+  g.Persist(2);
+  g.Run();
+  EXPECT_EQ(g.core(1).commit_index(), LogIndex(2));
+}
+
+TEST(Replication, ALeaderCountsItselfWhenItsWriteIsDurable) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.node(1).hold_writes = true;
+  g.drop = [](const Message& m) { return m.to == Id(3); };
+  g.Propose(1, "a");
+  g.Run();
+  EXPECT_EQ(g.core(1).commit_index(), LogIndex(1)) << "2 has it, 1 not yet";
+  g.Persist(1);
+  g.Run();
+  EXPECT_EQ(g.core(1).commit_index(), LogIndex(2));
+}
+
+TEST(Replication, AMajorityCommitsWithoutTheLeadersDisk) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.node(1).hold_writes = true;
+  g.Propose(1, "a");
+  g.Run();
+  EXPECT_EQ(g.core(1).commit_index(), LogIndex(2));
+  EXPECT_EQ(g.core(1).stable_index(), LogIndex(1));
+}
+
+TEST(Replication, ASingleVoterCommitsAfterItsOwnWriteAndWithoutLearners) {
+  TestGroup g(1);
+  g.Elect(1);
+  g.AddEmpty(2);
+  ASSERT_TRUE(g.core(1).ProposeMembership({{MembershipChange::kAddLearner, Id(2)}}).ok());
+  g.Run();
+  g.node(1).hold_writes = true;
+  g.Propose(1, "a");
+  g.Run();
+  ASSERT_EQ(g.core(2).last_index(), LogIndex(3));
+  EXPECT_EQ(g.core(1).commit_index(), LogIndex(2)) << "a learner's copy is no majority";
+  g.Persist(1);
+  g.Run();
+  EXPECT_EQ(g.core(1).commit_index(), LogIndex(3));
+}
+
+TEST(Replication, OlderTermsCommitOnlyThroughOneOfOurs) {
+  // Raft paper, figure 8: an entry of term 1 on a majority is not committed by counting in term 2.
+  TestGroup g(3);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return m.to == Id(3) || m.from == Id(3); };
+  g.node(2).hold_writes = true;
+  g.Propose(1, "a");
+  g.Run();
+  g.Persist(2);
+  g.node(2).hold_writes = false;
+  g.network.clear();  // 1 never hears that 2 has it
+  g.drop = [](const Message& m) { return As<AppendReply>(m) != nullptr && m.from == Id(3); };
+  g.Elect(2);
+  const auto& p = g.core(2).progress();
+  ASSERT_EQ(p.size(), 3u);
+  EXPECT_EQ(g.core(2).commit_index(), LogIndex(3)) << "with its own first entry on a majority";
+  // The same before that entry is anywhere else: entry 2 is on both, and not committed.
+  TestGroup h(3);
+  h.Elect(1);
+  h.node(1).hold_writes = true;
+  h.Propose(1, "a");
+  h.Run();
+  h.drop = [](const Message& m) {
+    const auto* append = As<AppendEntries>(m);
+    return append != nullptr && !append->entries.empty() && m.from == Id(2);
+  };
+  h.Persist(1);
+  h.Run();
+  h.core(2).OnUnreachable(Id(1));
+  h.core(3).OnUnreachable(Id(1));
+  const LogIndex commit = h.core(2).commit_index();
+  h.core(2).Campaign();
+  h.Run();
+  ASSERT_EQ(h.core(2).role(), Role::kLeader);
+  h.TickAll(3);
+  EXPECT_EQ(h.core(2).commit_index(), commit);
+}
+
+TEST(Replication, CommitIsClippedToWhatTheRequestProves) {
+  TestGroup g(3);
+  // 2 holds 1/1 1/2 of a leader that was; the leader of term 2 has 1/1 and its own 2/2, both committed.
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0), Records(1, 2, 1)}})).ok());
+  ASSERT_TRUE(g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(1), LogIndex(1)}, .commit = LogIndex(2)})).ok());
+  EXPECT_EQ(g.core(2).commit_index(), LogIndex(1));
+  ASSERT_TRUE(g.core(2)
+                  .Step(From(3, 2, 2,
+                             AppendEntries{
+                                 .prev = {Term(1), LogIndex(1)}, .entries = {Records(2, 2, 1)}, .commit = LogIndex(2)}))
+                  .ok());
+  EXPECT_EQ(g.core(2).commit_index(), LogIndex(2));
+  g.Take(2);
+  EXPECT_EQ(LogText(g.node(2).disk), "1/1 2/2");
+}
+
+TEST(Replication, LateRequestsCutNothing) {
+  TestGroup g(3);
+  const auto step = [&](EntryId prev, std::vector<Entry> entries, int64_t commit) {
+    ASSERT_TRUE(
+        g.core(2)
+            .Step(From(1, 2, 1, AppendEntries{.prev = prev, .entries = std::move(entries), .commit = LogIndex(commit)}))
+            .ok());
+    g.Take(2);
+  };
+  step({}, {Records(1, 1, 0), Records(1, 2, 1), Records(1, 3, 2)}, 0);
+  step({}, {Records(1, 1, 0)}, 0);      // came late
+  step({Term(1), LogIndex(1)}, {}, 0);  // short
+  EXPECT_EQ(g.core(2).last_index(), LogIndex(3));
+  step({Term(1), LogIndex(3)}, {}, 3);
+  g.core(2).OnPrefixRemoved(LogIndex(3));             // retention took 1 and 2
+  step({}, {Records(1, 1, 0), Records(1, 2, 1)}, 3);  // from before that
+  EXPECT_EQ(g.core(2).last_index(), LogIndex(3));
+  EXPECT_FALSE(g.node(2).log.back().truncate_from);
+  const auto* reply = As<AppendReply>(g.network.back());
+  EXPECT_TRUE(reply->accepted);
+  EXPECT_EQ(reply->match, LogIndex(3));
+}
+
+TEST(Replication, AConflictTakesAllLaterEntriesWithIt) {
+  TestGroup g(3);
+  ASSERT_TRUE(g.core(2)
+                  .Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0), Records(1, 2, 1), Records(1, 3, 2)}}))
+                  .ok());
+  g.Take(2);
+  ASSERT_TRUE(
+      g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(1), LogIndex(1)}, .entries = {Records(2, 2, 1)}})).ok());
+  g.Take(2);
+  EXPECT_EQ(g.node(2).log.back().truncate_from, LogIndex(2));
+  EXPECT_EQ(LogText(g.node(2).disk), "1/1 2/2");
+  EXPECT_EQ(g.core(2).end_offset(), Offset(2));
+}
+
+TEST(Replication, ACommittedEntryIsNotOverwritten) {
+  TestGroup g(3);
+  ASSERT_TRUE(
+      g.core(2)
+          .Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0), Records(1, 2, 1)}, .commit = LogIndex(2)}))
+          .ok());
+  g.Take(2);
+  ASSERT_TRUE(g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(2), LogIndex(2)}})).ok());
+  g.Take(2);
+  ASSERT_TRUE(g.node(2).fatal);
+  EXPECT_EQ(g.node(2).fatal->kind, Fatal::kCommittedOverwrite);
+  EXPECT_EQ(LogText(g.node(2).disk), "1/1 1/2");
+}
+
+TEST(Replication, OffsetsOfAnEntryMustFollow) {
+  TestGroup g(3);
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0)}})).ok());
+  ASSERT_TRUE(
+      g.core(2).Step(From(1, 2, 1, AppendEntries{.prev = {Term(1), LogIndex(1)}, .entries = {Records(1, 2, 7)}})).ok());
+  g.Take(2);
+  ASSERT_TRUE(g.node(2).fatal);
+  EXPECT_EQ(g.node(2).fatal->kind, Fatal::kDivergedLog);
+}
+
+TEST(Replication, AnAckOfWhatWasCutSinceCountsNothing) {
+  // The append ABA race: 2/2 is appended while 1/2 is still being written. Finishing the old write must not make the new entry
+  // durable, and no ack of term 1 may leave once the term has changed.
+  TestGroup g(3);
+  g.node(2).hold_writes = true;
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0), Records(1, 2, 1)}})).ok());
+  g.Take(2);
+  ASSERT_TRUE(
+      g.core(2).Step(From(3, 2, 2, AppendEntries{.prev = {Term(1), LogIndex(1)}, .entries = {Records(2, 2, 1)}})).ok());
+  g.Take(2);
+  ASSERT_EQ(g.node(2).held.size(), 2u);
+  g.PersistOne(2);
+  EXPECT_EQ(g.core(2).stable_index(), LogIndex(1));
+  g.PersistOne(2);
+  EXPECT_EQ(g.core(2).stable_index(), LogIndex(2));
+}
+
+TEST(Replication, AQueuedAckIsDroppedWhenTheTermChanges) {
+  TestGroup g(3);
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {Records(1, 1, 0)}})).ok());
+  ASSERT_TRUE(g.core(2).Step(From(3, 2, 2, AppendEntries{.entries = {Records(2, 1, 0)}})).ok());
+  g.Take(2);
+  for (const Message& m : g.network) EXPECT_FALSE(m.to == Id(1) && As<AppendReply>(m)->accepted);
+}
+
+TEST(Replication, TermsAndEntriesAreStoredTogetherAndCommitNeverPassesThem) {
+  TestGroup g(3);
+  g.Elect(1);
+  for (int i = 0; i < 5; ++i) {
+    g.Propose(1, "a");
+    g.Run();
+  }
+  for (int n = 1; n <= 3; ++n) {
+    LogIndex last;
+    for (const Ready& ready : g.node(n).log) {
+      if (ready.committed.last > last) last = ready.committed.last;
+    }
+    EXPECT_LE(g.node(n).disk.term_and_vote.commit_index, g.node(n).disk.last_index());
+    EXPECT_GE(g.node(n).disk.term_and_vote.commit_index, LogIndex(4)) << "goes along with the next write";
+  }
+}
+
+TEST(Replication, ALaggingFollowerIsFoundByTerms) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return m.to == Id(3) || m.from == Id(3); };
+  for (int i = 0; i < 50; ++i) g.Propose(1, "a");
+  g.Run();
+  g.Elect(2);
+  for (int i = 0; i < 50; ++i) g.Propose(2, "b");
+  g.Run();
+  g.drop = nullptr;
+  int requests = 0;
+  g.drop = [&](const Message& m) {
+    requests += As<AppendEntries>(m) != nullptr && m.to == Id(3);
+    return false;
+  };
+  g.TickAll(2);
+  EXPECT_EQ(g.core(3).last_index(), g.core(2).last_index());
+  EXPECT_LE(requests, 20);
+}
+
+TEST(Replication, AWindowLimitsWhatIsOnTheWay) {
+  Config config = TestGroup::TestConfig();
+  config.inflight_messages_max = 4;
+  config.append_bytes_max = 1;
+  TestGroup g(3, config);
+  g.Elect(1);
+  for (int i = 0; i < 100; ++i) g.Propose(1, "abc");
+  const Ready ready = g.core(1).TakeReady();
+  EXPECT_EQ(ready.send_now.size(), 8u) << "four each, one entry in each";
+}
+
+TEST(Replication, AWindowLimitsBytes) {
+  Config config = TestGroup::TestConfig();
+  config.inflight_bytes_max = 1000;
+  config.append_bytes_max = 400;
+  TestGroup g(2, config);
+  g.Elect(1);
+  for (int i = 0; i < 100; ++i) g.Propose(1, std::string(200, 'x'));
+  const Ready ready = g.core(1).TakeReady();
+  EXPECT_EQ(ready.send_now.size(), 3u) << "400 each: full with the third";
+  g.Run();
+}
+
+TEST(Replication, LostRequestsDoNotWedgeThePipeline) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return As<AppendEntries>(m) && m.to == Id(3); };
+  g.Propose(1, "a");
+  g.Run();
+  g.drop = nullptr;
+  g.TickAll(2);
+  EXPECT_EQ(g.node(3).applied, (std::vector<std::string>{"a"}));
+}
+
+TEST(Replication, AFullWindowOfLostRequestsDoesNotEither) {
+  Config config = TestGroup::TestConfig();
+  config.inflight_messages_max = 2;
+  config.append_bytes_max = 1;
+  TestGroup g(3, config);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return As<AppendEntries>(m) && m.to == Id(3); };
+  for (int i = 0; i < 10; ++i) g.Propose(1, "a");
+  g.Run();
+  g.drop = nullptr;
+  g.TickAll(3);
+  EXPECT_EQ(g.node(3).applied.size(), 10u);
+}
+
+TEST(Replication, AProbeIsRepeatedWithTheHeartbeat) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.core(1).OnUnreachable(Id(2));
+  g.drop = [](const Message& m) { return As<AppendEntries>(m) && m.to == Id(2); };
+  g.Run();
+  g.drop = nullptr;
+  g.Propose(1, "a");
+  g.Run();
+  EXPECT_EQ(g.core(2).last_index(), LogIndex(1)) << "the probe is lost, the leader waits";
+  g.TickAll(2);
+  EXPECT_EQ(g.core(2).last_index(), LogIndex(2));
+}
+
+TEST(Replication, OldEntriesAreAskedOfTheStore) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return m.to == Id(3) || m.from == Id(3); };
+  for (int i = 0; i < 20; ++i) {
+    g.Propose(1, std::string(100, 'a'));
+    g.Run();
+  }
+  g.drop = nullptr;
+  g.TickAll(3);
+  EXPECT_EQ(g.node(3).applied.size(), 20u);
+  bool asked = false;
+  for (const Ready& ready : g.node(1).log) asked = asked || !ready.entry_requests.empty();
+  EXPECT_TRUE(asked);
+}
+
+TEST(Replication, AnswersOfTheStoreThatCameTooLateAreDropped) {
+  TestGroup g(3);
+  g.Elect(1);
+  const EntryRequest stale{.to = Id(3), .first = LogIndex(1), .last = LogIndex(1), .bytes_max = 10};
+  g.core(1).OnEntries(stale, {Records(1, 1, 0)});
+  EXPECT_FALSE(g.core(1).HasReady());
+}
+
+TEST(Replication, AFollowerBehindTheLogStartGetsTheLogStart) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return m.to == Id(3) || m.from == Id(3); };
+  for (int i = 0; i < 20; ++i) g.Propose(1, "a");
+  g.Run();
+  // Retention: everything below index 15 goes at the leader.
+  TestDisk& disk = g.node(1).disk;
+  const Entry before = disk.entries[13];
+  disk.before = {before.header.term, before.header.index};
+  disk.before_offset = before.header.end_offset();
+  disk.entries.erase(disk.entries.begin(), disk.entries.begin() + 14);
+  g.core(1).OnPrefixRemoved(LogIndex(15));
+  g.drop = nullptr;
+  g.TickAll(3);
+  EXPECT_EQ(g.core(3).terms().before_first(), LogIndex(14));
+  EXPECT_EQ(g.core(3).last_index(), g.core(1).last_index());
+  EXPECT_EQ(g.core(3).end_offset(), g.core(1).end_offset());
+  EXPECT_EQ(g.core(3).commit_index(), g.core(1).commit_index());
+  EXPECT_EQ(g.core(3).membership().voters, Ids({1, 2, 3}));
+  g.Restart(3);
+  EXPECT_EQ(g.core(3).terms().before_first(), LogIndex(14));
+}
+
+TEST(Replication, AStaleSnapshotChangesNothing) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.Propose(1, "a");
+  g.Run();
+  InstallSnapshot old{.last = {Term(1), LogIndex(1)}, .membership = {.voters = Ids({1})}};
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, old)).ok());
+  g.Take(2);
+  EXPECT_EQ(g.core(2).last_index(), LogIndex(2));
+  EXPECT_EQ(g.core(2).membership().voters.size(), 3u);
+}
+
+TEST(Replication, ASnapshotIsAckedWhenItIsDurable) {
+  TestGroup g(3);
+  g.node(2).hold_writes = true;
+  InstallSnapshot snapshot{
+      .last = {Term(1), LogIndex(9)}, .end_offset = Offset(9), .membership = {.voters = Ids({1, 2, 3})}};
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, snapshot)).ok());
+  // Neither it nor an empty request behind it.
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.prev = {Term(1), LogIndex(9)}})).ok());
+  g.Take(2);
+  EXPECT_TRUE(g.network.empty());
+  ASSERT_TRUE(g.node(2).held[0].install);
+  EXPECT_TRUE(g.node(2).held[0].must_sync);
+  g.Persist(2);
+  EXPECT_EQ(g.network.size(), 2u);
+}
+
+TEST(Replication, ProposalsBeyondTheLimitAreRefusedAndNothingIsAppended) {
+  Config config = TestGroup::TestConfig();
+  config.uncommitted_bytes_max = 1000;
+  TestGroup g(3, config);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return m.from != Id(1); };
+  EXPECT_TRUE(g.core(1).Propose({.payload = absl::Cord(std::string(5000, 'x'))}).ok()) << "one is always taken";
+  EXPECT_TRUE(absl::IsResourceExhausted(g.core(1).Propose({.payload = absl::Cord("x")}).status()));
+  EXPECT_EQ(g.core(1).last_index(), LogIndex(2));
+  g.drop = nullptr;
+  g.TickAll(2);
+  EXPECT_TRUE(g.core(1).Propose({.payload = absl::Cord("x")}).ok());
+}
+
+TEST(Replication, AppendTimesDoNotGoBack) {
+  TestGroup g(3);
+  g.Elect(1);
+  ASSERT_TRUE(g.core(1).Propose({.header = {.append_time = 100}}).ok());
+  ASSERT_TRUE(g.core(1).Propose({.header = {.append_time = 90}}).ok());
+  const Ready ready = g.core(1).TakeReady();
+  EXPECT_EQ(ready.append[1].header.append_time, 100);
+}
+
+TEST(Replication, StaleAcksDoNotMoveTheMatch) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.Propose(1, "a");
+  g.Run();
+  ASSERT_TRUE(g.core(1).Step(From(2, 1, 1, AppendReply{.accepted = true, .match = LogIndex(1), .request = 1})).ok());
+  EXPECT_EQ(g.core(1).progress()[1].match, LogIndex(2));
+  // A refusal from before the ack.
+  ASSERT_TRUE(
+      g.core(1)
+          .Step(From(2, 1, 1, AppendReply{.rejected = LogIndex(2), .hint = {Term(1), LogIndex(1)}, .request = 1}))
+          .ok());
+  EXPECT_EQ(g.core(1).progress()[1].state, Progress::State::kReplicate);
+  EXPECT_FALSE(g.core(1).progress()[1].abstaining);
+}
+
+TEST(Replication, AcksOfWhatWasNeverSentAreRefused) {
+  TestGroup g(3);
+  g.Elect(1);
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(g.core(1).Step(From(2, 1, 1, AppendReply{.accepted = true, .match = LogIndex(99)}))));
+}
+
+TEST(Replication, MalformedRequestsAreRefusedAndChangeNothing) {
+  TestGroup g(3);
+  const auto refused = [&](AppendEntries body) {
+    return absl::IsInvalidArgument(g.core(2).Step(From(1, 2, 3, std::move(body))));
+  };
+  EXPECT_TRUE(refused({.prev = {Term(0), LogIndex(4)}})) << "an index without a term";
+  EXPECT_TRUE(refused({.entries = {Records(1, 2, 0)}})) << "a gap";
+  EXPECT_TRUE(refused({.entries = {Records(4, 1, 0)}})) << "a later term than the leader's";
+  EXPECT_TRUE(refused({.entries = {Records(2, 1, 0), Records(1, 2, 1)}})) << "terms that fall";
+  EXPECT_TRUE(refused({.entries = {Records(1, 1, 0), Records(1, 2, 5)}})) << "offsets with a hole";
+  Entry membership = Records(1, 1, 0, "nonsense");
+  membership.header.type = EntryType::kMembership;
+  EXPECT_TRUE(refused({.entries = {membership}}));
+  EXPECT_EQ(g.core(2).term(), Term(0));
+  EXPECT_FALSE(g.core(2).HasReady());
+}
+
+}  // namespace
+}  // namespace millrace::raft
