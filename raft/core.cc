@@ -186,7 +186,9 @@ absl::Status Core::CheckWellFormed(const Message& m) const {
   if (!IsSane(m.term.value()) || !std::visit(WellFormed{m.term}, m.body)) {
     return absl::InvalidArgumentError(absl::StrCat("the message contradicts itself: ", ToString(m)));
   }
-  if (const auto* reply = As<AppendReply>(m); reply && m.term == state_.term && reply->match > last_index()) {
+  // Only the leader knows what it sent: one that has died and lost its tail may still be answered as a follower.
+  const auto* reply = As<AppendReply>(m);
+  if (reply && role() == Role::kLeader && m.term == state_.term && reply->match > last_index()) {
     return absl::InvalidArgumentError(absl::StrCat("the reply acks entries that were never sent: ", ToString(m)));
   }
   return absl::OkStatus();
