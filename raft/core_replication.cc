@@ -256,10 +256,8 @@ void Core::Handle(const Message& m, const HeartbeatReply& body) {
   p->probe_sent = false;
   p->read_round = std::max(p->read_round, std::min(body.read_round, leader.read_round));
   p->quiet_at = body.quiet ? body.last_index : LogIndex(0);
-  if (p->state == Progress::State::kSnapshot && body.last_index < p->snapshot &&
-      ++p->snapshot_waits >= config_.election_ticks) {
-    p->BecomeProbe();  // lost on the way: ask what it has
-  }
+  // The snapshot or its ack was lost on the way: ask what it has. Its last index does not tell, its log may be another one.
+  if (p->state == Progress::State::kSnapshot && ++p->snapshot_waits >= config_.election_ticks) p->BecomeProbe();
   // Behind, and nothing may be under way that could tell: a lost request must not wedge the pipeline (hashicorp/raft #612).
   p->nudge = p->state == Progress::State::kReplicate && (p->match < last_index() || p->abstaining);
   send_due_ = send_due_ || p->nudge || p->state == Progress::State::kProbe;
