@@ -25,6 +25,7 @@ absl::StatusOr<std::unique_ptr<GroupDriver>> GroupDriver::Open(const Config& con
                                             options.applied.value(), ", its log ends with ",
                                             persisted->terms.last_index().value()));
   }
+  persisted->term_and_vote.commit_index = std::max(persisted->term_and_vote.commit_index, options.applied);
   return std::unique_ptr<GroupDriver>(new GroupDriver(config, options, seams, *std::move(persisted)));
 }
 
@@ -146,7 +147,6 @@ void GroupDriver::OnWritten(RoundSeq round) {
   }
   Advance();
   ApplyCommitted();
-  TellApplied();
 }
 
 void GroupDriver::OnSynced(RoundSeq round) {
@@ -196,7 +196,7 @@ void GroupDriver::Apply(const std::vector<Entry>& entries) {
 
 // The core counts as applied what was committed when it started; the state machine may have to catch up with that.
 void GroupDriver::TellApplied() {
-  core_.OnApplied(std::min(applied_, committed_));
+  core_.OnApplied(applied_);
   std::erase_if(reads_passed_, [this](const ReadReady& read) {
     if (read.index > applied_) return false;
     machine_.OnReadAnswered(read.id, true);

@@ -52,7 +52,8 @@ class GroupDriver {
     GroupId group;
     ReplicaId self;
     Flush flush = Flush::kCommit;
-    // The state machine holds everything up to here; what is known to be committed behind it, and in the log, is applied first.
+    // The state machine has applied this log's entries up to here: so they are committed, whatever was stored of that. What is
+    // known to be committed behind them is applied first.
     LogIndex applied;
   };
   struct Seams {
@@ -161,7 +162,7 @@ class GroupDriver {
   bool log_start_staged_ = false;
   bool log_start_moved_ = false;
 
-  LogIndex applied_;                     // by the state machine; above committed_ only when it was so at the start
+  LogIndex applied_;                     // <= committed_
   LogIndex committed_;                   // the core's, as far as it is written here
   std::vector<ReadReady> reads_passed_;  // wait until so much is applied
   std::vector<PendingRead> reads_;

@@ -34,7 +34,9 @@ class StateMachine {
   // them. At or behind the log's begin, and applied. Nothing: not now, asked again later.
   struct Snapshot {
     LogIndex last;
-    absl::Cord state;  // may be of a later moment than `last`, if applying the entries between again does no harm
+    // May be of a later moment than `last` if applying the entries between does no harm then. Who restarts from it before these have
+    // come may not say that it has applied them (GroupDriver::Options::applied): those in its log may be others.
+    absl::Cord state;
   };
   virtual std::optional<Snapshot> MakeSnapshot() = 0;
   // Takes a leader's snapshot in place of all state; what is kept of it beside the log it stages in `round`, which also resets the

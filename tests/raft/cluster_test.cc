@@ -15,7 +15,7 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kLives = 100;
+constexpr uint64_t kLives = 150;
 
 // Of stores that outlive their broker's restarts.
 class MemoryDisks {

@@ -132,7 +132,8 @@ void TestCluster::ExpectEqual(const std::vector<int>& brokers) {
   const raft::LogState expected = store(brokers.front()).State(kGroup);
   for (int broker : brokers) {
     const raft::LogState state = store(broker).State(kGroup);
-    EXPECT_EQ(state.last_index, expected.last_index) << "broker " << broker;
+    EXPECT_EQ(state.last_index, expected.last_index) << replica(brokers.front()).core().Dump() << "\n"
+                                                     << replica(broker).core().Dump();
     EXPECT_EQ(state.log_end, expected.log_end) << "broker " << broker;
     EXPECT_EQ(state.chain, expected.chain) << "broker " << broker;
     EXPECT_EQ(replica(broker).sum(), replica(brokers.front()).sum()) << "broker " << broker;

@@ -98,7 +98,7 @@ absl::Status TestReplica::Start(raft::LogStore& store) {
                                         {.group = options_.group,
                                          .self = options_.self,
                                          .flush = options_.flush,
-                                         .applied = std::min(sum_.index, found->terms.last_index())},
+                                         .applied = std::min(sum_.index, found->term_and_vote.commit_index)},
                                         {store, *this, *this, *this, random_});
   if (!driver.ok()) return driver.status();
   driver_ = *std::move(driver);
