@@ -125,6 +125,11 @@ void FakeLogStore::Damage(GroupId group, LogIndex index) {
   damaged_.emplace(group, index);
 }
 
+void FakeLogStore::DamageHeader(GroupId group, LogIndex index) {
+  std::lock_guard lock(mutex_);
+  damaged_headers_.emplace(group, index);
+}
+
 void FakeLogStore::ChangePayload(GroupId group, LogIndex index, const std::function<void(std::string&)>& change) {
   std::lock_guard lock(mutex_);
   auto entries = written_.at(group).ReadEntries(index, index, 0);
@@ -360,6 +365,9 @@ absl::StatusOr<raft::EntryHeader> FakeLogStore::HeaderAt(GroupId group, LogIndex
   std::lock_guard lock(mutex_);
   auto log = FindOpen(group);
   if (!log.ok()) return log.status();
+  if (damaged_headers_.contains({group, index})) {
+    return absl::DataLossError(absl::StrCat("group ", group.value(), " entry ", index.value(), " is damaged"));
+  }
   return (*log)->HeaderAt(index);
 }
 

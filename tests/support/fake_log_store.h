@@ -56,6 +56,8 @@ class FakeLogStore : public raft::LogStore {
   void FailNextSync(absl::Status status);
   // Reads of this entry find it damaged.
   void Damage(raft::GroupId group, raft::LogIndex index);
+  // HeaderAt finds it damaged.
+  void DamageHeader(raft::GroupId group, raft::LogIndex index);
   // Has this entry hold other bytes, its header as it was: damage that only the payload's own checksum tells.
   void ChangePayload(raft::GroupId group, raft::LogIndex index, const std::function<void(std::string&)>& change);
   // A restart finds the last entry of this log damaged beyond what it says of itself.
@@ -118,6 +120,7 @@ class FakeLogStore : public raft::LogStore {
   std::set<raft::GroupId> open_;
   std::map<raft::GroupId, raft::Offset> cached_from_;
   std::set<std::pair<raft::GroupId, raft::LogIndex>> damaged_;
+  std::set<std::pair<raft::GroupId, raft::LogIndex>> damaged_headers_;
   std::set<raft::GroupId> read_only_;
   std::deque<WaitingSync> waiting_;
   uint64_t writes_ = 0;  // == writes covered by synced_ + unsynced_.size()
