@@ -270,10 +270,7 @@ InstallSnapshot MakeSnapshot(int64_t index, int64_t end_offset, const std::strin
           .state = absl::Cord(state)};
 }
 
-std::string SumOf(int64_t index) {
-  TestReplica::Sum sum{.index = LogIndex(index), .sum = 7};
-  return std::string(reinterpret_cast<const char*>(&sum), sizeof(sum));
-}
+std::string SumOf(int64_t index) { return TestReplica::Sum{.index = LogIndex(index), .sum = 7}.Encode(); }
 
 TEST_F(DriverTest, SnapshotAndStateAreInOneRoundAndTheLogGoesOnBehindIt) {
   Append(1, {}, MakeEntries(1, 1, 5));

@@ -8,18 +8,14 @@ namespace millrace {
 void TestBroker::StopAll() {
   for (TestReplica* replica : replicas_) replica->Stop();
   replicas_.clear();
-  wrapped_.reset();
   round_.reset();
   completed_ = std::make_shared<Completed>();
   sync_requested_ = seq_;
 }
 
 bool TestBroker::Turn() {
-  if (round_ == nullptr) {
-    round_ = store_.NewRound();
-    if (wrap_) wrapped_ = wrap_(*round_);
-  }
-  for (TestReplica* replica : replicas_) replica->Stage(wrapped_ ? *wrapped_ : *round_);
+  if (round_ == nullptr) round_ = store_.NewRound();
+  for (TestReplica* replica : replicas_) replica->Stage(*round_);
   if (round_->empty()) return false;
   status_ = store_.Write(*round_);
   if (raft::IsStalled(status_)) return false;

@@ -8,7 +8,6 @@
 // One thread; completions of the store's syncs, which may come on another, wait until FinishSyncs().
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -21,10 +20,7 @@ namespace millrace {
 
 class TestBroker {
  public:
-  // How what the replicas stage becomes a round of the store; unset: it is staged in that itself.
-  using Wrap = std::function<std::unique_ptr<raft::Round>(raft::Round&)>;
-
-  explicit TestBroker(raft::LogStore& store, Wrap wrap = nullptr) : store_(store), wrap_(std::move(wrap)) {}
+  explicit TestBroker(raft::LogStore& store) : store_(store) {}
 
   // The replica runs, and outlives its time here.
   void Add(TestReplica* replica) { replicas_.push_back(replica); }
@@ -50,10 +46,8 @@ class TestBroker {
   void Tell(absl::Status failure);
 
   raft::LogStore& store_;
-  const Wrap wrap_;
   std::vector<TestReplica*> replicas_;
   std::unique_ptr<raft::Round> round_;
-  std::unique_ptr<raft::Round> wrapped_;
   raft::RoundSeq seq_;
   raft::RoundSeq sync_requested_;
   std::shared_ptr<Completed> completed_ = std::make_shared<Completed>();

@@ -17,12 +17,6 @@ using raft::RoundSeq;
 
 constexpr std::string_view kSumKey = "sum";
 
-std::string Encode(const TestReplica::Sum& sum) {
-  std::string bytes(sizeof(TestReplica::Sum), '\0');
-  std::memcpy(bytes.data(), &sum, bytes.size());
-  return bytes;
-}
-
 absl::StatusOr<TestReplica::Sum> Decode(std::string_view bytes) {
   TestReplica::Sum sum;
   if (bytes.size() != sizeof(sum)) return absl::DataLossError("not a sum");
@@ -52,6 +46,12 @@ bool IsStored(const TestReplica::Durable& of, const raft::PersistedState& found)
 }
 
 }  // namespace
+
+std::string TestReplica::Sum::Encode() const {
+  std::string bytes(sizeof(Sum), '\0');
+  std::memcpy(bytes.data(), this, bytes.size());
+  return bytes;
+}
 
 std::string TestReplica::Durable::ToString() const {
   std::string text =
@@ -127,7 +127,7 @@ void TestReplica::Stage(raft::Round& round) {
     if (!driver_->fatal()) taken_ = DurableOf(core());
   }
   if (sum_ == stored_sum_ || driver_->fatal()) return;
-  round.PutValue(options_.group, kSumKey, Encode(sum_));
+  round.PutValue(options_.group, kSumKey, sum_.Encode());
   stored_sum_ = sum_;
 }
 
@@ -166,7 +166,7 @@ absl::Status TestReplica::ApplyDamaged(LogIndex, const absl::Status& damage) { r
 std::optional<raft::StateMachine::Snapshot> TestReplica::MakeSnapshot() {
   return Snapshot{
       .last = snapshot_at_applied_ ? driver_->applied_index() : store_->State(options_.group).begin.before.index,
-      .state = absl::Cord(Encode(sum_))};
+      .state = absl::Cord(sum_.Encode())};
 }
 
 absl::Status TestReplica::Install(const raft::InstallSnapshot& snapshot, raft::Round& round) {
@@ -174,7 +174,7 @@ absl::Status TestReplica::Install(const raft::InstallSnapshot& snapshot, raft::R
   if (!sum.ok()) return sum.status();
   if (sum->index < snapshot.last.index) return absl::DataLossError("the state is of an earlier moment");
   sum_ = stored_sum_ = *sum;
-  round.PutValue(options_.group, kSumKey, Encode(sum_));
+  round.PutValue(options_.group, kSumKey, sum_.Encode());
   applied_.clear();
   ++installs_;
   return absl::OkStatus();

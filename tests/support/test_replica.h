@@ -47,6 +47,7 @@ class TestReplica : private raft::Transport, private raft::StateMachine, private
     uint64_t sum = 0;
 
     bool operator==(const Sum&) const = default;
+    std::string Encode() const;  // as a snapshot's state
   };
 
   explicit TestReplica(const Options& options) : options_(options), random_(options.seed) {}
