@@ -13,6 +13,7 @@
 #include "storage/rocks_log_store.h"
 #include "tests/storage/scripted_peers.h"
 #include "tests/storage/store_text.h"
+#include "tests/storage/unsynced_file_system.h"
 #include "tests/support/test_replica.h"
 #include "tests/support/through_stalls.h"
 
@@ -362,6 +363,7 @@ absl::Status CheckReplicas(const std::string& directory, const std::string& boot
   RocksLogStore::Options options;
   options.directory = directory;
   options.boot_id = boot_id;
+  options.file_system = std::make_shared<UnsyncedFileSystem>();
   auto store = RocksLogStore::Open(options);
   if (!store.ok()) return store.status();
   for (const auto& [group, log] : step.logs) {
