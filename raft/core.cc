@@ -138,6 +138,7 @@ void Core::OnApplied(LogIndex index) {
 
 void Core::OnPrefixRemoved(LogIndex first_index) {
   if (stopped_) return;
+  if (first_index - 1 <= terms_.before_first()) return;  // a snapshot has gone further meanwhile
   MILLRACE_CHECK(first_index - 1 <= std::min(state_.commit_index, stable_)) << first_index << "; " << Dump();
   terms_.RemovePrefix(first_index - 1);
   CheckInvariants();
@@ -152,6 +153,7 @@ void Core::OnUnreachable(ReplicaId id) {
     send_due_ = true;
   } else if (leader() == id) {
     // Nobody needs to protect a leader that is gone: vote for others, and campaign when our own random time is over.
+    BecomeFollower(state_.term, kNoReplica);
     election_elapsed_ = std::max(election_elapsed_, config_.election_ticks);
   }
 }
@@ -186,7 +188,7 @@ absl::Status Core::CheckWellFormed(const Message& m) const {
   if (!IsSane(m.term.value()) || !std::visit(WellFormed{m.term}, m.body)) {
     return absl::InvalidArgumentError(absl::StrCat("the message contradicts itself: ", ToString(m)));
   }
-  // Only the leader knows what it sent: one that has died and lost its tail may still be answered as a follower.
+  // To a leader that has started again since, the reply may name entries that it lost before they were durable: stale, not wrong.
   const auto* reply = As<AppendReply>(m);
   if (reply && role() == Role::kLeader && m.term == state_.term && reply->match > last_index()) {
     return absl::InvalidArgumentError(absl::StrCat("the reply acks entries that were never sent: ", ToString(m)));
@@ -232,19 +234,16 @@ void Core::Handle(const Message& m, AppendEntries body) {
   if (body.abstain && !state_.abstaining) SetAbstaining(true);
   AppendReply reply{.request = body.request};
   const std::optional<Term> term = terms_.At(body.prev.index);
-  if (body.prev.index < state_.commit_index) {
-    // Committed entries agree everywhere, whether the log still has them or not: never truncate for an old request.
-    reply.accepted = true;
-    reply.match = state_.commit_index;
-  } else if (term == body.prev.term) {
+  if (term == body.prev.term || body.prev.index < terms_.before_first()) {
     const LogIndex last_new = AppendToLog(m, body);
     if (stopped_) return;
+    // Only what this request proves to be the leader's: a longer tail of ours may not be (Raft paper, figure 2), and where all
+    // voters lost what they acked, not even what is committed here.
     reply.accepted = true;
     reply.match = last_new;
-    // Only what this request proves to be the leader's: a longer tail of ours may not be (Raft paper, figure 2).
     CommitTo(std::min(body.commit, last_new));
     NoteConfirmed(body.confirmed, last_new);
-  } else if (body.prev.index == state_.commit_index) {
+  } else if (body.prev.index <= state_.commit_index) {
     return Fail(Fatal::kCommittedOverwrite, m, "the leader has another entry where this replica has a committed one");
   } else {
     // Skip whole terms: nothing of ours behind this can be in the leader's log (Raft paper, 5.3, last but one paragraph).
@@ -261,7 +260,8 @@ LogIndex Core::AppendToLog(const Message& m, AppendEntries& body) {
   for (Entry& entry : body.entries) {
     const EntryHeader& h = entry.header;
     const std::optional<Term> ours = terms_.At(h.index);
-    if (ours == h.term) continue;  // the same entry: requests may come twice and late
+    // The same entry, or one that retention has removed here: requests may come twice and late.
+    if (ours == h.term || h.index < terms_.before_first()) continue;
     if (ours) {
       if (h.index <= state_.commit_index) {
         Fail(Fatal::kCommittedOverwrite, m, absl::StrCat("entry ", h.index.value(), " is committed here"));

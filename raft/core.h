@@ -161,7 +161,8 @@ class Core {
   const TermAndVote& term_and_vote() const { return state_; }
   bool abstaining() const { return state_.abstaining; }
   bool quiet() const { return quiet_; }
-  // Of a leader: one per member, itself included, in the order of ids. Empty otherwise.
+  // Of a leader: one per member, itself included, in the order of ids; also of those on their way out, until that is committed.
+  // Empty otherwise.
   const std::vector<Progress>& progress() const;
 
   // Everything, in a few lines.
@@ -182,7 +183,8 @@ class Core {
     LogIndex index;
   };
   struct Leader {
-    std::vector<Progress> progress;  // sorted by id, one for each member
+    std::vector<Progress> progress;  // sorted by id, one for each of RecipientsOfLog()
+    bool some_leave = false;         // progress has replicas that the membership, not yet committed, leaves out
     LogIndex first_of_term;
     bool unanimous = false;  // elected with marked votes
     uint64_t next_request = 1;
@@ -279,6 +281,7 @@ class Core {
 
   // core_membership.cc: changes (thesis 4).
   EntryId AppendMembership(Membership membership);
+  ReplicaSet RecipientsOfLog() const;
   void UpdateProgress();
   void AdvanceMembership();
   absl::Status CheckCaughtUp(const std::vector<MembershipChange>& changes);

@@ -85,7 +85,13 @@ bool Core::LeaderIsAlive() const {
   return config_.check_quorum && leader() && (leader() == self_ || election_elapsed_ < config_.election_ticks);
 }
 
-bool Core::CanCampaign() const { return membership().IsVoter(self_) && !DiskIsStalled(); }
+// A membership without us that is not committed may never be, and then nobody can win without us: our log, which has its entry, is
+// longer than the others' (thesis 4.2.2).
+bool Core::CanCampaign() const {
+  const bool votes = std::any_of(memberships_.begin(), memberships_.end(),
+                                 [&](const MembershipAt& m) { return m.membership.IsVoter(self_); });
+  return votes && !DiskIsStalled();
+}
 
 void Core::Campaign() {
   if (stopped_ || std::holds_alternative<Leader>(role_) || !CanCampaign()) return;
@@ -195,8 +201,14 @@ void Core::TickLeader() {
 
 bool Core::QuorumIsActive() {
   auto& leader = std::get<Leader>(role_);
-  const VoteResult result =
-      Tally(membership(), [&](ReplicaId id) -> std::optional<bool> { return id == self_ || Find(id)->recent_active; });
+  // A quorum that cannot commit is none: when too many have begun to abstain, only an election by all voters goes on (D9). Those
+  // who abstain when such an election is won are on their way back.
+  const auto counts = [&](bool abstaining) { return leader.unanimous || !abstaining; };
+  const VoteResult result = Tally(membership(), [&](ReplicaId id) -> std::optional<bool> {
+    if (id == self_) return counts(state_.abstaining);
+    const Progress* p = Find(id);
+    return p->recent_active && counts(p->abstaining);
+  });
   for (Progress& p : leader.progress) p.recent_active = false;
   return result == VoteResult::kWon;
 }

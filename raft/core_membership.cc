@@ -65,11 +65,23 @@ EntryId Core::AppendMembership(Membership membership) {
   return {state_.term, last_index()};
 }
 
+// Whoever leaves is told until that is committed: it would not know otherwise that it is out, and campaign for ever.
+ReplicaSet Core::RecipientsOfLog() const {
+  ReplicaSet all = membership().Members();
+  for (const MembershipAt& m : memberships_) {
+    const ReplicaSet members = m.membership.Members();
+    all.insert(all.end(), members.begin(), members.end());
+  }
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
+}
+
 // One Progress for each member; what is known of those that stay stays.
 void Core::UpdateProgress() {
   auto& leader = std::get<Leader>(role_);
   std::vector<Progress> progress;
-  for (ReplicaId id : membership().Members()) {
+  for (ReplicaId id : RecipientsOfLog()) {
     if (Progress* known = Find(id)) {
       progress.push_back(std::move(*known));
     } else {
@@ -79,6 +91,7 @@ void Core::UpdateProgress() {
     }
   }
   leader.progress = std::move(progress);
+  leader.some_leave = leader.progress.size() > membership().Members().size();
   send_due_ = true;
 }
 
@@ -89,6 +102,12 @@ void Core::AdvanceMembership() {
       state_.commit_index < leader->first_of_term)
     return;
   const Membership& now = membership();
+  if (leader->some_leave) {
+    // The commit is the last that they hear of.
+    send_due_ = true;
+    ReplicateToAll();
+    UpdateProgress();
+  }
   if (now.joint()) {
     // Whoever leads when it is committed leaves it, not only who entered it (raft-rs #101).
     if (now.auto_leave) AppendMembership(*LeaveJoint(now));

@@ -103,8 +103,8 @@ void Core::OnEntries(const EntryRequest& request, std::vector<Entry> entries) {
   if (stopped_ || p == nullptr || !p->reading) return;
   p->reading = false;
   send_due_ = true;
-  // Another request's answer, or the log has been cut since.
-  if (request.first != p->next) return;
+  // Another request's answer, or what is before it has been removed since.
+  if (request.first != p->next || p->next - 1 < terms_.before_first()) return;
   const bool ours = std::all_of(entries.begin(), entries.end(),
                                 [&](const Entry& entry) { return terms_.At(entry.header.index) == entry.header.term; });
   if (entries.empty() || entries.front().header.index != p->next || !ours) {
@@ -256,8 +256,9 @@ void Core::Handle(const Message& m, const HeartbeatReply& body) {
   p->probe_sent = false;
   p->read_round = std::max(p->read_round, std::min(body.read_round, leader.read_round));
   p->quiet_at = body.quiet ? body.last_index : LogIndex(0);
-  // The snapshot or its ack was lost on the way: ask what it has. Its last index does not tell, its log may be another one.
-  if (p->state == Progress::State::kSnapshot && ++p->snapshot_waits >= config_.election_ticks) p->BecomeProbe();
+  if (p->state == Progress::State::kSnapshot && ++p->snapshot_waits >= config_.election_ticks) {
+    p->BecomeProbe();  // it was lost on the way, or its ack was: ask what the member has
+  }
   // Behind, and nothing may be under way that could tell: a lost request must not wedge the pipeline (hashicorp/raft #612).
   p->nudge = p->state == Progress::State::kReplicate && (p->match < last_index() || p->abstaining);
   send_due_ = send_due_ || p->nudge || p->state == Progress::State::kProbe;

@@ -132,6 +132,7 @@ absl::StatusOr<Membership> ChangeSimply(const Membership& m, const std::vector<M
 absl::StatusOr<Membership> EnterJoint(const Membership& m, const std::vector<MembershipChange>& changes,
                                       bool auto_leave) {
   if (m.joint()) return absl::FailedPreconditionError("the configuration is joint already");
+  if (m.voters.empty()) return absl::InvalidArgumentError("there are no voters to join new ones with");
   Membership joint = m;
   joint.outgoing = m.voters;
   joint.auto_leave = auto_leave;

@@ -70,7 +70,7 @@ absl::Status Validate(const Membership& m);
 // Changes that touch at most one voter in all. kFailedPrecondition while joint or when more than one voter would change,
 // kInvalidArgument when no voter would be left. Adding what is there and removing what is not changes nothing.
 absl::StatusOr<Membership> ChangeSimply(const Membership& m, const std::vector<MembershipChange>& changes);
-// Any changes. kFailedPrecondition while joint.
+// Any changes. kFailedPrecondition while joint, kInvalidArgument when there is no voter before or after.
 absl::StatusOr<Membership> EnterJoint(const Membership& m, const std::vector<MembershipChange>& changes,
                                       bool auto_leave);
 // kFailedPrecondition when not joint.

@@ -50,7 +50,7 @@ struct Progress {
   uint64_t match_known_since = 0;
   // Replies to earlier requests are of a life of the member that has ended: what they ack may be lost.
   uint64_t first_request = 0;
-  int snapshot_waits = 0;  // kSnapshot: heartbeats it answered and no ack
+  int snapshot_waits = 0;  // kSnapshot: heartbeats it answered meanwhile
   Inflights inflights;
   bool recent_active = false;  // heard of since the last check of the quorum
   bool probe_sent = false;     // kProbe: wait for the reply or the next heartbeat's

@@ -151,9 +151,10 @@ std::vector<SpaceReclaimer::Removal> SpaceReclaimer::TakeDue() {
       Add(*removal);
     }
   }
-  const uint64_t part_of_all = LiveBytes(payloads_.space()) / kRemovedBeforePart;
+  // A part of all there is may be more than there is room for.
+  const uint64_t for_removed_before = is_short ? when_short : LiveBytes(payloads_.space()) / kRemovedBeforePart;
   if (const std::optional<Removal> before =
-          TakeRemovedBefore(latest, std::max({when_short, kCheapAfterAWhileBytes, part_of_all}))) {
+          TakeRemovedBefore(latest, std::max(for_removed_before, kCheapAfterAWhileBytes), is_short)) {
     due.push_back(*before);
   }
   std::lock_guard lock(mutex_);
@@ -165,17 +166,35 @@ std::vector<SpaceReclaimer::Removal> SpaceReclaimer::TakeDue() {
   return due;
 }
 
-std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemovedBefore(Clock::time_point latest,
-                                                                         uint64_t cheap_bytes) {
+std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemovedBefore(Clock::time_point latest, uint64_t cheap_bytes,
+                                                                         bool is_short) {
   std::optional<Removal> before;
   {
     std::lock_guard lock(mutex_);
     before = removed_before_;
   }
-  if (!before || before->since > latest || !IsCheap(*before, cheap_bytes)) return std::nullopt;
+  if (!before || before->since > latest) return std::nullopt;
+  const GroupId last = before->groups.last;
+  bool is_cheap = IsCheap(*before, cheap_bytes);
+  if (!is_cheap) {
+    if (!is_short) return std::nullopt;
+    before->groups.last = LastCheap(before->groups, cheap_bytes);
+    is_cheap = IsCheap(*before, cheap_bytes);  // not a log that is too much by itself: it is left to RocksDB
+  }
   std::lock_guard lock(mutex_);
-  removed_before_.reset();
-  return before;
+  removed_before_->groups.first = before->groups.last + 1;
+  if (before->groups.last == last) removed_before_.reset();
+  return is_cheap ? before : std::nullopt;
+}
+
+GroupId SpaceReclaimer::LastCheap(GroupRange groups, uint64_t cheap_bytes) const {
+  GroupId cheap = groups.first;
+  GroupId too_much = groups.last;
+  while (cheap + 1 < too_much) {
+    const GroupId middle = cheap + (too_much - cheap) / 2;
+    (IsCheap({.groups = {groups.first, middle}}, cheap_bytes) ? cheap : too_much) = middle;
+  }
+  return cheap;
 }
 
 std::optional<SpaceReclaimer::Removal> SpaceReclaimer::TakeRemoved(Clock::time_point latest, bool is_short) {

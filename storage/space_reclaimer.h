@@ -79,8 +79,10 @@ class SpaceReclaimer {
   void Run();
   // The removals whose time has come; all, when too much is dead.
   std::vector<Removal> TakeDue();
-  // What an earlier process removed: how much is not known.
-  std::optional<Removal> TakeRemovedBefore(Clock::time_point latest, uint64_t cheap_bytes);
+  // What an earlier process removed: how much is not known. While the disk is short some logs at a time, if all are too much.
+  std::optional<Removal> TakeRemovedBefore(Clock::time_point latest, uint64_t cheap_bytes, bool is_short);
+  // How far those from `groups.first` on are cheap together; the first may not be.
+  raft::GroupId LastCheap(GroupRange groups, uint64_t cheap_bytes) const;
   // What was removed, if it was before `latest` or is much.
   std::optional<Removal> TakeRemoved(Clock::time_point latest, bool is_short);
   // With mutex_ held.

@@ -11,12 +11,17 @@ Cases (default: all), each with a broker and a directory of its own; see broker.
     beside                      1 MB/s into a topic with `flush=commit` beside 200 MB/s into one with `flush=async`
     start-1000 start-10000      10 GB in so many partitions, kill -9: until it is ready, and until a new client's first ack
     replay                      25 MB/s, `flush=commit`, alone, beside four consumers that replay 10 GB from the disk at 50 MB/s
-                                each, and beside four that do so as fast as they are let
+                                each (throttled), and beside four that do so as fast as they are let (unthrottled). And beside
+                                four at 50 MB/s that another broker serves from memory (elsewhere): with those the acks share
+                                nothing but the machine's processors, so what throttled replays cost beyond it is the broker's
+                                own doing. It is left out where /dev/shm has no room for their records
 """
 import json
 import os
+import sys
 import time
 
+import machine
 import runs
 from kafka import Kafka
 from millrace import Millrace, result_of
@@ -28,7 +33,8 @@ KAFKA_WARMUP_SECONDS = 45
 FULL_RECORDS = 10_000_000_000 // KIB
 PRODUCE_PARTITIONS = (1, 16, 100, 10_000)
 START_PARTITIONS = (1_000, 10_000)
-REPLAYS = {"alone": None, "throttled": 4 * 50_000_000 // KIB, "unthrottled": 0}
+WARMUP_SECONDS = 3
+REPLAY_RATE = 4 * RATE
 LOAD = ["produce", "--record-size", str(KIB), "--acks", "leader"]
 
 
@@ -70,28 +76,44 @@ class MillraceCases:
         broker.create_topic("full", PARTITIONS, "async")
         broker.create_topic("live", PARTITIONS, "commit")
         broker.bench(*LOAD, "--topic", "full", "--records", str(FULL_RECORDS))
-        figures = {}
-        for name, rate in REPLAYS.items():
-            os.sync()
-            self.options.page_cache.fill()  # drives out what was written
-            if rate is not None:
-                paced = ["--rate", str(rate)] if rate else []
-                replay = broker.in_background("bench", "consume", "--topic", "full", "--consumers", "4", "--records",
-                                              str(FULL_RECORDS), *paced)
-            live = result_of(broker.in_background("bench", *self._paced("live", RATE // 2)))
-            figures.update({f"{name}.{key}": value for key, value in live["latency_ms"].items()})
-            if rate is not None:
-                if replay.poll() is not None:
-                    raise RuntimeError("the replay ended before the measured time did")
-                replay.terminate()  # it then tells how far it came
-                replayed = json.loads(replay.communicate()[0])
-                if replayed["errors"]:
-                    raise RuntimeError(f"{replayed['errors']} errors of the replay")
-                figures[f"{name}.replay_megabytes_per_second"] = replayed["megabytes_per_second"]
+        figures = {**self._acks_beside("alone", broker), **self._acks_beside("throttled", broker, broker, REPLAY_RATE),
+                   **self._acks_beside("unthrottled", broker, broker)}
+        records = REPLAY_RATE * (WARMUP_SECONDS + self.options.seconds + 5)  # and 5 s for the programs to start
+        if machine.memory_for_files() < 1.2 * records * KIB:
+            print(f"replay: no control `elsewhere`: {machine.MEMORY_DIRECTORY} has no room for {records * KIB / 1e9:.1f} GB of records",
+                  file=sys.stderr)
+            return figures
+        elsewhere = Millrace(self.options.bin, machine.MEMORY_DIRECTORY)
+        try:
+            elsewhere.create_topic("full", PARTITIONS, "async")
+            elsewhere.bench(*LOAD, "--topic", "full", "--records", str(records))
+            return {**figures, **self._acks_beside("elsewhere", broker, elsewhere, REPLAY_RATE)}
+        finally:
+            elsewhere.stop()
+
+    def _acks_beside(self, name, broker, replayed=None, rate=None):
+        """Latencies of `broker` while four consumers replay what `replayed` has: all together `rate` records a second."""
+        os.sync()
+        self.options.page_cache.fill()  # drives out what was written
+        if replayed:
+            paced = ["--rate", str(rate)] if rate else []
+            replay = replayed.in_background("bench", "consume", "--topic", "full", "--consumers", "4", "--records",
+                                            str(replayed.stored_records("full")), *paced)
+        live = result_of(broker.in_background("bench", *self._paced("live", RATE // 2)))
+        figures = {f"{name}.{key}": value for key, value in live["latency_ms"].items()}
+        if replayed:
+            if replay.poll() is not None:
+                raise RuntimeError("the replay ended before the measured time did")
+            replay.terminate()  # it then tells how far it came
+            result = json.loads(replay.communicate()[0])
+            if result["errors"]:
+                raise RuntimeError(f"{result['errors']} errors of the replay")
+            figures[f"{name}.replay_megabytes_per_second"] = result["megabytes_per_second"]
         return figures
 
     def _paced(self, topic, rate):
-        return [*LOAD, "--topic", topic, "--rate", str(rate), "--warmup", "3", "--seconds", str(self.options.seconds)]
+        return [*LOAD, "--topic", topic, "--rate", str(rate), "--warmup", str(WARMUP_SECONDS), "--seconds",
+                str(self.options.seconds)]
 
     def cases(self):
         return {**{f"produce-{n}": lambda broker, n=n: self.produce(broker, n) for n in PRODUCE_PARTITIONS},

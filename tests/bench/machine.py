@@ -1,11 +1,13 @@
 """What the benchmarks ask of the machine: CPU of processes, bytes that reached the disk, a page cache that is in use."""
 import os
 import platform
+import shutil
 import subprocess
 import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
+MEMORY_DIRECTORY = "/dev/shm"
 
 
 def cpu_seconds(pid):
@@ -16,6 +18,18 @@ def cpu_seconds(pid):
 def rss_mb(pid):
     line = next(line for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS:"))
     return int(line.split()[1]) / 1000
+
+
+def meminfo_bytes(name):
+    line = next(line for line in open("/proc/meminfo") if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
+
+
+def memory_for_files():
+    """What MEMORY_DIRECTORY can still take: what it may, and what the machine has. 0 where it is not in memory."""
+    if not os.path.isdir(MEMORY_DIRECTORY) or filesystem_of(MEMORY_DIRECTORY) != "tmpfs":
+        return 0
+    return min(shutil.disk_usage(MEMORY_DIRECTORY).free, meminfo_bytes("MemAvailable"))
 
 
 def filesystem_of(path):
@@ -39,8 +53,7 @@ class PageCache:
 
     def __init__(self, directory):
         self.path = os.path.join(directory, "page-cache")
-        meminfo = dict(line.split(":") for line in open("/proc/meminfo"))
-        total = int(meminfo["MemTotal"].split()[0]) * 1024
+        total = meminfo_bytes("MemTotal")
         with open(self.path, "wb") as file:
             file.truncate(int(total * 0.9))
 
@@ -68,6 +81,5 @@ def sequential_write_mb_per_s(directory, megabytes=4000):
 
 def describe(directory):
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    memory = next(int(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemTotal"))
-    return {"cores": os.cpu_count(), "cpu": model, "memory_gb": round(memory / 1e6, 1), "kernel": platform.release(),
-            "filesystem": filesystem_of(directory)}
+    return {"cores": os.cpu_count(), "cpu": model, "memory_gb": round(meminfo_bytes("MemTotal") / 1e9, 1),
+            "kernel": platform.release(), "filesystem": filesystem_of(directory)}

@@ -93,6 +93,28 @@ TEST(DamagedWal, EndsTheBrokerWith3UntilItIsMended) {
   EXPECT_EQ(broker.Stop(), 0);
 }
 
+// What was cut off may have been synced and read, if it was damaged: its readers have to learn that other records come there.
+TEST(CutWal, RaisesTheLeaderEpochAndAWholeOneDoesNot) {
+  BrokerProcess broker;
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  ClientOptions client;
+  client.bootstrap_servers = broker.address();
+  const auto admin = Admin::Create(client).value();
+  ASSERT_TRUE(admin->CreateTopic({.name = "t", .partitions = 1}).ok());
+  const auto epoch = [&] { return admin->DescribeTopic("t").value().partitions[0].leader_epoch; };
+  const int32_t first = epoch();
+  ASSERT_NO_FATAL_FAILURE(Produce(client, "t", 100));
+  broker.Kill();
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  EXPECT_EQ(epoch(), first);
+  ASSERT_NO_FATAL_FAILURE(Produce(client, "t", 100));
+  broker.Kill();
+  std::ofstream(NewestWal(broker.data_dir()), std::ios::binary | std::ios::app) << "what a crash may leave behind";
+  ASSERT_NO_FATAL_FAILURE(broker.Start());
+  EXPECT_EQ(epoch(), first + 1);
+  EXPECT_EQ(broker.Stop(), 0);
+}
+
 // A reader that checks nothing is told, too, and so is whoever reads the log.
 TEST(DamagedPayload, IsNeverServed) {
   BrokerProcess broker;

@@ -213,7 +213,7 @@ TEST(Election, ALeaderWhoseDiskStandsStillStepsDown) {
   g.node(1).hold_writes = true;
   g.Propose(1, "a");
   g.Run();
-  for (int i = 0; i < 30; ++i) g.TickAll();
+  g.TickAll(60);
   EXPECT_NE(g.core(1).role(), Role::kLeader);
   ASSERT_FALSE(g.node(1).notices.empty());
   EXPECT_EQ(g.node(1).notices[0].kind, Notice::kDiskStalled);

@@ -88,6 +88,10 @@ TEST(Membership, SeveralVotersChangeThroughAJointConfiguration) {
   EXPECT_EQ(g.core(5).membership().voters, Ids({1, 2, 4, 5}));
 }
 
+TEST(Membership, AJointConfigurationNeedsVotersToBeginWith) {
+  EXPECT_TRUE(absl::IsInvalidArgument(EnterJoint(Membership(), {{Change::kAddVoter, Id(1)}}, true).status()));
+}
+
 TEST(Membership, AJointConfigurationNeedsBothMajorities) {
   TestGroup g(3);
   g.Elect(1);
@@ -141,6 +145,19 @@ TEST(Membership, ALaterLeaderLeavesTheJointConfiguration) {
   g.TickAll(3);
   EXPECT_FALSE(g.core(2).membership().joint());
   EXPECT_EQ(g.core(3).membership().voters, Ids({1, 2, 3, 4, 5}));
+}
+
+TEST(Membership, WhoeverLeavesHearsOfItAndDoesNotCampaign) {
+  TestGroup g(3);
+  g.Elect(1);
+  ASSERT_TRUE(Propose(g, 1, {{Change::kRemove, Id(3)}}).ok());
+  EXPECT_EQ(g.core(1).progress().size(), 3u) << "until that is committed";
+  g.Run();
+  EXPECT_EQ(g.core(1).progress().size(), 2u);
+  EXPECT_EQ(g.core(3).membership().voters, Ids({1, 2}));
+  EXPECT_EQ(g.core(3).commit_index(), g.core(1).commit_index());
+  g.core(3).Campaign();
+  EXPECT_EQ(g.core(3).role(), Role::kFollower);
 }
 
 TEST(Membership, ATruncatedEntryTakesItsMembershipWithIt) {

@@ -16,6 +16,7 @@
 #include "raft/damage.h"
 #include "storage/entry_format.h"
 #include "storage/store_inspector.h"
+#include "tests/storage/faulty_file_system.h"
 #include "tests/storage/store_fixture.h"
 
 namespace millrace::storage {
@@ -373,6 +374,27 @@ TEST_F(DamageTest, MetByACompactionMarksTheStore) {
   store_.reset();
   std::ofstream(options_.directory + "/999999.sst") << "as far as a killed process came";
   EXPECT_THAT(Inspect().files, IsEmpty());
+}
+
+// A bad sector: each start would end at it, as at a flipped bit.
+TEST_F(DamageTest, IsAlsoATableThatTheDiskDoesNotGive) {
+  const auto disk = std::make_shared<FaultyFileSystem>();
+  std::promise<absl::Status> failed;
+  options_.file_system = disk;
+  OpenStore();
+  WriteMany(group_, 1000);
+  Close();
+  const std::string table = FileWith(".sst");
+  options_.on_fatal = [&](const absl::Status& status) { failed.set_value(status); };
+  OpenStore();
+  disk->FailReads(table);
+  ASSERT_TRUE(store_->Remove({group_}).ok());  // and so its keys are compacted
+  EXPECT_THAT(failed.get_future().get().ToString(), AllOf(HasSubstr("DATA_LOSS"), HasSubstr("is damaged: IO error: "),
+                                                          HasSubstr(table), HasSubstr("groups 1 to 1")));
+  Kill();
+  const auto refused = RocksLogStore::Open(options_);
+  EXPECT_TRUE(absl::IsDataLoss(refused.status())) << refused.status();
+  EXPECT_THAT(std::string(refused.status().message()), AllOf(HasSubstr(table), HasSubstr("DAMAGED")));
 }
 
 }  // namespace

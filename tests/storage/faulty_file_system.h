@@ -26,6 +26,11 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   void FailSyncs(FileKind kind) { failing_syncs_ = kind; }
   void FailWrites(FileKind kind) { failing_writes_ = kind; }
   void Mend() { failing_syncs_ = failing_writes_ = kNone; }
+  // Of one file, at any place of it; a file that is read from its beginning on, as a log, is not meant.
+  void FailReads(const std::string& path) {
+    std::lock_guard lock(mutex_);
+    unreadable_ = path;
+  }
   // As Linux does: it tells of lost pages once, and takes them for written from then on. Who reads the file still finds them in
   // the page cache, until that is dropped: then there is what was synced before, and zeros.
   void FailNextSync(FileKind kind) { failing_next_sync_ = kind; }
@@ -53,6 +58,13 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
                                     rocksdb::IODebugContext* dbg) override {
     rocksdb::IOStatus status = target()->NewWritableFile(path, options, file, dbg);
     if (status.ok()) *file = std::make_unique<File>(path, std::move(*file), KindOfFile(path), *this);
+    return status;
+  }
+  rocksdb::IOStatus NewRandomAccessFile(const std::string& path, const rocksdb::FileOptions& options,
+                                        std::unique_ptr<rocksdb::FSRandomAccessFile>* file,
+                                        rocksdb::IODebugContext* dbg) override {
+    rocksdb::IOStatus status = target()->NewRandomAccessFile(path, options, file, dbg);
+    if (status.ok()) *file = std::make_unique<RandomReading>(path, std::move(*file), *this);
     return status;
   }
   rocksdb::IOStatus NewSequentialFile(const std::string& path, const rocksdb::FileOptions& options,
@@ -132,6 +144,23 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
     uint64_t offset_ = 0;
   };
 
+  class RandomReading : public rocksdb::FSRandomAccessFileOwnerWrapper {
+   public:
+    RandomReading(std::string path, std::unique_ptr<rocksdb::FSRandomAccessFile> file, FaultyFileSystem& owner)
+        : FSRandomAccessFileOwnerWrapper(std::move(file)), path_(std::move(path)), owner_(owner) {}
+
+    rocksdb::IOStatus Read(uint64_t offset, size_t bytes, const rocksdb::IOOptions& options, rocksdb::Slice* result,
+                           char* scratch, rocksdb::IODebugContext* dbg) const override {
+      // The system refuses this offset, and RocksDB tells of it as of a bad sector, but for the last words.
+      if (!owner_.MayRead(path_)) offset = UINT64_MAX / 2 + 1;
+      return target()->Read(offset, bytes, options, result, scratch, dbg);
+    }
+
+   private:
+    const std::string path_;
+    FaultyFileSystem& owner_;
+  };
+
   struct Lost {
     uint64_t behind = 0;
     bool cached = true;
@@ -151,6 +180,10 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
     return lost == lost_.end() || lost->second.cached ? UINT64_MAX : lost->second.behind;
   }
 
+  bool MayRead(const std::string& path) {
+    std::lock_guard lock(mutex_);
+    return unreadable_ != path;
+  }
   // Waits while writes are held.
   bool MayWrite(FileKind kind) {
     std::unique_lock lock(mutex_);
@@ -169,6 +202,7 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   int waiting_ = 0;                   // guarded by mutex_
   FileKind held_writes_ = kNone;      // guarded by mutex_
   std::map<std::string, Lost> lost_;  // guarded by mutex_
+  std::string unreadable_;            // guarded by mutex_
   std::atomic<FileKind> failing_syncs_{kNone};
   std::atomic<FileKind> failing_next_sync_{kNone};
   std::atomic<FileKind> failing_writes_{kNone};

@@ -1,6 +1,7 @@
 // Goal: what was removed gives its space back, also when nobody writes any more.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -79,9 +80,13 @@ class NearlyFullFileSystem : public rocksdb::FileSystemWrapper {
   const char* Name() const override { return "nearly-full"; }
   rocksdb::IOStatus GetFreeSpace(const std::string&, const rocksdb::IOOptions&, uint64_t* free_bytes,
                                  rocksdb::IODebugContext*) override {
-    *free_bytes = 64 << 20;
+    *free_bytes = free_bytes_;
     return rocksdb::IOStatus::OK();
   }
+  void SetFreeBytes(uint64_t bytes) { free_bytes_ = bytes; }
+
+ private:
+  std::atomic<uint64_t> free_bytes_{64 << 20};
 };
 
 // They lie in tables, of which hardly anything is left: that is what is rewritten.
@@ -95,6 +100,53 @@ TEST_F(Space, OfSmallRecordsInATrimmedLogComesBackWhileTheDiskIsShort) {
   ASSERT_GT(store_->Stats().sst_file_bytes, 130'000'000u);
   ASSERT_TRUE(SetLogStart(1'450'000).ok());
   while (store_->Stats().sst_file_bytes > 20'000'000) std::this_thread::yield();
+}
+
+// How much was removed the next process does not know, nor in which logs: all of them are more than may be rewritten at once.
+TEST_F(Space, OfSmallRecordsTrimmedByAProcessThatDiedComesBackWhileTheDiskIsShort) {
+  constexpr int kLogs = 12;
+  constexpr int kEntries = 9'000;
+  constexpr int kBytes = 900;
+  options_.reclaim_delay = std::chrono::hours(1);
+  const auto disk = std::make_shared<NearlyFullFileSystem>();
+  disk->SetFreeBytes(uint64_t{10} << 30);
+  options_.file_system = disk;
+  OpenStore();
+  for (int64_t log = 2; log < 2 + kLogs; ++log) {
+    const raft::GroupId group(log);
+    ASSERT_TRUE(ThroughStalls(*store_, [&] { return store_->Create(group, {.bytes_max = 1 << 20}); }).ok());
+    ASSERT_TRUE(store_->Open(group).ok());
+    for (int64_t i = 0; i < kEntries; ++i) {
+      raft::Entry entry;
+      entry.header.record_count = 1;
+      entry.header.index = raft::LogIndex(i + 1);
+      entry.header.base_offset = raft::Offset(i);
+      entry.payload = absl::Cord(std::string(kBytes, 'v'));
+      round_->Append(group, std::move(entry));
+      if (i % 100 != 99) continue;
+      ASSERT_TRUE(ThroughStalls(*store_, [this] { return store_->Write(*round_); }).ok());
+    }
+  }
+  const auto trim = [&](int64_t offset) {
+    for (int64_t log = 2; log < 2 + kLogs; ++log) {
+      ASSERT_TRUE(store_->Open(raft::GroupId(log)).ok());
+      round_->SetLogStart(raft::GroupId(log), raft::Offset(offset));
+    }
+    ASSERT_TRUE(ThroughStalls(*store_, [this] { return store_->Write(*round_); }).ok());
+  };
+  // All that came in is compacted: RocksDB has no reason of its own to do so again.
+  options_.space_is_short = [] { return true; };
+  Reopen();
+  trim(2'000);
+  while (store_->Stats().reclaims == 0) std::this_thread::yield();
+  options_.space_is_short = nullptr;
+  Reopen();
+  trim(5'000);
+  options_.reclaim_delay = std::chrono::milliseconds(0);
+  options_.space_is_short = [] { return true; };
+  disk->SetFreeBytes(64 << 20);
+  Reopen();
+  while (store_->Stats().sst_file_bytes > kLogs * kEntries * kBytes * 6 / 10) std::this_thread::yield();
 }
 
 TEST_F(Space, OfAnEmptiedLogComesBackWhole) {

@@ -146,6 +146,12 @@ void FakeLogStore::DamageEnd(GroupId group) {
   read_only_.insert(group);
 }
 
+void FakeLogStore::DamageWhole(GroupId group) {
+  std::lock_guard lock(mutex_);
+  MILLRACE_CHECK(!open_.contains(group)) << "group " << group;
+  damaged_logs_.insert(group);
+}
+
 void FakeLogStore::DropCache() {
   std::lock_guard lock(mutex_);
   for (GroupId group : open_) cached_from_[group] = written_.at(group).State().log_end;
@@ -203,6 +209,7 @@ absl::StatusOr<raft::LogState> FakeLogStore::Open(GroupId group) {
   if (!health_.ok()) return health_;
   auto found = written_.find(group);
   if (found == written_.end()) return NotFound(group);
+  if (damaged_logs_.contains(group)) return absl::DataLossError("the test's log has entries and no segments");
   raft::LogState state = found->second.State();
   state.read_only = read_only_.contains(group);
   if (open_.insert(group).second) cached_from_[group] = state.log_end;

@@ -62,6 +62,8 @@ class FakeLogStore : public raft::LogStore {
   void ChangePayload(raft::GroupId group, raft::LogIndex index, const std::function<void(std::string&)>& change);
   // A restart finds the last entry of this log damaged beyond what it says of itself.
   void DamageEnd(raft::GroupId group);
+  // A restart cannot open this log.
+  void DamageWhole(raft::GroupId group);
   // Sends all readers to Read: ReadCached finds nothing of what was written so far.
   void DropCache();
   uint64_t writes() const;
@@ -122,6 +124,7 @@ class FakeLogStore : public raft::LogStore {
   std::set<std::pair<raft::GroupId, raft::LogIndex>> damaged_;
   std::set<std::pair<raft::GroupId, raft::LogIndex>> damaged_headers_;
   std::set<raft::GroupId> read_only_;
+  std::set<raft::GroupId> damaged_logs_;
   std::deque<WaitingSync> waiting_;
   uint64_t writes_ = 0;  // == writes covered by synced_ + unsynced_.size()
   uint64_t syncs_ = 0;

@@ -184,5 +184,23 @@ TEST_F(Damage, WhoseEndIsUnknownALogIsReadAndNothingMore) {
   EXPECT_TRUE(Unary("Admin/DeleteTopic", remove, &removed).status.ok());
 }
 
+// Tried again it would be as damaged: a producer that retries would wait for its time to run out, and then say only that.
+TEST_F(Damage, OfALogThatCannotBeOpenedEndsWhoeverComesToItAndNobodyElse) {
+  Fill();
+  CreateTopic("whole", 1);
+  const raft::GroupId group = GroupOf("t", 0);
+  broker_->Crash(FakeLogStore::kKeepUnsynced);
+  disk_.DamageWhole(group);
+  broker_->Start();
+  FrameClient produce(executor_, network_, "Produce");
+  const ErrorFrame refused = Send(produce, "t", 0, BatchOf({"new"})).error;
+  EXPECT_EQ(refused.code, Error::CORRUPT_MESSAGE);
+  EXPECT_FALSE(refused.retriable);
+  EXPECT_NE(refused.message.find("the test's log has entries and no segments"), std::string::npos) << refused.message;
+  v1::ReadResponse response;
+  EXPECT_EQ(Read(0, &response).error.code, Error::CORRUPT_MESSAGE);
+  EXPECT_TRUE(Send(produce, "whole", 0, BatchOf({"new"})).error.ok());
+}
+
 }  // namespace
 }  // namespace millrace

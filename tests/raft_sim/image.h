@@ -1,0 +1,69 @@
+// What one disk holds of a replica: the batches of Readies, applied one by one. Copyable, so that a machine can have one image of
+// what was written and one of what was synced.
+//
+//     Image image;
+//     if (const char* wrong = image.Apply(batch)) Fail(wrong);
+//     Core core(config, group, self, image.ToState(), random);
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "raft/core.h"
+#include "tests/raft_sim/chain.h"
+
+namespace millrace::raft::sim {
+
+// The durable part of a Ready, with what waits for it.
+struct Batch {
+  ReadySeq seq;  // 0: the driver's own batch, no Ready's
+  std::optional<InstallSnapshot> install;
+  std::optional<LogIndex> truncate_from;
+  std::vector<Entry> append;
+  std::optional<TermAndVote> term_and_vote;
+  std::optional<std::vector<MembershipAt>> memberships;
+  std::optional<LogIndex> remove_prefix;  // the driver's own: the log begins behind this entry
+  bool must_sync = false;
+  std::vector<Message> send_after_persist;
+
+  bool writes() const {
+    return install || truncate_from || !append.empty() || term_and_vote || memberships || remove_prefix;
+  }
+};
+
+class Image {
+ public:
+  // nullptr, or which promise of raft/ready.h the batch breaks.
+  const char* Apply(const Batch& batch);
+
+  const Chain& chain() const { return chain_; }
+  const TermAndVote& term_and_vote() const { return term_and_vote_; }
+  const std::vector<MembershipAt>& memberships() const { return memberships_; }
+  // In (before, last] of the chain.
+  const Entry& EntryAt(LogIndex index) const {
+    return entries_[head_ + static_cast<size_t>(index - chain_.before()) - 1];
+  }
+
+  void SetFirstMembership(const Membership& membership);
+  void SetAbstaining() { term_and_vote_.abstaining = true; }
+  PersistedState ToState() const;
+  // The state beside the log, for a member that is behind the log's start. Nothing while the membership there is not known,
+  // which is only so while the log begins at 1, and then nobody is behind its start.
+  std::optional<InstallSnapshot> Snapshot() const;
+  // How far the prefix may go, given that a snapshot must be possible afterwards.
+  bool CanBeginBehind(LogIndex before) const;
+
+ private:
+  const char* ApplyState(const Batch& batch);
+  void Install(const InstallSnapshot& snapshot);
+  void RemovePrefix(LogIndex before);
+
+  TermAndVote term_and_vote_;
+  std::vector<MembershipAt> memberships_;
+  std::optional<MembershipAt> base_membership_;  // as of the entry before the log
+  Chain chain_;
+  std::vector<Entry> entries_;  // from head_ on, those of the chain
+  size_t head_ = 0;
+};
+
+}  // namespace millrace::raft::sim

@@ -1,0 +1,511 @@
+#include "tests/raft_sim/node.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "tests/raft_sim/survival.h"
+#include "tests/raft_sim/world.h"
+
+namespace millrace::raft::sim {
+namespace {
+
+constexpr GroupId kGroup(1);
+constexpr int kReadiesMax = 1000;
+
+Glance GlanceAt(const Core& core, const Glance& last) {
+  Glance glance{.role = core.role(),
+                .term = core.term(),
+                .leader = core.leader(),
+                .commit = core.commit_index(),
+                .stable = core.stable_index(),
+                .quiet = core.quiet(),
+                .abstaining = core.abstaining(),
+                .membership = last.membership};
+  const MembershipAt& membership = core.memberships().back();
+  if (!glance.membership || *glance.membership != membership) {
+    glance.membership = std::make_shared<const MembershipAt>(membership);
+  }
+  return glance;
+}
+
+}  // namespace
+
+Node::Node(World& world, int broker)
+    : world_(world),
+      id_{BrokerId(broker), 1},
+      timeouts_(world.seed * 31 + static_cast<uint64_t>(broker)),
+      disk_(world.swarm.Has(Fault::kAsyncFlush)),
+      observer_(world),
+      tick_length_(kTick) {
+  if (world.swarm.Has(Fault::kClockDrift)) tick_length_ = world.dice.Between(kTick / 2, kTick * 3 / 2);
+}
+
+// ---- The process
+
+void Node::Start() {
+  if (up()) return;
+  ++life_;
+  chain_ = disk_.acked().chain();
+  core_.emplace(world_.swarm.config, kGroup, id_, disk_.acked().ToState(), timeouts_);
+  seen_ = GlanceAt(*core_, Glance());
+  applied_ = to_apply_ = core_->applied_index();
+  questions_.clear();
+  silent_.fill(0);
+  for (const auto& node : world_.nodes) {
+    heard_life_[static_cast<size_t>(node->broker())] = node->life();
+    heard_id_[static_cast<size_t>(node->broker())] = node->id();
+  }
+  missed_tick_ = drain_scheduled_ = apply_scheduled_ = prefix_queued_ = false;
+  crash_at_ = Step::kNone;
+  world_.invariants.OnStart(*this);
+  int64_t first_tick = world_.dice.Between(1, tick_length_);
+  world_.queue.Schedule(world_.now + first_tick, {EventKind::kTick, static_cast<uint8_t>(broker()), life_});
+}
+
+void Node::Stop(Disk::Level level) {
+  if (!up()) return;
+  const bool async = world_.swarm.Has(Fault::kAsyncFlush);
+  if (level == Disk::Level::kMachine && async && !MayAbstain(world_, *this)) level = Disk::Level::kProcess;
+  core_.reset();
+  paused_ = disk_stalled_ = disk_fails_ = false;
+  for (const Event& event : std::exchange(missed_, {})) {
+    if (event.kind == EventKind::kDeliver) world_.network.Take(event.what);
+  }
+  int64_t down = world_.dice.LongTail(5 * kTick);
+  world_.queue.Schedule(world_.now + down, {EventKind::kStart, static_cast<uint8_t>(broker())});
+  Disk::Loss loss = disk_.Crash(level, world_.dice);
+  if (loss.queued > 0) world_.coverage.Saw(Rare::kTornBatch);
+  if (loss.written > 0) world_.coverage.Saw(Rare::kAckedBatchLost);
+  // What was written and not synced may be lost, and the replica cannot know what others count on (D9).
+  if (level != Disk::Level::kMachine || !async) return;
+  world_.invariants.OnMachineCrash(*this);
+  if (!abstaining()) world_.coverage.Saw(Rare::kAbstainingBegun);
+  disk_.SetAbstaining();
+}
+
+void Node::Wipe() {
+  Stop(Disk::Level::kProcess);
+  ++id_.incarnation;
+  disk_ = Disk(world_.swarm.Has(Fault::kAsyncFlush));
+}
+
+void Node::Resume() {
+  if (!paused_) return;
+  paused_ = false;
+  // After a stall, all that has arrived comes first, and time passes by one tick at most.
+  std::vector<Event> missed = std::exchange(missed_, {});
+  std::stable_partition(missed.begin(), missed.end(), [](const Event& e) { return e.kind == EventKind::kDeliver; });
+  for (const Event& event : missed) {
+    if (event.kind == EventKind::kDeliver) {
+      Deliver(world_.network.Take(event.what));
+    } else {
+      On(event);
+    }
+  }
+  if (std::exchange(missed_tick_, false) && up()) TickNow();
+}
+
+void Node::On(const Event& event) {
+  if (event.kind == EventKind::kDeliver) {
+    if (paused_) return missed_.push_back(event);
+    return Deliver(world_.network.Take(event.what));
+  }
+  if (!up() || event.life != life_) return;
+  if (event.kind == EventKind::kTick) {
+    world_.queue.Schedule(world_.now + tick_length_, event);
+    if (paused_) missed_tick_ = true;
+  } else if (paused_) {
+    return missed_.push_back(event);
+  }
+  if (paused_) return;
+  observer_.Begin(event.kind, nullptr);
+  switch (event.kind) {
+    case EventKind::kTick:
+      return Tick();
+    case EventKind::kDisk:
+      return FinishRound();
+    case EventKind::kDrain:
+      drain_scheduled_ = false;
+      return Drain();
+    case EventKind::kApply:
+      apply_scheduled_ = false;
+      Apply();
+      return Settle();
+    case EventKind::kAnswer:
+      return Answer(event.what);
+    default:
+      return;
+  }
+}
+
+void Node::Deliver(Message message) {
+  if (!up()) return;
+  Brief brief = BriefOf(message);
+  observer_.Begin(EventKind::kDeliver, &brief);
+  observer_.OnMessage(*this, brief);
+  absl::Status status = core_->Step(std::move(message));
+  // Who holds what all voters have lost acks what no log has any more.
+  const bool wrong = status.ok() != (brief.to == id_) && !world_.invariants.IsVictim(brief.from);
+  if (wrong) world_.Fail(absl::StrCat("well-formed messages are taken: ", status.ToString()));
+  Settle();
+}
+
+// ---- Time
+
+void Node::Tick() {
+  HearBrokers();
+  RemovePrefix();
+  TickNow();
+}
+
+void Node::TickNow() {
+  if (!core_->quiet()) core_->Tick();
+  Settle();
+}
+
+// The heartbeats between brokers, which stand in for those of quiet groups: a broker that is cut off, down, or whose disk does
+// not answer goes silent; one that has started again says so.
+void Node::HearBrokers() {
+  if (!world_.swarm.broker_heartbeats) return;
+  const int patience = world_.swarm.config.election_ticks;
+  for (const auto& node : world_.nodes) {
+    const size_t b = static_cast<size_t>(node->broker());
+    if (node.get() == this) continue;
+    const bool heard = node->healthy() && world_.network.Connected(node->broker(), broker());
+    int& silent = silent_[b];
+    silent = heard ? 0 : silent + 1;
+    const bool restarted = heard && heard_life_[b] != node->life();
+    const bool lost = silent == patience || (silent > 0 && silent % (4 * patience) == 0);
+    if (restarted || lost) {
+      observer_.OnUnreachable();
+      core_->OnUnreachable(heard_id_[b]);
+    }
+    if (!heard) continue;
+    heard_life_[b] = node->life();
+    heard_id_[b] = node->id();
+  }
+}
+
+// Retention: the log begins later, as soon as the disk has done it.
+void Node::RemovePrefix() {
+  const int64_t keep = world_.swarm.retention_entries;
+  if (keep == 0 || world_.calm || prefix_queued_) return;
+  const LogIndex before = std::min(applied_, core_->stable_index()) - keep;
+  if (before < chain_.before() + keep / 2 || !disk_.acked().CanBeginBehind(before)) return;
+  Batch batch;
+  batch.remove_prefix = before;
+  disk_.Queue(std::move(batch));
+  prefix_queued_ = true;
+  BeginRound();
+}
+
+// ---- Readies
+
+void Node::Settle() {
+  if (!up()) return;
+  if (drain_scheduled_) return;
+  if (!world_.calm && world_.dice.Chance(world_.swarm.busy_per_million)) {
+    drain_scheduled_ = true;
+    int64_t later = world_.dice.LongTail(kTick / 2);
+    world_.queue.Schedule(world_.now + later, {EventKind::kDrain, static_cast<uint8_t>(broker()), life_});
+    return;
+  }
+  Drain();
+}
+
+void Node::Drain() {
+  const uint32_t life = life_;
+  for (int i = 0; up() && life == life_ && core_->HasReady(); ++i) {
+    if (i == kReadiesMax) return world_.Fail("Readies end: a core is never done");
+    Perform(core_->TakeReady());
+  }
+  if (up() && life == life_) Look();
+}
+
+void Node::Perform(Ready ready) {
+  if (ready.fatal) {
+    if (!world_.invariants.IsVictim(id_)) world_.Fail(absl::StrCat("no contradiction: ", ready.fatal->text));
+    return Wipe();
+  }
+  observer_.OnReady(*this, ready);
+  Remember(ready);
+  for (const Notice& notice : ready.notices) {
+    observer_.OnNotice(notice);
+    if (notice.kind == Notice::kPossibleLoss) world_.invariants.OnPossibleLoss(*this);
+  }
+  const bool send_first = world_.dice.OneIn(4);
+  if (send_first) SendAll(ready.send_now);
+  if (Dies(Step::kBeforeWrite)) return;
+  const bool waits = ready.writes() || !disk_.idle();
+  std::vector<Message> send_after_persist;
+  if (waits) {
+    Queue(ready);
+  } else {
+    send_after_persist = std::move(ready.send_after_persist);
+  }
+  if (Dies(Step::kBeforeSend)) return;
+  if (!send_first) SendAll(ready.send_now);
+  if (Dies(Step::kBeforeApply)) return;
+  if (!waits) {
+    SendAll(send_after_persist);
+    core_->OnPersisted(ready.seq);
+  }
+  TakeCommitted(ready);
+  if (!up()) return;
+  Ask(ready);
+}
+
+// What the core's log is from this Ready on.
+void Node::Remember(const Ready& ready) {
+  Invariants& invariants = world_.invariants;
+  if (ready.install) {
+    invariants.OnInstall(*this, *ready.install);
+    Link link{.term = ready.install->last.term,
+              .end_offset = ready.install->end_offset,
+              .append_time = ready.install->append_time};
+    std::string state(ready.install->state);
+    std::memcpy(&link.digest, state.data(), sizeof link.digest);
+    chain_ = Chain(ready.install->last.index, link);
+    applied_ = to_apply_ = ready.install->last.index;
+  }
+  if (ready.truncate_from) {
+    invariants.OnTruncate(*this, *ready.truncate_from);
+    if (*ready.truncate_from <= chain_.before()) return world_.Fail("truncation: before the log's start");
+    if (*ready.truncate_from <= chain_.last()) chain_.TruncateSuffix(*ready.truncate_from);
+  }
+  for (const Entry& entry : ready.append) {
+    if (const char* wrong = chain_.Append(entry))
+      return world_.Fail(absl::StrCat("entries follow each other: ", wrong));
+    invariants.OnAppended(*this, entry.header.index);
+  }
+}
+
+void Node::Queue(Ready& ready) {
+  Batch batch{.seq = ready.seq,
+              .install = std::move(ready.install),
+              .truncate_from = ready.truncate_from,
+              .append = std::move(ready.append),
+              .term_and_vote = std::move(ready.term_and_vote),
+              .memberships = std::move(ready.memberships),
+              .must_sync = ready.must_sync,
+              .send_after_persist = std::move(ready.send_after_persist)};
+  disk_.Queue(std::move(batch));
+  BeginRound();
+}
+
+void Node::BeginRound() {
+  if (disk_.busy() || disk_.idle()) return;
+  ++world_.coverage.rounds;
+  const bool sync = disk_.BeginRound();
+  const int64_t typical = sync ? world_.swarm.disk_delay : world_.swarm.disk_delay / 10 + 1;
+  int64_t takes = world_.calm ? typical : world_.dice.LongTail(typical) * disk_factor_;
+  if (world_.now + takes < disk_stalled_until_) {
+    takes = disk_stalled_until_ - world_.now;
+    disk_stalled_ = true;
+  }
+  world_.queue.Schedule(world_.now + takes, {EventKind::kDisk, static_cast<uint8_t>(broker()), life_});
+}
+
+void Node::FinishRound() {
+  disk_stalled_ = false;
+  // What reached the disk is unknown, and nobody may ask it: the process ends (fsync is not retried).
+  if (disk_fails_) return Stop(Disk::Level::kMachine);
+  while (disk_.busy()) {
+    if (!FinishBatch()) return;
+  }
+  if (world_.swarm.Has(Fault::kAsyncFlush) && world_.dice.OneIn(8)) disk_.SyncInBackground();
+  Settle();
+  if (up()) BeginRound();
+}
+
+// False when the process has died.
+bool Node::FinishBatch() {
+  Batch batch;
+  if (const char* wrong = disk_.FinishNext(&batch)) {
+    world_.Fail(absl::StrCat("batches are sound: broker ", broker(), ": ", wrong));
+    return false;
+  }
+  if (batch.remove_prefix) {
+    prefix_queued_ = false;
+    core_->OnPrefixRemoved(*batch.remove_prefix + 1);
+    if (chain_.before() < *batch.remove_prefix) chain_.RemovePrefix(*batch.remove_prefix);
+    return true;
+  }
+  if (Dies(Step::kBeforeReply)) return false;
+  SendAll(batch.send_after_persist);
+  if (Dies(Step::kAfterReply)) return false;
+  // Each stands for all before it, so not each need be told.
+  if (!disk_.busy() || !world_.dice.OneIn(3)) core_->OnPersisted(batch.seq);
+  return true;
+}
+
+void Node::SendAll(std::vector<Message>& messages) {
+  for (Message& message : messages) {
+    observer_.OnSend(message);
+    world_.invariants.OnSend(*this, message);
+    world_.network.Send(world_.now, std::move(message));
+  }
+  messages.clear();
+}
+
+// ---- What is committed
+
+void Node::TakeCommitted(const Ready& ready) {
+  if (!ready.committed.empty()) {
+    if (ready.committed.first != to_apply_ + 1) world_.Fail("applied in order: a gap or a repetition");
+    to_apply_ = ready.committed.last;
+  }
+  if (applied_ < to_apply_ && world_.Has(Fault::kSlowApply) && !world_.dice.OneIn(3)) {
+    if (!apply_scheduled_) {
+      apply_scheduled_ = true;
+      int64_t later = world_.dice.LongTail(kTick);
+      world_.queue.Schedule(world_.now + later, {EventKind::kApply, static_cast<uint8_t>(broker()), life_});
+    }
+  } else {
+    apply_due_ = applied_ < to_apply_;
+  }
+  for (const ReadReady& read : ready.reads_ready) world_.invariants.OnReadReady(*this, read);
+  // The commit index is checked against what is committed elsewhere before anything is applied.
+  Look();
+  if (std::exchange(apply_due_, false)) Apply();
+}
+
+void Node::Apply() {
+  for (LogIndex i = std::max(applied_, chain_.before()) + 1; i <= to_apply_; ++i) world_.invariants.OnApply(*this, i);
+  applied_ = to_apply_;
+  core_->OnApplied(applied_);
+  Dies(Step::kOnceApplied);
+}
+
+// ---- What the core asks the store for
+
+void Node::Ask(const Ready& ready) {
+  auto put = [&](Question question) {
+    auto slot = std::find_if(questions_.begin(), questions_.end(), [](const Question& q) { return q.answered; });
+    if (slot == questions_.end()) slot = questions_.emplace(slot);
+    *slot = std::move(question);
+    int64_t later = world_.Has(Fault::kReadTrouble) ? world_.dice.LongTail(2 * kTick) : world_.dice.Between(10, 100);
+    world_.queue.Schedule(world_.now + later, {EventKind::kAnswer, static_cast<uint8_t>(broker()), life_,
+                                               static_cast<uint32_t>(slot - questions_.begin())});
+  };
+  for (const EntryRequest& request : ready.entry_requests) {
+    Question question{.entries = request, .term = core_->term(), .answered = false};
+    if (world_.Has(Fault::kReadTrouble) && world_.dice.OneIn(2)) question.read_early = Read(request);
+    put(std::move(question));
+  }
+  for (ReplicaId to : ready.snapshot_requests) put({.snapshot_for = to, .term = core_->term(), .answered = false});
+}
+
+std::vector<Entry> Node::Read(const EntryRequest& request) {
+  const Image& image = disk_.acked();
+  std::vector<Entry> entries;
+  if (request.first <= image.chain().before()) return entries;
+  size_t bytes = 0;
+  for (LogIndex i = request.first; i <= std::min(request.last, image.chain().last()); ++i) {
+    bytes += image.EntryAt(i).payload.size();
+    if (!entries.empty() && bytes > request.bytes_max) break;
+    entries.push_back(image.EntryAt(i));
+  }
+  return entries;
+}
+
+void Node::Answer(uint32_t slot) {
+  Question question = std::move(questions_[slot]);
+  questions_[slot].answered = true;
+  Coverage& coverage = world_.coverage;
+  const bool trouble = world_.Has(Fault::kReadTrouble);
+  const bool fails = trouble && world_.dice.OneIn(4);
+  if (question.term != core_->term()) coverage.Saw(Rare::kEntriesLate);
+  if (question.entries) {
+    std::vector<Entry> entries = question.read_early ? std::move(*question.read_early) : Read(*question.entries);
+    if (fails) {
+      coverage.Saw(Rare::kEntriesFailed);
+      entries.clear();
+    } else if (trouble && entries.size() > 1 && world_.dice.OneIn(3)) {
+      coverage.Saw(Rare::kEntriesPartly);
+      entries.resize(entries.size() / 2);
+    }
+    const bool cut = std::any_of(entries.begin(), entries.end(), [&](const Entry& entry) {
+      return !chain_.Holds({entry.header.term, entry.header.index});
+    });
+    if (cut) coverage.Saw(Rare::kEntriesAfterTruncation);
+    core_->OnEntries(*question.entries, std::move(entries));
+  } else {
+    std::optional<InstallSnapshot> snapshot;
+    if (!fails) snapshot = disk_.acked().Snapshot();
+    if (!snapshot) coverage.Saw(Rare::kSnapshotFailed);
+    core_->OnSnapshot(question.snapshot_for, std::move(snapshot));
+  }
+  Settle();
+}
+
+// ---- The workload
+
+absl::StatusOr<EntryId> Node::Propose(Entry entry) {
+  observer_.Begin(EventKind::kClient, nullptr);
+  absl::StatusOr<EntryId> id = core_->Propose(std::move(entry));
+  observer_.OnPropose(id.status());
+  Settle();
+  return id;
+}
+
+absl::Status Node::ProposeMembership(const std::vector<MembershipChange>& changes,
+                                     const Core::MembershipOptions& options) {
+  observer_.Begin(EventKind::kClient, nullptr);
+  absl::Status status = core_->ProposeMembership(changes, options).status();
+  observer_.OnProposeMembership(status);
+  Settle();
+  return status;
+}
+
+absl::Status Node::ReadIndex(uint64_t id) {
+  observer_.Begin(EventKind::kClient, nullptr);
+  absl::Status status = core_->ReadIndex(id);
+  Settle();
+  return status;
+}
+
+absl::Status Node::TransferLeadership(ReplicaId to) {
+  observer_.Begin(EventKind::kClient, nullptr);
+  absl::Status status = core_->TransferLeadership(to);
+  Settle();
+  return status;
+}
+
+void Node::Campaign() {
+  observer_.Begin(EventKind::kClient, nullptr);
+  core_->Campaign();
+  Settle();
+}
+
+// ---- Watching
+
+void Node::Look() {
+  Glance now = GlanceAt(*core_, seen_);
+  world_.invariants.OnChange(*this, seen_, now);
+  observer_.OnChange(*this, seen_, now);
+  seen_ = std::move(now);
+}
+
+bool Node::Dies(Step step) {
+  if (crash_at_ != step) return false;
+  static constexpr Rare kRare[] = {Rare::kCrashBeforeWrite, Rare::kCrashBeforeSend, Rare::kCrashBeforeApply,
+                                   Rare::kCrashBeforeReply, Rare::kCrashAfterReply, Rare::kCrashOnceApplied};
+  world_.coverage.Saw(kRare[static_cast<size_t>(step)]);
+  Stop(world_.dice.OneIn(2) ? Disk::Level::kProcess : Disk::Level::kMachine);
+  return true;
+}
+
+std::string Node::Dump() const {
+  std::string out =
+      absl::StrCat("broker ", broker(), "/", id_.incarnation, " life ", life_, up() ? "" : " down",
+                   paused_ ? " paused" : "", "; disk: log behind ", disk_.acked().chain().before().value(), " last ",
+                   disk_.acked().chain().last().value(), " term ", disk_.acked().term_and_vote().term.value(),
+                   abstaining() ? " abstaining" : "", ", ", disk_.queue().size(), " batches queued\n");
+  if (up()) absl::StrAppend(&out, core_->Dump(), "\n");
+  return out;
+}
+
+}  // namespace millrace::raft::sim

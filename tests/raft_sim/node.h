@@ -1,0 +1,142 @@
+// One broker's replica: its process, its disk, and the driver between them, which does what raft/ready.h says in the order that it
+// says, and can be crashed between any two steps of it.
+//
+// Events reach it through On() and Deliver(). After each, the driver takes what Readies there are (or, busy, takes them later),
+// and the invariants look at what has changed.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "raft/core.h"
+#include "tests/raft_sim/disk.h"
+#include "tests/raft_sim/event_queue.h"
+#include "tests/raft_sim/invariants.h"
+#include "tests/raft_sim/network.h"
+#include "tests/raft_sim/observer.h"
+
+namespace millrace::raft::sim {
+
+struct World;
+
+// Where in the handling of a Ready the process dies.
+enum class Step : uint8_t { kBeforeWrite, kBeforeSend, kBeforeApply, kBeforeReply, kAfterReply, kOnceApplied, kNone };
+
+class Node {
+ public:
+  Node(World& world, int broker);
+
+  ReplicaId id() const { return id_; }
+  int broker() const { return static_cast<int>(id_.broker.value()); }
+  bool up() const { return core_.has_value(); }
+  bool paused() const { return paused_; }
+  uint32_t life() const { return life_; }
+  Core& core() { return *core_; }
+  const Core& core() const { return *core_; }
+  Disk& disk() { return disk_; }
+  const Disk& disk() const { return disk_; }
+  const Chain& chain() const { return chain_; }
+  LogIndex applied() const { return applied_; }
+  bool leads() const { return up() && seen_.role == Role::kLeader; }
+  const Glance& seen() const { return seen_; }
+  // Its process has a disk that answers.
+  bool healthy() const { return up() && !paused_ && !disk_stalled_; }
+  // May have lost what it acked, by its disk.
+  bool abstaining() const { return disk_.acked().term_and_vote().abstaining; }
+
+  void Start();
+  // Dies, leaving on the disk what `level` leaves.
+  void Stop(Disk::Level level);
+  // Dies, and its disk with it: the broker comes back as another replica.
+  void Wipe();
+  void Pause() { paused_ = true; }
+  void Resume();
+  void CrashAt(Step step) { crash_at_ = step; }
+  void StallDisk(int64_t until) { disk_stalled_until_ = until; }
+  void SlowDisk(int factor) { disk_factor_ = factor; }
+  void FailDisk() { disk_fails_ = true; }
+  // No fault any more from within.
+  void Calm() {
+    crash_at_ = Step::kNone;
+    disk_fails_ = false;
+  }
+  void TickNow();
+
+  void On(const Event& event);
+  void Deliver(Message message);
+
+  // Of the workload.
+  absl::StatusOr<EntryId> Propose(Entry entry);
+  absl::Status ProposeMembership(const std::vector<MembershipChange>& changes, const Core::MembershipOptions& options);
+  absl::Status ReadIndex(uint64_t id);
+  absl::Status TransferLeadership(ReplicaId to);
+  void Campaign();
+
+  std::string Dump() const;
+
+ private:
+  struct Question {  // of the core to the store
+    std::optional<EntryRequest> entries;
+    ReplicaId snapshot_for;
+    Term term;
+    std::optional<std::vector<Entry>> read_early;
+    bool answered = true;
+  };
+
+  void Tick();
+  void HearBrokers();
+  void RemovePrefix();
+  void Settle();
+  void Drain();
+  void Perform(Ready ready);
+  void Remember(const Ready& ready);
+  void Queue(Ready& ready);
+  void BeginRound();
+  void FinishRound();
+  bool FinishBatch();
+  void SendAll(std::vector<Message>& messages);
+  void TakeCommitted(const Ready& ready);
+  void Apply();
+  void Ask(const Ready& ready);
+  void Answer(uint32_t slot);
+  std::vector<Entry> Read(const EntryRequest& request);
+  void Look();
+  bool Dies(Step step);
+
+  World& world_;
+  ReplicaId id_;
+  SeededRandom timeouts_;
+  Disk disk_;
+  Observer observer_;
+
+  // Of the process.
+  std::optional<Core> core_;
+  Chain chain_;  // the core's log, as its Readies tell
+  Glance seen_;
+  LogIndex applied_;
+  LogIndex to_apply_;
+  std::vector<Question> questions_;
+  std::vector<Event> missed_;                       // while paused
+  std::array<int, kBrokersMax> silent_{};           // ticks since a broker was heard of
+  std::array<uint32_t, kBrokersMax> heard_life_{};  // its process then
+  std::array<ReplicaId, kBrokersMax> heard_id_{};   // its replica then
+  uint32_t life_ = 0;
+  bool paused_ = false;
+  bool missed_tick_ = false;
+  bool drain_scheduled_ = false;
+  bool apply_scheduled_ = false;
+  bool apply_due_ = false;
+  bool prefix_queued_ = false;
+
+  // Faults.
+  Step crash_at_ = Step::kNone;
+  int64_t tick_length_;
+  int64_t disk_stalled_until_ = 0;
+  bool disk_stalled_ = false;
+  bool disk_fails_ = false;
+  int disk_factor_ = 1;
+};
+
+}  // namespace millrace::raft::sim
