@@ -50,6 +50,7 @@ class Disk {
   void SyncWritten();
   Loss Crash(Level level, Dice& dice);
   void SetAbstaining();
+  bool Forget(LogIndex last) { return acked_.Forget(last); }
 
  private:
   const char* Ack(const Batch& batch, bool synced);

@@ -12,7 +12,7 @@ constexpr std::array<std::string_view, kFaultCount> kNames = {
     "drop",          "duplicate",  "reorder",        "slow_network", "stale_replay",  "cut_one_way",
     "cut_both_ways", "isolate",    "isolate_leader", "split",        "bridge",        "clog",
     "process_crash", "os_crash",   "crash_at_step",  "all_crash",    "clean_restart", "pause",
-    "wipe",          "disk_stall", "disk_slow",      "disk_fail",    "read_trouble",  "clock_drift",
+    "wipe",          "disk_stall", "disk_slow",      "disk_fail", "disk_forgets",    "read_trouble",  "clock_drift",
     "clock_jump",    "slow_apply", "busy_driver",    "retention",    "membership",    "transfer",
     "campaign",      "quiescence", "async_flush",    "tiny_limits"};
 

@@ -42,6 +42,7 @@ enum class Fault : uint8_t {
   kDiskStall,
   kDiskSlow,
   kDiskFail,
+  kDiskForgets,
   kReadTrouble,
   // Clocks.
   kClockDrift,

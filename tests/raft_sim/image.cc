@@ -69,6 +69,16 @@ void Image::RemovePrefix(LogIndex before) {
   head_ = 0;
 }
 
+bool Image::Forget(LogIndex last) {
+  if (last < chain_.before() || last >= chain_.last()) return false;
+  if (memberships_.empty() || memberships_.front().index > last) return false;
+  while (memberships_.back().index > last) memberships_.pop_back();
+  chain_.TruncateSuffix(last + 1);
+  entries_.resize(head_ + static_cast<size_t>(last - chain_.before()));
+  term_and_vote_.commit_index = std::min(term_and_vote_.commit_index, last);
+  return true;
+}
+
 void Image::SetFirstMembership(const Membership& membership) {
   memberships_ = {{LogIndex(0), membership}};
   base_membership_ = memberships_.front();

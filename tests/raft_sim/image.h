@@ -45,6 +45,8 @@ class Image {
   }
 
   void SetFirstMembership(const Membership& membership);
+  // A disk that lied: what came behind `last` is gone, as if it had never been. False when the image cannot stand without.
+  bool Forget(LogIndex last);
   void SetAbstaining() { term_and_vote_.abstaining = true; }
   PersistedState ToState() const;
   // The state beside the log, for a member that is behind the log's start. Nothing while the membership there is not known,

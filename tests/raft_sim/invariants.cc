@@ -251,13 +251,15 @@ bool Invariants::IsVictim(ReplicaId id) const {
 
 // The new leader's log is the truth from here on.
 void Invariants::OnPossibleLoss(Node& leader) {
-  if (!world_.swarm.Has(Fault::kAsyncFlush)) return Fail(leader, "no loss", "in a group that syncs before it acks");
+  const bool async = world_.swarm.Has(Fault::kAsyncFlush);
+  if (!async && !world_.swarm.Has(Fault::kDiskForgets)) Fail(leader, "no loss", "nobody can abstain in a group that syncs");
   const Chain& chain = leader.chain();
   LogIndex agreed = std::min(committed_last(), chain.last());
   while (agreed > chain.before() && chain.At(agreed).digest != committed_[static_cast<size_t>(agreed.value())].digest) {
     agreed = agreed - 1;
   }
   if (agreed == committed_last()) return;
+  if (!async) return Fail(leader, "no loss", "in a group that syncs before it acks");
   world_.coverage.Saw(Rare::kCommittedLost);
   ++losses_;
   lost_in_ = leader.core().term();

@@ -26,6 +26,7 @@ bool HappensAtATime(Fault fault) {
     case Fault::kDiskStall:
     case Fault::kDiskSlow:
     case Fault::kDiskFail:
+    case Fault::kDiskForgets:
     case Fault::kClockJump:
       return true;
     default:
@@ -140,6 +141,14 @@ void Nemesis::InjectNode(Fault fault, Node& node, int64_t duration) {
       return Last(duration * 3, {.slowed = node.broker()});
     case Fault::kDiskFail:
       return node.FailDisk();
+    case Fault::kDiskForgets: {
+      // Once in a run: two such disks are more than any protocol can stand.
+      if (forgot_ || !MayForget(world_, node)) return;
+      forgot_ = true;
+      const LogIndex last = node.disk().acked().chain().last();
+      const int64_t entries = dice.Between(1, 8);
+      return node.ForgetBehind(last - entries);
+    }
     case Fault::kClockJump:
       if (node.up() && !node.paused()) node.TickNow();
       return;

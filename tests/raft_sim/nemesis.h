@@ -37,6 +37,7 @@ class Nemesis {
   World& world_;
   std::vector<Fault> faults_;  // of this seed, those that happen at a time
   std::vector<Lasting> lasting_;
+  bool forgot_ = false;
 };
 
 }  // namespace millrace::raft::sim

@@ -87,9 +87,16 @@ void Node::Stop(Disk::Level level) {
   disk_.SetAbstaining();
 }
 
+void Node::ForgetBehind(LogIndex last) {
+  Stop(Disk::Level::kMachine);
+  const LogIndex end = disk_.acked().chain().last();
+  if (disk_.Forget(last)) forgotten_ = end;
+}
+
 void Node::Wipe() {
   Stop(Disk::Level::kProcess);
   ++id_.incarnation;
+  forgotten_ = LogIndex(0);
   disk_ = Disk(world_.swarm.Has(Fault::kAsyncFlush));
 }
 

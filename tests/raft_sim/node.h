@@ -43,6 +43,8 @@ class Node {
   const Glance& seen() const { return seen_; }
   // Its process has a disk that answers.
   bool healthy() const { return up() && !paused_ && !disk_stalled_; }
+  // Has lost what it acked, and nobody knows.
+  bool forgetful() const { return disk_.acked().chain().last() < forgotten_; }
   // May have lost what it acked, by its disk.
   bool abstaining() const { return disk_.acked().term_and_vote().abstaining; }
 
@@ -56,6 +58,8 @@ class Node {
   void CrashAt(Step step) { crash_at_ = step; }
   void StallDisk(int64_t until) { disk_stalled_until_ = until; }
   void SlowDisk(int factor) { disk_factor_ = factor; }
+  // Dies, and what its disk had of the log behind `last` is gone unnoticed (flush=commit).
+  void ForgetBehind(LogIndex last);
   void FailDisk() { disk_fails_ = true; }
   // No fault any more from within.
   void Calm() {
@@ -136,6 +140,7 @@ class Node {
   int64_t disk_stalled_until_ = 0;
   bool disk_stalled_ = false;
   bool disk_fails_ = false;
+  LogIndex forgotten_;  // the log's end before its disk forgot
   int disk_factor_ = 1;
 };
 

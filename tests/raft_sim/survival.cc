@@ -25,7 +25,7 @@ bool Survives(const World& world, const Membership& m, const Supposed& supposed)
       const bool lost = node == nullptr || world.invariants.IsVictim(id);
       const bool dead = lost || (id == supposed.id && supposed.dead);
       if (dead) all_exist = false;
-      if (dead || node->abstaining() || (id == supposed.id && supposed.abstains)) ++bad;
+      if (dead || node->abstaining() || node->forgetful() || (id == supposed.id && supposed.abstains)) ++bad;
     }
     return bad <= (voters.size() - 1) / 2;
   };
@@ -53,6 +53,25 @@ bool MayWipe(const World& world, const Node& victim) { return EachSurvives(world
 
 bool MayAbstain(const World& world, const Node& victim) {
   return EachSurvives(world, {.id = victim.id(), .abstains = true});
+}
+
+bool MayForget(const World& world, const Node& victim) {
+  if (world.swarm.Has(Fault::kAsyncFlush) || !MayAbstain(world, victim)) return false;
+  const Chain& chain = victim.disk().acked().chain();
+  if (chain.last() > world.invariants.committed_last()) return false;
+  const EntryId last{chain.back().term, chain.last()};
+  return std::all_of(world.nodes.begin(), world.nodes.end(), [&](const auto& node) {
+    const auto& memberships = node->up() ? node->core().memberships() : node->disk().acked().memberships();
+    return std::all_of(memberships.begin(), memberships.end(), [&](const MembershipAt& m) {
+      const ReplicaSet alone = {victim.id()};
+      if (m.membership.voters == alone || m.membership.outgoing == alone) return false;
+      const ReplicaSet members = m.membership.Members();
+      return std::all_of(members.begin(), members.end(), [&](ReplicaId id) {
+        const Node* other = world.Alive(id);
+        return other != nullptr && !other->abstaining() && other->disk().acked().chain().Holds(last);
+      });
+    });
+  });
 }
 
 }  // namespace millrace::raft::sim

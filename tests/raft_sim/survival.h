@@ -17,5 +17,8 @@ bool Survives(const World& world, const Membership& membership);
 bool MayWipe(const World& world, const Node& victim);
 // The same if it came back abstaining.
 bool MayAbstain(const World& world, const Node& victim);
+// Whether its disk may forget the end of its log, unnoticed: each other voter of any membership holds
+// all that it has, and that is committed. Nobody can then win an election with what is left of it.
+bool MayForget(const World& world, const Node& victim);
 
 }  // namespace millrace::raft::sim
