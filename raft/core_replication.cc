@@ -206,7 +206,8 @@ void Core::OnAcked(Progress& p, const AppendReply& reply) {
       if (news || reply.match == p.match) p.BecomeReplicate();
       break;
     case Progress::State::kSnapshot:
-      if (p.match >= p.snapshot) p.BecomeReplicate();
+      // An older one than asked for will do, if the log goes on from there.
+      if (p.match >= std::min(p.snapshot, terms_.before_first())) p.BecomeReplicate();
       break;
     case Progress::State::kReplicate:
       p.inflights.FreeTo(reply.match);

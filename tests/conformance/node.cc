@@ -58,6 +58,7 @@ Node::Node(int64_t number, const NodeOptions& options, const NodeStart& start, S
       labels_(labels),
       timeouts_(std::move(timeouts)),
       core_(options_.config, raft::GroupId(1), NodeId(number), StateAt(start), timeouts_),
+      taken_log_(start.last),
       log_(start.last),
       disk_(start.last),
       snapshot_{.last = start.last,
@@ -70,59 +71,63 @@ Node::Node(int64_t number, const NodeOptions& options, const NodeStart& start, S
 
 // ---- Ready
 
-bool Node::HasReady() const { return core_.HasReady() || !passed_on_.empty() || handed_ < ApplicableTo(); }
+bool Node::HasReady() const { return !taken_.empty() || !outbox_.empty() || handed_ < ApplicableTo(); }
 
-// The core asks its driver for what etcd reads by itself (old entries, a snapshot), and sends it with another Ready: for the
-// transcript both are one.
-absl::Status Node::ProcessReady(std::vector<Mail>* network) {
-  Write write;
-  for (bool more = core_.HasReady(); more;) {
+// After each event, since etcd decides what to send when something happens and not when its Ready is taken. What the core asks its
+// driver for is what etcd reads by itself, so it is answered here.
+void Node::TakeReadies() {
+  while (core_.HasReady()) {
     raft::Ready ready = core_.TakeReady();
+    taken_log_.Write(ready);
+    MoveTo(ready.send_now, &outbox_);
+    MoveUnlessWaiting(ready.send_after_persist, &outbox_);
+    Answer(ready);
+    taken_.push_back(std::move(ready));
+  }
+}
+
+void Node::Answer(const raft::Ready& ready) {
+  for (const raft::EntryRequest& request : ready.entry_requests) {
+    std::vector<raft::Entry> entries;
+    size_t bytes = 0;
+    for (LogIndex index = request.first; index <= request.last && taken_log_.Has(index); ++index) {
+      bytes += taken_log_.At(index).payload.size();
+      if (!entries.empty() && bytes > request.bytes_max) break;
+      entries.push_back(taken_log_.At(index));
+    }
+    core_.OnEntries(request, std::move(entries));
+  }
+  for (const raft::ReplicaId to : ready.snapshot_requests) core_.OnSnapshot(to, snapshot_);
+}
+
+absl::Status Node::ProcessReady(std::vector<Mail>* network) {
+  for (const raft::Ready& ready : taken_) {
     if (ready.fatal) return absl::InternalError(Cat("node ", number_, " has stopped: ", ready.fatal->text));
     log_.Write(ready);
     if (ready.install) {
+      has_had_snapshot_ = true;
       snapshot_ = *ready.install;
       committed_ = handed_ = ready.install->last.index;
     }
     if (!ready.committed.empty()) committed_ = ready.committed.last;
-    MoveTo(ready.send_now, network);
-    MoveUnlessWaiting(ready.send_after_persist, network);
-    more = Answer(ready) && core_.HasReady();
-    write.seq = ready.seq;
-    write.readies.push_back(std::move(ready));
   }
   shown_ = core_.status();
-  std::move(passed_on_.begin(), passed_on_.end(), std::back_inserter(*network));
-  passed_on_.clear();
+  std::move(outbox_.begin(), outbox_.end(), std::back_inserter(*network));
+  outbox_.clear();
+  if (!taken_.empty()) QueueWrite({.readies = std::exchange(taken_, {})});
 
-  if (!write.readies.empty()) QueueWrite(std::move(write));
   const LogIndex last = NextApply();
   const bool applies = last > handed_;
   handed_ = std::max(handed_, last);
   if (options_.async_storage_writes) {
     if (applies) applies_.push_back(last);
-    return absl::OkStatus();
+  } else {
+    while (HasAppendWork()) WriteOldest(network);
+    if (applies) Apply(last);
+    while (!writes_.empty()) OnPersisted();
+    if (applies) core_.OnApplied(last);
   }
-  while (HasAppendWork()) WriteOldest(network);
-  if (applies) Apply(last);
-  while (!writes_.empty()) OnPersisted();
-  if (applies) core_.OnApplied(last);
-  return ProposePostponed();
-}
-
-bool Node::Answer(const raft::Ready& ready) {
-  for (const raft::EntryRequest& request : ready.entry_requests) {
-    std::vector<raft::Entry> entries;
-    size_t bytes = 0;
-    for (LogIndex index = request.first; index <= request.last && log_.Has(index); ++index) {
-      bytes += log_.At(index).payload.size();
-      if (!entries.empty() && bytes > request.bytes_max) break;
-      entries.push_back(log_.At(index));
-    }
-    core_.OnEntries(request, std::move(entries));
-  }
-  for (const raft::ReplicaId to : ready.snapshot_requests) core_.OnSnapshot(to, snapshot_);
-  return !ready.entry_requests.empty() || !ready.snapshot_requests.empty();
+  return AfterEvent(absl::OkStatus());
 }
 
 // ---- Disk
@@ -131,11 +136,12 @@ void Node::QueueWrite(Write write) {
   const bool waits = std::any_of(write.readies.begin(), write.readies.end(),
                                  [](const raft::Ready& r) { return r.writes() || !r.send_after_persist.empty(); });
   if (waits) {
+    write.seq = write.readies.back().seq;
     writes_.push_back(std::move(write));
   } else if (!writes_.empty()) {
-    writes_.back().seq = write.seq;  // durable with those before it
+    writes_.back().seq = write.readies.back().seq;  // durable with those before it
   } else {
-    core_.OnPersisted(write.seq);
+    core_.OnPersisted(write.readies.back().seq);
   }
 }
 
@@ -207,22 +213,45 @@ absl::Status Node::Deliver(const Mail& mail) {
   } else if (const auto* applied = std::get_if<Applied>(&mail.content)) {
     core_.OnApplied(applied->last);
   } else if (const auto* proposal = std::get_if<Proposal>(&mail.content)) {
-    status = Propose(*proposal);
+    status = ProposeOrPassOn(*proposal);
     if (absl::IsAborted(status)) status = absl::OkStatus();  // nobody hears of it
   } else if (const auto* transfer = std::get_if<Transfer>(&mail.content)) {
     TransferLeadership(transfer->to_node);
   } else {
     status = core_.Step(std::get<raft::Message>(mail.content));
   }
+  return AfterEvent(std::move(status));
+}
+
+// Status() of the event, if what follows from it goes well.
+absl::Status Node::AfterEvent(absl::Status status) {
   status.Update(ProposePostponed());
+  TakeReadies();
   return status;
 }
 
+void Node::Campaign() {
+  core_.Campaign();
+  TakeReadies();
+}
+
+void Node::ReportUnreachable(int64_t node) {
+  // To etcd's followers it means nothing.
+  if (core_.role() == raft::Role::kLeader) core_.OnUnreachable(NodeId(node));
+  TakeReadies();
+}
+
 absl::Status Node::Propose(const Proposal& proposal) {
+  absl::Status status = ProposeOrPassOn(proposal);
+  TakeReadies();
+  return status;
+}
+
+absl::Status Node::ProposeOrPassOn(const Proposal& proposal) {
   const int64_t leader = NodeNumber(core_.leader());
   if (leader == 0) return Dropped();
   if (leader != number_) {
-    passed_on_.push_back({.from = number_, .to = leader, .content = proposal});
+    outbox_.push_back({.from = number_, .to = leader, .content = proposal});
     return absl::OkStatus();
   }
   if (!postponed_.empty() || MustWait(proposal)) {
@@ -286,8 +315,9 @@ void Node::TransferLeadership(int64_t to_node) {
   if (core_.role() == raft::Role::kLeader) {
     core_.TransferLeadership(NodeId(to_node)).IgnoreError();  // as in etcd, which does nothing for itself or a learner
   } else if (leader != 0) {
-    passed_on_.push_back({.from = number_, .to = leader, .content = Transfer{to_node}});
+    outbox_.push_back({.from = number_, .to = leader, .content = Transfer{to_node}});
   }
+  TakeReadies();
 }
 
 absl::Status Node::Compact(LogIndex last_removed) {
@@ -297,6 +327,7 @@ absl::Status Node::Compact(LogIndex last_removed) {
   if (last_removed > std::min(disk_.last_index(), core_.commit_index())) {
     return absl::InvalidArgumentError(Cat("entry ", last_removed.value(), " is not written and committed"));
   }
+  taken_log_.RemovePrefix(last_removed);
   log_.RemovePrefix(last_removed);
   disk_.RemovePrefix(last_removed);
   core_.OnPrefixRemoved(last_removed + 1);
@@ -304,7 +335,10 @@ absl::Status Node::Compact(LogIndex last_removed) {
 }
 
 void Node::Tick(int ticks) {
-  for (int i = 0; i < ticks; ++i) core_.Tick();
+  for (int i = 0; i < ticks; ++i) {
+    core_.Tick();
+    TakeReadies();
+  }
 }
 
 }  // namespace millrace::conformance

@@ -2,7 +2,7 @@
 // that waits for its disk and its state machine.
 //
 //     Node node(1, options, start, timeouts, labels);
-//     node.core().Campaign();
+//     node.Campaign();
 //     while (node.HasReady()) RETURN_IF_ERROR(node.ProcessReady(&network));
 //
 // A Ready is handled when the transcript says so, and in etcd's order: write, apply, send, and only then let the core know. With
@@ -63,6 +63,8 @@ class Node {
   bool HasApplyWork() const { return !applies_.empty(); }
   void ProcessApplyThread(std::vector<Mail>* network);
   absl::Status Deliver(const Mail& mail);
+  void Campaign();
+  void ReportUnreachable(int64_t node);
   // A follower passes these on to the leader with its next Ready. kAborted, with etcd's words: dropped.
   absl::Status Propose(const Proposal& proposal);
   void TransferLeadership(int64_t to_node);
@@ -73,7 +75,6 @@ class Node {
 
   // ---- State
 
-  raft::Core& core() { return core_; }
   const raft::Core& core() const { return core_; }
   const NodeOptions& options() const { return options_; }
   int64_t number() const { return number_; }
@@ -81,16 +82,19 @@ class Node {
   const raft::Status& shown() const { return shown_; }
   const NodeLog& log() const { return log_; }    // as of the last Ready
   const NodeLog& disk() const { return disk_; }  // what is written
+  bool has_had_snapshot() const { return has_had_snapshot_; }
   // The newest snapshot that the state machine can make: how far it has applied, and the membership in force there.
   const raft::InstallSnapshot& snapshot() const { return snapshot_; }
 
  private:
   struct Write {
     std::vector<raft::Ready> readies;
-    raft::ReadySeq seq;  // all up to it are durable with this write
+    raft::ReadySeq seq = {};  // all up to it are durable with this write
   };
 
-  bool Answer(const raft::Ready& ready);
+  void TakeReadies();
+  void Answer(const raft::Ready& ready);
+  absl::Status AfterEvent(absl::Status status);
   raft::LogIndex ApplicableTo() const;
   raft::LogIndex NextApply() const;
   void Apply(raft::LogIndex last);
@@ -98,6 +102,7 @@ class Node {
   void WriteOldest(std::vector<Mail>* network);
   void OnPersisted();
   bool MustWait(const Proposal& proposal) const;
+  absl::Status ProposeOrPassOn(const Proposal& proposal);
   absl::Status ProposePostponed();
   absl::Status ProposeData(const Proposal& proposal);
   absl::Status ProposeChange(const Proposal& proposal);
@@ -108,17 +113,20 @@ class Node {
   ScriptedTimeouts timeouts_;
   raft::Core core_;
 
+  std::vector<raft::Ready> taken_;  // from the core, to be handled when the transcript says so
+  std::vector<Mail> outbox_;  // sent when it does: the taken Readys' messages, and what is passed on to the leader
+  NodeLog taken_log_;         // with the taken Readys
   NodeLog log_;
   NodeLog disk_;
   raft::InstallSnapshot snapshot_;
   raft::Status shown_;
+  bool has_had_snapshot_ = false;
   raft::LogIndex committed_;  // the core has said
   raft::LogIndex handed_;     // to the state machine; <= committed_
 
   std::deque<Write> writes_;  // not known to be durable
   size_t written_ = 0;        // so many of them are on the disk, and the news is under way
   std::deque<raft::LogIndex> applies_;
-  std::vector<Mail> passed_on_;     // to the leader, with the next Ready
   std::deque<Proposal> postponed_;  // taken by this leader as soon as the core does
 };
 

@@ -151,6 +151,32 @@ TEST(Transcript, ASnapshotCanBeSentByHand) {
       Lines());
 }
 
+TEST(Transcript, ASnapshotOlderThanTheOneWaitedForWillDo) {
+  EXPECT_EQ(DifferencesOf("log-level none\n----\nok\n\n"
+                          "add-nodes 2 voters=(1,2,3) index=10\n----\nok\n\n"
+                          "campaign 1\n----\nok\n\n"
+                          "stabilize\n----\nok\n\n"
+                          "compact 1 11\n----\nok\n\n"
+                          "deliver-msgs drop=(3)\n----\nok\n\n"
+                          "add-nodes 1\n----\nok\n\n"
+                          "send-snapshot 1 3\n----\nok\n\n"
+                          "propose 1 foo\n----\nok\n\n"
+                          "stabilize 1 2\n----\nok\n\n"
+                          "tick-heartbeat 1\n----\nok\n\n"
+                          "process-ready 1\n----\nok\n\n"
+                          "deliver-msgs 3 type=MsgHeartbeat\n----\nok\n\n"
+                          "process-ready 3\n----\nok\n\n"
+                          "deliver-msgs 1 type=MsgHeartbeatResp\n----\nok\n\n"
+                          "log-level debug\n----\nok\n\n"
+                          "status 1\n----\n1: StateReplicate match=12 next=13\n2: StateReplicate match=12 next=13\n"
+                          "3: StateSnapshot match=0 next=13 paused pendingSnap=12\n\n"
+                          "stabilize 3\n----\nok\n\n"
+                          "deliver-msgs 1\n----\nok\n\n"
+                          "status 1\n----\n1: StateReplicate match=12 next=13\n2: StateReplicate match=12 next=13\n"
+                          "3: StateReplicate match=11 next=13 inflight=1\n"),
+            Lines());
+}
+
 TEST(Transcript, ChangesAreEntriesOfTheirNamesAlsoThoseWithoutEffect) {
   EXPECT_EQ(DifferencesOf(
                 After("propose-conf-change 1 v1=true\nv1\n----\nok\n\n"

@@ -215,15 +215,17 @@ void TranscriptModel::Became(Node& node, int64_t number, std::string_view role, 
 }
 
 void TranscriptModel::ReadRaftLog(const Directive& d) {
-  if (async_ || d.arguments.empty()) return;
   std::map<int64_t, std::string> entries;
   for (const std::string_view line : Words(d.expected, "\n")) {
     const std::optional<int64_t> index = IsEntry(line) ? NumberAfter(line, "/") : std::nullopt;
     if (index) entries[*index] = std::string(line);
   }
-  if (entries.empty()) return;
+  const std::optional<int64_t> empty_from = NumberAfter(d.expected, "log is empty: first index=");
+  if (d.arguments.empty() || (entries.empty() && !empty_from)) return;
   Node& node = nodes_[NodeOf(d.arguments[0].key)];
-  node.last = entries.rbegin()->first;
+  node.entries.erase(node.entries.begin(), node.entries.lower_bound(empty_from ? *empty_from : entries.begin()->first));
+  if (async_) return;
+  node.last = empty_from ? NumberAfter(d.expected, "last index=") : entries.rbegin()->first;
   node.entries = std::move(entries);
 }
 

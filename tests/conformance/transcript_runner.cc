@@ -154,7 +154,7 @@ absl::StatusOr<std::string> TranscriptRunner::Breakpoint(const Directive& d) { r
 absl::StatusOr<std::string> TranscriptRunner::Campaign(const Directive& d) {
   absl::StatusOr<Node*> node = NodeOf(d);
   if (!node.ok()) return node.status();
-  (*node)->core().Campaign();
+  (*node)->Campaign();
   return Ok();
 }
 
@@ -197,9 +197,7 @@ absl::StatusOr<std::string> TranscriptRunner::ReportUnreachable(const Directive&
   absl::StatusOr<std::vector<Node*>> nodes = NodesOf(d);
   if (!nodes.ok()) return nodes.status();
   if (nodes->size() != 2) return ErrorAt(d, "must specify exactly two nodes: who reports, and whom");
-  raft::Core& core = (*nodes)[0]->core();
-  // To etcd's followers it means nothing.
-  if (core.role() == raft::Role::kLeader) core.OnUnreachable(NodeId((*nodes)[1]->number()));
+  (*nodes)[0]->ReportUnreachable((*nodes)[1]->number());
   return Ok();
 }
 

@@ -35,6 +35,8 @@ class TranscriptRunner {
 
   // Node n at n - 1.
   const std::vector<std::unique_ptr<Node>>& nodes() const { return nodes_; }
+  // The one that the command names.
+  absl::StatusOr<Node*> NodeOf(const Directive& d);
   // As etcd prints it: 1/12 EntryNormal "data"; one that stands for a proposed change with the change.
   std::string EntryText(const raft::Entry& entry) const;
 
@@ -72,8 +74,6 @@ class TranscriptRunner {
   absl::StatusOr<Node*> NodeAt(const Directive& d, std::string_view number);
   // The words without a value, as nodes; other arguments only if their key is in `keys`.
   absl::StatusOr<std::vector<Node*>> NodesOf(const Directive& d, const std::vector<std::string_view>& keys = {});
-  // Exactly one.
-  absl::StatusOr<Node*> NodeOf(const Directive& d);
 
   // Mail to `node` of that type ("" for all), out of the network.
   std::vector<Mail> TakeMail(int64_t node, std::string_view type, bool local_too);
