@@ -135,6 +135,8 @@ class Core {
   void OnUnreachable(ReplicaId id);
   // Entries below `first_index` are gone from the store (retention); only what is committed may go.
   void OnPrefixRemoved(LogIndex first_index);
+  // The driver may not go on with this replica: the core does nothing from here on.
+  void Stop();
   // The timers run again. Any message other than the one that made it quiet does this by itself.
   void Wake();
 
@@ -326,7 +328,7 @@ class Core {
   LogIndex commit_taken_;         // the commit index last given for storing
   std::vector<Writing> writing_;  // oldest first
   ReadySeq last_seq_;
-  bool stopped_ = false;  // after Ready.fatal
+  bool stopped_ = false;  // after Ready.fatal or Stop()
 };
 
 }  // namespace millrace::raft
