@@ -260,13 +260,14 @@ LogIndex Core::AppendToLog(const Message& m, AppendEntries& body) {
   for (Entry& entry : body.entries) {
     const EntryHeader& h = entry.header;
     const std::optional<Term> ours = terms_.At(h.index);
-    // The same entry, or one that retention has removed here: requests may come twice and late.
-    if (ours == h.term || h.index < terms_.before_first()) continue;
+    // The same entry, or one that retention has removed here, as far as one can tell: requests may come twice and late.
+    const bool removed = h.index < terms_.before_first() && h.term <= terms_.runs().front().term;
+    if (ours == h.term || removed) continue;
+    if (h.index <= state_.commit_index) {
+      Fail(Fatal::kCommittedOverwrite, m, absl::StrCat("entry ", h.index.value(), " is committed here"));
+      return last_new;
+    }
     if (ours) {
-      if (h.index <= state_.commit_index) {
-        Fail(Fatal::kCommittedOverwrite, m, absl::StrCat("entry ", h.index.value(), " is committed here"));
-        return last_new;
-      }
       const bool in_memory = h.index >= tail_.first_index();
       TruncateLog(h.index, in_memory ? tail_.At(h.index).header.base_offset : h.base_offset);
     }
@@ -311,8 +312,9 @@ void Core::TruncateLog(LogIndex first_removed, Offset end_offset) {
 
 void Core::Handle(const Message& m, const Heartbeat& body) {
   if (!FollowLeader(m)) return;
-  // The leader knows that we hold the entry; if we do not, we have lost it, and the next AppendEntries will tell.
-  if (body.commit <= last_index()) CommitTo(body.commit);
+  // The leader knows that we hold the entry. Who abstains may have lost it, and what it had replaced be back: it learns the commit
+  // index from requests that show the entries.
+  if (!state_.abstaining && body.commit <= last_index()) CommitTo(body.commit);
   NoteConfirmed(body.confirmed, state_.commit_index);
   const bool idle = writing_.empty() && !term_and_vote_dirty_ && taken_ == last_index() && !state_.abstaining;
   if (body.quiesce && idle && body.last_index == last_index() && state_.commit_index == last_index()) {

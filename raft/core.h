@@ -289,6 +289,7 @@ class Core {
   ReplicaSet RecipientsOfLog() const;
   void UpdateProgress();
   void AdvanceMembership();
+  bool IsCaughtUp(const Progress& p) const;
   absl::Status CheckCaughtUp(const std::vector<MembershipChange>& changes);
   void PruneMemberships();
 

@@ -48,14 +48,19 @@ absl::Status Core::CheckCaughtUp(const std::vector<MembershipChange>& changes) {
   for (const MembershipChange& change : changes) {
     if (change.kind != MembershipChange::kAddVoter || membership().IsVoter(change.id)) continue;
     const Progress* p = Find(change.id);
-    if (p == nullptr || p->state != Progress::State::kReplicate ||
-        last_index() - p->match > config_.promotion_lag_max) {
+    if (p == nullptr || !IsCaughtUp(*p)) {
       return absl::FailedPreconditionError(
           absl::StrCat("broker ", change.id.broker.value(),
                        " has not caught up with the log; add it as a learner (with promotion) first"));
     }
   }
   return absl::OkStatus();
+}
+
+// An entry of our own term shows that its log is ours: one that holds what all voters have lost agrees with us only before it.
+bool Core::IsCaughtUp(const Progress& p) const {
+  return p.state == Progress::State::kReplicate && p.match >= std::get<Leader>(role_).first_of_term &&
+         last_index() - p.match <= config_.promotion_lag_max;
 }
 
 EntryId Core::AppendMembership(Membership membership) {
@@ -123,9 +128,7 @@ void Core::AdvanceMembership() {
   }
   for (ReplicaId id : now.promote) {
     const Progress& p = *Find(id);
-    const bool caught_up =
-        p.state == Progress::State::kReplicate && last_index() - p.match <= config_.promotion_lag_max;
-    if (!caught_up || p.abstaining) continue;
+    if (!IsCaughtUp(p) || p.abstaining) continue;
     AppendMembership(*ChangeSimply(now, {{MembershipChange::kAddVoter, id}}));
     return;
   }

@@ -51,9 +51,21 @@ inline absl::Status StalledError() {
 }
 inline bool IsStalled(const absl::Status& status) { return absl::IsResourceExhausted(status); }
 
+// Where a log begins: behind the entry `before`, which it does not have (any more), and of which it knows this. {} for a log that
+// has lost nothing yet.
+struct LogBegin {
+  EntryId before;
+  Offset end_offset;  // where `before` ended: base_offset of the first entry
+  int64_t append_time = 0;
+  uint32_t chain = 0;  // of `before`: what the first entry's continues
+
+  bool operator==(const LogBegin&) const = default;
+};
+
 // Where a group's log stands, written rounds included.
 struct LogState {
-  LogIndex first_index{1};  // of the oldest entry kept
+  LogBegin begin;
+  LogIndex first_index{1};  // of the oldest entry kept: begin.before.index + 1
   LogIndex last_index{0};
   Term last_term;
   Offset log_start;  // oldest offset that may be read; may lie within an entry
@@ -86,6 +98,11 @@ class Round {
   virtual void Append(GroupId group, Entry entry) = 0;
   // Removes all entries from `first_removed` on (a conflicting suffix). Never at or below the committed index (CHECKed).
   virtual void TruncateSuffix(GroupId group, LogIndex first_removed) = 0;
+  // Drops all entries, so that the log goes on behind one that it never had (InstallSnapshot). The log start comes to
+  // begin.end_offset: nothing below it can be read here. Term, vote and the values beside the log stay, and may be rewritten in
+  // the same round. The chain is continued from begin.chain, so that it still tells whether two replicas hold the same.
+  // Never before the committed index or the log start (CHECKed).
+  virtual void Reset(GroupId group, const LogBegin& begin) = 0;
   virtual void SetTermAndVote(GroupId group, const TermAndVote& state) = 0;
   // Moves the log start forward; segments wholly below it are removed. Not past the log end (CHECKed); back is ignored.
   virtual void SetLogStart(GroupId group, Offset log_start) = 0;
@@ -133,14 +150,19 @@ class LogStore {
   // Entries from the one that holds `from`, from memory alone: fills `entries` with at most `bytes_max` bytes (but at least
   // one entry) that end at or before `end`. False when the position is not in memory: use Read. [writer]
   virtual bool ReadCached(GroupId group, Offset from, Offset end, size_t bytes_max, std::vector<Entry>* entries) = 0;
-  // The same from the disk; may block. kOutOfRange below the log start, kNotFound for a removed log, kDataLoss for a damaged
+  // Entries from `first` on, as ReadEntries, from memory alone. False when `first` is not in memory. [writer]
+  virtual bool ReadCachedEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max,
+                                 std::vector<Entry>* entries) = 0;
+  // As ReadCached, from the disk; may block. kOutOfRange below the log start, kNotFound for a removed log, kDataLoss for a damaged
   // entry (entries before it are returned first; asked for it alone, the status). [any]
   virtual absl::StatusOr<std::vector<Entry>> Read(GroupId group, Offset from, Offset end, size_t bytes_max) = 0;
   // By index, for replication. [any]
   virtual absl::StatusOr<std::vector<Entry>> ReadEntries(GroupId group, LogIndex first, LogIndex last,
                                                          size_t bytes_max) = 0;
-  // Term of an entry; the term of first_index - 1 is known as long as anything follows it. kOutOfRange. [any]
+  // Term of an entry, or of begin.before. kOutOfRange. May block where a segment has several terms. [any]
   virtual absl::StatusOr<Term> TermAt(GroupId group, LogIndex index) = 0;
+  // All that is known of an entry but its payload; may block. kOutOfRange, kDataLoss. [any]
+  virtual absl::StatusOr<EntryHeader> HeaderAt(GroupId group, LogIndex index) = 0;
   // Base offset of the first entry whose max_timestamp is >= `timestamp`; the log end if none. May block. [any]
   virtual absl::StatusOr<Offset> OffsetForTime(GroupId group, int64_t timestamp) = 0;
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "raft/fixed_int.h"
 
 namespace millrace::raft {
 namespace {
@@ -73,26 +74,12 @@ constexpr char kVersion = 1;
 constexpr char kAutoLeave = 1;
 constexpr size_t kIdBytes = 16;
 
-template <typename Int>
-void Put(std::string& out, Int value) {
-  for (size_t i = 0; i < sizeof(Int); ++i) out.push_back(static_cast<char>(static_cast<uint64_t>(value) >> (8 * i)));
-}
-
-template <typename Int>
-std::optional<Int> Get(std::string_view& in) {
-  if (in.size() < sizeof(Int)) return std::nullopt;
-  uint64_t value = 0;
-  for (size_t i = 0; i < sizeof(Int); ++i) value |= static_cast<uint64_t>(static_cast<uint8_t>(in[i])) << (8 * i);
-  in.remove_prefix(sizeof(Int));
-  return static_cast<Int>(value);
-}
-
 bool Get(std::string_view& in, ReplicaSet& set) {
-  const auto count = Get<uint16_t>(in);
+  const auto count = GetInt<uint16_t>(in);
   if (!count || in.size() < *count * kIdBytes) return false;
   for (int i = 0; i < *count; ++i) {
-    const auto broker = Get<int64_t>(in);
-    const auto incarnation = Get<uint64_t>(in);
+    const auto broker = GetInt<int64_t>(in);
+    const auto incarnation = GetInt<uint64_t>(in);
     set.push_back({BrokerId(*broker), *incarnation});
   }
   return true;
@@ -165,10 +152,10 @@ absl::StatusOr<Membership> LeaveJoint(const Membership& m) {
 std::string Encode(const Membership& m) {
   std::string out = {kVersion, m.auto_leave ? kAutoLeave : char{0}};
   for (const ReplicaSet* set : Sets(m)) {
-    Put(out, static_cast<uint16_t>(set->size()));
+    PutInt<uint16_t>(out, set->size());
     for (ReplicaId id : *set) {
-      Put(out, id.broker.value());
-      Put(out, id.incarnation);
+      PutInt<int64_t>(out, id.broker.value());
+      PutInt<uint64_t>(out, id.incarnation);
     }
   }
   return out;
@@ -179,8 +166,8 @@ absl::StatusOr<Membership> DecodeMembership(std::string_view bytes) {
     return absl::DataLossError(absl::StrCat("a stored membership of ", bytes.size(), " bytes is damaged: ", what));
   };
   std::string_view in = bytes;
-  const auto version = Get<char>(in);
-  const auto flags = Get<char>(in);
+  const auto version = GetInt<char>(in);
+  const auto flags = GetInt<char>(in);
   if (!flags || *version != kVersion || (*flags & ~kAutoLeave) != 0)
     return damaged("its version or flags are not known");
   Membership m;

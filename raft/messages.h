@@ -82,6 +82,7 @@ struct InstallSnapshot {
   Offset end_offset;          // where that entry ended: base_offset of the next
   Offset log_start;           // first readable offset
   int64_t append_time = 0;    // of the entry `last`, ms
+  uint32_t chain = 0;         // of the entry `last`: the member's digests go on from it (EntryHeader::chain)
   Membership membership;      // as of `last`
   LogIndex membership_index;  // of the entry that brought it
   absl::Cord state;           // opaque to the core: producer table, metadata image, …

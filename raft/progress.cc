@@ -28,8 +28,9 @@ void Inflights::Clear() {
 }
 
 void Progress::BecomeProbe() {
-  // What the snapshot brought, if it arrived, is not known yet: ask behind it.
-  next = state == State::kSnapshot ? std::max(match, snapshot) + 1 : match + 1;
+  // What the snapshot brought, if it arrived, is not known yet: ask behind it. A search for the place goes on where it was.
+  if (state == State::kSnapshot) next = std::max(match, snapshot) + 1;
+  if (state == State::kReplicate) next = match + 1;
   state = State::kProbe;
   snapshot = LogIndex(0);
   snapshot_requested = probe_sent = reading = false;

@@ -78,7 +78,8 @@ struct Fatal {
   enum Kind : uint8_t {
     kTwoLeaders,          // two leaders of one term
     kCommittedOverwrite,  // an entry that is committed here would be replaced
-    kDivergedLog,         // equal (term, index), different contents
+    kDivergedLog,         // equal (term, index), different contents; or what was sent cannot follow the log here
+    kDamagedLog,          // what is needed of the log here cannot be read
   };
   Kind kind;
   std::string text;

@@ -109,6 +109,13 @@ void Partition::CountUnsaved(const Entry& entry) {
   unsaved_bytes_ += static_cast<int64_t>(entry.payload.size());
 }
 
+ErrorFrame Partition::ErrorOf(const absl::Status& status) const {
+  ErrorFrame error = ErrorFromStatus(status);
+  error.topic = name_.topic;
+  error.partition = name_.partition;
+  return error;
+}
+
 void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
   AppendOutcome outcome;
   outcome.leader_epoch = leader_epoch_;
@@ -118,7 +125,7 @@ void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
     return Complete(std::move(outcome), done);
   }
   if (absl::Status status = Open(); !status.ok()) {
-    outcome.error = ErrorFromStatus(status);
+    outcome.error = ErrorOf(status);
     return Complete(std::move(outcome), done);
   }
   if (read_only_) {
@@ -271,7 +278,7 @@ void Partition::Complete(AppendOutcome outcome, const AppendDone& done) const {
 
 void Partition::Trim(Offset before, TrimDone done) {
   if (closed_) return done(GoneError(), log_start_);
-  if (absl::Status status = Open(); !status.ok()) return done(ErrorFromStatus(status), log_start_);
+  if (absl::Status status = Open(); !status.ok()) return done(ErrorOf(status), log_start_);
   if (before > high_watermark_) {
     ErrorFrame error =
         MakeError(Error::OFFSET_OUT_OF_RANGE, name_.topic, name_.partition,

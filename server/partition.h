@@ -110,6 +110,8 @@ class Partition : public std::enable_shared_from_this<Partition> {
   bool closed() const { return closed_; }
 
   const PartitionName& name() const { return name_; }
+  // What `status` of the store means to a client, with this partition named.
+  ErrorFrame ErrorOf(const absl::Status& status) const;
   raft::GroupId group() const { return group_; }
   raft::LogStore& store() { return host_.store; }
   Executor& executor() { return host_.executor; }

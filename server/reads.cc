@@ -29,9 +29,7 @@ bool Ready(Partition& partition, ErrorFrame* error) {
     return false;
   }
   if (absl::Status status = partition.Open(); !status.ok()) {
-    *error = ErrorFromStatus(status);
-    error->topic = name.topic;
-    error->partition = name.partition;
+    *error = partition.ErrorOf(status);
     return false;
   }
   return true;

@@ -199,6 +199,35 @@ absl::Status LogEditor::TruncateIntervals(const LogPosition& last_kept, rocksdb:
   return absl::OkStatus();
 }
 
+void LogEditor::Reset(const raft::LogBegin& begin, rocksdb::WriteBatch& batch) {
+  MILLRACE_CHECK(!image_.read_only) << "group " << group_;
+  MILLRACE_CHECK_GE(begin.before.index, image_.term_and_vote.commit_index) << "group " << group_;
+  MILLRACE_CHECK_GE(begin.end_offset, image_.start.offset) << "group " << group_;
+  DeleteRange(batch, EntriesFrom(group_, LogIndex(0)));
+  DeleteRange(batch, Segments(group_));
+  DeleteRange(batch, IntervalsFrom(group_, LogIndex(0)));
+  if (image_.active) {
+    CountRemoved(image_.first_index(), image_.last.index, image_.last.log_bytes - image_.start.before.log_bytes);
+  }
+  image_.last = {.index = begin.before.index,
+                 .term = begin.before.term,
+                 .end_offset = begin.end_offset,
+                 .append_time = begin.append_time,
+                 .chain = begin.chain,
+                 .log_bytes = image_.last.log_bytes};
+  image_.start = {.offset = begin.end_offset, .before = image_.last};
+  Put(batch, LogStartKey(group_), Encode(image_.start));
+  image_.sealed = std::make_shared<SegmentList>();
+  image_.active.reset();
+  image_.BeginInterval(image_.last);
+  ++image_.cuts;
+  appended_.clear();
+  appended_headers_.clear();
+  closed_intervals_.clear();
+  first_removed_ = LogIndex(0);
+  was_reset_ = true;
+}
+
 void LogEditor::SetTermAndVote(const raft::TermAndVote& state, rocksdb::WriteBatch& batch) {
   MILLRACE_CHECK_LE(state.commit_index, image_.last.index) << "group " << group_;
   image_.term_and_vote = state;
@@ -262,9 +291,7 @@ absl::Status LogEditor::SetLogStart(Offset offset, rocksdb::WriteBatch& batch) {
   Put(batch, LogStartKey(group_), Encode(image_.start));
   if (before.index >= old_first) {
     ++image_.cuts;
-    bytes_removed_ = bytes_removed_.value_or(0) + bytes;
-    const int64_t entries = before.index - old_first + 1;
-    if (bytes < entries * static_cast<int64_t>(kPlacedBytesMin)) table_bytes_removed_ += bytes;
+    CountRemoved(old_first, before.index, bytes);
     DeleteRange(batch, Entries(group_, old_first, before.index + 1));
     DeleteRange(batch, Intervals(group_, old_first, before.index + 1));
   }
@@ -274,6 +301,11 @@ absl::Status LogEditor::SetLogStart(Offset offset, rocksdb::WriteBatch& batch) {
     image_.interval.last_index = last_index;
   }
   return absl::OkStatus();
+}
+
+void LogEditor::CountRemoved(LogIndex first, LogIndex last, int64_t bytes) {
+  bytes_removed_ = bytes_removed_.value_or(0) + bytes;
+  if (bytes < (last - first + 1) * static_cast<int64_t>(kPlacedBytesMin)) table_bytes_removed_ += bytes;
 }
 
 absl::StatusOr<StoredHeader> LogEditor::HeaderAt(LogIndex index) const {
@@ -288,6 +320,7 @@ absl::StatusOr<std::optional<IntervalMeta>> LogEditor::IntervalAt(LogIndex index
   for (auto closed = closed_intervals_.rbegin(); closed != closed_intervals_.rend(); ++closed) {
     if (closed->first_index <= index && closed->first_index >= image_.first_index()) return *closed;
   }
+  if (was_reset_) return std::nullopt;
   absl::StatusOr<std::optional<IntervalMeta>> stored = reader_.IntervalAt(group_, index);
   if (stored.ok() && stored->has_value() && (*stored)->first_index < image_.first_index()) return std::nullopt;
   return stored;

@@ -29,6 +29,7 @@ class LogEditor {
 
   void Append(raft::Entry entry, rocksdb::WriteBatch& batch);
   absl::Status TruncateSuffix(raft::LogIndex first_removed, rocksdb::WriteBatch& batch);
+  void Reset(const raft::LogBegin& begin, rocksdb::WriteBatch& batch);
   void SetTermAndVote(const raft::TermAndVote& state, rocksdb::WriteBatch& batch);
   absl::Status SetLogStart(raft::Offset offset, rocksdb::WriteBatch& batch);
 
@@ -36,7 +37,7 @@ class LogEditor {
   // What this round leaves at the log's end: entries from `first_changed` on were removed, then these appended.
   std::vector<raft::Entry>& appended() { return appended_; }
   std::optional<raft::LogIndex> first_removed() const { return first_removed_; }
-  // Payload bytes of entries that went because the log start passed them; unset: none did.
+  // Payload bytes of entries that went because the log start passed them or the log was reset; unset: none did.
   std::optional<int64_t> bytes_removed() const { return bytes_removed_; }
   // Of them, about, those that lie in tables.
   int64_t table_bytes_removed() const { return table_bytes_removed_; }
@@ -47,6 +48,8 @@ class LogEditor {
   void CloseInterval(rocksdb::WriteBatch& batch);
   void TruncateSegments(const StoredHeader& last_kept, rocksdb::WriteBatch& batch);
   absl::Status TruncateIntervals(const LogPosition& last_kept, rocksdb::WriteBatch& batch);
+  // Entries first to last went, which had so many bytes together.
+  void CountRemoved(raft::LogIndex first, raft::LogIndex last, int64_t bytes);
   bool MayGo(const LogPosition& last_of_segment) const;
   absl::StatusOr<LogPosition> LastRemovable(const SegmentMeta& active) const;
 
@@ -63,6 +66,7 @@ class LogEditor {
   std::vector<StoredHeader> appended_headers_;  // of appended_
   std::vector<IntervalMeta> closed_intervals_;  // of this round
   std::optional<raft::LogIndex> first_removed_;
+  bool was_reset_ = false;  // by this round: the store holds nothing of what the log is now
   std::optional<int64_t> bytes_removed_;
   int64_t table_bytes_removed_ = 0;
 };

@@ -11,7 +11,8 @@ using raft::LogIndex;
 using raft::Offset;
 
 raft::LogState LogImage::ToState() const {
-  return {.first_index = first_index(),
+  return {.begin = start.before.ToBegin(),
+          .first_index = first_index(),
           .last_index = last.index,
           .last_term = last.term,
           .log_start = start.offset,

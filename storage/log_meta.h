@@ -25,6 +25,8 @@ struct LogPosition {
   bool after_records = false;  // the entry before has records
 
   static LogPosition After(const StoredHeader& header);
+  // As the log's begin is known outside.
+  raft::LogBegin ToBegin() const { return {{term, index}, end_offset, append_time, chain}; }
 };
 
 // A contiguous run of entries, sealed by size or age, removed as a whole. `last` of the active one moves with each append; its

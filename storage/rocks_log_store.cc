@@ -133,6 +133,7 @@ class RocksLogStore::Impl {
   absl::StatusOr<std::vector<Entry>> Read(GroupId group, Offset from, Offset end, size_t bytes_max);
   absl::StatusOr<std::vector<Entry>> ReadEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max);
   absl::StatusOr<raft::Term> TermAt(GroupId group, LogIndex index);
+  absl::StatusOr<raft::EntryHeader> HeaderAt(GroupId group, LogIndex index);
   absl::StatusOr<Offset> OffsetForTime(GroupId group, int64_t timestamp);
   StoreStats Stats();
 
@@ -281,6 +282,10 @@ absl::Status RocksLogStore::Impl::Apply(RocksRound::Change& change, OpenLog& log
   if (auto* truncate = std::get_if<RocksRound::Truncate>(&change.what)) {
     return editor.TruncateSuffix(truncate->first_removed, batch);
   }
+  if (auto* begin = std::get_if<raft::LogBegin>(&change.what)) {
+    editor.Reset(*begin, batch);
+    return absl::OkStatus();
+  }
   if (auto* state = std::get_if<raft::TermAndVote>(&change.what)) {
     editor.SetTermAndVote(*state, batch);
     return absl::OkStatus();
@@ -415,6 +420,17 @@ absl::StatusOr<raft::Term> RocksLogStore::Impl::TermAt(GroupId group, LogIndex i
   });
 }
 
+absl::StatusOr<raft::EntryHeader> RocksLogStore::Impl::HeaderAt(GroupId group, LogIndex index) {
+  return Ask(group, [&](OpenLog&, const LogImage& image) -> absl::StatusOr<raft::EntryHeader> {
+    if (index < image.first_index() || index > image.last.index) {
+      return NotInLog("entry", index.value(), image.first_index().value(), image.last.index.value());
+    }
+    absl::StatusOr<StoredHeader> header = reader_->HeaderAt(group, index);
+    if (!header.ok()) return header.status();
+    return header->entry;
+  });
+}
+
 absl::StatusOr<Offset> RocksLogStore::Impl::OffsetForTime(GroupId group, int64_t timestamp) {
   return Ask(group, [&](OpenLog&, const LogImage& image) { return reader_->OffsetForTime(group, image, timestamp); });
 }
@@ -515,6 +531,15 @@ bool RocksLogStore::ReadCached(GroupId group, Offset from, Offset end, size_t by
   return log->tail->Read(from, end, bytes_max, entries);
 }
 
+bool RocksLogStore::ReadCachedEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max,
+                                      std::vector<Entry>* entries) {
+  std::shared_ptr<OpenLog> log = impl_->Find(group);
+  if (log == nullptr || !impl_->health_.ok()) return false;
+  const LogState state = log->state();
+  return first >= state.first_index &&
+         log->tail->ReadEntries(first, std::min(last, state.last_index), bytes_max, entries);
+}
+
 absl::StatusOr<std::vector<Entry>> RocksLogStore::Read(GroupId group, Offset from, Offset end, size_t bytes_max) {
   return impl_->Read(group, from, end, bytes_max);
 }
@@ -525,6 +550,10 @@ absl::StatusOr<std::vector<Entry>> RocksLogStore::ReadEntries(GroupId group, Log
 }
 
 absl::StatusOr<raft::Term> RocksLogStore::TermAt(GroupId group, LogIndex index) { return impl_->TermAt(group, index); }
+
+absl::StatusOr<raft::EntryHeader> RocksLogStore::HeaderAt(GroupId group, LogIndex index) {
+  return impl_->HeaderAt(group, index);
+}
 
 absl::StatusOr<Offset> RocksLogStore::OffsetForTime(GroupId group, int64_t timestamp) {
   return impl_->OffsetForTime(group, timestamp);

@@ -132,11 +132,14 @@ class RocksLogStore : public raft::LogStore {
   void Sync(std::function<void(absl::Status)> done) override;
   bool ReadCached(raft::GroupId group, raft::Offset from, raft::Offset end, size_t bytes_max,
                   std::vector<raft::Entry>* entries) override;
+  bool ReadCachedEntries(raft::GroupId group, raft::LogIndex first, raft::LogIndex last, size_t bytes_max,
+                         std::vector<raft::Entry>* entries) override;
   absl::StatusOr<std::vector<raft::Entry>> Read(raft::GroupId group, raft::Offset from, raft::Offset end,
                                                 size_t bytes_max) override;
   absl::StatusOr<std::vector<raft::Entry>> ReadEntries(raft::GroupId group, raft::LogIndex first, raft::LogIndex last,
                                                        size_t bytes_max) override;
   absl::StatusOr<raft::Term> TermAt(raft::GroupId group, raft::LogIndex index) override;
+  absl::StatusOr<raft::EntryHeader> HeaderAt(raft::GroupId group, raft::LogIndex index) override;
   absl::StatusOr<raft::Offset> OffsetForTime(raft::GroupId group, int64_t timestamp) override;
   absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Values(raft::GroupId group) override;
 

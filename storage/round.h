@@ -27,7 +27,8 @@ class RocksRound : public raft::Round {
   };
   struct Change {
     raft::GroupId group;
-    std::variant<raft::Entry, Truncate, raft::TermAndVote, raft::Offset, ValueChange> what;  // Offset: the log start
+    // LogBegin: of a reset; Offset: the log start.
+    std::variant<raft::Entry, Truncate, raft::LogBegin, raft::TermAndVote, raft::Offset, ValueChange> what;
   };
 
   void Append(raft::GroupId group, raft::Entry entry) override {
@@ -37,6 +38,7 @@ class RocksRound : public raft::Round {
   void TruncateSuffix(raft::GroupId group, raft::LogIndex first_removed) override {
     changes_.push_back({group, Truncate{first_removed}});
   }
+  void Reset(raft::GroupId group, const raft::LogBegin& begin) override { changes_.push_back({group, begin}); }
   void SetTermAndVote(raft::GroupId group, const raft::TermAndVote& state) override {
     changes_.push_back({group, state});
   }

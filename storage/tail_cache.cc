@@ -45,6 +45,21 @@ bool CachedTail::Read(Offset from, Offset end, size_t bytes_max, std::vector<Ent
   return true;
 }
 
+bool CachedTail::ReadEntries(LogIndex first, LogIndex last, size_t bytes_max, std::vector<Entry>* entries) const {
+  std::lock_guard lock(mutex_);
+  if (items_.empty() || first < items_.front().entry.header.index) return false;
+  entries->clear();
+  size_t bytes = 0;
+  const LogIndex oldest = items_.front().entry.header.index;
+  for (auto at = static_cast<size_t>(first - oldest); at < items_.size(); ++at) {
+    const Entry& entry = items_[at].entry;
+    bytes += entry.payload.size();
+    if (entry.header.index > last || (!entries->empty() && bytes > bytes_max)) break;
+    entries->push_back(entry);
+  }
+  return !entries->empty();
+}
+
 void TailCache::Append(const std::shared_ptr<CachedTail>& tail, std::vector<Entry>& entries) {
   std::lock_guard order_lock(mutex_);
   {

@@ -24,6 +24,9 @@ class CachedTail {
  public:
   // Entries from the one that holds `from`, as LogStore::ReadCached. False: it is not here.
   bool Read(raft::Offset from, raft::Offset end, size_t bytes_max, std::vector<raft::Entry>* entries) const;
+  // From entry `first` on, as LogStore::ReadCachedEntries. False: it is not here.
+  bool ReadEntries(raft::LogIndex first, raft::LogIndex last, size_t bytes_max,
+                   std::vector<raft::Entry>* entries) const;
 
  private:
   friend class TailCache;

@@ -394,6 +394,31 @@ TEST(Replication, AFollowerBehindTheLogStartGetsTheLogStart) {
   EXPECT_EQ(g.core(3).terms().before_first(), LogIndex(14));
 }
 
+// The member has it, and says so with each heartbeat's answer: but its last index might be another log's.
+TEST(Replication, ALostAckOfASnapshotDoesNotHoldAMemberUp) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return m.to == Id(3) || m.from == Id(3); };
+  for (int i = 0; i < 10; ++i) g.Propose(1, "x");
+  g.Run();
+  TestDisk& disk = g.node(1).disk;
+  const Entry before = disk.entries[7];
+  disk.before = {before.header.term, before.header.index};
+  disk.before_offset = before.header.end_offset();
+  disk.entries.erase(disk.entries.begin(), disk.entries.begin() + 8);
+  g.core(1).OnPrefixRemoved(before.header.index + 1);
+  g.drop = [](const Message& m) {
+    const auto* reply = std::get_if<AppendReply>(&m.body);
+    return m.from == Id(3) && reply != nullptr && reply->accepted;
+  };
+  g.Tick(1, 2);
+  ASSERT_EQ(g.core(3).terms().before_first(), before.header.index);
+  ASSERT_EQ(g.core(1).progress()[2].state, Progress::State::kSnapshot);
+  g.drop = nullptr;
+  g.Tick(1, 12);
+  EXPECT_EQ(g.core(3).last_index(), g.core(1).last_index());
+}
+
 TEST(Replication, AStaleSnapshotChangesNothing) {
   TestGroup g(3);
   g.Elect(1);

@@ -25,10 +25,10 @@ class Dice : public SeededRandom {
   int64_t Between(int64_t first, int64_t last) {
     return first + static_cast<int64_t>(Next() % static_cast<uint64_t>(last - first + 1));
   }
-  // Mostly near `typical`, sometimes several times as much.
+  // Mostly near `typical`, sometimes several times as much, at most 24 times.
   int64_t LongTail(int64_t typical) {
     int64_t value = typical / 2 + Between(0, typical);
-    while (OneIn(4)) value *= 2;
+    for (int i = 0; i < 4 && OneIn(4); ++i) value *= 2;
     return value;
   }
   template <typename Container>

@@ -17,7 +17,7 @@ bool Disk::BeginRound() {
 }
 
 const char* Disk::FinishNext(Batch* batch) {
-  if (async_ && round_syncs_) SyncInBackground();
+  if (async_ && round_syncs_) SyncWritten();
   const char* wrong = Ack(queue_.front(), round_syncs_);
   *batch = std::move(queue_.front());
   queue_.erase(queue_.begin());
@@ -34,7 +34,7 @@ const char* Disk::Ack(const Batch& batch, bool synced) {
   return nullptr;
 }
 
-void Disk::SyncInBackground() {
+void Disk::SyncWritten() {
   for (const Batch& batch : unsynced_) synced_.Apply(batch);
   unsynced_.clear();
 }
@@ -61,7 +61,7 @@ Disk::Loss Disk::Crash(Level level, Dice& dice) {
   loss.queued = queue_.size() - kept;
   for (size_t i = 0; i < kept; ++i) Ack(queue_[i], false);
   queue_.clear();
-  if (async_ && level != Level::kProcess) SyncInBackground();
+  if (async_ && level != Level::kProcess) SyncWritten();
   return loss;
 }
 

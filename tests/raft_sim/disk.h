@@ -45,8 +45,9 @@ class Disk {
   bool BeginRound();
   // nullptr or what is wrong with the batch.
   const char* FinishNext(Batch* batch);
-  // The operating system writes back by itself (flush=async).
-  void SyncInBackground();
+  // The operating system writes back by itself, or a store is opened: what a process reads at its start it takes for durable, so
+  // that must be (flush=async).
+  void SyncWritten();
   Loss Crash(Level level, Dice& dice);
   void SetAbstaining();
 

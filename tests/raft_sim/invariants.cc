@@ -171,22 +171,27 @@ bool Invariants::QuorumHolds(const Node& leader, const Membership& membership, E
       auto ack = acks_.find({voter, id.term});
       return ack != acks_.end() && ack->second.counted >= id.index;
     }
-    return !node->abstaining() && node->disk().acked().chain().Holds(id);
+    // The leader's own end of abstaining needs no disk: if it dies before, it abstains again.
+    const bool abstains = voter == leader.id() ? leader.core().abstaining() : node->abstaining();
+    return !abstains && node->disk().acked().chain().Holds(id);
   };
   return Tally(membership, holds) == VoteResult::kWon;
 }
 
 void Invariants::CheckCommitted(Node& node, LogIndex index, const Link& link) {
+  if (IsVictim(node.id())) return;
+  // A message from before a loss makes one more victim of it.
+  if (node.core().term() < lost_in_ && lost_.contains(link.digest)) return victims_.push_back(node.id());
   Commit& known = At(committed_, index.value());
   if (known.term == Term(0)) {
-    known = {link.term, node.core().term(), link.digest};
+    known = {link.term, node.core().term(), link.digest, link.proposal};
     if (link.proposal != 0) {
       ProposalState& state = proposals_[link.proposal];
       if (state == ProposalState::kCommitted) Fail(node, "committed once", absl::StrCat("proposal ", link.proposal));
       state = ProposalState::kCommitted;
       ++world_.coverage.proposals_acked;
     }
-  } else if (known.digest != link.digest && !IsVictim(node.id())) {
+  } else if (known.digest != link.digest) {
     Fail(node, "committed entries agree", absl::StrCat("index ", index.value()));
   }
 }
@@ -255,7 +260,14 @@ void Invariants::OnPossibleLoss(Node& leader) {
   if (agreed == committed_last()) return;
   world_.coverage.Saw(Rare::kCommittedLost);
   ++losses_;
+  lost_in_ = leader.core().term();
   for (const auto& node : world_.nodes) CheckLoss(*node, leader, agreed + 1);
+  // What is lost here may still come back from a log that was not committed there.
+  for (LogIndex i = agreed + 1; i <= committed_last(); ++i) {
+    const Commit& lost = committed_[static_cast<size_t>(i.value())];
+    proposals_[lost.proposal] = ProposalState::kOpen;
+    lost_.insert(lost.digest);
+  }
   committed_.resize(static_cast<size_t>(agreed.value()) + 1);
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -67,6 +68,7 @@ class Invariants {
     Term term;
     Term in_term;  // of whoever was first seen to know
     uint64_t digest = 0;
+    uint64_t proposal = 0;
   };
   struct Vote {
     ReplicaId voter;
@@ -105,6 +107,8 @@ class Invariants {
   std::map<std::pair<ReplicaId, Term>, Acks> acks_;
   std::vector<ReplicaId> victims_;  // held what all voters had lost
   int losses_ = 0;
+  Term lost_in_;             // of the last loss's leader
+  std::set<uint64_t> lost_;  // digests of what was committed and is lost
 };
 
 }  // namespace millrace::raft::sim

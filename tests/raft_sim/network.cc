@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace millrace::raft::sim {
+namespace {
+
+constexpr int64_t kCalmDelay = 100;
+
+}  // namespace
 
 void Network::Send(int64_t now, Message message) {
   int from = static_cast<int>(message.from.broker.value());
@@ -13,7 +18,7 @@ void Network::Send(int64_t now, Message message) {
     return;
   }
   if (healed_) {
-    l.last_arrival = std::max(l.last_arrival, now + swarm_.delay);
+    l.last_arrival = std::max(l.last_arrival, now + std::min(swarm_.delay, kCalmDelay));
     Schedule(l.last_arrival, std::move(message));
     return;
   }

@@ -13,6 +13,7 @@ namespace {
 
 constexpr GroupId kGroup(1);
 constexpr int kReadiesMax = 1000;
+constexpr int64_t kCalmRound = 100;  // of a disk without faults
 
 Glance GlanceAt(const Core& core, const Glance& last) {
   Glance glance{.role = core.role(),
@@ -47,6 +48,7 @@ Node::Node(World& world, int broker)
 void Node::Start() {
   if (up()) return;
   ++life_;
+  disk_.SyncWritten();
   chain_ = disk_.acked().chain();
   core_.emplace(world_.swarm.config, kGroup, id_, disk_.acked().ToState(), timeouts_);
   seen_ = GlanceAt(*core_, Glance());
@@ -300,7 +302,7 @@ void Node::BeginRound() {
   ++world_.coverage.rounds;
   const bool sync = disk_.BeginRound();
   const int64_t typical = sync ? world_.swarm.disk_delay : world_.swarm.disk_delay / 10 + 1;
-  int64_t takes = world_.calm ? typical : world_.dice.LongTail(typical) * disk_factor_;
+  int64_t takes = world_.calm ? std::min(typical, kCalmRound) : world_.dice.LongTail(typical) * disk_factor_;
   if (world_.now + takes < disk_stalled_until_) {
     takes = disk_stalled_until_ - world_.now;
     disk_stalled_ = true;
@@ -315,7 +317,7 @@ void Node::FinishRound() {
   while (disk_.busy()) {
     if (!FinishBatch()) return;
   }
-  if (world_.swarm.Has(Fault::kAsyncFlush) && world_.dice.OneIn(8)) disk_.SyncInBackground();
+  if (world_.swarm.Has(Fault::kAsyncFlush) && world_.dice.OneIn(8)) disk_.SyncWritten();
   Settle();
   if (up()) BeginRound();
 }
@@ -343,7 +345,7 @@ bool Node::FinishBatch() {
 
 void Node::SendAll(std::vector<Message>& messages) {
   for (Message& message : messages) {
-    observer_.OnSend(message);
+    observer_.OnSend(*this, message);
     world_.invariants.OnSend(*this, message);
     world_.network.Send(world_.now, std::move(message));
   }

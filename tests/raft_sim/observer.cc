@@ -97,6 +97,9 @@ void Observer::OnVoteRequestHandled(const Glance& before, const Glance& after) {
 void Observer::OnReady(const Node& node, const Ready& ready) {
   if (ready.truncate_from) {
     Saw(Rare::kTruncated);
+    for (LogIndex i = *ready.truncate_from; i <= node.chain().last(); ++i) {
+      if (node.chain().At(i).proposal != 0) Saw(Rare::kOverwritten);
+    }
     for (const Batch& batch : node.disk().queue()) {
       const bool cut = !batch.append.empty() && batch.append.back().header.index >= *ready.truncate_from;
       if (cut) Saw(Rare::kLateAckOfTruncated);
@@ -120,7 +123,8 @@ void Observer::OnReady(const Node& node, const Ready& ready) {
   }
 }
 
-void Observer::OnSend(const Message& message) {
+void Observer::OnSend(const Node& node, const Message& message) {
+  if (const auto* append = std::get_if<AppendEntries>(&message.body)) return OnAppendSent(node, message, *append);
   const auto* reply = std::get_if<AppendReply>(&message.body);
   if (reply == nullptr || cause_ != EventKind::kDeliver) return;
   if (IsFromLeader(message_.kind) && message_.from == message.to && message_.term < message.term) {
@@ -129,6 +133,15 @@ void Observer::OnSend(const Message& message) {
     Saw(Rare::kAppendRefused);
     if (reply->hint.index + 1 < reply->rejected) Saw(Rare::kAppendRefusedByTerm);
   }
+}
+
+void Observer::OnAppendSent(const Node& node, const Message& message, const AppendEntries& append) {
+  const Progress* p = ProgressOf(node, message.to);
+  if (p == nullptr || p->state != Progress::State::kProbe) return;
+  const EntryId place{message.term, append.prev.index};
+  EntryId& last = probed_[static_cast<size_t>(message.to.broker.value())];
+  if (last == place) Saw(Rare::kProbeRepeated);
+  last = place;
 }
 
 void Observer::OnNotice(const Notice& notice) {

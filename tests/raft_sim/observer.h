@@ -2,11 +2,14 @@
 // after. Nothing here changes anything, and the core knows nothing of it.
 #pragma once
 
+#include <array>
+
 #include "absl/status/status.h"
 #include "raft/core.h"
 #include "tests/raft_sim/coverage.h"
 #include "tests/raft_sim/event_queue.h"
 #include "tests/raft_sim/invariants.h"
+#include "tests/raft_sim/network.h"
 #include "tests/raft_sim/trace.h"
 
 namespace millrace::raft::sim {
@@ -23,7 +26,7 @@ class Observer {
   void Begin(EventKind kind, const Brief* message);
   void OnMessage(const Node& node, const Brief& message);
   void OnReady(const Node& node, const Ready& ready);
-  void OnSend(const Message& message);
+  void OnSend(const Node& node, const Message& message);
   void OnNotice(const Notice& notice);
   void OnChange(const Node& node, const Glance& before, const Glance& after);
   void OnUnreachable() { cause_is_silence_ = true; }
@@ -33,6 +36,7 @@ class Observer {
 
  private:
   void Saw(Rare which);
+  void OnAppendSent(const Node& node, const Message& message, const AppendEntries& append);
   void OnVoteRequest(const Node& node, const Brief& m);
   void OnVoteRequestHandled(const Glance& before, const Glance& after);
   void OnRoleChange(const Node& node, const Glance& before, const Glance& after);
@@ -52,6 +56,7 @@ class Observer {
   bool told_to_campaign_ = false;  // by TimeoutNow
   ReplicaId voted_for_;            // the last vote that was sent
   Term voted_in_;
+  std::array<EntryId, kBrokersMax> probed_{};  // by broker: where it was asked last, in which term
 };
 
 }  // namespace millrace::raft::sim

@@ -1,5 +1,7 @@
 #include "tests/raft_sim/recovery.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "tests/raft_sim/node.h"
 #include "tests/raft_sim/workload.h"
@@ -9,7 +11,7 @@ namespace millrace::raft::sim {
 namespace {
 
 // Election timeouts (of the slowest clock and the longest draw) that the whole may take: some for stalled disks to answer, some
-// for elections, some to copy logs through the smallest of windows.
+// for elections. Copying the log through the smallest of windows takes a round trip for each entry besides.
 constexpr int kTimeouts = 40;
 
 }  // namespace
@@ -17,14 +19,16 @@ constexpr int kTimeouts = 40;
 void Recovery::Begin() {
   world_.calm = true;
   world_.network.Heal();
+  int64_t entries = 0;
   for (const auto& node : world_.nodes) {
+    entries = std::max(entries, node->disk().acked().chain().last().value());
     node->StallDisk(0);
     node->SlowDisk(1);
     node->Calm();
     node->Resume();
     node->Start();
   }
-  deadline_ = world_.now + int64_t{kTimeouts} * 3 * world_.swarm.config.election_ticks * kTick;
+  deadline_ = world_.now + int64_t{kTimeouts} * 3 * world_.swarm.config.election_ticks * kTick + entries * kTick;
 }
 
 bool Recovery::Done() {

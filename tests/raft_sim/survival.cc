@@ -21,7 +21,9 @@ bool Survives(const World& world, const Membership& m, const Supposed& supposed)
     size_t bad = 0;
     for (ReplicaId id : voters) {
       const Node* node = world.Alive(id);
-      const bool dead = node == nullptr || (id == supposed.id && supposed.dead);
+      // A victim of a loss will stop for good as soon as a leader shows it another entry where it has a committed one.
+      const bool lost = node == nullptr || world.invariants.IsVictim(id);
+      const bool dead = lost || (id == supposed.id && supposed.dead);
       if (dead) all_exist = false;
       if (dead || node->abstaining() || (id == supposed.id && supposed.abstains)) ++bad;
     }

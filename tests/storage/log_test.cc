@@ -217,6 +217,67 @@ TEST_F(LogTest, TruncationReopensSealedSegments) {
   EXPECT_EQ(store_->TermAt(group_, LogIndex(4)).value(), Term(2));
 }
 
+// Of a replica that is sent where the leader's log begins; its own may lie before or overlap.
+TEST_F(LogTest, ResetLogGoesOnBehindAnEntryItNeverHad) {
+  const raft::LogBegin begin = {
+      .before = {Term(3), LogIndex(7)}, .end_offset = Offset(500), .append_time = 77, .chain = 0xabcd};
+  OpenStore({.bytes_max = 1000});
+  WriteMany(9, {.records = 10, .bytes = 400});
+  round_->PutValue(group_, "members", "old");
+  round_->SetTermAndVote(group_, {.term = Term(3), .commit_index = LogIndex(4)});
+  ASSERT_TRUE(store_->Write(*round_).ok());
+
+  round_->Reset(group_, begin);
+  round_->SetTermAndVote(group_, {.term = Term(3), .commit_index = LogIndex(7)});
+  round_->PutValue(group_, "members", "new");
+  ASSERT_TRUE(store_->Write(*round_).ok());
+  for (int opened = 0; opened < 2; ++opened) {
+    const LogState state = State();
+    EXPECT_EQ(state.begin, begin);
+    EXPECT_EQ(state.first_index, LogIndex(8));
+    EXPECT_EQ(state.last_index, LogIndex(7));
+    EXPECT_EQ(state.last_term, Term(3));
+    EXPECT_EQ(state.log_start, Offset(500));
+    EXPECT_EQ(state.log_end, Offset(500));
+    EXPECT_EQ(state.bytes, 0);
+    EXPECT_TRUE(store_->Segments(group_).empty());
+    EXPECT_EQ(store_->Values(group_)->front().second, "new");
+    EXPECT_EQ(store_->TermAt(group_, LogIndex(7)).value(), Term(3));
+    EXPECT_TRUE(absl::IsOutOfRange(store_->Read(group_, Offset(10), Offset(20), kAll).status()));
+    EXPECT_TRUE(absl::IsOutOfRange(store_->HeaderAt(group_, LogIndex(7)).status()));
+    std::vector<Entry> cached;
+    EXPECT_FALSE(store_->ReadCachedEntries(group_, LogIndex(8), LogIndex(9), kAll, &cached));
+    Reopen();
+  }
+  WriteMany(2, {.records = 10, .bytes = 400, .term = Term(3)});
+  EXPECT_EQ(ReadIndexes(500, 520), (Ints{8, 9}));
+  raft::EntryHeader first = store_->HeaderAt(group_, LogIndex(8)).value();
+  EXPECT_EQ(first.chain, ChainDigest(begin.chain, first));
+  EXPECT_GE(first.append_time, begin.append_time);
+}
+
+TEST_F(LogTest, ResetTakesWithItWhatItsOwnRoundAppended) {
+  OpenStore();
+  WriteMany(300, {});
+  Stage({});
+  round_->Reset(group_, {.before = {Term(1), LogIndex(200)}, .end_offset = Offset(2000)});
+  for (int64_t i = 201; i <= 290; ++i) {
+    Entry entry;
+    entry.header.term = Term(2);
+    entry.header.index = LogIndex(i);
+    entry.header.base_offset = Offset(2000 + i - 201);
+    entry.header.record_count = 1;
+    round_->Append(group_, std::move(entry));
+  }
+  round_->TruncateSuffix(group_, LogIndex(280));  // where the old log's intervals lie
+  ASSERT_TRUE(store_->Write(*round_).ok());
+  EXPECT_EQ(State().first_index, LogIndex(201));
+  EXPECT_EQ(State().last_index, LogIndex(279));
+  Reopen();
+  EXPECT_EQ(State().log_end, Offset(2079));
+  EXPECT_EQ(ReadIndexes(2070, 2072), (Ints{271, 272}));
+}
+
 TEST_F(LogTest, OffsetIsFoundByTimeWhateverTheOrderOfTimestamps) {
   OpenStore({.bytes_max = 20000});
   for (int64_t i = 0; i < 600; ++i) {
@@ -572,6 +633,12 @@ TEST_F(LogDeathTest, WhatDoesNotFollowTheLogIsABug) {
         (void)store_->Write(*round_);
       },
       "committed");
+  EXPECT_DEATH(
+      {
+        round_->Reset(group_, {.before = {Term(1), LogIndex(1)}, .end_offset = Offset(10)});
+        (void)store_->Write(*round_);
+      },
+      "group 1");
 }
 
 }  // namespace

@@ -51,6 +51,7 @@ RocksLogStore::Options StoreOptions(const std::string& directory) {
 }
 
 void ExpectSameState(const LogState& a, const LogState& b) {
+  EXPECT_EQ(a.begin, b.begin);
   EXPECT_EQ(a.first_index, b.first_index);
   EXPECT_EQ(a.last_index, b.last_index);
   EXPECT_EQ(a.last_term, b.last_term);
@@ -59,9 +60,19 @@ void ExpectSameState(const LogState& a, const LogState& b) {
   EXPECT_EQ(a.last_append_time, b.last_append_time);
   EXPECT_EQ(a.chain, b.chain);
   EXPECT_EQ(a.bytes, b.bytes);
-  EXPECT_EQ(a.term_and_vote.term, b.term_and_vote.term);
-  EXPECT_EQ(a.term_and_vote.voted_for, b.term_and_vote.voted_for);
-  EXPECT_EQ(a.term_and_vote.commit_index, b.term_and_vote.commit_index);
+  EXPECT_EQ(a.term_and_vote, b.term_and_vote);
+}
+
+void ExpectSameHeader(const raft::EntryHeader& a, const raft::EntryHeader& b) {
+  ASSERT_EQ(a.type, b.type);
+  ASSERT_EQ(a.term, b.term);
+  ASSERT_EQ(a.index, b.index);
+  ASSERT_EQ(a.base_offset, b.base_offset);
+  ASSERT_EQ(a.record_count, b.record_count);
+  ASSERT_EQ(a.append_time, b.append_time);
+  ASSERT_EQ(a.max_timestamp, b.max_timestamp);
+  ASSERT_EQ(a.payload_crc, b.payload_crc);
+  ASSERT_EQ(a.chain, b.chain);
 }
 
 void ExpectSameEntries(const absl::StatusOr<std::vector<Entry>>& a, const absl::StatusOr<std::vector<Entry>>& b) {
@@ -69,18 +80,8 @@ void ExpectSameEntries(const absl::StatusOr<std::vector<Entry>>& a, const absl::
   if (!a.ok()) return;
   ASSERT_EQ(a->size(), b->size());
   for (size_t i = 0; i < a->size(); ++i) {
-    const raft::EntryHeader& x = (*a)[i].header;
-    const raft::EntryHeader& y = (*b)[i].header;
-    ASSERT_EQ(x.type, y.type);
-    ASSERT_EQ(x.term, y.term);
-    ASSERT_EQ(x.index, y.index);
-    ASSERT_EQ(x.base_offset, y.base_offset);
-    ASSERT_EQ(x.record_count, y.record_count);
-    ASSERT_EQ(x.append_time, y.append_time);
-    ASSERT_EQ(x.max_timestamp, y.max_timestamp);
-    ASSERT_EQ(x.payload_crc, y.payload_crc);
-    ASSERT_EQ(x.chain, y.chain);
-    ASSERT_EQ(Crc32c(0, (*a)[i].payload), x.payload_crc);
+    ExpectSameHeader((*a)[i].header, (*b)[i].header);
+    ASSERT_EQ(Crc32c(0, (*a)[i].payload), (*a)[i].header.payload_crc);
     ASSERT_EQ((*a)[i].payload.size(), (*b)[i].payload.size());
   }
 }
@@ -99,6 +100,13 @@ void CompareAnswers(Workload& draw, RocksLogStore& store, GroupId group, const M
   const LogIndex index(draw.UpTo(state.last_index.value() + 2));
   ExpectSameEntries(store.ReadEntries(group, index, index + 5, kAllBytes),
                     model.ReadEntries(index, index + 5, kAllBytes));
+  if (store.ReadCachedEntries(group, index, index + 5, bytes, &cached)) {
+    ExpectSameEntries(cached, model.ReadEntries(index, index + 5, bytes));
+  }
+  const auto header = store.HeaderAt(group, index);
+  const auto model_header = model.HeaderAt(index);
+  ASSERT_EQ(header.status().code(), model_header.status().code()) << header.status() << model_header.status();
+  if (header.ok()) ExpectSameHeader(*header, *model_header);
   const auto term = store.TermAt(group, index);
   const auto model_term = model.TermAt(index);
   ASSERT_EQ(term.status().code(), model_term.status().code()) << term.status() << model_term.status();
@@ -221,6 +229,7 @@ class NoRound : public raft::Round {
  public:
   void Append(GroupId, Entry) override {}
   void TruncateSuffix(GroupId, LogIndex) override {}
+  void Reset(GroupId, const raft::LogBegin&) override {}
   void SetTermAndVote(GroupId, const raft::TermAndVote&) override {}
   void SetLogStart(GroupId, Offset) override {}
   void PutValue(GroupId, std::string_view, std::string_view) override {}

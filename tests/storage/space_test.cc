@@ -158,6 +158,15 @@ TEST_F(Space, OfAnEmptiedLogComesBackWhole) {
   while (BytesOnDisk() > 4 << 20) std::this_thread::yield();
 }
 
+TEST_F(Space, OfAResetLogComesBackWhole) {
+  OpenStore({.bytes_max = 4 << 20});
+  WriteMany(500, {.bytes = kEntryBytes});
+  ASSERT_GT(WalBytes(), 20u << 20);
+  round_->Reset(group_, {.before = {raft::Term(1), raft::LogIndex(900)}, .end_offset = raft::Offset(9000)});
+  ASSERT_TRUE(ThroughStalls(*store_, [this] { return store_->Write(*round_); }).ok());
+  AwaitWalBytesBelow(1 << 20);
+}
+
 TEST_F(Space, OfARemovedLogComesBackWhole) {
   OpenStore();
   WriteMany(500, {.bytes = kEntryBytes});

@@ -58,6 +58,15 @@ TEST(TailCache, ReadsFromTheEntryThatHoldsTheOffset) {
   EXPECT_EQ(IndexesFrom(*tail, 40, kEnd, 250), (Indexes{5, 6}));
   EXPECT_EQ(IndexesFrom(*tail, 40, kEnd, 1), (Indexes{5}));
   EXPECT_EQ(IndexesFrom(*tail, 39), (Indexes{-1}));
+
+  std::vector<Entry> entries;
+  ASSERT_TRUE(tail->ReadEntries(LogIndex(6), LogIndex(7), kAll, &entries));
+  EXPECT_EQ(entries.size(), 2u);
+  EXPECT_EQ(entries.front().header.index, LogIndex(6));
+  ASSERT_TRUE(tail->ReadEntries(LogIndex(6), LogIndex(8), 1, &entries));
+  EXPECT_EQ(entries.size(), 1u);
+  EXPECT_FALSE(tail->ReadEntries(LogIndex(4), LogIndex(8), kAll, &entries));
+  EXPECT_FALSE(tail->ReadEntries(LogIndex(9), LogIndex(9), kAll, &entries));
 }
 
 TEST(TailCache, OldestEntriesOfAllLogsGoFirst) {

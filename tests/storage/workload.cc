@@ -29,13 +29,14 @@ void Workload::FillRound(Logs& logs, raft::Round& round) {
 
 void Workload::ChangeOne(GroupId group, MemoryLog& log, raft::Round& round) {
   const LogState state = log.State();
-  switch (UpTo(11)) {
+  switch (UpTo(12)) {
     case 0:
       return Truncate(group, log, round);
     case 1: {
       raft::TermAndVote term_and_vote = state.term_and_vote;
       term_and_vote.term = term_and_vote.term + UpTo(1);
       term_and_vote.voted_for = {raft::BrokerId(UpTo(3)), static_cast<uint64_t>(UpTo(1000))};
+      term_and_vote.abstaining = OneIn(4);
       if (OneIn(2)) term_and_vote.commit_index = std::max(term_and_vote.commit_index, state.last_index - UpTo(4));
       log.SetTermAndVote(term_and_vote);
       return round.SetTermAndVote(group, term_and_vote);
@@ -55,6 +56,9 @@ void Workload::ChangeOne(GroupId group, MemoryLog& log, raft::Round& round) {
       log.values()[key] = value;
       return round.PutValue(group, key, value);
     }
+    case 4:
+      if (OneIn(12)) return Reset(group, log, round);
+      [[fallthrough]];
     default: {
       Entry entry = NextEntry(state);
       log.Append(entry);
@@ -74,6 +78,19 @@ void Workload::Truncate(GroupId group, MemoryLog& log, raft::Round& round) {
   }
   log.TruncateSuffix(first_removed);
   round.TruncateSuffix(group, first_removed);
+}
+
+// Within the log as well as behind it.
+void Workload::Reset(GroupId group, MemoryLog& log, raft::Round& round) {
+  const LogState state = log.State();
+  const raft::TermAndVote& stored = state.term_and_vote;
+  const raft::LogBegin begin = {
+      .before = {std::max(state.last_term, stored.term) + UpTo(1), stored.commit_index + UpTo(OneIn(2) ? 10 : 1000)},
+      .end_offset = state.log_start + UpTo(2000),
+      .append_time = state.last_append_time + UpTo(100),
+      .chain = static_cast<uint32_t>(random_())};
+  log.Reset(begin);
+  round.Reset(group, begin);
 }
 
 Entry Workload::NextEntry(const LogState& state) {

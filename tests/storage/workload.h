@@ -26,11 +26,13 @@ class Workload {
   raft::SegmentLimits Limits();
   // Some changes of some of the logs.
   void FillRound(Logs& logs, raft::Round& round);
+  // What may follow there, with records or without.
+  raft::Entry NextEntry(const raft::LogState& state);
 
  private:
   void ChangeOne(raft::GroupId group, MemoryLog& log, raft::Round& round);
   void Truncate(raft::GroupId group, MemoryLog& log, raft::Round& round);
-  raft::Entry NextEntry(const raft::LogState& state);
+  void Reset(raft::GroupId group, MemoryLog& log, raft::Round& round);
   absl::Cord Payload();
 
   std::mt19937_64 random_;

@@ -27,6 +27,9 @@ class FakeRound : public raft::Round {
   void TruncateSuffix(GroupId group, LogIndex first_removed) override {
     Stage(group, [first_removed](MemoryLog& log) { log.TruncateSuffix(first_removed); });
   }
+  void Reset(GroupId group, const raft::LogBegin& begin) override {
+    Stage(group, [begin](MemoryLog& log) { log.Reset(begin); });
+  }
   void SetTermAndVote(GroupId group, const raft::TermAndVote& state) override {
     Stage(group, [state](MemoryLog& log) { log.SetTermAndVote(state); });
   }
@@ -120,6 +123,11 @@ void FakeLogStore::FailNextSync(absl::Status status) {
 void FakeLogStore::Damage(GroupId group, LogIndex index) {
   std::lock_guard lock(mutex_);
   damaged_.emplace(group, index);
+}
+
+void FakeLogStore::DamageHeader(GroupId group, LogIndex index) {
+  std::lock_guard lock(mutex_);
+  damaged_headers_.emplace(group, index);
 }
 
 void FakeLogStore::ChangePayload(GroupId group, LogIndex index, const std::function<void(std::string&)>& change) {
@@ -327,6 +335,17 @@ bool FakeLogStore::ReadCached(GroupId group, Offset from, Offset end, size_t byt
   return true;
 }
 
+bool FakeLogStore::ReadCachedEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max,
+                                     std::vector<Entry>* entries) {
+  std::lock_guard lock(mutex_);
+  auto log = FindOpen(group);
+  if (!log.ok()) return false;
+  const absl::StatusOr<raft::EntryHeader> header = (*log)->HeaderAt(first);
+  if (!header.ok() || header->base_offset < cached_from_.at(group)) return false;
+  *entries = (*log)->ReadEntries(first, last, bytes_max).value();
+  return true;
+}
+
 absl::StatusOr<std::vector<Entry>> FakeLogStore::Read(GroupId group, Offset from, Offset end, size_t bytes_max) {
   std::lock_guard lock(mutex_);
   auto log = FindOpen(group);
@@ -347,6 +366,16 @@ absl::StatusOr<raft::Term> FakeLogStore::TermAt(GroupId group, LogIndex index) {
   auto log = FindOpen(group);
   if (!log.ok()) return log.status();
   return (*log)->TermAt(index);
+}
+
+absl::StatusOr<raft::EntryHeader> FakeLogStore::HeaderAt(GroupId group, LogIndex index) {
+  std::lock_guard lock(mutex_);
+  auto log = FindOpen(group);
+  if (!log.ok()) return log.status();
+  if (damaged_headers_.contains({group, index})) {
+    return absl::DataLossError(absl::StrCat("group ", group.value(), " entry ", index.value(), " is damaged"));
+  }
+  return (*log)->HeaderAt(index);
 }
 
 absl::StatusOr<Offset> FakeLogStore::OffsetForTime(GroupId group, int64_t timestamp) {

@@ -56,6 +56,8 @@ class FakeLogStore : public raft::LogStore {
   void FailNextSync(absl::Status status);
   // Reads of this entry find it damaged.
   void Damage(raft::GroupId group, raft::LogIndex index);
+  // HeaderAt finds it damaged.
+  void DamageHeader(raft::GroupId group, raft::LogIndex index);
   // Has this entry hold other bytes, its header as it was: damage that only the payload's own checksum tells.
   void ChangePayload(raft::GroupId group, raft::LogIndex index, const std::function<void(std::string&)>& change);
   // A restart finds the last entry of this log damaged beyond what it says of itself.
@@ -80,11 +82,14 @@ class FakeLogStore : public raft::LogStore {
   void Sync(std::function<void(absl::Status)> done) override;
   bool ReadCached(raft::GroupId group, raft::Offset from, raft::Offset end, size_t bytes_max,
                   std::vector<raft::Entry>* entries) override;
+  bool ReadCachedEntries(raft::GroupId group, raft::LogIndex first, raft::LogIndex last, size_t bytes_max,
+                         std::vector<raft::Entry>* entries) override;
   absl::StatusOr<std::vector<raft::Entry>> Read(raft::GroupId group, raft::Offset from, raft::Offset end,
                                                 size_t bytes_max) override;
   absl::StatusOr<std::vector<raft::Entry>> ReadEntries(raft::GroupId group, raft::LogIndex first, raft::LogIndex last,
                                                        size_t bytes_max) override;
   absl::StatusOr<raft::Term> TermAt(raft::GroupId group, raft::LogIndex index) override;
+  absl::StatusOr<raft::EntryHeader> HeaderAt(raft::GroupId group, raft::LogIndex index) override;
   absl::StatusOr<raft::Offset> OffsetForTime(raft::GroupId group, int64_t timestamp) override;
   absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Values(raft::GroupId group) override;
 
@@ -117,6 +122,7 @@ class FakeLogStore : public raft::LogStore {
   std::set<raft::GroupId> open_;
   std::map<raft::GroupId, raft::Offset> cached_from_;
   std::set<std::pair<raft::GroupId, raft::LogIndex>> damaged_;
+  std::set<std::pair<raft::GroupId, raft::LogIndex>> damaged_headers_;
   std::set<raft::GroupId> read_only_;
   std::set<raft::GroupId> damaged_logs_;
   std::deque<WaitingSync> waiting_;

@@ -41,6 +41,20 @@ void MemoryLog::TruncateSuffix(LogIndex first_removed) {
   MILLRACE_CHECK_GE(Last().end_offset(), log_start_);
 }
 
+void MemoryLog::Reset(const raft::LogBegin& begin) {
+  MILLRACE_CHECK_GE(begin.before.index, term_and_vote_.commit_index);
+  MILLRACE_CHECK_GE(begin.end_offset, log_start_);
+  entries_.clear();
+  segments_.clear();
+  base_ = {.term = begin.before.term,
+           .index = begin.before.index,
+           .base_offset = begin.end_offset,
+           .record_count = 0,
+           .append_time = begin.append_time,
+           .chain = begin.chain};
+  log_start_ = begin.end_offset;
+}
+
 void MemoryLog::SetTermAndVote(const raft::TermAndVote& state) {
   MILLRACE_CHECK_LE(state.commit_index, LastIndex());
   term_and_vote_ = state;
@@ -82,7 +96,8 @@ raft::LogState MemoryLog::State() const {
   const EntryHeader& last = Last();
   int64_t bytes = 0;
   for (const Entry& entry : entries_) bytes += static_cast<int64_t>(entry.payload.size());
-  return {.first_index = FirstIndex(),
+  return {.begin = {{base_.term, base_.index}, base_.end_offset(), base_.append_time, base_.chain},
+          .first_index = FirstIndex(),
           .last_index = last.index,
           .last_term = last.term,
           .log_start = log_start_,
@@ -126,11 +141,17 @@ absl::StatusOr<std::vector<Entry>> MemoryLog::ReadEntries(LogIndex first, LogInd
 
 absl::StatusOr<raft::Term> MemoryLog::TermAt(LogIndex index) const {
   if (index == base_.index) return base_.term;
+  absl::StatusOr<EntryHeader> header = HeaderAt(index);
+  if (!header.ok()) return header.status();
+  return header->term;
+}
+
+absl::StatusOr<EntryHeader> MemoryLog::HeaderAt(LogIndex index) const {
   if (index < FirstIndex() || index > LastIndex()) {
     return absl::OutOfRangeError(absl::StrCat("entry ", index.value(), " is not in the log, which has ",
                                               FirstIndex().value(), " to ", LastIndex().value()));
   }
-  return At(index).header.term;
+  return At(index).header;
 }
 
 Offset MemoryLog::OffsetForTime(int64_t timestamp) const {

@@ -21,6 +21,7 @@ class MemoryLog {
 
   void Append(raft::Entry entry);
   void TruncateSuffix(raft::LogIndex first_removed);
+  void Reset(const raft::LogBegin& begin);
   void SetTermAndVote(const raft::TermAndVote& state);
   void SetLogStart(raft::Offset log_start);
   void SetPayload(raft::LogIndex index, absl::Cord payload) {
@@ -35,6 +36,7 @@ class MemoryLog {
   absl::StatusOr<std::vector<raft::Entry>> ReadEntries(raft::LogIndex first, raft::LogIndex last,
                                                        size_t bytes_max) const;
   absl::StatusOr<raft::Term> TermAt(raft::LogIndex index) const;
+  absl::StatusOr<raft::EntryHeader> HeaderAt(raft::LogIndex index) const;
   raft::Offset OffsetForTime(int64_t timestamp) const;
   std::vector<raft::SegmentInfo> Segments() const;
 

@@ -196,6 +196,7 @@ TEST_F(Damage, OfALogThatCannotBeOpenedEndsWhoeverComesToItAndNobodyElse) {
   const ErrorFrame refused = Send(produce, "t", 0, BatchOf({"new"})).error;
   EXPECT_EQ(refused.code, Error::CORRUPT_MESSAGE);
   EXPECT_FALSE(refused.retriable);
+  EXPECT_EQ(refused.topic, "t");
   EXPECT_NE(refused.message.find("the test's log has entries and no segments"), std::string::npos) << refused.message;
   v1::ReadResponse response;
   EXPECT_EQ(Read(0, &response).error.code, Error::CORRUPT_MESSAGE);

@@ -1,0 +1,281 @@
+#include "raft/group_driver.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/check.h"
+#include "raft/persisted_state.h"
+
+namespace millrace::raft {
+namespace {
+
+// Of entries applied at once.
+constexpr size_t kApplyBytesMax = 1 << 20;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GroupDriver>> GroupDriver::Open(const Config& config, const Options& options,
+                                                               const Seams& seams) {
+  absl::StatusOr<PersistedState> persisted = LoadPersistedState(seams.store, options.group);
+  if (!persisted.ok()) return persisted.status();
+  if (options.applied > persisted->terms.last_index()) {
+    return absl::DataLossError(absl::StrCat("the state of group ", options.group.value(), " stands for entries up to ",
+                                            options.applied.value(), ", its log ends with ",
+                                            persisted->terms.last_index().value()));
+  }
+  persisted->term_and_vote.commit_index = std::max(persisted->term_and_vote.commit_index, options.applied);
+  return std::unique_ptr<GroupDriver>(new GroupDriver(config, options, seams, *std::move(persisted)));
+}
+
+GroupDriver::GroupDriver(const Config& config, const Options& options, const Seams& seams, PersistedState persisted)
+    : group_(options.group),
+      store_(seams.store),
+      transport_(seams.transport),
+      machine_(seams.machine),
+      reader_(seams.reader),
+      core_(config, options.group, options.self, std::move(persisted), seams.random),
+      log_(seams.store, options.group),
+      flush_(options.flush),
+      applied_(std::max(options.applied, core_.terms().before_first())),
+      committed_(core_.commit_index()) {}
+
+// ---- Staging
+
+bool GroupDriver::HasWork() const {
+  if (!Works() || staged_) return false;
+  return core_.HasReady() || LogStartIsDue() || (applied_ < committed_ && !IsReadingToApply());
+}
+
+bool GroupDriver::Stage(Round& round) {
+  if (!Works() || staged_) return false;
+  StageLogStart(round);
+  ApplyCommitted();
+  while (Works() && core_.HasReady()) Take(core_.TakeReady(), round);
+  return staged_;
+}
+
+void GroupDriver::Take(Ready ready, Round& round) {
+  if (!Accept(ready, round)) return;
+  const bool writes = ready.writes();
+  log_.Stage(ready, round);
+  if (ready.install) {
+    applied_ = committed_ = ready.install->last.index;
+    std::erase_if(reads_, [](const PendingRead& read) { return !read.request; });
+  }
+  staged_ = staged_ || writes;
+  in_flight_.push_back({.seq = ready.seq,
+                        .needs_sync = writes && (ready.must_sync || flush_ == Flush::kCommit),
+                        .commit = ready.committed.last,
+                        .send_after_persist = std::move(ready.send_after_persist)});
+  Send(ready.send_now);
+  Tell(ready);
+  for (const EntryRequest& request : ready.entry_requests) Answer(request);
+  for (ReplicaId to : ready.snapshot_requests) core_.OnSnapshot(to, MakeSnapshot());
+  if (!staged_) OnWritten(synced_);
+}
+
+// Nothing of a Ready is done unless all of it can be.
+bool GroupDriver::Accept(const Ready& ready, Round& round) {
+  if (ready.fatal) {
+    fatal_ = ready.fatal;
+    return false;
+  }
+  if (absl::Status status = log_.Check(ready); !status.ok()) {
+    Stop(absl::IsInvalidArgument(status) ? Fatal::kDivergedLog : Fatal::kDamagedLog, status.message());
+    return false;
+  }
+  if (!ready.install) return true;
+  absl::Status status = machine_.Install(*ready.install, round);
+  if (!status.ok()) Stop(Fatal::kDivergedLog, status.message());
+  return status.ok();
+}
+
+void GroupDriver::Stop(Fatal::Kind kind, absl::string_view text) {
+  fatal_ = Fatal{kind, absl::StrCat(text, "; ", core_.Dump())};
+}
+
+void GroupDriver::SetLogStart(Offset log_start) {
+  if (!log_start_ || log_start > log_start_->log_start) log_start_ = {log_start, applied_};
+}
+
+// An entry may be committed and applied while its write here is under way: it goes when that is over.
+bool GroupDriver::LogStartIsDue() const { return log_start_ && core_.stable_index() >= log_start_->after; }
+
+void GroupDriver::StageLogStart(Round& round) {
+  if (!LogStartIsDue()) return;
+  log_.StageLogStart(log_start_->log_start, round);
+  log_start_.reset();
+  staged_ = log_start_staged_ = true;
+}
+
+// Entries without records that go with it may be durable a little later.
+void GroupDriver::TellPrefixRemoved() {
+  if (!log_start_moved_) return;
+  const LogIndex first = store_.State(group_).first_index;
+  if (first - 1 > std::min(core_.commit_index(), core_.stable_index())) return;
+  core_.OnPrefixRemoved(first);
+  log_start_moved_ = false;
+}
+
+void GroupDriver::Tell(const Ready& ready) {
+  if (ready.truncate_from) machine_.OnTruncated(*ready.truncate_from);
+  if (ready.role) machine_.OnRoleChange(*ready.role);
+  for (const Notice& notice : ready.notices) machine_.OnNotice(notice);
+  for (uint64_t id : ready.reads_failed) machine_.OnReadAnswered(id, false);
+  reads_passed_.insert(reads_passed_.end(), ready.reads_ready.begin(), ready.reads_ready.end());
+  TellApplied();
+}
+
+void GroupDriver::Send(std::vector<Message>& messages) {
+  for (Message& message : messages) transport_.Send(group_, std::move(message));
+  messages.clear();
+}
+
+// ---- Durability
+
+void GroupDriver::OnWritten(RoundSeq round) {
+  if (!Works()) return;
+  staged_ = false;
+  log_.OnWritten();
+  if (std::exchange(log_start_staged_, false)) log_start_moved_ = true;
+  for (InFlight& taken : in_flight_) {
+    if (taken.written) continue;
+    taken.written = round;
+    committed_ = std::max(committed_, taken.commit);
+  }
+  Advance();
+  ApplyCommitted();
+}
+
+void GroupDriver::OnSynced(RoundSeq round) {
+  synced_ = std::max(synced_, round);
+  Advance();
+}
+
+void GroupDriver::Advance() {
+  auto next = in_flight_.begin();
+  for (; Works() && next != in_flight_.end(); ++next) {
+    if (!next->written || (next->needs_sync && *next->written > synced_)) break;
+    Send(next->send_after_persist);
+    core_.OnPersisted(next->seq);
+  }
+  in_flight_.erase(in_flight_.begin(), next);
+  TellPrefixRemoved();
+}
+
+bool GroupDriver::AwaitsSync() const {
+  return Works() && std::any_of(in_flight_.begin(), in_flight_.end(), [this](const InFlight& taken) {
+           return taken.needs_sync && taken.written && *taken.written > synced_;
+         });
+}
+
+void GroupDriver::OnFailed(absl::Status status) {
+  MILLRACE_CHECK(!status.ok()) << "group " << group_;
+  if (failure_.ok()) failure_ = std::move(status);
+}
+
+// ---- Applying
+
+void GroupDriver::ApplyCommitted() {
+  while (Works() && applied_ < committed_ && !IsReadingToApply()) {
+    std::vector<Entry> entries;
+    if (!store_.ReadCachedEntries(group_, applied_ + 1, committed_, kApplyBytesMax, &entries)) {
+      return Read(applied_ + 1, committed_, kApplyBytesMax, std::nullopt);
+    }
+    Apply(entries);
+  }
+}
+
+void GroupDriver::Apply(const std::vector<Entry>& entries) {
+  machine_.Apply(entries);
+  applied_ = entries.back().header.index;
+  TellApplied();
+}
+
+// The core counts as applied what was committed when it started; the state machine may have to catch up with that.
+void GroupDriver::TellApplied() {
+  core_.OnApplied(applied_);
+  std::erase_if(reads_passed_, [this](const ReadReady& read) {
+    if (read.index > applied_) return false;
+    machine_.OnReadAnswered(read.id, true);
+    return true;
+  });
+}
+
+// ---- Reading
+
+void GroupDriver::Answer(const EntryRequest& request) {
+  std::vector<Entry> entries;
+  if (!store_.ReadCachedEntries(group_, request.first, request.last, request.bytes_max, &entries)) {
+    return Read(request.first, request.last, request.bytes_max, request);
+  }
+  core_.OnEntries(request, std::move(entries));
+}
+
+// From what the state machine gives and what the log and the core know of that place.
+std::optional<InstallSnapshot> GroupDriver::MakeSnapshot() {
+  std::optional<StateMachine::Snapshot> made = machine_.MakeSnapshot();
+  if (!made) return std::nullopt;
+  const LogState state = store_.State(group_);
+  MILLRACE_CHECK(made->last >= state.begin.before.index && made->last <= applied_)
+      << "group " << group_ << ": a snapshot of " << made->last << ", the log begins behind "
+      << state.begin.before.index << ", applied is " << applied_;
+  InstallSnapshot snapshot{.last = state.begin.before,
+                           .end_offset = state.begin.end_offset,
+                           .log_start = state.log_start,
+                           .append_time = state.begin.append_time,
+                           .chain = state.begin.chain,
+                           .state = std::move(made->state)};
+  if (made->last != state.begin.before.index) {
+    absl::StatusOr<EntryHeader> header = store_.HeaderAt(group_, made->last);
+    if (!header.ok()) return std::nullopt;
+    snapshot.last = {header->term, header->index};
+    snapshot.end_offset = header->end_offset();
+    snapshot.append_time = header->append_time;
+    snapshot.chain = header->chain;
+  }
+  // Memberships that later ones have replaced are not kept. One that is committed is as good: the member cannot win an election
+  // before it has the entries up to it, and then it comes again with its entry.
+  const MembershipAt& committed = core_.memberships().front();
+  snapshot.membership = committed.membership;
+  snapshot.membership_index = std::min(committed.index, snapshot.last.index);
+  return snapshot;
+}
+
+void GroupDriver::Read(LogIndex first, LogIndex last, size_t bytes_max, std::optional<EntryRequest> request) {
+  reads_.push_back({++last_read_, std::move(request)});
+  reader_.Read(group_, {.id = last_read_, .first = first, .last = last, .bytes_max = bytes_max});
+}
+
+bool GroupDriver::IsReadingToApply() const {
+  return std::any_of(reads_.begin(), reads_.end(), [](const PendingRead& read) { return !read.request; });
+}
+
+void GroupDriver::OnRead(uint64_t id, absl::StatusOr<std::vector<Entry>> entries) {
+  const auto read = std::find_if(reads_.begin(), reads_.end(), [id](const PendingRead& r) { return r.id == id; });
+  if (read == reads_.end()) return;
+  const std::optional<EntryRequest> request = read->request;
+  reads_.erase(read);
+  if (!Works()) return;
+  if (!request) return OnReadToApply(std::move(entries));
+  core_.OnEntries(*request, entries.ok() ? *std::move(entries) : std::vector<Entry>());
+}
+
+void GroupDriver::OnReadToApply(absl::StatusOr<std::vector<Entry>> entries) {
+  if (entries.ok() && !entries->empty()) {
+    MILLRACE_CHECK(entries->front().header.index == applied_ + 1) << "group " << group_;
+    Apply(*entries);
+  } else if (absl::IsDataLoss(entries.status())) {
+    absl::Status passed = machine_.ApplyDamaged(applied_ + 1, entries.status());
+    if (!passed.ok()) return Stop(Fatal::kDamagedLog, passed.message());
+    ++applied_;
+    TellApplied();
+  } else {
+    return;  // again at the next Stage
+  }
+  ApplyCommitted();
+}
+
+}  // namespace millrace::raft

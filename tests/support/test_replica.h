@@ -1,0 +1,123 @@
+// A replica under test: a GroupDriver on a store, with seams that keep what it does for the test to look at.
+//
+//     TestReplica::Make(store, group, membership);       // once: the log and who takes part
+//     TestReplica replica({.group = group, .self = self});
+//     ASSERT_TRUE(replica.Start(store).ok());             // and again after the store was opened anew, or lost what was not synced
+//     replica.Stage(*round); ... replica.OnWritten(seq); replica.OnSynced(seq);      // TestBroker does it
+//     for (raft::Message& m : replica.TakeSent()) ...
+//
+// Its state machine sums what it applies, keeps the sum beside the log, and CHECKs that entries come in order and once. Each Start
+// is held against what the core had made durable.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "raft/group_driver.h"
+#include "raft/persisted_state.h"
+
+namespace millrace {
+
+class TestReplica : private raft::Transport, private raft::StateMachine, private raft::EntryReader {
+ public:
+  struct Options {
+    raft::GroupId group;
+    raft::ReplicaId self;
+    raft::Flush flush = raft::Flush::kCommit;
+    uint64_t seed = 1;
+    raft::Config config;
+  };
+  // What its core has in its log and beside it, as the store must have it after a restart; the commit index may be less there.
+  struct Durable {
+    raft::TermAndVote term_and_vote;
+    raft::TermTable terms;
+    raft::Offset end_offset;
+    std::vector<raft::MembershipAt> memberships;
+
+    std::string ToString() const;
+  };
+  // Of the state machine: what it has applied.
+  struct Sum {
+    raft::LogIndex index;
+    uint64_t sum = 0;
+
+    bool operator==(const Sum&) const = default;
+    std::string Encode() const;  // as a snapshot's state
+  };
+
+  explicit TestReplica(const Options& options) : options_(options), random_(options.seed) {}
+
+  // Written, not synced.
+  static absl::Status Make(raft::LogStore& store, raft::GroupId group, const raft::Membership& membership);
+
+  // kDataLoss, besides the driver's statuses: what the store has is none of the states that it may have.
+  absl::Status Start(raft::LogStore& store);
+  void Stop() { driver_.reset(); }
+  bool running() const { return driver_ != nullptr; }
+  raft::GroupDriver& driver() { return *driver_; }
+  raft::Core& core() { return driver_->core(); }
+
+  // As GroupDriver's; Stage also has the state machine's sum written, when it has changed.
+  void Stage(raft::Round& round);
+  void OnWritten(raft::RoundSeq round);
+  void OnSynced(raft::RoundSeq round);
+  // Reads what was asked of the reader; whether anything was.
+  bool AnswerReads();
+
+  std::vector<raft::Message> TakeSent() { return std::exchange(sent_, {}); }
+  const std::vector<raft::Message>& sent() const { return sent_; }
+  const Sum& sum() const { return sum_; }
+  // In this life.
+  const std::vector<raft::EntryId>& applied() const { return applied_; }
+  const std::vector<raft::RoleChange>& role_changes() const { return role_changes_; }
+  const std::vector<raft::LogIndex>& truncations() const { return truncations_; }
+  const std::vector<std::pair<uint64_t, bool>>& reads() const { return reads_; }
+  int installs() const { return installs_; }
+  int cold_reads() const { return cold_reads_; }
+
+  // Its snapshots stand for what is applied, instead of for what lies before the log.
+  void SnapshotAtApplied() { snapshot_at_applied_ = true; }
+
+ private:
+  void Send(raft::GroupId group, raft::Message message) override { sent_.push_back(std::move(message)); }
+  void Read(raft::GroupId group, const raft::EntryRead& read) override { asked_.push_back(read); }
+  void Apply(const std::vector<raft::Entry>& entries) override;
+  absl::Status ApplyDamaged(raft::LogIndex index, const absl::Status& damage) override;
+  std::optional<Snapshot> MakeSnapshot() override;
+  absl::Status Install(const raft::InstallSnapshot& snapshot, raft::Round& round) override;
+  void OnTruncated(raft::LogIndex first_removed) override { truncations_.push_back(first_removed); }
+  void OnRoleChange(const raft::RoleChange& change) override { role_changes_.push_back(change); }
+  void OnReadAnswered(uint64_t id, bool ready) override { reads_.emplace_back(id, ready); }
+  void OnNotice(const raft::Notice&) override {}
+
+  absl::Status CheckRestored(const raft::PersistedState& found);
+
+  const Options options_;
+  raft::SeededRandom random_;
+  bool snapshot_at_applied_ = false;
+
+  raft::LogStore* store_ = nullptr;
+  std::unique_ptr<raft::GroupDriver> driver_;
+  Sum sum_;
+  Sum stored_sum_;
+  std::vector<raft::Message> sent_;
+  std::vector<raft::EntryRead> asked_;
+  std::vector<raft::EntryId> applied_;
+  std::vector<raft::RoleChange> role_changes_;
+  std::vector<raft::LogIndex> truncations_;
+  std::vector<std::pair<uint64_t, bool>> reads_;
+  int installs_ = 0;
+  int cold_reads_ = 0;
+
+  bool staged_ = false;
+  Durable taken_;  // when Stage last took something from the core
+  // After each round: the first is surely on the disk, the others follow unless a crash takes them.
+  std::vector<std::pair<raft::RoundSeq, Durable>> history_;
+};
+
+}  // namespace millrace
