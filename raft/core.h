@@ -60,6 +60,9 @@ struct Config {
   // to run other implementations' test cases.
   bool pre_vote = true;
   bool check_quorum = true;
+  // A leader that a committed membership leaves out steps down (thesis 4.2.2). Off only to run other implementations' test cases:
+  // it then leads on without counting itself.
+  bool step_down_on_removal = true;
 };
 
 // What the store holds when a replica starts.
@@ -118,6 +121,8 @@ class Core {
   absl::Status ReadIndex(uint64_t id);
   // Hands leadership to a voter; proposals are refused meanwhile; given up after an election timeout. kFailedPrecondition.
   absl::Status TransferLeadership(ReplicaId to);
+  // A follower stops protecting its leader: it votes for others, and hears of its leader anew. Nothing to other roles.
+  void ForgetLeader();
   // Starts an election now (with a pre-vote if configured); nothing unless a voter that is not the leader.
   void Campaign();
 

@@ -239,6 +239,12 @@ void Node::Campaign() {
   TakeReadies();
 }
 
+void Node::ForgetLeader() {
+  // etcd's followers refuse it when reads rest on their leader's lease.
+  if (!options_.lease_based_reads) core_.ForgetLeader();
+  TakeReadies();
+}
+
 void Node::ReportUnreachable(int64_t node) {
   // To etcd's followers it means nothing.
   if (core_.role() == raft::Role::kLeader) core_.OnUnreachable(NodeId(node));
@@ -254,6 +260,8 @@ absl::Status Node::Propose(const Proposal& proposal) {
 absl::Status Node::ProposeOrPassOn(const Proposal& proposal) {
   const int64_t leader = NodeNumber(core_.leader());
   if (leader == 0) return Dropped();
+  // etcd's leader goes on when it is removed, if not told to step down, but takes nothing new.
+  if (leader == number_ && !raft::Contains(snapshot_.membership.Members(), core_.self())) return Dropped();
   if (leader != number_) {
     outbox_.push_back({.from = number_, .to = leader, .content = proposal});
     return absl::OkStatus();
