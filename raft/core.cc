@@ -158,6 +158,11 @@ void Core::OnUnreachable(ReplicaId id) {
   }
 }
 
+void Core::Stop() {
+  stopped_ = true;
+  next_.reset();
+}
+
 void Core::Wake() {
   if (!quiet_) return;
   quiet_ = false;

@@ -60,6 +60,9 @@ struct Config {
   // to run other implementations' test cases.
   bool pre_vote = true;
   bool check_quorum = true;
+  // A leader that a committed membership leaves out steps down (thesis 4.2.2). Off only to run other implementations' test cases:
+  // it then leads on without counting itself.
+  bool step_down_on_removal = true;
 };
 
 // What the store holds when a replica starts.
@@ -118,6 +121,8 @@ class Core {
   absl::Status ReadIndex(uint64_t id);
   // Hands leadership to a voter; proposals are refused meanwhile; given up after an election timeout. kFailedPrecondition.
   absl::Status TransferLeadership(ReplicaId to);
+  // A follower stops protecting its leader: it votes for others, and hears of its leader anew. Nothing to other roles.
+  void ForgetLeader();
   // Starts an election now (with a pre-vote if configured); nothing unless a voter that is not the leader.
   void Campaign();
 
@@ -135,6 +140,8 @@ class Core {
   void OnUnreachable(ReplicaId id);
   // Entries below `first_index` are gone from the store (retention); only what is committed may go.
   void OnPrefixRemoved(LogIndex first_index);
+  // The driver may not go on with this replica: the core does nothing from here on.
+  void Stop();
   // The timers run again. Any message other than the one that made it quiet does this by itself.
   void Wake();
 
@@ -326,7 +333,7 @@ class Core {
   LogIndex commit_taken_;         // the commit index last given for storing
   std::vector<Writing> writing_;  // oldest first
   ReadySeq last_seq_;
-  bool stopped_ = false;  // after Ready.fatal
+  bool stopped_ = false;  // after Ready.fatal or Stop()
 };
 
 }  // namespace millrace::raft

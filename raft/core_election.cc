@@ -151,6 +151,14 @@ void Core::RecordVote(ReplicaId voter, const VoteReply& vote) {
 
 // ---- Leadership by request
 
+void Core::ForgetLeader() {
+  auto* follower = std::get_if<Follower>(&role_);
+  if (stopped_ || follower == nullptr || !follower->leader) return;
+  Wake();
+  follower->leader = kNoReplica;
+  role_dirty_ = true;
+}
+
 absl::Status Core::TransferLeadership(ReplicaId to) {
   auto* leader = std::get_if<Leader>(&role_);
   if (stopped_ || leader == nullptr) return absl::FailedPreconditionError("this replica does not lead the group");

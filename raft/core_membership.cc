@@ -119,6 +119,7 @@ void Core::AdvanceMembership() {
     return;
   }
   if (!now.IsVoter(self_)) {
+    if (!config_.step_down_on_removal) return;
     // Thesis 4.2.2. The others learn of the commit before we fall silent.
     send_due_ = true;
     ReplicateToAll();

@@ -94,6 +94,7 @@ bool GroupDriver::Accept(const Ready& ready, Round& round) {
 
 void GroupDriver::Stop(Fatal::Kind kind, absl::string_view text) {
   fatal_ = Fatal{kind, absl::StrCat(text, "; ", core_.Dump())};
+  core_.Stop();
 }
 
 void GroupDriver::SetLogStart(Offset log_start) {
@@ -174,6 +175,7 @@ bool GroupDriver::AwaitsSync() const {
 void GroupDriver::OnFailed(absl::Status status) {
   MILLRACE_CHECK(!status.ok()) << "group " << group_;
   if (failure_.ok()) failure_ = std::move(status);
+  core_.Stop();
 }
 
 // ---- Applying

@@ -83,8 +83,8 @@ struct InstallSnapshot {
   Offset log_start;           // first readable offset
   int64_t append_time = 0;    // of the entry `last`, ms
   uint32_t chain = 0;         // of the entry `last`: the member's digests go on from it (EntryHeader::chain)
-  Membership membership;      // as of `last`
-  LogIndex membership_index;  // of the entry that brought it
+  Membership membership;      // as of `last`, or a later one that is committed
+  LogIndex membership_index;  // of the entry that brought it; `last` at most
   absl::Cord state;           // opaque to the core: producer table, metadata image, …
   uint64_t request = 0;       // as in AppendEntries
 };

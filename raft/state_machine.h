@@ -41,7 +41,8 @@ class StateMachine {
   virtual std::optional<Snapshot> MakeSnapshot() = 0;
   // Takes a leader's snapshot in place of all state; what is kept of it beside the log it stages in `round`, which also resets the
   // log. Entries behind snapshot.last come next. snapshot.log_start may lie above snapshot.end_offset: the log cannot start
-  // there before it has come so far; the entry that moved it there comes with the log. Not OK: the state cannot be read.
+  // there before it has come so far; the entry that moved it there comes with the log. Not OK: the state cannot be read,
+  // nothing was staged.
   virtual absl::Status Install(const InstallSnapshot& snapshot, Round& round) = 0;
 
   // Entries from `first_removed` on, none of them applied, are being replaced: forget what was derived from them.

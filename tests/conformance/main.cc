@@ -127,6 +127,8 @@ int main(int argc, char** argv) {
     }
   }
   const std::filesystem::path root(directory);
+  // CMakeLists.txt knows this line: ctest then reports the test as skipped.
+  if (!std::filesystem::exists(root)) std::cout << "CONFORMANCE SKIPPED: there is no " << root << std::endl;
   Register("EtcdQuorum", root / "quorum" / "testdata", CheckQuorumFile);
   Register("EtcdConfChange", root / "confchange" / "testdata", CheckConfChangeFile);
   Register("EtcdTranscript", root / "testdata", CheckTranscriptFile);

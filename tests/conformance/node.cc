@@ -26,8 +26,9 @@ raft::Entry RecordsEntry(const std::string& data) {
   return entry;
 }
 
-// etcd holds back only what promises something until the disk has it. Ours hold back more: requests for votes wait for the synced
-// term, since after a power cut a log may be shorter than the one that votes were given to. Nothing is lost in a transcript.
+// In etcd the kind of a message says whether it waits for the disk: answers that may promise something do, others do not. Ours
+// wait more precisely, but requests for votes wait too: after a power cut a log may be shorter than the one that votes were given
+// to. Nothing is lost in a transcript.
 bool WaitsForDisk(const raft::Message& m) {
   return std::holds_alternative<raft::AppendReply>(m.body) || std::holds_alternative<raft::VoteReply>(m.body);
 }
@@ -40,11 +41,15 @@ void MoveTo(std::vector<raft::Message>& messages, std::vector<Mail>* network) {
   messages.clear();
 }
 
-void MoveUnlessWaiting(std::vector<raft::Message>& messages, std::vector<Mail>* network) {
+// Moves out what etcd would send at once; the rest is left to wait.
+void MoveUnlessWaiting(raft::Ready& ready, std::vector<Mail>* network) {
   std::vector<raft::Message> waiting, others;
-  for (raft::Message& m : messages) (WaitsForDisk(m) ? waiting : others).push_back(std::move(m));
+  for (std::vector<raft::Message>* messages : {&ready.send_now, &ready.send_after_persist}) {
+    for (raft::Message& m : *messages) (WaitsForDisk(m) ? waiting : others).push_back(std::move(m));
+  }
   MoveTo(others, network);
-  messages = std::move(waiting);
+  ready.send_now.clear();
+  ready.send_after_persist = std::move(waiting);
 }
 
 }  // namespace
@@ -79,8 +84,7 @@ void Node::TakeReadies() {
   while (core_.HasReady()) {
     raft::Ready ready = core_.TakeReady();
     taken_log_.Write(ready);
-    MoveTo(ready.send_now, &outbox_);
-    MoveUnlessWaiting(ready.send_after_persist, &outbox_);
+    MoveUnlessWaiting(ready, &outbox_);
     Answer(ready);
     taken_.push_back(std::move(ready));
   }
@@ -235,6 +239,12 @@ void Node::Campaign() {
   TakeReadies();
 }
 
+void Node::ForgetLeader() {
+  // etcd's followers refuse it when reads rest on their leader's lease.
+  if (!options_.lease_based_reads) core_.ForgetLeader();
+  TakeReadies();
+}
+
 void Node::ReportUnreachable(int64_t node) {
   // To etcd's followers it means nothing.
   if (core_.role() == raft::Role::kLeader) core_.OnUnreachable(NodeId(node));
@@ -250,6 +260,8 @@ absl::Status Node::Propose(const Proposal& proposal) {
 absl::Status Node::ProposeOrPassOn(const Proposal& proposal) {
   const int64_t leader = NodeNumber(core_.leader());
   if (leader == 0) return Dropped();
+  // etcd's leader goes on when it is removed, if not told to step down, but takes nothing new.
+  if (leader == number_ && !raft::Contains(snapshot_.membership.Members(), core_.self())) return Dropped();
   if (leader != number_) {
     outbox_.push_back({.from = number_, .to = leader, .content = proposal});
     return absl::OkStatus();

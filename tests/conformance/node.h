@@ -65,6 +65,7 @@ class Node {
   absl::Status Deliver(const Mail& mail);
   void Campaign();
   void ReportUnreachable(int64_t node);
+  void ForgetLeader();
   // A follower passes these on to the leader with its next Ready. kAborted, with etcd's words: dropped.
   absl::Status Propose(const Proposal& proposal);
   void TransferLeadership(int64_t to_node);

@@ -19,6 +19,7 @@ raft::Config EtcdConfig() {
   config.stall_ticks = 0;
   config.pre_vote = false;
   config.check_quorum = false;
+  config.step_down_on_removal = false;
   return config;
 }
 
@@ -44,8 +45,6 @@ absl::Status TakeReadOnly(const Directive& d, const std::string& value, bool* le
   return absl::OkStatus();
 }
 
-// Leaders of ours step down when their removal is committed; etcd's go on if not told otherwise. Both are taken here: where it
-// makes a difference the transcript tells.
 absl::Status TakeOption(const Directive& d, const std::string& key, const std::string& value, NewNodes* nodes) {
   NodeOptions& options = nodes->options;
   bool ignored = false;
@@ -68,7 +67,7 @@ absl::Status TakeOption(const Directive& d, const std::string& key, const std::s
   if (key == "max-committed-size-per-ready") return Assign(ToNumber(d, value), &options.committed_bytes_max);
   if (key == "prevote") return Assign(ToBool(d, value), &options.config.pre_vote);
   if (key == "read-only") return TakeReadOnly(d, value, &options.lease_based_reads);
-  if (key == "step-down-on-removal") return Assign(ToBool(d, value), &ignored);
+  if (key == "step-down-on-removal") return Assign(ToBool(d, value), &options.config.step_down_on_removal);
   return ErrorAt(d, Cat("unknown argument ", key));
 }
 

@@ -211,10 +211,19 @@ TEST(Transcript, CommittedEntriesAreAppliedInPieces) {
   EXPECT_EQ(DifferencesOf(kPieces), Lines());
 }
 
-TEST(Transcript, WhatTheCoreCannotDoIsAnError) {
-  EXPECT_EQ(DifferencesOf(After("forget-leader 2\n----\nok\n")),
-            Lines{"f.txt:21: our core has no way to make a follower forget its leader"});
-  EXPECT_EQ(DifferencesOf(After("forget-leader 1\n----\nok\n")), Lines());
+TEST(Transcript, AFollowerForgetsItsLeaderUntilItHearsOfIt) {
+  EXPECT_EQ(DifferencesOf(
+                After("forget-leader 1\n----\nok\n\n"
+                      "forget-leader 2\n----\nok\n\n"
+                      "raft-state\n----\n1: StateLeader (Voter) Term:1 Lead:1\n2: StateFollower (Voter) Term:1 Lead:0\n"
+                      "3: StateFollower (Voter) Term:1 Lead:1\n\n"
+                      "log-level none\n----\nok\n\n"
+                      "tick-heartbeat 1\n----\nok\n\n"
+                      "stabilize\n----\nok\n\n"
+                      "log-level debug\n----\nok\n\n"
+                      "raft-state\n----\n1: StateLeader (Voter) Term:1 Lead:1\n2: StateFollower (Voter) Term:1 Lead:1\n"
+                      "3: StateFollower (Voter) Term:1 Lead:1\n")),
+            Lines());
 }
 
 }  // namespace

@@ -171,10 +171,8 @@ absl::StatusOr<std::string> TranscriptRunner::Compact(const Directive& d) {
 absl::StatusOr<std::string> TranscriptRunner::ForgetLeader(const Directive& d) {
   absl::StatusOr<Node*> node = NodeOf(d);
   if (!node.ok()) return node.status();
-  const raft::Core& core = (*node)->core();
-  // etcd does nothing either when there is no leader, when it is the node itself, or when reads rest on its lease.
-  if (!core.leader() || core.role() == raft::Role::kLeader || (*node)->options().lease_based_reads) return Ok();
-  return ErrorAt(d, "our core has no way to make a follower forget its leader");
+  (*node)->ForgetLeader();
+  return Ok();
 }
 
 absl::StatusOr<std::string> TranscriptRunner::Propose(const Directive& d) {

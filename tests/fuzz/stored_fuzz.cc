@@ -5,6 +5,7 @@
 
 #include "proto/wire/check.h"
 #include "raft/membership.h"
+#include "raft/persisted_state.h"
 #include "storage/entry_format.h"
 #include "tests/fuzz/input.h"
 
@@ -14,6 +15,11 @@ namespace {
 void Membership(std::string_view bytes) {
   const auto membership = raft::DecodeMembership(bytes);
   if (membership.ok()) MILLRACE_CHECK(Encode(*membership) == bytes);
+}
+
+void Memberships(std::string_view bytes) {
+  const auto memberships = raft::DecodeMemberships(bytes);
+  if (memberships.ok()) MILLRACE_CHECK(raft::EncodeMemberships(*memberships) == bytes);
 }
 
 void Header(std::string_view bytes) {
@@ -39,6 +45,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   switch (data[0] % 3) {
     case 0:
       millrace::Membership(bytes);
+      millrace::Memberships(bytes);
       break;
     case 1:
       millrace::Header(bytes);

@@ -222,6 +222,8 @@ TEST_F(DriverTest, OffsetThatCannotFollowTheCutStopsTheReplicaOnly) {
   EXPECT_EQ(store_.State(kGroup).last_index, LogIndex(5));
   EXPECT_EQ(store_.State(kGroup).term_and_vote.term, Term(1));
   EXPECT_TRUE(replica_.sent().empty());
+  Append(2, {Term(1), LogIndex(3)}, MakeEntries(2, 4, 9));
+  EXPECT_FALSE(replica_.core().HasReady()) << "nothing piles up";
   EXPECT_EQ(neighbour.core().role(), Role::kLeader);
   EXPECT_EQ(neighbour.driver().applied_index(), LogIndex(1));
 }

@@ -20,7 +20,7 @@ namespace {
 constexpr char kUsage[] =
     R"(raft_simulation: many replicas of one Raft group in one thread, from one seed, under faults.
   --seeds N           how many seeds (default 1000)
-  --minutes M         begin no seed after M minutes
+  --minutes M         begin no seed after M minutes (or --seconds S)
   --first-seed S      the seeds are S, S + 1, … (default: from the clock, and printed)
   --events N          events of a seed until its faults end (default 10000)
   --jobs N            processes (default 2)
@@ -81,7 +81,9 @@ Flags Parse(int argc, char** argv) {
     if (flag == "--seeds") {
       flags.run.seeds = Number(value());
     } else if (flag == "--minutes") {
-      flags.run.minutes = static_cast<int>(Number(value()));
+      flags.run.seconds = static_cast<int>(Number(value())) * 60;
+    } else if (flag == "--seconds") {
+      flags.run.seconds = static_cast<int>(Number(value()));
     } else if (flag == "--first-seed") {
       flags.run.first_seed = Number(value());
     } else if (flag == "--events") {

@@ -81,7 +81,7 @@ RunResult RunSeeds(const RunOptions& options) {
   void* memory = mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) std::abort();
   Board& board = *new (memory) Board;
-  const int64_t deadline = options.minutes > 0 ? SecondsNow() + options.minutes * 60 : 0;
+  const int64_t deadline = options.seconds > 0 ? SecondsNow() + options.seconds : 0;
   const int jobs = std::min(options.jobs, kJobsMax);
   std::fflush(stdout);
   std::vector<pid_t> children;

@@ -13,7 +13,7 @@ namespace millrace::raft::sim {
 struct RunOptions {
   std::vector<uint64_t> regressions;  // run first
   uint64_t seeds = 1000;
-  int minutes = 0;  // no new seed is begun after them; 0: no limit
+  int seconds = 0;  // no new seed is begun after them; 0: no limit
   uint64_t first_seed = 1;
   uint64_t events = 10'000;
   FaultSet without;
