@@ -12,9 +12,9 @@ constexpr std::array<std::string_view, kFaultCount> kNames = {
     "drop",          "duplicate",  "reorder",        "slow_network", "stale_replay",  "cut_one_way",
     "cut_both_ways", "isolate",    "isolate_leader", "split",        "bridge",        "clog",
     "process_crash", "os_crash",   "crash_at_step",  "all_crash",    "clean_restart", "pause",
-    "wipe",          "disk_stall", "disk_slow",      "disk_fail", "disk_forgets",    "read_trouble",  "clock_drift",
-    "clock_jump",    "slow_apply", "busy_driver",    "retention",    "membership",    "transfer",
-    "campaign",      "quiescence", "async_flush",    "tiny_limits"};
+    "wipe",          "disk_stall", "disk_slow",      "disk_fail",    "disk_forgets",  "read_trouble",
+    "clock_drift",   "clock_jump", "slow_apply",     "busy_driver",  "retention",     "membership",
+    "transfer",      "campaign",   "quiescence",     "async_flush",  "tiny_limits"};
 
 // A seed has all faults, a handful, or each with one chance in two; and sometimes none at all.
 FaultSet DrawFaults(Dice& dice) {

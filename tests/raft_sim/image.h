@@ -24,6 +24,8 @@ struct Batch {
   std::optional<std::vector<MembershipAt>> memberships;
   std::optional<LogIndex> remove_prefix;  // the driver's own: the log begins behind this entry
   bool must_sync = false;
+  // Within it the replica counted for a while, even if it abstains again at its end: then its answers need no mark.
+  bool ended_abstaining = false;
   std::vector<Message> send_after_persist;
 
   bool writes() const {

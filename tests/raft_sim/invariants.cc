@@ -207,13 +207,12 @@ void Invariants::OnApply(Node& node, LogIndex index) {
 // ---- Messages
 
 void Invariants::OnSend(Node& node, const Message& message) {
-  const Image& acked = node.disk().acked();
   if (const auto* vote = std::get_if<VoteReply>(&message.body)) {
     if (!vote->granted || vote->pre_vote) return;
     const TermAndVote& disk = node.disk().synced().term_and_vote();
     bool stored = disk.term > message.term || (disk.term == message.term && disk.voted_for == message.to);
     if (!stored) Fail(node, "votes are durable", "a vote leaves before it is synced");
-    if (acked.term_and_vote().abstaining && !vote->abstaining) Fail(node, "abstaining", "a vote without its mark");
+    if (node.must_mark() && !vote->abstaining) Fail(node, "abstaining", "a vote without its mark");
     for (const Vote& v : At(votes_, message.term.value())) {
       if (v.voter == message.from && v.candidate != message.to) {
         Fail(node, "one vote in a term", absl::StrCat("term ", message.term.value()));
@@ -228,7 +227,7 @@ void Invariants::OnSend(Node& node, const Message& message) {
 void Invariants::OnAppendReply(Node& node, const Message& message, const AppendReply& reply) {
   const Image& acked = node.disk().acked();
   const bool marked = reply.abstaining != 0;
-  if (acked.term_and_vote().abstaining && !marked) Fail(node, "abstaining", "an answer without its mark");
+  if (node.must_mark() && !marked) Fail(node, "abstaining", "an answer without its mark");
   if (reply.accepted && acked.chain().last() < reply.match) {
     Fail(node, "acks are durable", absl::StrCat("match ", reply.match.value()));
   }
@@ -252,7 +251,8 @@ bool Invariants::IsVictim(ReplicaId id) const {
 // The new leader's log is the truth from here on.
 void Invariants::OnPossibleLoss(Node& leader) {
   const bool async = world_.swarm.Has(Fault::kAsyncFlush);
-  if (!async && !world_.swarm.Has(Fault::kDiskForgets)) Fail(leader, "no loss", "nobody can abstain in a group that syncs");
+  if (!async && !world_.swarm.Has(Fault::kDiskForgets))
+    Fail(leader, "no loss", "nobody can abstain in a group that syncs");
   const Chain& chain = leader.chain();
   LogIndex agreed = std::min(committed_last(), chain.last());
   while (agreed > chain.before() && chain.At(agreed).digest != committed_[static_cast<size_t>(agreed.value())].digest) {

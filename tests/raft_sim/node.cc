@@ -300,6 +300,8 @@ void Node::Queue(Ready& ready) {
               .memberships = std::move(ready.memberships),
               .must_sync = ready.must_sync,
               .send_after_persist = std::move(ready.send_after_persist)};
+  batch.ended_abstaining = std::any_of(ready.notices.begin(), ready.notices.end(),
+                                       [](const Notice& notice) { return notice.kind == Notice::kAbstainingEnded; });
   disk_.Queue(std::move(batch));
   BeginRound();
 }
@@ -343,7 +345,9 @@ bool Node::FinishBatch() {
     return true;
   }
   if (Dies(Step::kBeforeReply)) return false;
+  counted_ = batch.ended_abstaining;
   SendAll(batch.send_after_persist);
+  counted_ = false;
   if (Dies(Step::kAfterReply)) return false;
   // Each stands for all before it, so not each need be told.
   if (!disk_.busy() || !world_.dice.OneIn(3)) core_->OnPersisted(batch.seq);

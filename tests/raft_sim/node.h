@@ -47,6 +47,7 @@ class Node {
   bool forgetful() const { return disk_.acked().chain().last() < forgotten_; }
   // May have lost what it acked, by its disk.
   bool abstaining() const { return disk_.acked().term_and_vote().abstaining; }
+  bool must_mark() const { return abstaining() && !counted_; }
 
   void Start();
   // Dies, leaving on the disk what `level` leaves.
@@ -133,6 +134,7 @@ class Node {
   bool apply_scheduled_ = false;
   bool apply_due_ = false;
   bool prefix_queued_ = false;
+  bool counted_ = false;  // what is being sent may have been said while it did not abstain
 
   // Faults.
   Step crash_at_ = Step::kNone;
