@@ -150,10 +150,9 @@ void Core::OnUnreachable(ReplicaId id) {
   if (std::holds_alternative<Leader>(role_)) {
     Progress* p = Find(id);
     if (p != nullptr && p->id != self_ && p->state != Progress::State::kProbe) p->BecomeProbe();
-    send_due_ = true;
   } else if (leader() == id) {
     // Nobody needs to protect a leader that is gone: vote for others, and campaign when our own random time is over.
-    BecomeFollower(state_.term, kNoReplica);
+    ForgetLeader();
     election_elapsed_ = std::max(election_elapsed_, config_.election_ticks);
   }
 }

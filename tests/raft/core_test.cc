@@ -259,7 +259,7 @@ TEST(Abstaining, AReplicaWithoutWhatItAckedIsNoticedAndAbstains) {
   disk.term_and_vote.commit_index = LogIndex(1);
   g.Restart(3);
   g.core(1).OnUnreachable(Id(3));
-  g.Run();
+  g.TickAll();
   ASSERT_FALSE(g.node(1).notices.empty());
   EXPECT_EQ(g.node(1).notices[0].kind, Notice::kLostDurability);
   EXPECT_EQ(g.node(1).notices[0].replica, Id(3));

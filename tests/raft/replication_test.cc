@@ -320,7 +320,7 @@ TEST(Replication, AProbeIsRepeatedWithTheHeartbeat) {
   g.Elect(1);
   g.core(1).OnUnreachable(Id(2));
   g.drop = [](const Message& m) { return As<AppendEntries>(m) && m.to == Id(2); };
-  g.Run();
+  g.TickAll();
   g.drop = nullptr;
   g.Propose(1, "a");
   g.Run();
@@ -362,6 +362,7 @@ TEST(Replication, EntriesWhosePredecessorWasRemovedMeanwhileAreNotSent) {
   g.network.clear();
   g.drop = nullptr;
   g.core(1).OnUnreachable(Id(3));
+  ASSERT_TRUE(g.core(1).Step(From(3, 1, 1, HeartbeatReply{.last_index = LogIndex(1)})).ok());
   const Ready probe = g.core(1).TakeReady();  // asks the store for entries 2 to 6
   ASSERT_EQ(probe.entry_requests.size(), 1u);
   g.core(1).OnPersisted(probe.seq);
