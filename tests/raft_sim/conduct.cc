@@ -58,7 +58,8 @@ void Conduct::AfterTick(const Core& core) {
 }
 
 bool Conduct::HearsQuorum(const Core& core) const {
-  const int patience = 2 * world_.swarm.config.election_ticks + 2;
+  // A quorum is looked for once in an election timeout, and a member that has just been added counts as heard of the first time.
+  const int patience = 3 * world_.swarm.config.election_ticks + 2;
   auto heard = [&](ReplicaId id) -> std::optional<bool> {
     return id == core.self() || ticks_ - heard_[static_cast<size_t>(id.broker.value())] <= patience;
   };
