@@ -253,6 +253,8 @@ void Invariants::OnPossibleLoss(Node& leader) {
   const bool async = world_.swarm.Has(Fault::kAsyncFlush);
   if (!async && !world_.swarm.Has(Fault::kDiskForgets))
     Fail(leader, "no loss", "nobody can abstain in a group that syncs");
+  // One that learns so late that it leads loses nothing any more: a later leader has committed since.
+  if (committed_.back().in_term >= leader.core().term()) return;
   const Chain& chain = leader.chain();
   LogIndex agreed = std::min(committed_last(), chain.last());
   while (agreed > chain.before() && chain.At(agreed).digest != committed_[static_cast<size_t>(agreed.value())].digest) {

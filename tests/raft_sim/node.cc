@@ -39,6 +39,7 @@ Node::Node(World& world, int broker)
       timeouts_(world.seed * 31 + static_cast<uint64_t>(broker)),
       disk_(world.swarm.Has(Fault::kAsyncFlush)),
       observer_(world),
+      conduct_(world),
       tick_length_(kTick) {
   if (world.swarm.Has(Fault::kClockDrift)) tick_length_ = world.dice.Between(kTick / 2, kTick * 3 / 2);
 }
@@ -61,6 +62,7 @@ void Node::Start() {
   }
   missed_tick_ = drain_scheduled_ = apply_scheduled_ = prefix_queued_ = false;
   crash_at_ = Step::kNone;
+  conduct_.Reset();
   world_.invariants.OnStart(*this);
   int64_t first_tick = world_.dice.Between(1, tick_length_);
   world_.queue.Schedule(world_.now + first_tick, {EventKind::kTick, static_cast<uint8_t>(broker()), life_});
@@ -154,7 +156,9 @@ void Node::Deliver(Message message) {
   Brief brief = BriefOf(message);
   observer_.Begin(EventKind::kDeliver, &brief);
   observer_.OnMessage(*this, brief);
+  conduct_.BeforeStep(*core_, brief);
   absl::Status status = core_->Step(std::move(message));
+  conduct_.AfterStep(*core_, brief);
   // Who holds what all voters have lost acks what no log has any more.
   const bool wrong = status.ok() != (brief.to == id_) && !world_.invariants.IsVictim(brief.from);
   if (wrong) world_.Fail(absl::StrCat("well-formed messages are taken: ", status.ToString()));
@@ -170,7 +174,10 @@ void Node::Tick() {
 }
 
 void Node::TickNow() {
-  if (!core_->quiet()) core_->Tick();
+  if (!core_->quiet()) {
+    core_->Tick();
+    conduct_.AfterTick(*core_);
+  }
   Settle();
 }
 
@@ -189,6 +196,7 @@ void Node::HearBrokers() {
     const bool lost = silent == patience || (silent > 0 && silent % (4 * patience) == 0);
     if (restarted || lost) {
       observer_.OnUnreachable();
+      conduct_.OnUnreachable();
       core_->OnUnreachable(heard_id_[b]);
     }
     if (!heard) continue;
@@ -288,6 +296,7 @@ void Node::Remember(const Ready& ready) {
     if (const char* wrong = chain_.Append(entry))
       return world_.Fail(absl::StrCat("entries follow each other: ", wrong));
     invariants.OnAppended(*this, entry.header.index);
+    if (core_->role() == Role::kLeader) conduct_.OnLeaderAppends(*core_, entry);
   }
 }
 
@@ -310,6 +319,9 @@ void Node::BeginRound() {
   if (disk_.busy() || disk_.idle()) return;
   ++world_.coverage.rounds;
   const bool sync = disk_.BeginRound();
+  const auto& queue = disk_.queue();
+  conduct_.OnRoundBegins(
+      std::any_of(queue.begin(), queue.end(), [](const Batch& b) { return b.writes() && b.seq != ReadySeq(0); }));
   const int64_t typical = sync ? world_.swarm.disk_delay : world_.swarm.disk_delay / 10 + 1;
   int64_t takes = world_.calm ? std::min(typical, kCalmRound) : world_.dice.LongTail(typical) * disk_factor_;
   if (world_.now + takes < disk_stalled_until_) {
@@ -321,6 +333,7 @@ void Node::BeginRound() {
 
 void Node::FinishRound() {
   disk_stalled_ = false;
+  conduct_.OnRoundEnds();
   // What reached the disk is unknown, and nobody may ask it: the process ends (fsync is not retried).
   if (disk_fails_) return Stop(Disk::Level::kMachine);
   while (disk_.busy()) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "raft/core.h"
+#include "tests/raft_sim/conduct.h"
 #include "tests/raft_sim/disk.h"
 #include "tests/raft_sim/event_queue.h"
 #include "tests/raft_sim/invariants.h"
@@ -115,6 +116,7 @@ class Node {
   SeededRandom timeouts_;
   Disk disk_;
   Observer observer_;
+  Conduct conduct_;
 
   // Of the process.
   std::optional<Core> core_;
