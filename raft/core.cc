@@ -1,7 +1,6 @@
 #include "raft/core.h"
 
 #include <algorithm>
-#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -47,7 +46,8 @@ struct WellFormed {
   bool operator()(const VoteReply&) const { return true; }
   bool operator()(const InstallSnapshot& m) const {
     return term >= Term(1) && IsSane(m.last) && m.last.term <= term && IsSane(m.end_offset.value()) &&
-           IsSane(m.log_start.value()) && m.membership_index <= m.last.index && Validate(m.membership).ok();
+           IsSane(m.log_start.value()) && IsSane(m.membership_index.value()) && m.membership_index <= m.last.index &&
+           Validate(m.membership).ok();
   }
   bool operator()(const TimeoutNow&) const { return true; }
 };
@@ -102,7 +102,7 @@ absl::Status Core::Step(Message message) {
   if (absl::Status status = CheckWellFormed(message); !status.ok()) return status;
   if (quiet_ && !KeepsQuiet(message)) Wake();
   if (!HandleOtherTerm(message)) {
-    std::visit([&](auto& body) { Handle(message, std::move(body)); }, message.body);
+    std::visit([&](auto& body) { Handle(message, body); }, message.body);
   }
   CheckInvariants();
   return absl::OkStatus();
@@ -233,7 +233,7 @@ bool Core::FollowLeader(const Message& m) {
 
 // ---- Messages to followers
 
-void Core::Handle(const Message& m, AppendEntries body) {
+void Core::Handle(const Message& m, AppendEntries& body) {
   if (!FollowLeader(m)) return;
   if (body.abstain && !state_.abstaining) SetAbstaining(true);
   AppendReply reply{.request = body.request};
@@ -322,8 +322,7 @@ void Core::Handle(const Message& m, const Heartbeat& body) {
   NoteConfirmed(body.confirmed, state_.commit_index);
   const bool idle = writing_.empty() && !term_and_vote_dirty_ && taken_ == last_index() && !state_.abstaining;
   if (body.quiesce && idle && body.last_index == last_index() && state_.commit_index == last_index()) {
-    quiet_ = true;
-    tail_.Shrink();
+    GoQuiet();
   }
   ReplyOnceTermIsDurable(
       m.from,
@@ -371,7 +370,12 @@ void Core::Reply(ReplicaId to, AppendReply reply) {
 
 template <typename Body>
 void Core::ReplyOnceTermIsDurable(ReplicaId to, Body body) {
-  (TermIsDurable() ? Next().send_now : Next().send_after_persist).push_back(To(to, std::move(body)));
+  SendNewest(TermIsDurable() ? Next().send_now : Next().send_after_persist, To(to, std::move(body)));
+}
+
+void Core::SendNewest(std::vector<Message>& messages, Message m) {
+  std::erase_if(messages, [&](const Message& old) { return old.to == m.to && old.body.index() == m.body.index(); });
+  messages.push_back(std::move(m));
 }
 
 bool Core::TermIsDurable() const {
@@ -418,6 +422,7 @@ void Core::Notify(Notice::Kind kind, ReplicaId replica, LogIndex index) {
 
 void Core::Fail(Fatal::Kind kind, const Message& m, std::string_view what) {
   next_ = std::make_unique<Ready>();
+  if (std::holds_alternative<Leader>(role_)) FailReads();
   next_->fatal =
       Fatal{kind, absl::StrCat(absl::string_view(what.data(), what.size()), ": ", ToString(m), "; ", Dump())};
   stopped_ = true;

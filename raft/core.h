@@ -10,7 +10,8 @@
 //     }
 //
 // Units: time is counted in ticks of the driver, sizes in bytes of payload.
-// Thread safety: none; a core belongs to one thread at a time. Cores share only `config` and `random`, which outlive them.
+// Thread safety: none; a core belongs to one thread at a time. Cores share only `config` and `random`, which outlive them; `random` is
+// one thread's.
 // Errors: a contradiction in the replica's own state CHECKs with a dump; one that a message proves is Ready.fatal, after which
 // the core does nothing more. Statuses say whether something has happened: every status that is not OK means that nothing has.
 //
@@ -21,7 +22,6 @@
 // That is the only way on when too many abstain: the longest log wins, and Notice::kPossibleLoss says so.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -38,7 +38,6 @@
 #include "raft/membership.h"
 #include "raft/messages.h"
 #include "raft/progress.h"
-#include "raft/quorum.h"
 #include "raft/random.h"
 #include "raft/ready.h"
 #include "raft/term_table.h"
@@ -65,7 +64,9 @@ struct Config {
   bool step_down_on_removal = true;
 };
 
-// What the store holds when a replica starts.
+// What the store holds when a replica starts: all of it durable. Where a store may give back what was written and not synced (a
+// replica opened anew in a running process), it is synced first: the core takes what it reads here for promises that are kept.
+// Everything up to term_and_vote.commit_index counts as applied.
 struct PersistedState {
   TermAndVote term_and_vote;
   TermTable terms;    // of the log, from the entry before its first one on
@@ -105,7 +106,8 @@ class Core {
   absl::StatusOr<EntryId> Propose(Entry entry);
   // Starts a change: one at a time, through a joint configuration when more than one voter changes. No changes: leave a joint
   // configuration that was entered with auto_leave = false. New voters must be caught-up learners.
-  // kFailedPrecondition: not the leader, a change is under way, a voter would be behind, or nothing would change.
+  // kFailedPrecondition: not the leader, a change is under way, a voter would be behind, or nothing would change. kUnavailable:
+  // leadership is being transferred, or nothing of the term is committed yet; try again. kInvalidArgument: no voter would be left.
   struct MembershipOptions {
     enum class Joint : uint8_t { kWhenNeeded, kAlways };
     Joint joint = Joint::kWhenNeeded;
@@ -138,7 +140,7 @@ class Core {
   // The transport lost touch with a replica's broker, or it restarted: what was on the way is lost, a leader there is not waited
   // for. Wakes the group.
   void OnUnreachable(ReplicaId id);
-  // Entries below `first_index` are gone from the store (retention); only what is committed may go.
+  // Entries below `first_index` are gone from the store (retention); only what is committed and durable here may go.
   void OnPrefixRemoved(LogIndex first_index);
   // The driver may not go on with this replica: the core does nothing from here on.
   void Stop();
@@ -217,7 +219,7 @@ class Core {
   // core.cc: term rules, dispatch, effects.
   absl::Status CheckWellFormed(const Message& m) const;
   bool HandleOtherTerm(const Message& m);
-  void Handle(const Message& m, AppendEntries body);
+  void Handle(const Message& m, AppendEntries& body);
   void Handle(const Message& m, const AppendReply& body);
   void Handle(const Message& m, const Heartbeat& body);
   void Handle(const Message& m, const HeartbeatReply& body);
@@ -233,6 +235,9 @@ class Core {
   template <typename Body>
   void ReplyOnceTermIsDurable(ReplicaId to, Body body);
   bool TermIsDurable() const;
+  // Behind what was sent before, in the place of an older one of its kind: while a driver takes nothing (its store is stalled),
+  // heartbeats and their answers must not pile up.
+  void SendNewest(std::vector<Message>& messages, Message m);
   bool KeepsQuiet(const Message& m) const;
   // False: `from` cannot be the leader of this term, Ready.fatal says so.
   bool FollowLeader(const Message& m);
@@ -285,6 +290,7 @@ class Core {
   void ReleaseReads();
   void FailReads();
   bool MayGoQuiet() const;
+  void GoQuiet();
 
   // core_membership.cc: changes (thesis 4).
   EntryId AppendMembership(Membership membership);

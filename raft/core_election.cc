@@ -5,6 +5,7 @@
 
 #include "proto/wire/check.h"
 #include "raft/core.h"
+#include "raft/quorum.h"
 
 namespace millrace::raft {
 

@@ -59,8 +59,8 @@ absl::Status Core::CheckCaughtUp(const std::vector<MembershipChange>& changes) {
 
 // An entry of our own term shows that its log is ours: one that holds what all voters have lost agrees with us only before it.
 bool Core::IsCaughtUp(const Progress& p) const {
-  return p.state == Progress::State::kReplicate && p.match >= std::get<Leader>(role_).first_of_term &&
-         last_index() - p.match <= config_.promotion_lag_max;
+  return p.state == Progress::State::kReplicate && p.recent_active &&
+         p.match >= std::get<Leader>(role_).first_of_term && last_index() - p.match <= config_.promotion_lag_max;
 }
 
 EntryId Core::AppendMembership(Membership membership) {
@@ -86,7 +86,9 @@ ReplicaSet Core::RecipientsOfLog() const {
 void Core::UpdateProgress() {
   auto& leader = std::get<Leader>(role_);
   std::vector<Progress> progress;
-  for (ReplicaId id : RecipientsOfLog()) {
+  const ReplicaSet recipients = RecipientsOfLog();
+  progress.reserve(recipients.size());
+  for (ReplicaId id : recipients) {
     if (Progress* known = Find(id)) {
       progress.push_back(std::move(*known));
     } else {

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "raft/core.h"
+#include "raft/quorum.h"
 
 namespace millrace::raft {
 
@@ -15,7 +16,7 @@ absl::StatusOr<EntryId> Core::Propose(Entry entry) {
   if (stopped_ || leader == nullptr) return absl::FailedPreconditionError("this replica does not lead the group");
   if (leader->transfer_to)
     return absl::UnavailableError("leadership is being handed over; try again at the new leader");
-  const size_t bytes = entry.payload.size();
+  const size_t bytes = MemoryCost(entry);
   if (leader->uncommitted.count() > 0 && leader->uncommitted.bytes() + bytes > config_.uncommitted_bytes_max) {
     return absl::ResourceExhaustedError("too much is waiting for a majority; nothing was appended, try again later");
   }
@@ -85,7 +86,7 @@ void Core::SendEntries(Progress& p, std::vector<Entry> entries) {
     p.probe_sent = true;
   } else if (!entries.empty()) {
     size_t bytes = 0;
-    for (const Entry& entry : entries) bytes += entry.payload.size();
+    for (const Entry& entry : entries) bytes += MemoryCost(entry);
     p.next = entries.back().header.index + 1;
     p.inflights.Add(p.next - 1, bytes);
   }
@@ -127,14 +128,14 @@ void Core::OnSnapshot(ReplicaId to, std::optional<InstallSnapshot> snapshot) {
   if (stopped_ || p == nullptr || !p->snapshot_requested) return;
   p->snapshot_requested = false;
   send_due_ = true;
-  if (!snapshot) {
+  if (!snapshot || snapshot->last.index < terms_.before_first()) {
+    // Not made, or retention has gone past it since: again when the member is heard of next.
     p->BecomeProbe();
-    p->probe_sent = true;  // again when it is heard of next
+    p->probe_sent = true;
     return;
   }
   const LogIndex last = snapshot->last.index;
-  MILLRACE_CHECK(last >= terms_.before_first() && last <= state_.commit_index && terms_.At(last) == snapshot->last.term)
-      << last << "; " << Dump();
+  MILLRACE_CHECK(last <= state_.commit_index && terms_.At(last) == snapshot->last.term) << last << "; " << Dump();
   p->BecomeSnapshot(last);
   snapshot->request = std::get<Leader>(role_).next_request++;
   Next().send_now.push_back(To(to, std::move(*snapshot)));
@@ -146,11 +147,11 @@ void Core::SendHeartbeats() {
   const bool quiesce = MayGoQuiet();
   for (const Progress& p : leader.progress) {
     if (p.id == self_) continue;
-    Next().send_now.push_back(To(p.id, Heartbeat{.commit = std::min(p.match, state_.commit_index),
-                                                 .confirmed = {leader.confirmed, p.abstaining},
-                                                 .read_round = leader.read_round,
-                                                 .quiesce = quiesce,
-                                                 .last_index = last_index()}));
+    SendNewest(Next().send_now, To(p.id, Heartbeat{.commit = std::min(p.match, state_.commit_index),
+                                                   .confirmed = {leader.confirmed, p.abstaining},
+                                                   .read_round = leader.read_round,
+                                                   .quiesce = quiesce,
+                                                   .last_index = last_index()}));
   }
 }
 
@@ -217,7 +218,6 @@ void Core::OnAcked(Progress& p, const AppendReply& reply) {
   if (!news) return;
   if (leader.transfer_to == p.id && p.match == last_index()) SendTimeoutNow(p.id);
   AdvanceCommit();
-  AdvanceMembership();
 }
 
 void Core::OnRefused(Progress& p, const AppendReply& reply) {
@@ -265,9 +265,10 @@ void Core::Handle(const Message& m, const HeartbeatReply& body) {
   send_due_ = send_due_ || p->nudge || p->state == Progress::State::kProbe;
   ReleaseReads();
   if (!MayGoQuiet()) return;
-  quiet_ = std::all_of(leader.progress.begin(), leader.progress.end(),
-                       [&](const Progress& other) { return other.id == self_ || other.quiet_at == last_index(); });
-  if (quiet_) tail_.Shrink();
+  const bool all_quiet = std::all_of(leader.progress.begin(), leader.progress.end(), [&](const Progress& other) {
+    return other.id == self_ || other.quiet_at == last_index();
+  });
+  if (all_quiet) GoQuiet();
 }
 
 // ---- Commit
@@ -348,6 +349,18 @@ void Core::FailReads() {
 }
 
 // ---- Quiescence (ARCHITECTURE D4)
+
+void Core::GoQuiet() {
+  quiet_ = true;
+  // Ten thousand of such groups wait in a broker's memory.
+  tail_.Shrink();
+  std::vector<Writing>(writing_).swap(writing_);
+  auto* leader = std::get_if<Leader>(&role_);
+  if (leader == nullptr) return;
+  for (Progress& p : leader->progress) p.inflights.Clear();
+  leader->uncommitted.Clear();
+  std::vector<PendingRead>().swap(leader->reads);
+}
 
 bool Core::MayGoQuiet() const {
   const auto& leader = std::get<Leader>(role_);

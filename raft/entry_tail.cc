@@ -43,7 +43,7 @@ void EntryTail::CopyTo(LogIndex first, LogIndex last, size_t bytes_max, std::vec
   size_t bytes = 0;
   for (LogIndex i = first; i <= last; ++i) {
     const Entry& entry = At(i);
-    bytes += entry.payload.size();
+    bytes += MemoryCost(entry);
     if (i > first && bytes > bytes_max) return;
     out->push_back(entry);
   }

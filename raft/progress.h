@@ -11,8 +11,8 @@
 
 namespace millrace::raft {
 
-// Requests sent and not acked, oldest first: a window limited by number and by bytes. Holds memory only while something is in
-// flight and the group is awake.
+// What was sent and not acked, oldest first: a window limited by number and by bytes. (Also what was proposed and is not committed.)
+// Keeps its memory until Clear().
 class Inflights {
  public:
   void Add(LogIndex last, size_t bytes);

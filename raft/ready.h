@@ -4,7 +4,8 @@
 //   2. Send `send_now` at any time, before the write too.
 //   3. When this batch and all earlier ones are durable (synced if the topic's level or `must_sync` says so, else written), send
 //      `send_after_persist`, then call OnPersisted(seq). A Ready that writes nothing is durable as soon as those before it are.
-//   4. Apply `committed` (they may be ahead of what is durable here), then OnApplied(); answer `reads_ready`.
+//   4. Apply `committed` (they may be ahead of what is durable here), then OnApplied(); answer `reads_ready`. What `install` stands
+//      for counts as applied.
 //   5. Answer `entry_requests` with OnEntries() and `snapshot_requests` with OnSnapshot(), whenever that is convenient.
 //
 // Batches are written in the order of `seq`; nothing else may be reordered with them. If the write fails the replica must never

@@ -79,6 +79,9 @@ struct Entry {
   absl::Cord payload;
 };
 
+// What limits in bytes count: a million of small entries is much, too.
+inline size_t MemoryCost(const Entry& entry) { return sizeof(EntryHeader) + entry.payload.size(); }
+
 // One copy of one log. A broker that comes back with another disk has another incarnation and is another replica: what the lost
 // disk had promised (a vote, an ack) is not kept by the new one, so it must not act under the old name (KIP-853).
 struct ReplicaId {

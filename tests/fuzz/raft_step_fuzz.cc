@@ -9,6 +9,7 @@
 
 #include "proto/wire/check.h"
 #include "raft/core.h"
+#include "raft/persisted_state.h"
 #include "tests/fuzz/input.h"
 
 namespace millrace::raft {
@@ -80,6 +81,8 @@ class FuzzedReplica {
       MILLRACE_CHECK_EQ(entry.header.index, before_ + static_cast<int64_t>(disk_.size()) + 1);
       disk_.push_back(entry);
     }
+    // What the driver stores of it can be read at the next start.
+    if (ready.memberships) MILLRACE_CHECK(DecodeMemberships(EncodeMemberships(*ready.memberships)).ok());
     if (!ready.committed.empty()) core_->OnApplied(ready.committed.last);
     for (const EntryRequest& request : ready.entry_requests) core_->OnEntries(request, Read(request));
     for (ReplicaId to : ready.snapshot_requests) core_->OnSnapshot(to, MakeSnapshot());

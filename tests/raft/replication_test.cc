@@ -284,7 +284,7 @@ TEST(Replication, AWindowLimitsBytes) {
   config.append_bytes_max = 400;
   TestGroup g(2, config);
   g.Elect(1);
-  for (int i = 0; i < 100; ++i) g.Propose(1, std::string(200, 'x'));
+  for (int i = 0; i < 100; ++i) g.Propose(1, std::string(200 - sizeof(EntryHeader), 'x'));
   const Ready ready = g.core(1).TakeReady();
   EXPECT_EQ(ready.send_now.size(), 3u) << "400 each: full with the third";
   g.Run();
