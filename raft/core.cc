@@ -22,6 +22,7 @@ bool AreWellFormed(EntryId prev, const std::vector<Entry>& entries, Term term) {
   for (const Entry& entry : entries) {
     const EntryHeader& h = entry.header;
     if (h.index != prev.index + 1 || h.term < prev.term || h.term > term || h.term < Term(1)) return false;
+    if (h.type < EntryType::kRecords || h.type > EntryType::kLogStart) return false;
     if (h.record_count < 0 || !IsSane(h.base_offset.value())) return false;
     if (&entry != &entries.front() && h.base_offset != (&entry - 1)->header.end_offset()) return false;
     if (h.type == EntryType::kMembership && !DecodeMembership(std::string(entry.payload)).ok()) return false;
@@ -157,11 +158,6 @@ void Core::OnUnreachable(ReplicaId id) {
   }
 }
 
-void Core::Stop() {
-  stopped_ = true;
-  next_.reset();
-}
-
 void Core::Wake() {
   if (!quiet_) return;
   quiet_ = false;
@@ -174,6 +170,10 @@ void Core::Wake() {
 }
 
 bool Core::KeepsQuiet(const Message& m) const {
+  // Whoever was removed and did not hear of it asks for ever; it is refused anyway.
+  if (const auto* request = As<VoteRequest>(m)) {
+    return !request->transfer && LeaderIsAlive() && !Contains(membership().Members(), m.from);
+  }
   if (m.term != state_.term) return false;
   if (const auto* heartbeat = As<Heartbeat>(m)) {
     return heartbeat->quiesce && heartbeat->last_index == last_index() && m.from == leader();
@@ -237,8 +237,10 @@ void Core::Handle(const Message& m, AppendEntries& body) {
   if (!FollowLeader(m)) return;
   if (body.abstain && !state_.abstaining) SetAbstaining(true);
   AppendReply reply{.request = body.request};
-  const std::optional<Term> term = terms_.At(body.prev.index);
-  if (term == body.prev.term || body.prev.index < terms_.before_first()) {
+  if (ContradictsCommitted(body.prev)) {
+    return Fail(Fatal::kCommittedOverwrite, m, "the leader has another entry where this replica has a committed one");
+  }
+  if (body.prev.index < terms_.before_first() || terms_.At(body.prev.index) == body.prev.term) {
     const LogIndex last_new = AppendToLog(m, body);
     if (stopped_) return;
     // Only what this request proves to be the leader's: a longer tail of ours may not be (Raft paper, figure 2), and where all
@@ -247,8 +249,6 @@ void Core::Handle(const Message& m, AppendEntries& body) {
     reply.match = last_new;
     CommitTo(std::min(body.commit, last_new));
     NoteConfirmed(body.confirmed, last_new);
-  } else if (body.prev.index <= state_.commit_index) {
-    return Fail(Fatal::kCommittedOverwrite, m, "the leader has another entry where this replica has a committed one");
   } else {
     // Skip whole terms: nothing of ours behind this can be in the leader's log (Raft paper, 5.3, last but one paragraph).
     const LogIndex hint = terms_.LastAtMost(body.prev.term, std::min(body.prev.index, last_index()));
@@ -259,18 +259,25 @@ void Core::Handle(const Message& m, AppendEntries& body) {
   Reply(m.from, reply);
 }
 
+// Whether a leader whose log has `id` has another entry where this replica has a committed one, as far as one can tell: of removed
+// entries only the last one's term is known. It can be so where all voters have lost what they acked, and this one has not.
+bool Core::ContradictsCommitted(EntryId id) const {
+  if (id.index > state_.commit_index) return false;
+  const std::optional<Term> ours = terms_.At(id.index);
+  return ours ? *ours != id.term : id.term > terms_.runs().front().term;
+}
+
 LogIndex Core::AppendToLog(const Message& m, AppendEntries& body) {
   const LogIndex last_new = body.prev.index + static_cast<int64_t>(body.entries.size());
   for (Entry& entry : body.entries) {
     const EntryHeader& h = entry.header;
     const std::optional<Term> ours = terms_.At(h.index);
-    // The same entry, or one that retention has removed here, as far as one can tell: requests may come twice and late.
-    const bool removed = h.index < terms_.before_first() && h.term <= terms_.runs().front().term;
-    if (ours == h.term || removed) continue;
-    if (h.index <= state_.commit_index) {
+    if (ContradictsCommitted({h.term, h.index})) {
       Fail(Fatal::kCommittedOverwrite, m, absl::StrCat("entry ", h.index.value(), " is committed here"));
       return last_new;
     }
+    // The same entry, or one that retention has removed here: requests may come twice and late.
+    if (ours == h.term || h.index < terms_.before_first()) continue;
     if (ours) {
       const bool in_memory = h.index >= tail_.first_index();
       TruncateLog(h.index, in_memory ? tail_.At(h.index).header.base_offset : h.base_offset);
@@ -332,15 +339,16 @@ void Core::Handle(const Message& m, const Heartbeat& body) {
 
 void Core::Handle(const Message& m, const InstallSnapshot& body) {
   if (!FollowLeader(m)) return;
-  if (body.last.index <= state_.commit_index) {
-    return Reply(m.from,
-                 {.accepted = true, .match = state_.commit_index, .last_index = last_index(), .request = body.request});
+  if (ContradictsCommitted(body.last)) {
+    return Fail(Fatal::kCommittedOverwrite, m,
+                "the leader's log begins behind another entry than the one committed here");
   }
   if (terms_.At(body.last.index) == body.last.term) {
     CommitTo(body.last.index);  // everything that it stands for is here
-  } else {
+  } else if (body.last.index > state_.commit_index) {
     ResetLog(body);
   }
+  // No more than it shows: what is committed here behind it need not be in the leader's log.
   Reply(m.from, {.accepted = true, .match = body.last.index, .last_index = last_index(), .request = body.request});
 }
 
@@ -421,10 +429,20 @@ void Core::Notify(Notice::Kind kind, ReplicaId replica, LogIndex index) {
 }
 
 void Core::Fail(Fatal::Kind kind, const Message& m, std::string_view what) {
-  next_ = std::make_unique<Ready>();
+  Fatal fatal{kind, absl::StrCat(absl::string_view(what.data(), what.size()), ": ", ToString(m), "; ", Dump())};
+  Stop();
+  Next().fatal = std::move(fatal);
+}
+
+void Core::Stop() {
+  if (stopped_) return;
+  // Nothing more is written or sent; whoever waits for this replica is told that it does not lead.
+  auto last = std::make_unique<Ready>();
   if (std::holds_alternative<Leader>(role_)) FailReads();
-  next_->fatal =
-      Fatal{kind, absl::StrCat(absl::string_view(what.data(), what.size()), ": ", ToString(m), "; ", Dump())};
+  if (next_ != nullptr) last->reads_failed = std::move(next_->reads_failed);
+  role_ = Follower{};
+  last->role = RoleChange{Role::kFollower, state_.term, kNoReplica};
+  next_ = std::move(last);
   stopped_ = true;
 }
 
@@ -449,7 +467,7 @@ Ready Core::TakeReady() {
   Ready ready = std::move(Next());
   next_.reset();
   ready.seq = ++last_seq_;
-  if (ready.fatal) return ready;
+  if (stopped_) return ready;
 
   if (taken_ < last_index()) tail_.CopyTo(taken_ + 1, last_index(), SIZE_MAX, &ready.append);
   taken_ = last_index();

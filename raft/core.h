@@ -54,7 +54,7 @@ struct Config {
   size_t inflight_messages_max = 256;       // to one member
   size_t inflight_bytes_max = 8 << 20;      // to one member
   size_t uncommitted_bytes_max = 64 << 20;  // proposals beyond it are refused; one is always taken
-  int64_t promotion_lag_max = 64;           // entries a learner may lag when it becomes a voter
+  int64_t promotion_lag_max = 64;           // entries a learner may lag behind the commit index when it becomes a voter
   // Both on in the product: alone, each leaves a cluster without a leader in some partial partition (README, rule 11). Off only
   // to run other implementations' test cases.
   bool pre_vote = true;
@@ -142,7 +142,7 @@ class Core {
   void OnUnreachable(ReplicaId id);
   // Entries below `first_index` are gone from the store (retention); only what is committed and durable here may go.
   void OnPrefixRemoved(LogIndex first_index);
-  // The driver may not go on with this replica: the core does nothing from here on.
+  // The driver may not go on with this replica: a last Ready says that it does not lead and fails its reads, then nothing more.
   void Stop();
   // The timers run again. Any message other than the one that made it quiet does this by itself.
   void Wake();
@@ -241,6 +241,7 @@ class Core {
   bool KeepsQuiet(const Message& m) const;
   // False: `from` cannot be the leader of this term, Ready.fatal says so.
   bool FollowLeader(const Message& m);
+  bool ContradictsCommitted(EntryId id) const;
   // The last index that the request proves to be the leader's.
   LogIndex AppendToLog(const Message& m, AppendEntries& body);
   void AppendOne(Entry entry);

@@ -60,7 +60,7 @@ absl::Status Core::CheckCaughtUp(const std::vector<MembershipChange>& changes) {
 // An entry of our own term shows that its log is ours: one that holds what all voters have lost agrees with us only before it.
 bool Core::IsCaughtUp(const Progress& p) const {
   return p.state == Progress::State::kReplicate && p.recent_active &&
-         p.match >= std::get<Leader>(role_).first_of_term && last_index() - p.match <= config_.promotion_lag_max;
+         p.match >= std::get<Leader>(role_).first_of_term && state_.commit_index - p.match <= config_.promotion_lag_max;
 }
 
 EntryId Core::AppendMembership(Membership membership) {

@@ -45,12 +45,13 @@ GroupDriver::GroupDriver(const Config& config, const Options& options, const Sea
 
 bool GroupDriver::HasWork() const {
   if (!Works() || staged_) return false;
-  return core_.HasReady() || LogStartIsDue() || (applied_ < committed_ && !IsReadingToApply());
+  return core_.HasReady() || LogStartIsDue() || (applied_ < committed_ && !IsReadingToApply() && !read_failed_);
 }
 
 bool GroupDriver::Stage(Round& round) {
   if (!Works() || staged_) return false;
   StageLogStart(round);
+  read_failed_ = false;
   ApplyCommitted();
   while (Works() && core_.HasReady()) Take(core_.TakeReady(), round);
   return staged_;
@@ -80,6 +81,7 @@ void GroupDriver::Take(Ready ready, Round& round) {
 bool GroupDriver::Accept(const Ready& ready, Round& round) {
   if (ready.fatal) {
     fatal_ = ready.fatal;
+    TellStopped(ready);
     return false;
   }
   if (absl::Status status = log_.Check(ready); !status.ok()) {
@@ -95,6 +97,14 @@ bool GroupDriver::Accept(const Ready& ready, Round& round) {
 void GroupDriver::Stop(Fatal::Kind kind, absl::string_view text) {
   fatal_ = Fatal{kind, absl::StrCat(text, "; ", core_.Dump())};
   core_.Stop();
+  TellStopped(core_.TakeReady());
+}
+
+void GroupDriver::TellStopped(const Ready& last) {
+  machine_.OnRoleChange(*last.role);
+  for (uint64_t id : last.reads_failed) machine_.OnReadAnswered(id, false);
+  for (const ReadReady& read : reads_passed_) machine_.OnReadAnswered(read.id, false);
+  reads_passed_.clear();
 }
 
 void GroupDriver::SetLogStart(Offset log_start) {
@@ -138,7 +148,7 @@ void GroupDriver::Send(std::vector<Message>& messages) {
 
 void GroupDriver::OnWritten(RoundSeq round) {
   if (!Works()) return;
-  staged_ = false;
+  if (std::exchange(staged_, false)) last_written_ = round;
   log_.OnWritten();
   if (std::exchange(log_start_staged_, false)) log_start_moved_ = true;
   for (InFlight& taken : in_flight_) {
@@ -166,7 +176,16 @@ void GroupDriver::Advance() {
   TellPrefixRemoved();
 }
 
+void GroupDriver::SetFlush(Flush flush) {
+  if (flush == Flush::kCommit && flush_ == Flush::kAsync) {
+    sync_owed_ = last_written_;
+    for (InFlight& taken : in_flight_) taken.needs_sync = true;
+  }
+  flush_ = flush;
+}
+
 bool GroupDriver::AwaitsSync() const {
+  if (Works() && sync_owed_ > synced_) return true;
   return Works() && std::any_of(in_flight_.begin(), in_flight_.end(), [this](const InFlight& taken) {
            return taken.needs_sync && taken.written && *taken.written > synced_;
          });
@@ -262,6 +281,9 @@ void GroupDriver::OnRead(uint64_t id, absl::StatusOr<std::vector<Entry>> entries
   reads_.erase(read);
   if (!Works()) return;
   if (!request) return OnReadToApply(std::move(entries));
+  if (absl::IsDataLoss(entries.status())) {
+    machine_.OnNotice({.kind = Notice::kDamagedEntry, .replica = request->to, .index = request->first});
+  }
   core_.OnEntries(*request, entries.ok() ? *std::move(entries) : std::vector<Entry>());
 }
 
@@ -275,7 +297,10 @@ void GroupDriver::OnReadToApply(absl::StatusOr<std::vector<Entry>> entries) {
     ++applied_;
     TellApplied();
   } else {
-    return;  // again at the next Stage
+    // Again with the next work there is: at once would be a loop while the disk is in trouble.
+    read_failed_ = true;
+    core_.Wake();
+    return;
   }
   ApplyCommitted();
 }

@@ -89,8 +89,9 @@ class GroupDriver {
   // Answers EntryReader::Read. Late answers are ignored.
   void OnRead(uint64_t id, absl::StatusOr<std::vector<Entry>> entries);
 
-  // For what is staged from now on.
-  void SetFlush(Flush flush) { flush_ = flush; }
+  // For what is staged from now on. From kAsync to kCommit: what is written is to be synced too (AwaitsSync), and until then the
+  // replica has to abstain after a crash of the machine.
+  void SetFlush(Flush flush);
   // The log starts there once that is written, which waits until all that is applied now is durable here. Not above what is
   // applied; back is ignored. Whole segments below it go.
   void SetLogStart(Offset log_start);
@@ -122,6 +123,7 @@ class GroupDriver {
   GroupDriver(const Config& config, const Options& options, const Seams& seams, PersistedState persisted);
 
   bool Works() const { return !fatal_ && failure_.ok(); }
+  void TellStopped(const Ready& last);
   void Stop(Fatal::Kind kind, absl::string_view text);
 
   void Take(Ready ready, Round& round);
@@ -153,6 +155,9 @@ class GroupDriver {
   Core core_;
   StagedLog log_;
   Flush flush_;
+  RoundSeq last_written_;     // of this group
+  RoundSeq sync_owed_;        // written at kAsync and acked, to be synced since the group is kCommit
+  bool read_failed_ = false;  // what is to be applied could not be read
 
   bool staged_ = false;              // something is in a round that is not written
   std::vector<InFlight> in_flight_;  // oldest first; the written ones before the others

@@ -66,6 +66,8 @@ struct Notice {
     kAbstainingEnded,
     // The leader gave up: its own disk has not finished a write for an election timeout.
     kDiskStalled,
+    // The driver's: the entry at `index` is damaged in this leader's store, and `replica` needs it.
+    kDamagedEntry,
     // A transfer of leadership to `replica` was given up.
     kTransferAborted,
   };

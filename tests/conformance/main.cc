@@ -128,7 +128,13 @@ int main(int argc, char** argv) {
   }
   const std::filesystem::path root(directory);
   // CMakeLists.txt knows this line: ctest then reports the test as skipped.
-  if (!std::filesystem::exists(root)) std::cout << "CONFORMANCE SKIPPED: there is no " << root << std::endl;
+  if (!std::filesystem::exists(root)) {
+    std::cout << "CONFORMANCE SKIPPED: there is no " << root << std::endl;
+  } else if (!std::filesystem::exists(root / "quorum") && !std::filesystem::exists(root / "testdata")) {
+    std::cerr << root
+              << " holds neither quorum/testdata nor testdata: is it the folder above or below the one meant?\n";
+    return 1;
+  }
   Register("EtcdQuorum", root / "quorum" / "testdata", CheckQuorumFile);
   Register("EtcdConfChange", root / "confchange" / "testdata", CheckConfChangeFile);
   Register("EtcdTranscript", root / "testdata", CheckTranscriptFile);

@@ -83,6 +83,36 @@ TEST(Reads, WaitForWhatIsApplied) {
   ASSERT_EQ(ready.reads_ready.size(), 1u);
 }
 
+TEST(Reads, OfAReplicaThatStopsFail) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return m.from != Id(1); };
+  ASSERT_TRUE(g.core(1).ReadIndex(7).ok());
+  // A leader of a later term that has another first entry than the one committed here.
+  Entry other{.header = {.type = EntryType::kNoop, .term = Term(2), .index = LogIndex(1)}};
+  ASSERT_TRUE(g.core(1).Step(From(2, 1, 2, AppendEntries{.entries = {other}})).ok());
+  const Ready last = g.core(1).TakeReady();
+  ASSERT_TRUE(last.fatal);
+  EXPECT_THAT(last.fatal->text, testing::HasSubstr("2/1(0)")) << "with its evidence";
+  EXPECT_EQ(last.reads_failed, (std::vector<uint64_t>{7}));
+  EXPECT_EQ(last.role->role, Role::kFollower);
+  EXPECT_FALSE(g.core(1).HasReady());
+}
+
+TEST(Heartbeats, DoNotPileUpWhileNothingIsTaken) {
+  TestGroup g(3);
+  g.Elect(1);
+  for (uint64_t round = 1; round <= 10'000; ++round) {
+    ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, Heartbeat{.read_round = round})).ok());
+    g.core(1).Tick();
+    ASSERT_TRUE(g.core(1).Step(From(2, 1, 1, HeartbeatReply{})).ok());
+  }
+  const Ready ready = g.core(2).TakeReady();
+  ASSERT_EQ(ready.send_now.size(), 1u);
+  EXPECT_EQ(std::get<HeartbeatReply>(ready.send_now[0].body).read_round, 10'000u);
+  EXPECT_LE(g.core(1).TakeReady().send_now.size(), 4u);
+}
+
 // ---- Quiet groups
 
 Config QuietConfig() {
@@ -157,6 +187,18 @@ TEST(Quiet, LateAnswersDoNotWakeAndOldHeartbeatsDoNotPutToSleep) {
   EXPECT_FALSE(g.core(2).quiet());
 }
 
+TEST(Quiet, WhoeverWasRemovedAndDidNotHearOfItDoesNotWakeTheOthers) {
+  TestGroup g(3, QuietConfig());
+  g.Elect(1);
+  g.TickAll(10);
+  Message ask = From(9, 2, 5, VoteRequest{.pre_vote = true});
+  ASSERT_TRUE(g.core(2).Step(ask).ok());
+  EXPECT_TRUE(g.core(2).quiet());
+  ask.to = Id(1);
+  ASSERT_TRUE(g.core(1).Step(ask).ok());
+  EXPECT_TRUE(g.core(1).quiet());
+}
+
 // ---- Abstaining
 
 TEST(Abstaining, ItsVoteAloneElectsNobody) {
@@ -201,20 +243,25 @@ TEST(Abstaining, ItsCopyDoesNotCountUntilTheLeaderConfirmsWithoutIt) {
 
 TEST(Abstaining, EndsOnlyWhenWhatIsConfirmedIsDurable) {
   TestGroup g(3);
-  g.node(3).disk.term_and_vote.abstaining = true;
-  g.Restart(3);
   g.Elect(1);
+  g.Propose(1, "a");
   g.Run();
-  ASSERT_FALSE(g.core(3).abstaining());
-  g.node(3).disk.term_and_vote.abstaining = true;
+  TestDisk& disk = g.node(3).disk;
+  disk.entries.pop_back();
+  disk.term_and_vote.abstaining = true;
+  disk.term_and_vote.commit_index = LogIndex(1);
   g.Restart(3);
   g.node(3).hold_writes = true;
-  g.Propose(1, "a");
-  g.TickAll(4);
-  EXPECT_TRUE(g.core(3).abstaining() || g.core(3).stable_index() >= LogIndex(1));
-  g.Persist(3);
-  g.TickAll(3);
-  g.Persist(3);
+  for (int i = 0; i < 4; ++i) {
+    g.TickAll();
+    while (g.node(3).held.size() > 1 && g.node(3).held.front().append.empty()) g.PersistOne(3);
+  }
+  ASSERT_EQ(g.core(3).last_index(), LogIndex(2));
+  EXPECT_TRUE(g.core(3).abstaining()) << "entry 2 is confirmed, and not on the disk";
+  for (int i = 0; i < 3; ++i) {
+    g.Persist(3);
+    g.TickAll();
+  }
   EXPECT_FALSE(g.core(3).abstaining());
 }
 
