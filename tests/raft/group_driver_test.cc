@@ -141,6 +141,20 @@ TEST_F(AsyncDriverTest, AcksWhatIsWrittenOnceItsTermIsSynced) {
   EXPECT_FALSE(replica_.driver().AwaitsSync());
 }
 
+TEST_F(AsyncDriverTest, WhatWasAckedUnsyncedIsSyncedWhenTheTopicBecomesCommit) {
+  Append(1, {}, MakeEntries(1, 1, 1));
+  Settle();
+  Append(1, {Term(1), LogIndex(1)}, MakeEntries(1, 2, 2));
+  broker_.Turn();
+  ASSERT_EQ(Acks(), (Indexes{1, 2}));
+  replica_.driver().SetFlush(Flush::kCommit);
+  EXPECT_TRUE(replica_.driver().AwaitsSync()) << "the topic promises now that it is on the disk";
+  Settle();
+  EXPECT_FALSE(replica_.driver().AwaitsSync());
+  Restart(FakeLogStore::kLoseUnsynced);
+  EXPECT_EQ(replica_.core().last_index(), LogIndex(2));
+}
+
 TEST_F(AsyncDriverTest, VotesAreSynced) {
   Receive(3, VoteRequest{}, kOther);
   broker_.Turn();
@@ -219,6 +233,8 @@ TEST_F(DriverTest, OffsetThatCannotFollowTheCutStopsTheReplicaOnly) {
   ASSERT_TRUE(replica_.driver().fatal());
   EXPECT_EQ(replica_.driver().fatal()->kind, Fatal::kDivergedLog);
   EXPECT_THAT(replica_.driver().fatal()->text, testing::HasSubstr("has offset 77, the log here ends with 3"));
+  EXPECT_EQ(replica_.role_changes().back().role, Role::kFollower);
+  EXPECT_FALSE(replica_.role_changes().back().leader) << "whoever waits for it is told";
   EXPECT_EQ(store_.State(kGroup).last_index, LogIndex(5));
   EXPECT_EQ(store_.State(kGroup).term_and_vote.term, Term(1));
   EXPECT_TRUE(replica_.sent().empty());
