@@ -86,17 +86,14 @@ TEST(Image, NamesABrokenPromise) {
   EXPECT_STREQ(image.Apply(Appending(2)), "index does not follow");
 }
 
-TEST(Image, ASnapshotNeedsTheMembershipAtTheLogsStart) {
+TEST(Image, ASnapshotIsOfTheLogsStart) {
   Image image;
   EXPECT_EQ(image.Apply(Appending(1)), nullptr);
-  EXPECT_FALSE(image.CanBeginBehind(LogIndex(1)));
-  image.SetFirstMembership({.voters = {{BrokerId(1), 1}}});
-  EXPECT_TRUE(image.CanBeginBehind(LogIndex(1)));
   Batch remove{.remove_prefix = LogIndex(1)};
   EXPECT_EQ(image.Apply(remove), nullptr);
-  const auto snapshot = image.Snapshot();
-  ASSERT_TRUE(snapshot);
-  EXPECT_EQ(snapshot->last, (EntryId{Term(1), LogIndex(1)}));
+  const InstallSnapshot snapshot = image.Snapshot({LogIndex(7), {.voters = {{BrokerId(1), 1}}}});
+  EXPECT_EQ(snapshot.last, (EntryId{Term(1), LogIndex(1)}));
+  EXPECT_EQ(snapshot.membership_index, LogIndex(1));
   EXPECT_EQ(image.ToState().terms.before_first(), LogIndex(1));
 }
 

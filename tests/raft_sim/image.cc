@@ -3,12 +3,6 @@
 #include <cstring>
 
 namespace millrace::raft::sim {
-namespace {
-
-Membership MembershipOf(const Entry& entry) { return *DecodeMembership(std::string(entry.payload)); }
-
-}  // namespace
-
 const char* Image::Apply(const Batch& batch) {
   if (batch.install) Install(*batch.install);
   if (batch.truncate_from) {
@@ -53,15 +47,11 @@ void Image::Install(const InstallSnapshot& snapshot) {
   chain_ = Chain(snapshot.last.index, link);
   entries_.clear();
   head_ = 0;
-  base_membership_ = MembershipAt{snapshot.membership_index, snapshot.membership};
 }
 
 void Image::RemovePrefix(LogIndex before) {
   before = std::min(before, chain_.last());
   if (before <= chain_.before()) return;
-  for (LogIndex i = chain_.before() + 1; i <= before; ++i) {
-    if (chain_.At(i).type == EntryType::kMembership) base_membership_ = MembershipAt{i, MembershipOf(EntryAt(i))};
-  }
   head_ += static_cast<size_t>(before - chain_.before());
   chain_.RemovePrefix(before);
   if (head_ <= entries_.size() / 2) return;
@@ -79,10 +69,7 @@ bool Image::Forget(LogIndex last) {
   return true;
 }
 
-void Image::SetFirstMembership(const Membership& membership) {
-  memberships_ = {{LogIndex(0), membership}};
-  base_membership_ = memberships_.front();
-}
+void Image::SetFirstMembership(const Membership& membership) { memberships_ = {{LogIndex(0), membership}}; }
 
 PersistedState Image::ToState() const {
   std::vector<EntryId> runs = {{chain_.At(chain_.before()).term, chain_.before()}};
@@ -96,26 +83,16 @@ PersistedState Image::ToState() const {
           .memberships = memberships_};
 }
 
-std::optional<InstallSnapshot> Image::Snapshot() const {
-  if (!base_membership_) return std::nullopt;
+InstallSnapshot Image::Snapshot(const MembershipAt& committed) const {
   const Link& link = chain_.At(chain_.before());
   return InstallSnapshot{
       .last = {link.term, chain_.before()},
       .end_offset = link.end_offset,
       .log_start = link.end_offset,
       .append_time = link.append_time,
-      .membership = base_membership_->membership,
-      .membership_index = base_membership_->index,
+      .membership = committed.membership,
+      .membership_index = std::min(committed.index, chain_.before()),
       .state = absl::Cord(absl::string_view(reinterpret_cast<const char*>(&link.digest), sizeof link.digest))};
-}
-
-bool Image::CanBeginBehind(LogIndex before) const {
-  if (before <= chain_.before() || before > chain_.last()) return false;
-  if (base_membership_) return true;
-  for (LogIndex i = chain_.before() + 1; i <= before; ++i) {
-    if (chain_.At(i).type == EntryType::kMembership) return true;
-  }
-  return false;
 }
 
 }  // namespace millrace::raft::sim

@@ -51,11 +51,9 @@ class Image {
   bool Forget(LogIndex last);
   void SetAbstaining() { term_and_vote_.abstaining = true; }
   PersistedState ToState() const;
-  // The state beside the log, for a member that is behind the log's start. Nothing while the membership there is not known,
-  // which is only so while the log begins at 1, and then nobody is behind its start.
-  std::optional<InstallSnapshot> Snapshot() const;
-  // How far the prefix may go, given that a snapshot must be possible afterwards.
-  bool CanBeginBehind(LogIndex before) const;
+  // The state beside the log, for a member that is behind the log's start, with the newest committed membership as GroupDriver
+  // sends it: of those that it has replaced none is kept.
+  InstallSnapshot Snapshot(const MembershipAt& committed) const;
 
  private:
   const char* ApplyState(const Batch& batch);
@@ -64,7 +62,6 @@ class Image {
 
   TermAndVote term_and_vote_;
   std::vector<MembershipAt> memberships_;
-  std::optional<MembershipAt> base_membership_;  // as of the entry before the log
   Chain chain_;
   std::vector<Entry> entries_;  // from head_ on, those of the chain
   size_t head_ = 0;

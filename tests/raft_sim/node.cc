@@ -210,7 +210,7 @@ void Node::RemovePrefix() {
   const int64_t keep = world_.swarm.retention_entries;
   if (keep == 0 || world_.calm || prefix_queued_) return;
   const LogIndex before = std::min(applied_, core_->stable_index()) - keep;
-  if (before < chain_.before() + keep / 2 || !disk_.acked().CanBeginBehind(before)) return;
+  if (before < chain_.before() + keep / 2) return;
   Batch batch;
   batch.remove_prefix = before;
   disk_.Queue(std::move(batch));
@@ -421,7 +421,11 @@ void Node::Ask(const Ready& ready) {
     if (world_.Has(Fault::kReadTrouble) && world_.dice.OneIn(2)) question.read_early = Read(request);
     put(std::move(question));
   }
-  for (ReplicaId to : ready.snapshot_requests) put({.snapshot_for = to, .term = core_->term(), .answered = false});
+  for (ReplicaId to : ready.snapshot_requests) {
+    Question question{.snapshot_for = to, .term = core_->term(), .answered = false};
+    if (world_.Has(Fault::kReadTrouble) && world_.dice.OneIn(2)) question.snapshot_early = MakeSnapshot();
+    put(std::move(question));
+  }
 }
 
 std::vector<Entry> Node::Read(const EntryRequest& request) {
@@ -436,6 +440,8 @@ std::vector<Entry> Node::Read(const EntryRequest& request) {
   }
   return entries;
 }
+
+InstallSnapshot Node::MakeSnapshot() const { return disk_.acked().Snapshot(core_->memberships().front()); }
 
 void Node::Answer(uint32_t slot) {
   Question question = std::move(questions_[slot]);
@@ -460,7 +466,7 @@ void Node::Answer(uint32_t slot) {
     core_->OnEntries(*question.entries, std::move(entries));
   } else {
     std::optional<InstallSnapshot> snapshot;
-    if (!fails) snapshot = disk_.acked().Snapshot();
+    if (!fails) snapshot = question.snapshot_early ? std::move(question.snapshot_early) : MakeSnapshot();
     if (!snapshot) coverage.Saw(Rare::kSnapshotFailed);
     core_->OnSnapshot(question.snapshot_for, std::move(snapshot));
   }

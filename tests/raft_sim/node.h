@@ -88,6 +88,7 @@ class Node {
     ReplicaId snapshot_for;
     Term term;
     std::optional<std::vector<Entry>> read_early;
+    std::optional<InstallSnapshot> snapshot_early;
     bool answered = true;
   };
 
@@ -106,6 +107,7 @@ class Node {
   void TakeCommitted(const Ready& ready);
   void Apply();
   void Ask(const Ready& ready);
+  InstallSnapshot MakeSnapshot() const;
   void Answer(uint32_t slot);
   std::vector<Entry> Read(const EntryRequest& request);
   void Look();

@@ -157,6 +157,8 @@ void Observer::OnNotice(const Notice& notice) {
       return Saw(Rare::kStalledLeader);
     case Notice::kTransferAborted:
       return Saw(Rare::kTransferAborted);
+    case Notice::kDamagedEntry:
+      return;  // a driver's
   }
 }
 
