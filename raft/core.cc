@@ -65,6 +65,7 @@ Core::Core(const Config& config, GroupId group, ReplicaId self, PersistedState p
       group_(group),
       self_(self),
       random_(random),
+      life_(random.Next() | 1),
       state_(persisted.term_and_vote),
       memberships_(std::move(persisted.memberships)),
       terms_(std::move(persisted.terms)),
@@ -235,7 +236,7 @@ bool Core::FollowLeader(const Message& m) {
 
 void Core::Handle(const Message& m, AppendEntries& body) {
   if (!FollowLeader(m)) return;
-  if (body.abstain && !state_.abstaining) SetAbstaining(true);
+  if (body.abstain == life_ && !std::exchange(told_to_abstain_, true) && !state_.abstaining) SetAbstaining(true);
   AppendReply reply{.request = body.request};
   if (ContradictsCommitted(body.prev)) {
     return Fail(Fatal::kCommittedOverwrite, m, "the leader has another entry where this replica has a committed one");
@@ -371,6 +372,7 @@ void Core::ResetLog(const InstallSnapshot& snapshot) {
 
 void Core::Reply(ReplicaId to, AppendReply reply) {
   reply.abstaining = abstaining_;
+  reply.life = life_;
   // Refusals too may rest on a term that is not durable yet (etcd msgsAfterAppend, nodedb #161).
   const bool durable = TermIsDurable() && (!reply.accepted || reply.match <= stable_);
   (durable ? Next().send_now : Next().send_after_persist).push_back(To(to, reply));

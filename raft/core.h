@@ -307,6 +307,7 @@ class Core {
   const GroupId group_;
   const ReplicaId self_;
   Random& random_;
+  const uint64_t life_;
 
   // Persistent: each change goes into the next Ready.
   TermAndVote state_;                      // commit_index <= last_index()
@@ -326,7 +327,8 @@ class Core {
   uint64_t ticks_ = 0;
   bool quiet_ = false;
 
-  uint64_t abstaining_ = 0;  // names this time of abstaining; 0 exactly when state_.abstaining is not set
+  bool told_to_abstain_ = false;  // by a leader, in this life: once is enough, whatever arrives late
+  uint64_t abstaining_ = 0;       // names this time of abstaining; 0 exactly when state_.abstaining is not set
   // Of the abstaining replica: the index that ends it, once durable here. 0: not known.
   LogIndex confirmed_;
 

@@ -166,8 +166,8 @@ Progress* Core::Find(ReplicaId id) {
 }
 
 void Core::NoteAbstaining(Progress& p, uint64_t abstaining, LogIndex last) {
-  if (abstaining != 0) p.told_to_abstain = false;
-  if (p.told_to_abstain || p.abstaining == abstaining) return;
+  if (abstaining != 0) p.told_to_abstain = 0;
+  if (p.told_to_abstain != 0 || p.abstaining == abstaining) return;
   p.abstaining = abstaining;
   if (abstaining != 0) ForgetAcks(p, last);
   AdvanceCommit();
@@ -189,6 +189,7 @@ void Core::Handle(const Message& m, const AppendReply& body) {
   p->recent_active = true;
   p->quiet_at = LogIndex(0);
   if (body.request < p->first_request) return;
+  if (p->told_to_abstain != 0) p->told_to_abstain = body.life;  // started again since, with the same disk
   NoteAbstaining(*p, body.abstaining, body.last_index);
   if (p = Find(m.from); p == nullptr) return;  // the commit may have ended its membership, or our leadership
   if (body.accepted) {
@@ -240,7 +241,7 @@ void Core::OnRefused(Progress& p, const AppendReply& reply) {
 
 void Core::OnLostDurability(Progress& p, const AppendReply& reply) {
   Notify(Notice::kLostDurability, p.id, reply.last_index);
-  p.told_to_abstain = true;
+  p.told_to_abstain = reply.life;
   p.abstaining = 1;  // until it names it
   ForgetAcks(p, reply.last_index);
   send_due_ = true;

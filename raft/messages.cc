@@ -12,7 +12,7 @@ struct Describe {
   std::string operator()(const AppendEntries& m) const {
     std::string text =
         absl::StrCat("AppendEntries request=", m.request, " prev=", Text(m.prev), " commit=", m.commit.value(),
-                     " confirmed=", m.confirmed.index.value(), m.abstain ? " abstain" : "", " entries=[");
+                     " confirmed=", m.confirmed.index.value(), m.abstain != 0 ? " abstain" : "", " entries=[");
     for (const Entry& e : m.entries) {
       absl::StrAppend(&text, " ", Text({e.header.term, e.header.index}), "(", e.payload.size(), ")");
     }

@@ -27,8 +27,8 @@ struct AppendEntries {
   std::vector<Entry> entries;
   LogIndex commit;
   Confirmed confirmed;
-  // The leader has seen this replica without entries that it had acked: it must abstain until `confirmed`.
-  bool abstain = false;
+  // The leader has seen this life of the replica without entries that it had acked: it must abstain until `confirmed`. 0: it has not.
+  uint64_t abstain = 0;
   uint64_t request = 0;  // rises with each AppendEntries of a leader's term; the reply carries it back
 };
 
@@ -40,6 +40,8 @@ struct AppendReply {
   EntryId hint;         // not accepted: the log may equal the leader's at or before here (a search by term, core.cc)
   LogIndex last_index;  // of the replica's log
   uint64_t abstaining = 0;  // holds it and must not be counted; the number names this time of abstaining. 0: counts
+  // Drawn at each start: only between two lives can a disk turn out to have lost what was acked.
+  uint64_t life = 0;
   uint64_t request = 0;
 };
 

@@ -58,7 +58,7 @@ struct Progress {
   bool reading = false;        // its next entries are being read from the store
   bool snapshot_requested = false;
   uint64_t abstaining = 0;       // holds what it says, but does not count (AppendReply::abstaining)
-  bool told_to_abstain = false;  // until it says that it does
+  uint64_t told_to_abstain = 0;  // the life that is to, until it says that it does
   LogIndex quiet_at;             // it said that its timers stand still at this index; 0: they run
 
   void BecomeProbe();

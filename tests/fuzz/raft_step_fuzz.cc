@@ -86,6 +86,9 @@ class FuzzedReplica {
     if (!ready.committed.empty()) core_->OnApplied(ready.committed.last);
     for (const EntryRequest& request : ready.entry_requests) core_->OnEntries(request, Read(request));
     for (ReplicaId to : ready.snapshot_requests) core_->OnSnapshot(to, MakeSnapshot());
+    for (const Message& m : ready.send_now) {
+      if (const auto* reply = std::get_if<AppendReply>(&m.body)) life_ = reply->life;
+    }
     writing_.push_back(ready.seq);
   }
 
@@ -162,7 +165,7 @@ class FuzzedReplica {
                                .entries = Entries(prev),
                                .commit = AnyIndex(),
                                .confirmed = {AnyIndex(), in_.Byte()},
-                               .abstain = in_.Byte() == 1,
+                               .abstain = in_.Byte() < 64 ? life_ : 0,
                                .request = in_.Byte()};
         break;
       }
@@ -209,6 +212,7 @@ class FuzzedReplica {
   LogIndex before_;
   std::vector<Entry> disk_;
   std::deque<ReadySeq> writing_;
+  uint64_t life_ = 0;  // as it has told
   bool stopped_ = false;
 };
 

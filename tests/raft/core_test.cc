@@ -319,6 +319,32 @@ TEST(Abstaining, AReplicaWithoutWhatItAckedIsNoticedAndAbstains) {
   EXPECT_TRUE(abstained);
 }
 
+TEST(Abstaining, ALateRequestToAbstainIsOfNoUse) {
+  TestGroup g(3);
+  g.Elect(1);
+  for (int i = 0; i < 2; ++i) g.Propose(1, "a");
+  g.Run();
+  TestDisk& disk = g.node(3).disk;
+  disk.entries.pop_back();
+  disk.term_and_vote.commit_index = LogIndex(1);
+  g.Restart(3);
+  std::optional<Message> request;
+  g.drop = [&](const Message& m) {
+    const auto* append = std::get_if<AppendEntries>(&m.body);
+    if (append != nullptr && append->abstain != 0) request = m;
+    return false;
+  };
+  g.core(1).OnUnreachable(Id(3));
+  g.TickAll(5);
+  ASSERT_TRUE(request);
+  ASSERT_FALSE(g.core(3).abstaining()) << "it is over";
+  ASSERT_TRUE(g.core(3).Step(*request).ok());
+  EXPECT_FALSE(g.core(3).abstaining());
+  g.Restart(3);
+  ASSERT_TRUE(g.core(3).Step(*request).ok());
+  EXPECT_FALSE(g.core(3).abstaining()) << "that was of another life";
+}
+
 TEST(Abstaining, AcksFromBeforeDoNotCountAfter) {
   TestGroup g(3);
   g.Elect(1);
