@@ -229,6 +229,7 @@ bool Core::FollowLeader(const Message& m) {
   }
   if (!follower || !follower->leader) BecomeFollower(state_.term, m.from);
   election_elapsed_ = 0;
+  needed_as_candidate_ = false;
   return true;
 }
 

@@ -322,8 +322,9 @@ class Core {
   int64_t last_append_time_ = 0;
 
   std::variant<Follower, Candidate, Leader> role_;
-  int election_elapsed_ = 0;  // ticks since a leader was heard of; of a leader: since the quorum was checked
-  int election_timeout_ = 0;  // drawn anew with each role change
+  bool needed_as_candidate_ = false;  // though no voter by its own memberships; until a leader is heard of
+  int election_elapsed_ = 0;          // ticks since a leader was heard of; of a leader: since the quorum was checked
+  int election_timeout_ = 0;          // drawn anew with each role change
   uint64_t ticks_ = 0;
   bool quiet_ = false;
 

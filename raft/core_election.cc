@@ -91,7 +91,7 @@ bool Core::LeaderIsAlive() const {
 bool Core::CanCampaign() const {
   const bool votes = std::any_of(memberships_.begin(), memberships_.end(),
                                  [&](const MembershipAt& m) { return m.membership.IsVoter(self_); });
-  return votes && !DiskIsStalled();
+  return (votes || needed_as_candidate_) && !DiskIsStalled();
 }
 
 void Core::Campaign() {
@@ -104,7 +104,11 @@ void Core::Handle(const Message& m, const VoteRequest& body) {
   VoteReply reply{.pre_vote = body.pre_vote, .abstaining = state_.abstaining, .asked = m.term};
   const bool free = body.pre_vote || state_.voted_for == m.from || (!state_.voted_for && !leader());
   // Terms first, then lengths (Raft paper, 5.4.1). The answer leaves after everything that our log is compared by is durable.
-  reply.granted = free && body.last >= EntryId{terms_.last_term(), last_index()};
+  const bool behind = body.last < EntryId{terms_.last_term(), last_index()};
+  reply.granted = free && !behind;
+  // Asked, we are a voter by the candidate's membership, and it may not win without us. If we are none by our own and have the
+  // longer log, nobody else may be able to win at all.
+  if (behind) needed_as_candidate_ = true;
   if (reply.granted && !body.pre_vote) {
     if (state_.voted_for != m.from) term_and_vote_dirty_ = true;
     state_.voted_for = m.from;

@@ -207,6 +207,32 @@ TEST(Membership, ARemovedReplicaDoesNotDisturb) {
   EXPECT_EQ(g.core(1).term(), Term(1));
 }
 
+TEST(Membership, ALearnerWithTheLongestLogCampaignsWhenItIsNeeded) {
+  // 4 was made a voter by an entry that only 3 has, and has an entry of the dead leader 1 that makes its log the longest: 3 needs its
+  // vote and cannot get it, 2 is behind 3.
+  TestGroup g(3);
+  g.AddEmpty(4);
+  const Membership learner{.voters = Ids({1, 2, 3}), .learners = Ids({4})};
+  const Membership voter{.voters = Ids({1, 2, 3, 4})};
+  const auto entry = [](int64_t term, int64_t index) {
+    return Entry{.header = {.type = EntryType::kNoop, .term = Term(term), .index = LogIndex(index)}};
+  };
+  for (int n = 2; n <= 4; ++n) {
+    TestDisk& disk = g.node(n).disk;
+    disk.entries = {entry(1, 1)};
+    disk.memberships = {{LogIndex(1), learner}};
+    disk.term_and_vote = {.term = Term(2), .commit_index = LogIndex(1)};
+  }
+  g.node(3).disk.entries.push_back(entry(1, 2));
+  g.node(3).disk.memberships.push_back({LogIndex(2), voter});
+  g.node(4).disk.entries.push_back(entry(2, 2));
+  for (int n = 2; n <= 4; ++n) g.Restart(n);
+  g.drop = [](const Message& m) { return m.from == Id(1) || m.to == Id(1); };
+  g.TickAll(200);
+  EXPECT_EQ(g.core(2).commit_index(), g.core(3).commit_index());
+  EXPECT_GT(g.core(2).commit_index(), LogIndex(2)) << g.core(2).Dump() << g.core(3).Dump() << g.core(4).Dump();
+}
+
 TEST(Membership, ADemotedVoterBecomesALearnerWhenTheJointConfigurationIsLeft) {
   TestGroup g(3);
   g.Elect(1);

@@ -34,6 +34,7 @@ void Conduct::BeforeStep(const Core& core, const Brief& m) {
 }
 
 void Conduct::AfterStep(const Core& core, const Brief& m) {
+  if (m.to != core.self()) return;  // for its lost disk
   heard_[static_cast<size_t>(m.from.broker.value())] = ticks_;
   if (m.kind == kVoteRequest && core.term() != term_before_) {
     if (m.flags & kPreVote) Fail(core, "a pre-vote changes its term");

@@ -61,8 +61,8 @@ void Image::RemovePrefix(LogIndex before) {
 
 bool Image::Forget(LogIndex last) {
   if (last < chain_.before() || last >= chain_.last()) return false;
-  if (memberships_.empty() || memberships_.front().index > last) return false;
-  while (memberships_.back().index > last) memberships_.pop_back();
+  // Who forgets that others vote too elects itself: no protocol helps against that.
+  if (memberships_.empty() || memberships_.back().index > last) return false;
   chain_.TruncateSuffix(last + 1);
   entries_.resize(head_ + static_cast<size_t>(last - chain_.before()));
   term_and_vote_.commit_index = std::min(term_and_vote_.commit_index, last);
