@@ -64,7 +64,7 @@ class GroupDriver {
     Random& random;
   };
 
-  // A replica as its store has it; may block. Statuses: LoadPersistedState, and kDataLoss if more is applied than the log has.
+  // A replica as its store has it, all of which counts as durable (core.h, PersistedState); may block. Statuses: LoadPersistedState, and kDataLoss if more is applied than the log has.
   static absl::StatusOr<std::unique_ptr<GroupDriver>> Open(const Config& config, const Options& options,
                                                            const Seams& seams);
   GroupDriver(const GroupDriver&) = delete;
