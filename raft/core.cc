@@ -163,10 +163,16 @@ void Core::Wake() {
   if (!quiet_) return;
   quiet_ = false;
   election_elapsed_ = 0;
-  if (auto* leader = std::get_if<Leader>(&role_)) {
-    leader->idle_ticks = 0;
-    leader->heartbeat_elapsed = config_.heartbeat_ticks;  // the next tick's heartbeat wakes the others
-    for (Progress& p : leader->progress) p.quiet_at = LogIndex(0);
+  auto* leader = std::get_if<Leader>(&role_);
+  if (leader == nullptr) return;
+  leader->idle_ticks = 0;
+  leader->heartbeat_elapsed = config_.heartbeat_ticks;  // the next tick's heartbeat wakes the others
+  UpdateProgress();
+  for (Progress& p : leader->progress) {
+    p.Acked(last_index());
+    p.BecomeReplicate();
+    p.commit_sent = state_.commit_index;
+    p.match_known_since = p.first_request = leader->next_request;
   }
 }
 
@@ -452,7 +458,10 @@ void Core::Stop() {
 // ---- Effects
 
 Ready& Core::Next() {
-  if (next_ == nullptr) next_ = std::make_unique<Ready>();
+  if (next_ == nullptr) {
+    next_ = spare_ != nullptr ? std::move(spare_) : std::make_unique<Ready>();
+    next_->send_now.reserve(4);  // to the members of a usual group
+  }
   return *next_;
 }
 
@@ -467,7 +476,8 @@ Ready Core::TakeReady() {
     StartReadRound();
     ReplicateToAll();
   }
-  Ready ready = std::move(Next());
+  Ready ready = std::exchange(Next(), Ready());
+  spare_ = quiet_ ? nullptr : std::move(next_);
   next_.reset();
   ready.seq = ++last_seq_;
   if (stopped_) return ready;

@@ -171,7 +171,7 @@ class Core {
   bool abstaining() const { return state_.abstaining; }
   bool quiet() const { return quiet_; }
   // Of a leader: one per member, itself included, in the order of ids; also of those on their way out, until that is committed.
-  // Empty otherwise.
+  // Empty otherwise, and while the group is quiet: then all have everything.
   const std::vector<Progress>& progress() const;
 
   // Everything, in a few lines.
@@ -334,8 +334,9 @@ class Core {
   LogIndex confirmed_;
 
   // Effects since the last TakeReady.
-  std::unique_ptr<Ready> next_;  // made when needed: a quiet group has none
-  LogIndex taken_;               // entries up to here are in an earlier Ready; lowered by a truncation
+  std::unique_ptr<Ready> next_;   // made when needed: a quiet group has none
+  std::unique_ptr<Ready> spare_;  // the last one, empty: a busy group makes none anew
+  LogIndex taken_;                // entries up to here are in an earlier Ready; lowered by a truncation
   bool term_and_vote_dirty_ = false;
   bool memberships_dirty_ = false;
   bool role_dirty_ = false;

@@ -12,6 +12,7 @@ absl::StatusOr<EntryId> Core::ProposeMembership(const std::vector<MembershipChan
                                                 const MembershipOptions& options) {
   auto* leader = std::get_if<Leader>(&role_);
   if (stopped_ || leader == nullptr) return absl::FailedPreconditionError("this replica does not lead the group");
+  Wake();
   if (leader->transfer_to)
     return absl::UnavailableError("leadership is being handed over; try again at the new leader");
   // Ongaro's mend of single-server changes (raft-dev, July 2015); with joint ones it also keeps one change in flight.
@@ -37,7 +38,6 @@ absl::StatusOr<EntryId> Core::ProposeMembership(const std::vector<MembershipChan
   if (options.catch_up_first) {
     if (absl::Status status = CheckCaughtUp(changes); !status.ok()) return status;
   }
-  Wake();
   const EntryId id = AppendMembership(*std::move(changed));
   CheckInvariants();
   return id;

@@ -284,6 +284,7 @@ LogIndex Core::AckedByMajority() {
 }
 
 void Core::AdvanceCommit() {
+  if (quiet_) return;
   auto& leader = std::get<Leader>(role_);
   const LogIndex acked = AckedByMajority();
   // Counting decides only over entries of our own term (Raft paper, figure 8); earlier ones come with them.
@@ -355,10 +356,11 @@ void Core::GoQuiet() {
   quiet_ = true;
   // Ten thousand of such groups wait in a broker's memory.
   tail_.Shrink();
+  spare_.reset();
   std::vector<Writing>(writing_).swap(writing_);
   auto* leader = std::get_if<Leader>(&role_);
   if (leader == nullptr) return;
-  for (Progress& p : leader->progress) p.inflights.Clear();
+  std::vector<Progress>().swap(leader->progress);  // all have everything: Wake() knows what stood there
   leader->uncommitted.Clear();
   std::vector<PendingRead>().swap(leader->reads);
 }

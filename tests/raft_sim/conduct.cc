@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "raft/quorum.h"
+#include "tests/raft_sim/node.h"
 #include "tests/raft_sim/world.h"
 
 namespace millrace::raft::sim {
@@ -40,8 +41,22 @@ void Conduct::AfterStep(const Core& core, const Brief& m) {
     if (m.flags & kPreVote) Fail(core, "a pre-vote changes its term");
     if (protected_) Fail(core, "a vote request disturbs a live leader");
   }
+  if (core.role() == Role::kLeader && core.quiet()) OnQuietLeader(core);
   const bool from_leader = m.kind == kAppend || m.kind == kHeartbeat || m.kind == kSnapshot;
   if (from_leader && m.term == core.term() && core.leader() == m.from) since_leader_ = 0;
+}
+
+// Who stands still with its leader has what the leader has: nothing would ever tell it of more.
+void Conduct::OnQuietLeader(const Core& leader) {
+  const ReplicaSet members = leader.membership().Members();
+  for (const auto& node : world_.nodes) {
+    if (!Contains(members, node->id())) continue;
+    if (!node->up() || !node->core().quiet() || node->core().leader() != leader.self()) continue;
+    const Core& member = node->core();
+    if (member.term() == leader.term() && member.commit_index() != leader.last_index()) {
+      Fail(member, "is quiet and lacks what its quiet leader has");
+    }
+  }
 }
 
 void Conduct::AfterTick(const Core& core) {

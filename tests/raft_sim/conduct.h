@@ -36,6 +36,7 @@ class Conduct {
 
   void Fail(const Core& core, const char* what);
   bool HearsQuorum(const Core& core) const;
+  void OnQuietLeader(const Core& leader);
 
   World& world_;
   int since_leader_ = kLong;  // ticks since a message of the leader
