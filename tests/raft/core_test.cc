@@ -4,10 +4,6 @@
 namespace millrace::raft {
 namespace {
 
-Message From(int from, int to, int64_t term, decltype(Message::body) body) {
-  return {.from = Id(from), .to = Id(to), .term = Term(term), .body = std::move(body)};
-}
-
 // ---- Reads
 
 TEST(Reads, PassAfterAMajorityAnswered) {

@@ -4,15 +4,6 @@
 namespace millrace::raft {
 namespace {
 
-template <typename Body>
-const Body* As(const Message& m) {
-  return std::get_if<Body>(&m.body);
-}
-
-Message From(int from, int to, int64_t term, decltype(Message::body) body) {
-  return {.from = Id(from), .to = Id(to), .term = Term(term), .body = std::move(body)};
-}
-
 TEST(Election, AVoterThatHearsNothingCampaignsAndWins) {
   TestGroup g(3);
   g.Tick(1, 20);

@@ -6,10 +6,6 @@ namespace {
 
 using Change = MembershipChange;
 
-Message From(int from, int to, int64_t term, decltype(Message::body) body) {
-  return {.from = Id(from), .to = Id(to), .term = Term(term), .body = std::move(body)};
-}
-
 absl::Status Propose(TestGroup& g, int leader, std::vector<Change> changes, Core::MembershipOptions options = {}) {
   return g.core(leader).ProposeMembership(changes, options).status();
 }

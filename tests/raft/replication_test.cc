@@ -4,15 +4,6 @@
 namespace millrace::raft {
 namespace {
 
-template <typename Body>
-const Body* As(const Message& m) {
-  return std::get_if<Body>(&m.body);
-}
-
-Message From(int from, int to, int64_t term, decltype(Message::body) body) {
-  return {.from = Id(from), .to = Id(to), .term = Term(term), .body = std::move(body)};
-}
-
 Entry Records(int64_t term, int64_t index, int64_t base_offset, const std::string& payload = "x") {
   return {
       .header = {.term = Term(term), .index = LogIndex(index), .base_offset = Offset(base_offset), .record_count = 1},

@@ -16,6 +16,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -28,6 +30,16 @@ inline ReplicaSet Ids(std::initializer_list<int> numbers) {
   ReplicaSet set;
   for (int n : numbers) set.push_back(Id(n));
   return set;
+}
+
+// The message's body if it is of this kind, else nullptr.
+template <typename Body>
+const Body* As(const Message& m) {
+  return std::get_if<Body>(&m.body);
+}
+
+inline Message From(int from, int to, int64_t term, decltype(Message::body) body) {
+  return {.from = Id(from), .to = Id(to), .term = Term(term), .body = std::move(body)};
 }
 
 // What a node's disk holds.
