@@ -1,6 +1,7 @@
 #include "tests/raft_sim/survival.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "tests/raft_sim/node.h"
 #include "tests/raft_sim/world.h"
@@ -16,24 +17,25 @@ struct Supposed {
 };
 
 bool Survives(const World& world, const Membership& m, const Supposed& supposed) {
-  bool all_exist = true;
-  auto holds = [&](const ReplicaSet& voters) {
-    size_t bad = 0;
-    for (ReplicaId id : voters) {
-      const Node* node = world.Alive(id);
-      // A victim of a loss will stop for good as soon as a leader shows it another entry where it has a committed one.
-      const bool lost = node == nullptr || world.invariants.IsVictim(id);
-      const bool dead = lost || (id == supposed.id && supposed.dead);
-      if (dead) all_exist = false;
-      if (dead || node->abstaining() || node->forgetful() || (id == supposed.id && supposed.abstains)) ++bad;
-    }
-    return bad <= (voters.size() - 1) / 2;
+  // A victim of a loss will stop for good as soon as a leader shows it another entry where it has a committed one.
+  const auto is_dead = [&](ReplicaId id) {
+    return world.Alive(id) == nullptr || world.invariants.IsVictim(id) || (id == supposed.id && supposed.dead);
   };
-  // Learners that become voters by themselves count as if they had.
+  const auto does_not_count = [&](ReplicaId id) {
+    if (is_dead(id) || (id == supposed.id && supposed.abstains)) return true;
+    const Node* node = world.Alive(id);
+    return node->abstaining() || node->forgetful();
+  };
+  // Learners become voters by themselves and one by one, dead ones too if their last answers are still on the way: the worst is
+  // that they come first.
   ReplicaSet voters = m.voters;
-  voters.insert(voters.end(), m.promote.begin(), m.promote.end());
-  const bool majorities = holds(voters) & holds(m.voters) & (m.outgoing.empty() || holds(m.outgoing));
-  return majorities || all_exist;
+  std::copy_if(m.promote.begin(), m.promote.end(), std::back_inserter(voters), does_not_count);
+  const auto most_count = [&](const ReplicaSet& half) {
+    return 2 * std::count_if(half.begin(), half.end(), does_not_count) < static_cast<ptrdiff_t>(half.size());
+  };
+  if (most_count(voters) && (m.outgoing.empty() || most_count(m.outgoing))) return true;
+  return std::none_of(voters.begin(), voters.end(), is_dead) &&
+         std::none_of(m.outgoing.begin(), m.outgoing.end(), is_dead);
 }
 
 bool EachSurvives(const World& world, const Supposed& supposed) {

@@ -1,0 +1,60 @@
+// Faults that a group cannot survive would fail the liveness check of a group without a defect.
+#include "tests/raft_sim/survival.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/raft_sim/node.h"
+#include "tests/raft_sim/world.h"
+
+namespace millrace::raft::sim {
+namespace {
+
+class SurvivalTest : public testing::Test {
+ protected:
+  Node& node(int broker) { return *world.nodes[static_cast<size_t>(broker)]; }
+  ReplicaId id(int broker) { return node(broker).id(); }
+  void Hold(const Membership& membership) {
+    for (const auto& node : world.nodes) node->disk().SetFirstMembership(membership);
+    for (const auto& node : world.nodes) node->Start();
+  }
+
+  Coverage coverage;
+  World world{/*seed=*/4, /*without=*/FaultSet().set(), coverage};  // five brokers
+};
+
+TEST_F(SurvivalTest, OneOfThreeVotersMayGo) {
+  Hold({.voters = {id(0), id(1), id(2)}});
+  EXPECT_TRUE(MayWipe(world, node(0)));
+  node(0).Wipe();
+  EXPECT_FALSE(MayWipe(world, node(1)));
+}
+
+TEST_F(SurvivalTest, AMajorityOfBothHalves) {
+  Hold({.voters = {id(0), id(1), id(2)}, .outgoing = {id(0), id(3)}});
+  EXPECT_FALSE(MayWipe(world, node(0)));
+  EXPECT_TRUE(MayWipe(world, node(1)));
+}
+
+TEST_F(SurvivalTest, ALearnerWhoseBrokerIsGoneMayStillBecomeTheSecondVoter) {
+  Hold({.voters = {id(0)}, .learners = {id(1), id(2)}, .promote = {id(1), id(2)}});
+  EXPECT_FALSE(MayWipe(world, node(1)));
+}
+
+TEST_F(SurvivalTest, AThirdVoterWhoseBrokerIsGoneDoesNoHarm) {
+  Hold({.voters = {id(0), id(3)}, .learners = {id(1), id(2)}, .promote = {id(1), id(2)}});
+  EXPECT_TRUE(MayWipe(world, node(1)));
+  node(1).Wipe();
+  EXPECT_FALSE(MayWipe(world, node(2)));
+}
+
+TEST_F(SurvivalTest, AllMayAbstain) {
+  Hold({.voters = {id(0), id(1), id(2)}});
+  for (int broker = 0; broker < 3; ++broker) {
+    EXPECT_TRUE(MayAbstain(world, node(broker)));
+    node(broker).disk().SetAbstaining();
+  }
+  EXPECT_FALSE(MayWipe(world, node(0)));
+}
+
+}  // namespace
+}  // namespace millrace::raft::sim
