@@ -100,8 +100,8 @@ void Core::Tick() {
 }
 
 absl::Status Core::Step(Message message) {
-  if (stopped_) return absl::OkStatus();
   if (absl::Status status = CheckWellFormed(message); !status.ok()) return status;
+  if (stopped_) return absl::OkStatus();
   if (quiet_ && !KeepsQuiet(message)) Wake();
   if (!HandleOtherTerm(message)) {
     std::visit([&](auto& body) { Handle(message, body); }, message.body);
