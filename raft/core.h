@@ -164,6 +164,7 @@ class Core {
   LogIndex stable_index() const { return stable_; }
   LogIndex last_index() const { return terms_.last_index(); }
   Offset end_offset() const { return tail_.end_offset(); }
+  int64_t last_append_time() const { return last_append_time_; }
   const TermTable& terms() const { return terms_; }
   const Membership& membership() const { return memberships_.back().membership; }
   const std::vector<MembershipAt>& memberships() const { return memberships_; }

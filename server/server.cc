@@ -235,7 +235,9 @@ absl::Status Server::LoadBroker() {
           p.heap_filler->Fill(0);
         });
     // What was cut off may have been synced and read, if it was damaged.
-    const bool may_have_lost = p.store->os_crashed() || !p.store->cut_log().empty();
+    const auto may_have_lost = !p.store->cut_log().empty() ? Partition::Lost::kAnything
+                               : p.store->os_crashed()     ? Partition::Lost::kUnsynced
+                                                           : Partition::Lost::kNothing;
     p.broker->Load(may_have_lost, [&loaded](absl::Status status) { loaded.set_value(std::move(status)); });
   });
   const absl::Status status = loaded.get_future().get();
