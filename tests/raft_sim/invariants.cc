@@ -226,7 +226,7 @@ void Invariants::OnSend(Node& node, const Message& message) {
 
 void Invariants::OnAppendReply(Node& node, const Message& message, const AppendReply& reply) {
   const Image& acked = node.disk().acked();
-  const bool marked = reply.abstaining != 0;
+  const bool marked = reply.abstention != 0;
   if (node.must_mark() && !marked) Fail(node, "abstaining", "an answer without its mark");
   if (reply.accepted && acked.chain().last() < reply.match) {
     Fail(node, "acks are durable", absl::StrCat("match ", reply.match.value()));
