@@ -119,7 +119,7 @@ absl::StatusOr<std::vector<Entry>> MemoryLog::Read(Offset from, Offset end, size
   size_t bytes = 0;
   for (const Entry& entry : entries_) {
     if (entry.header.end_offset() <= from) continue;
-    bytes += entry.payload.size();
+    bytes += raft::MemoryCost(entry);
     if (entry.header.end_offset() > end || (!entries.empty() && bytes > bytes_max)) break;
     entries.push_back(entry);
   }
@@ -134,7 +134,7 @@ absl::StatusOr<std::vector<Entry>> MemoryLog::ReadEntries(LogIndex first, LogInd
   std::vector<Entry> entries;
   size_t bytes = 0;
   for (LogIndex i = first; i <= std::min(last, LastIndex()); ++i) {
-    bytes += At(i).payload.size();
+    bytes += raft::MemoryCost(At(i));
     if (!entries.empty() && bytes > bytes_max) break;
     entries.push_back(At(i));
   }
