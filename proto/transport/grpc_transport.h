@@ -3,33 +3,38 @@
 // One channel for each address, with connections of its own (no sharing with other transports of the process). Channels
 // reconnect by themselves and never give up.
 //
-// Lives on the loop's thread. Destroying it cancels what is under way: no callback comes any more.
+//     GrpcTransport transport(loop, {});
+//     auto stream = transport.OpenStream("10.0.0.1:9470", "/millrace.v1.Broker/Fetch", handler);
+//
+// Lives on the loop's thread, and goes before the loop stops. Destroying it cancels the unary calls under way: no callback comes
+// any more. Streams belong to whoever opened them.
 #pragma once
 
 #include <chrono>
 #include <functional>
-#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "proto/wire/transport.h"
 
 namespace millrace {
+
 class CompletionLoop;
-}
 
-namespace millrace::client {
-
-struct TlsFiles {
-  std::string ca;  // empty: no TLS
-  std::string cert;
-  std::string key;
+// PEM text.
+struct TlsKeys {
+  std::string roots;  // empty: those that gRPC finds on the machine
+  std::string certificate;
+  std::string private_key;
 };
 
 class GrpcTransport : public ClientTransport {
  public:
-  // kInvalidConfig: a file cannot be read.
-  static absl::StatusOr<std::unique_ptr<GrpcTransport>> Create(CompletionLoop& loop, const TlsFiles& tls);
+  struct Options {
+    std::optional<TlsKeys> tls;  // without keys there is no TLS
+  };
+  GrpcTransport(CompletionLoop& loop, const Options& options);
   ~GrpcTransport() override;
 
   std::unique_ptr<Stream> OpenStream(const std::string& address, const std::string& method,
@@ -39,9 +44,8 @@ class GrpcTransport : public ClientTransport {
 
  private:
   struct Impl;
-  explicit GrpcTransport(std::unique_ptr<Impl> impl);
 
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace millrace::client
+}  // namespace millrace
