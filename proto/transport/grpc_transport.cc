@@ -245,18 +245,19 @@ struct GrpcTransport::Impl {
     GrpcCall* call_ = nullptr;
     CallReply reply_;
   };
+  std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
+    return grpc::CreateCustomChannel(TargetOf(address), credentials, ChannelArguments());
+  }
   grpc::GenericStub& StubFor(const std::string& address) {
     std::unique_ptr<grpc::GenericStub>& stub = stubs[address];
-    if (!stub) {
-      stub = std::make_unique<grpc::GenericStub>(
-          grpc::CreateCustomChannel(TargetOf(address), credentials, ChannelArguments()));
-    }
+    if (!stub) stub = std::make_unique<grpc::GenericStub>(NewChannel(address));
     return *stub;
   }
 
   CompletionLoop* loop = nullptr;
   std::shared_ptr<grpc::ChannelCredentials> credentials;
-  std::map<std::string, std::unique_ptr<grpc::GenericStub>> stubs;  // by address
+  bool connection_per_stream = false;
+  std::map<std::string, std::unique_ptr<grpc::GenericStub>> stubs;  // one for each channel that is shared
   std::unordered_map<Unary*, std::unique_ptr<Unary>> unary_calls;
 };
 
@@ -266,14 +267,19 @@ GrpcTransport::GrpcTransport(CompletionLoop& loop, const Options& options) : imp
                                                            .pem_private_key = options.tls->private_key,
                                                            .pem_cert_chain = options.tls->certificate})
                                    : grpc::InsecureChannelCredentials();
+  impl_->connection_per_stream = options.connection_per_stream;
 }
 
 GrpcTransport::~GrpcTransport() = default;
 
 std::unique_ptr<Stream> GrpcTransport::OpenStream(const std::string& address, const std::string& method,
                                                   StreamHandler* handler) {
-  return std::make_unique<GrpcStream>(
-      new GrpcCall(impl_->StubFor(address), impl_->loop->queue(), method, handler, std::nullopt));
+  const auto open = [&](grpc::GenericStub& stub) {
+    return std::make_unique<GrpcStream>(new GrpcCall(stub, impl_->loop->queue(), method, handler, std::nullopt));
+  };
+  if (!impl_->connection_per_stream) return open(impl_->StubFor(address));
+  grpc::GenericStub stub(impl_->NewChannel(address));  // the call keeps its channel
+  return open(stub);
 }
 
 void GrpcTransport::Call(const std::string& address, const std::string& method, absl::Cord request,

@@ -1,7 +1,8 @@
 // ClientTransport over gRPC: generic calls of raw bytes on a completion queue that one thread serves.
 //
 // One channel for each address, with connections of its own (no sharing with other transports of the process). Channels
-// reconnect by themselves and never give up.
+// reconnect by themselves and never give up. Or one for each stream: what is on one never waits for what is on another, and every
+// stream that is opened is an attempt to connect at once, with the name resolved anew.
 //
 //     GrpcTransport transport(loop, {});
 //     auto stream = transport.OpenStream("10.0.0.1:9470", "/millrace.v1.Broker/Fetch", handler);
@@ -33,6 +34,7 @@ class GrpcTransport : public ClientTransport {
  public:
   struct Options {
     std::optional<TlsKeys> tls;  // without keys there is no TLS
+    bool connection_per_stream = false;
   };
   GrpcTransport(CompletionLoop& loop, const Options& options);
   ~GrpcTransport() override;
