@@ -46,7 +46,7 @@ HEADER_HOMES = (
      "gRPC stays inside proto/transport/, server/*grpc* and server/*rpc*"),
     (re.compile(r"^google/protobuf/"), re.compile(r"^(server|client|proto/transport|tests)/"),
      "protobuf's own headers stay out of storage/, raft/ and proto/wire/"),
-    (re.compile(r"^(CLI|nlohmann|yaml-cpp|prometheus)/|^microhttpd\.h$"), re.compile(r"\.cc$|^client/cli/|^tests/"),
+    (re.compile(r"^(CLI|nlohmann|openssl|yaml-cpp|prometheus)/|^microhttpd\.h$"), re.compile(r"\.cc$|^client/cli/|^tests/"),
      "a heavy header stays out of our headers"),
 )
 
