@@ -19,6 +19,7 @@
 #include "server/http_server.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/peer_frames.h"
 #include "server/process_limits.h"
 #include "server/rpc_server.h"
 #include "server/services.h"
@@ -34,6 +35,7 @@ constexpr std::chrono::milliseconds kShutdownGrace{300};
 // The largest message taken: the largest batch there may be, and as much again, so that a batch that is too large gets its
 // typed error and not gRPC's refusal.
 constexpr int64_t kMessageBytesMax = 2 * kMaxMessageBytesLimit;
+static_assert(kMessageBytesMax >= kPeerFrameBytesMax);
 // Shares of memory.limit; broker.cc has those of messages under way.
 constexpr int64_t kCacheShare = 8;
 constexpr int64_t kMemtableShare = 4;

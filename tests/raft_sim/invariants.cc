@@ -72,6 +72,7 @@ void Invariants::OnInstall(Node& node, const InstallSnapshot& snapshot) {
   if (last > committed_last() || committed_[static_cast<size_t>(last.value())].digest != digest) {
     Fail(node, "state machine safety", absl::StrCat("a snapshot at ", last.value(), " of what is not committed"));
   }
+  std::erase(victims_, node.id());  // it keeps nothing of what was lost
 }
 
 // ---- Roles and commit
