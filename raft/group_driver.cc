@@ -39,7 +39,8 @@ GroupDriver::GroupDriver(const Config& config, const Options& options, const Sea
       log_(seams.store, options.group),
       flush_(options.flush),
       applied_(std::max(options.applied, core_.terms().before_first())),
-      committed_(core_.commit_index()) {}
+      committed_(core_.commit_index()),
+      last_read_(seams.random.Next()) {}
 
 // ---- Staging
 
@@ -85,13 +86,17 @@ bool GroupDriver::Accept(const Ready& ready, Round& round) {
     return false;
   }
   if (absl::Status status = log_.Check(ready); !status.ok()) {
-    Stop(absl::IsInvalidArgument(status) ? Fatal::kDivergedLog : Fatal::kDamagedLog, status.message());
-    return false;
+    return Refuse(ready, absl::IsInvalidArgument(status) ? Fatal::kDivergedLog : Fatal::kDamagedLog, status.message());
   }
   if (!ready.install) return true;
   absl::Status status = machine_.Install(*ready.install, round);
-  if (!status.ok()) Stop(Fatal::kDivergedLog, status.message());
-  return status.ok();
+  return status.ok() || Refuse(ready, Fatal::kDivergedLog, status.message());
+}
+
+bool GroupDriver::Refuse(const Ready& ready, Fatal::Kind kind, absl::string_view text) {
+  Stop(kind, text);
+  FailReads(ready);
+  return false;
 }
 
 void GroupDriver::Stop(Fatal::Kind kind, absl::string_view text) {
@@ -102,12 +107,18 @@ void GroupDriver::Stop(Fatal::Kind kind, absl::string_view text) {
 
 void GroupDriver::TellStopped(const Ready& last) {
   machine_.OnRoleChange(*last.role);
-  for (uint64_t id : last.reads_failed) machine_.OnReadAnswered(id, false);
+  FailReads(last);
   for (const ReadReady& read : reads_passed_) machine_.OnReadAnswered(read.id, false);
   reads_passed_.clear();
 }
 
+void GroupDriver::FailReads(const Ready& ready) {
+  for (uint64_t id : ready.reads_failed) machine_.OnReadAnswered(id, false);
+  for (const ReadReady& read : ready.reads_ready) machine_.OnReadAnswered(read.id, false);
+}
+
 void GroupDriver::SetLogStart(Offset log_start) {
+  log_.KeepFrom(log_start);
   if (!log_start_ || log_start > log_start_->log_start) log_start_ = {log_start, applied_};
 }
 
@@ -116,7 +127,7 @@ bool GroupDriver::LogStartIsDue() const { return log_start_ && core_.stable_inde
 
 void GroupDriver::StageLogStart(Round& round) {
   if (!LogStartIsDue()) return;
-  log_.StageLogStart(log_start_->log_start, round);
+  round.SetLogStart(group_, log_start_->log_start);
   log_start_.reset();
   staged_ = log_start_staged_ = true;
 }

@@ -124,10 +124,12 @@ class GroupDriver {
 
   bool Works() const { return !fatal_ && failure_.ok(); }
   void TellStopped(const Ready& last);
+  void FailReads(const Ready& ready);
   void Stop(Fatal::Kind kind, absl::string_view text);
 
   void Take(Ready ready, Round& round);
   bool Accept(const Ready& ready, Round& round);
+  bool Refuse(const Ready& ready, Fatal::Kind kind, absl::string_view text);
   bool LogStartIsDue() const;
   void StageLogStart(Round& round);
   void TellPrefixRemoved();
@@ -171,7 +173,7 @@ class GroupDriver {
   LogIndex committed_;                   // the core's, as far as it is written here
   std::vector<ReadReady> reads_passed_;  // wait until so much is applied
   std::vector<PendingRead> reads_;
-  uint64_t last_read_ = 0;
+  uint64_t last_read_;  // begins anywhere: answers to an earlier driver of the group may still come
 
   std::optional<Fatal> fatal_;
   absl::Status failure_;

@@ -106,9 +106,4 @@ void StagedLog::Stage(Ready& ready, Round& round) {
   if (ready.memberships) StageMemberships(round, group_, *ready.memberships);
 }
 
-void StagedLog::StageLogStart(Offset log_start, Round& round) {
-  log_start_ = std::max(log_start_, log_start);
-  round.SetLogStart(group_, log_start);
-}
-
 }  // namespace millrace::raft

@@ -11,6 +11,7 @@
 // Not thread-safe; the store outlives it.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -32,8 +33,8 @@ class StagedLog {
   absl::Status Check(const Ready& ready);
   // Takes the entries. Checked right before.
   void Stage(Ready& ready, Round& round);
-  // Not past what is committed.
-  void StageLogStart(Offset log_start, Round& round);
+  // The log start is to move there, or further: nothing below it comes any more.
+  void KeepFrom(Offset log_start) { log_start_ = std::max(log_start_, log_start); }
   void OnWritten() { staged_.clear(); }
 
  private:
@@ -55,7 +56,7 @@ class StagedLog {
   const GroupId group_;
   Position begin_;                // before the first entry, when this object was made or at the last reset
   Position end_;                  // of the last entry, staged ones included
-  Offset log_start_;              // staged ones included
+  Offset log_start_;              // asked for, staged or not
   std::optional<Position> cut_;   // of the Ready last checked: where its cut leaves the log
   std::vector<Position> staged_;  // of entries that are not written yet, and stand; ends with end_ unless empty
 };

@@ -329,6 +329,17 @@ TEST_F(DriverTest, SnapshotBelowTheLogStartStopsTheReplica) {
   EXPECT_EQ(replica_.driver().fatal()->kind, Fatal::kDivergedLog);
 }
 
+TEST_F(DriverTest, SnapshotBelowALogStartThatWaitsStopsTheReplica) {
+  Append(1, {}, MakeEntries(1, 1, 5), 5);
+  broker_.Turn();
+  replica_.driver().SetLogStart(Offset(5));
+  Receive(1, MakeSnapshot(40, 4, SumOf(40)));
+  Settle();
+  ASSERT_TRUE(replica_.driver().fatal());
+  EXPECT_EQ(replica_.driver().fatal()->kind, Fatal::kDivergedLog);
+  EXPECT_EQ(store_.State(kGroup).last_index, LogIndex(5));
+}
+
 TEST_F(DriverTest, LogStartWaitsUntilWhatIsAppliedIsDurable) {
   Append(1, {}, MakeEntries(1, 1, 5), 5);
   broker_.Turn();
@@ -359,6 +370,25 @@ TEST_F(DriverTest, WhatWasCommittedBeforeTheRestartIsAppliedFirst) {
   EXPECT_TRUE(replica_.AnswerReads()) << "nothing of it is in memory";
   EXPECT_EQ(replica_.applied().size(), 6u);
   EXPECT_EQ(replica_.driver().applied_index(), LogIndex(6));
+}
+
+// The reader may answer a driver that is gone when another runs the group.
+TEST_F(DriverTest, AnswersToAnEarlierDriverAreIgnored) {
+  Append(1, {}, MakeEntries(1, 1, 3));
+  Settle();
+  store_.DropCache();
+  Receive(1, Heartbeat{.commit = LogIndex(3)});
+  broker_.Turn();
+  ASSERT_EQ(replica_.asked().size(), 1u);
+  const uint64_t earlier = replica_.asked().front().id;
+  Restart(FakeLogStore::kKeepUnsynced);
+  Receive(1, Heartbeat{.commit = LogIndex(3)});
+  broker_.Turn();
+  ASSERT_EQ(replica_.asked().size(), 2u);
+  replica_.driver().OnRead(earlier, absl::DataLossError("of another time"));
+  EXPECT_FALSE(replica_.driver().fatal());
+  EXPECT_TRUE(replica_.AnswerReads());
+  EXPECT_EQ(replica_.driver().applied_index(), LogIndex(3));
 }
 
 // A leader whose members the test plays.
@@ -424,6 +454,16 @@ TEST_F(LeaderTest, ReadIsAnsweredOnceConfirmed) {
   Receive(1, HeartbeatReply{.read_round = 1, .last_index = LogIndex(1)});
   Settle();
   EXPECT_EQ(replica_.reads(), (std::vector<std::pair<uint64_t, bool>>{{42, true}}));
+}
+
+TEST_F(LeaderTest, ReadsOfAReadyThatCannotBeDoneFail) {
+  Propose(2);
+  Settle();
+  ASSERT_TRUE(replica_.core().ReadIndex(42).ok());
+  Append(2, {Term(1), LogIndex(1)}, {MakeEntry(2, 2, 77)});
+  Settle();
+  ASSERT_TRUE(replica_.driver().fatal());
+  EXPECT_EQ(replica_.reads(), (std::vector<std::pair<uint64_t, bool>>{{42, false}}));
 }
 
 }  // namespace

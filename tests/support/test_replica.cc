@@ -90,7 +90,6 @@ absl::Status TestReplica::Start(raft::LogStore& store) {
   }
   stored_sum_ = sum_;
   applied_.clear();
-  asked_.clear();
   sent_.clear();
   staged_ = false;
   taken_ = history_.front().second;

@@ -66,11 +66,13 @@ class TestReplica : private raft::Transport, private raft::StateMachine, private
   void Stage(raft::Round& round);
   void OnWritten(raft::RoundSeq round);
   void OnSynced(raft::RoundSeq round);
-  // Reads what was asked of the reader; whether anything was.
+  // Reads what was asked of the reader, by a driver before this one too; whether anything was.
   bool AnswerReads();
 
   std::vector<raft::Message> TakeSent() { return std::exchange(sent_, {}); }
   const std::vector<raft::Message>& sent() const { return sent_; }
+  // Of the reader, and not answered.
+  const std::vector<raft::EntryRead>& asked() const { return asked_; }
   const Sum& sum() const { return sum_; }
   // In this life.
   const std::vector<raft::EntryId>& applied() const { return applied_; }
