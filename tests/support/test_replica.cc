@@ -121,7 +121,7 @@ absl::Status TestReplica::CheckRestored(const raft::PersistedState& found) {
 }
 
 void TestReplica::Stage(raft::Round& round) {
-  if (!staged_) {  // else it waits for the end of a stall, and takes nothing from the core meanwhile
+  if (driver_->HasWork()) {  // not while it waits for the end of a stall
     staged_ = driver_->Stage(round);
     if (!driver_->fatal()) taken_ = DurableOf(core());
   }
@@ -149,6 +149,10 @@ bool TestReplica::AnswerReads() {
   return !asked.empty();
 }
 
+void TestReplica::FailReads(const absl::Status& status) {
+  for (const raft::EntryRead& read : std::exchange(asked_, {})) driver_->OnRead(read.id, status);
+}
+
 void TestReplica::Apply(const std::vector<Entry>& entries) {
   for (const Entry& entry : entries) {
     const raft::EntryHeader& header = entry.header;
@@ -160,7 +164,12 @@ void TestReplica::Apply(const std::vector<Entry>& entries) {
   }
 }
 
-absl::Status TestReplica::ApplyDamaged(LogIndex, const absl::Status& damage) { return damage; }
+absl::Status TestReplica::ApplyDamaged(LogIndex index, const absl::Status& damage) {
+  if (!passes_over_damage_) return damage;
+  passed_over_.push_back(index);
+  applied_.clear();
+  return absl::OkStatus();
+}
 
 std::optional<raft::StateMachine::Snapshot> TestReplica::MakeSnapshot() {
   return Snapshot{

@@ -68,6 +68,8 @@ class TestReplica : private raft::Transport, private raft::StateMachine, private
   void OnSynced(raft::RoundSeq round);
   // Reads what was asked of the reader, by a driver before this one too; whether anything was.
   bool AnswerReads();
+  // Answers it with this.
+  void FailReads(const absl::Status& status);
 
   std::vector<raft::Message> TakeSent() { return std::exchange(sent_, {}); }
   const std::vector<raft::Message>& sent() const { return sent_; }
@@ -79,11 +81,15 @@ class TestReplica : private raft::Transport, private raft::StateMachine, private
   const std::vector<raft::RoleChange>& role_changes() const { return role_changes_; }
   const std::vector<raft::LogIndex>& truncations() const { return truncations_; }
   const std::vector<std::pair<uint64_t, bool>>& reads() const { return reads_; }
+  const std::vector<raft::Notice>& notices() const { return notices_; }
+  const std::vector<raft::LogIndex>& passed_over() const { return passed_over_; }
   int installs() const { return installs_; }
   int cold_reads() const { return cold_reads_; }
 
   // Its snapshots stand for what is applied, instead of for what lies before the log.
   void SnapshotAtApplied() { snapshot_at_applied_ = true; }
+  // It goes on behind committed entries that are damaged, instead of stopping.
+  void PassOverDamage() { passes_over_damage_ = true; }
 
  private:
   void Send(raft::GroupId group, raft::Message message) override { sent_.push_back(std::move(message)); }
@@ -95,13 +101,14 @@ class TestReplica : private raft::Transport, private raft::StateMachine, private
   void OnTruncated(raft::LogIndex first_removed) override { truncations_.push_back(first_removed); }
   void OnRoleChange(const raft::RoleChange& change) override { role_changes_.push_back(change); }
   void OnReadAnswered(uint64_t id, bool ready) override { reads_.emplace_back(id, ready); }
-  void OnNotice(const raft::Notice&) override {}
+  void OnNotice(const raft::Notice& notice) override { notices_.push_back(notice); }
 
   absl::Status CheckRestored(const raft::PersistedState& found);
 
   const Options options_;
   raft::SeededRandom random_;
   bool snapshot_at_applied_ = false;
+  bool passes_over_damage_ = false;
 
   raft::LogStore* store_ = nullptr;
   std::unique_ptr<raft::GroupDriver> driver_;
@@ -113,6 +120,8 @@ class TestReplica : private raft::Transport, private raft::StateMachine, private
   std::vector<raft::RoleChange> role_changes_;
   std::vector<raft::LogIndex> truncations_;
   std::vector<std::pair<uint64_t, bool>> reads_;
+  std::vector<raft::Notice> notices_;
+  std::vector<raft::LogIndex> passed_over_;
   int installs_ = 0;
   int cold_reads_ = 0;
 
