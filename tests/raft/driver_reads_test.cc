@@ -196,7 +196,7 @@ TEST_F(LeaderTest, ReadIsAnsweredOnceConfirmed) {
   EXPECT_TRUE(replica_.reads().empty());
   Receive(1, HeartbeatReply{.read_round = 1, .last_index = LogIndex(1)});
   Settle();
-  EXPECT_EQ(replica_.reads(), (std::vector<std::pair<uint64_t, bool>>{{42, true}}));
+  EXPECT_EQ(replica_.reads(), (std::vector<TestReplica::Answer>{{42, true, LogIndex(1)}}));
 }
 
 TEST_F(LeaderTest, ReadsOfAReadyThatCannotBeDoneFail) {
@@ -206,7 +206,7 @@ TEST_F(LeaderTest, ReadsOfAReadyThatCannotBeDoneFail) {
   Append(2, {Term(1), LogIndex(1)}, {MakeEntry(2, 2, 77)});
   Settle();
   ASSERT_TRUE(replica_.driver().fatal());
-  EXPECT_EQ(replica_.reads(), (std::vector<std::pair<uint64_t, bool>>{{42, false}}));
+  EXPECT_EQ(replica_.reads(), (std::vector<TestReplica::Answer>{{42, false, LogIndex(0)}}));
 }
 
 }  // namespace

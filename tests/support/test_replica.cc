@@ -104,6 +104,21 @@ absl::Status TestReplica::Start(raft::LogStore& store) {
   return absl::OkStatus();
 }
 
+absl::Status TestReplica::Abstain(raft::LogStore& store) {
+  const absl::StatusOr<raft::PersistedState> found = raft::LoadPersistedState(store, options_.group);
+  if (!found.ok()) return found.status();
+  if (absl::Status status = CheckRestored(*found); !status.ok()) return status;
+  history_.front().second.term_and_vote.abstaining = true;
+  const std::unique_ptr<raft::Round> round = store.NewRound();
+  raft::StageAbstaining(store, *round, options_.group);
+  return store.Write(*round);
+}
+
+void TestReplica::SetFlush(raft::Flush flush) {
+  options_.flush = flush;
+  driver_->SetFlush(flush);
+}
+
 absl::Status TestReplica::CheckRestored(const raft::PersistedState& found) {
   const Durable durable = {found.term_and_vote, found.terms, found.end_offset, found.memberships};
   if (history_.empty()) {
@@ -158,7 +173,9 @@ void TestReplica::Apply(const std::vector<Entry>& entries) {
     const raft::EntryHeader& header = entry.header;
     MILLRACE_CHECK(applied_.empty() || header.index == applied_.back().index + 1) << header.index;
     applied_.push_back({header.term, header.index});
+    if (options_.on_applied) options_.on_applied(entry);
     if (header.index <= sum_.index) continue;
+    MILLRACE_CHECK(header.index == sum_.index + 1) << header.index << " after " << sum_.index;
     sum_.index = header.index;
     sum_.sum = sum_.sum * 31 + Crc32c(static_cast<uint32_t>(header.term.value()), entry.payload);
   }
@@ -168,6 +185,7 @@ absl::Status TestReplica::ApplyDamaged(LogIndex index, const absl::Status& damag
   if (!passes_over_damage_) return damage;
   passed_over_.push_back(index);
   applied_.clear();
+  sum_.index = index;
   return absl::OkStatus();
 }
 
