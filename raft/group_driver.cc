@@ -122,8 +122,11 @@ void GroupDriver::SetLogStart(Offset log_start) {
   if (!log_start_ || log_start > log_start_->log_start) log_start_ = {log_start, applied_};
 }
 
-// An entry may be committed and applied while its write here is under way: it goes when that is over.
-bool GroupDriver::LogStartIsDue() const { return log_start_ && core_.stable_index() >= log_start_->after; }
+// An entry may be committed and applied while its write here is under way: it goes when that is over. And with the records below
+// the log start go committed entries without records that lie right behind them: those are applied first.
+bool GroupDriver::LogStartIsDue() const {
+  return log_start_ && core_.stable_index() >= log_start_->after && applied_ == committed_;
+}
 
 void GroupDriver::StageLogStart(Round& round) {
   if (!LogStartIsDue()) return;

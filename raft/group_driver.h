@@ -92,8 +92,9 @@ class GroupDriver {
   // For what is staged from now on. From kAsync to kCommit: what is written is to be synced too (AwaitsSync), and until then the
   // replica has to abstain after a crash of the machine.
   void SetFlush(Flush flush);
-  // The log starts there once that is written, which waits until all that is applied now is durable here. Not above what is
-  // applied; back is ignored. Whole segments below it go.
+  // The log starts there once that is written, which waits until all that is applied now is durable here, and all that is known to
+  // be committed then is applied. Not above what is applied; back is ignored. Whole segments below it go, and with them committed
+  // entries without records right behind them.
   void SetLogStart(Offset log_start);
 
   LogIndex applied_index() const { return applied_; }

@@ -29,6 +29,31 @@ TEST_F(DriverTest, WhatWasCommittedBeforeTheRestartIsAppliedFirst) {
   EXPECT_EQ(replica_.driver().applied_index(), LogIndex(6));
 }
 
+// With the log start go committed entries that have no records and lie right behind it.
+TEST_F(DriverTest, LogStartWaitsForEntriesThatAreBeingReadToApply) {
+  std::vector<Entry> entries = MakeEntries(1, 1, 2);
+  for (int64_t index : {3, 4}) {
+    entries.push_back(
+        {.header = {.type = EntryType::kNoop, .term = Term(1), .index = LogIndex(index), .base_offset = Offset(2)}});
+  }
+  Append(1, {}, entries, 2);
+  Entry of_next_segment = MakeEntry(1, 5, 2);
+  of_next_segment.payload = absl::Cord(std::string(4090, 'x'));
+  Append(1, {Term(1), LogIndex(4)}, {of_next_segment});
+  Settle();
+  store_.DropCache();
+  Append(1, {Term(1), LogIndex(5)}, {MakeEntry(1, 6, 3)}, 4);
+  broker_.Turn();
+  ASSERT_EQ(replica_.asked().size(), 1u);
+  replica_.driver().SetLogStart(Offset(2));
+  Settle();
+  EXPECT_TRUE(replica_.AnswerReads());
+  EXPECT_EQ(replica_.driver().applied_index(), LogIndex(4));
+  Settle();
+  EXPECT_EQ(store_.State(kGroup).log_start, Offset(2));
+  EXPECT_EQ(store_.State(kGroup).first_index, LogIndex(5));
+}
+
 // A follower whose committed entries 1 to 3 are no longer in memory: they are being read.
 class ReadToApplyTest : public DriverTest {
  protected:
