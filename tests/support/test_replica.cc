@@ -93,12 +93,13 @@ absl::Status TestReplica::Start(raft::LogStore& store) {
   sent_.clear();
   staged_ = false;
   taken_ = history_.front().second;
+  seams_.emplace(raft::GroupDriver::Seams{store, *this, *this, random_});
   auto driver = raft::GroupDriver::Open(options_.config,
                                         {.group = options_.group,
                                          .self = options_.self,
                                          .flush = options_.flush,
                                          .applied = std::min(sum_.index, found->term_and_vote.commit_index)},
-                                        {store, *this, *this, *this, random_});
+                                        *this, *seams_);
   if (!driver.ok()) return driver.status();
   driver_ = *std::move(driver);
   return absl::OkStatus();

@@ -128,6 +128,7 @@ class TestReplica : private raft::Transport, private raft::StateMachine, private
   bool passes_over_damage_ = false;
 
   raft::LogStore* store_ = nullptr;
+  std::optional<raft::GroupDriver::Seams> seams_;
   std::unique_ptr<raft::GroupDriver> driver_;
   Sum sum_;
   Sum stored_sum_;
