@@ -53,9 +53,7 @@ absl::StatusOr<StagedLog::Position> StagedLog::CheckCut(LogIndex first_removed) 
 }
 
 absl::StatusOr<StagedLog::Position> StagedLog::PositionOf(LogIndex last_kept) const {
-  if (last_kept == end_.index) return end_;
   if (last_kept == begin_.index) return begin_;
-  if (!staged_.empty() && last_kept >= staged_.front().index) return staged_[last_kept - staged_.front().index];
   absl::StatusOr<EntryHeader> header = store_.HeaderAt(group_, last_kept);
   if (!header.ok()) return header.status();
   return After(*header);
@@ -89,16 +87,13 @@ void StagedLog::Stage(Ready& ready, Round& round) {
                          .chain = snapshot.chain});
     log_start_ = snapshot.end_offset;
     begin_ = end_ = {snapshot.last.index, snapshot.end_offset, snapshot.append_time};
-    staged_.clear();
   }
   if (cut_) {
     end_ = *cut_;
-    while (!staged_.empty() && staged_.back().index >= *ready.truncate_from) staged_.pop_back();
     round.TruncateSuffix(group_, *ready.truncate_from);
   }
   for (Entry& entry : ready.append) {
     end_ = After(entry.header);
-    staged_.push_back(end_);
     round.Append(group_, std::move(entry));
   }
   if (ready.term_and_vote) round.SetTermAndVote(group_, *ready.term_and_vote);

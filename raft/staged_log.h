@@ -11,7 +11,6 @@
 #pragma once
 
 #include <optional>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -44,7 +43,8 @@ class StagedLog {
 
   static Position After(const EntryHeader& header) { return {header.index, header.end_offset(), header.append_time}; }
   absl::Status CheckInstall(const InstallSnapshot& snapshot, Offset log_start) const;
-  // Where the log ends once it is cut.
+  // Where the log ends once it is cut. What stays is written: only messages cut, and while something is staged none has been stepped
+  // since.
   absl::StatusOr<Position> CheckCut(LogIndex first_removed) const;
   absl::StatusOr<Position> PositionOf(LogIndex last_kept) const;
   absl::Status CheckFollows(const Position& end, const Entry& entry) const;
@@ -54,8 +54,7 @@ class StagedLog {
   Position begin_;  // before the first entry
   Position end_;    // of the last entry, staged ones included
   Offset log_start_;
-  std::optional<Position> cut_;   // of the Ready last checked: where its cut leaves the log
-  std::vector<Position> staged_;  // of entries that are staged, and stand; ends with end_ unless empty
+  std::optional<Position> cut_;  // of the Ready last checked: where its cut leaves the log
 };
 
 }  // namespace millrace::raft
