@@ -111,6 +111,22 @@ TEST_F(ReadToApplyTest, DamageStopsTheReplicaOrIsPassedOver) {
   EXPECT_EQ(replica_.driver().applied_index(), LogIndex(3));
 }
 
+// What is committed meanwhile replaces entries that the store still has.
+TEST_F(ReadToApplyTest, IsFollowedOnlyByWhatIsWritten) {
+  Append(1, {Term(1), LogIndex(3)}, MakeEntries(1, 4, 5));
+  Settle();
+  store_.DropCache();
+  store_.Stall();
+  Append(2, {Term(1), LogIndex(3)}, MakeEntries(2, 4, 5), 5);
+  broker_.Turn();
+  while (replica_.AnswerReads()) broker_.Turn();
+  EXPECT_EQ(replica_.driver().applied_index(), LogIndex(3));
+  store_.EndStall();
+  Settle();
+  while (replica_.AnswerReads()) Settle();
+  EXPECT_EQ(replica_.applied().back(), (EntryId{Term(2), LogIndex(5)}));
+}
+
 TEST_F(ReadToApplyTest, IsNotAnsweredAnyMoreOnceASnapshotHasTakenItsPlace) {
   const uint64_t asked = replica_.asked().front().id;
   Receive(1, MakeSnapshot(40, 50, SumOf(40)));

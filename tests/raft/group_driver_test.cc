@@ -80,6 +80,16 @@ TEST_F(AsyncDriverTest, VotesAreSynced) {
   EXPECT_EQ(replica_.core().term_and_vote().voted_for, kOther);
 }
 
+TEST_F(DriverTest, WhatWritesNothingWaitsForItsTurn) {
+  Receive(3, VoteRequest{}, kOther);
+  broker_.Turn();
+  Receive(3, VoteRequest{}, kOther);
+  EXPECT_FALSE(broker_.Turn()) << "the vote is given already";
+  EXPECT_TRUE(replica_.sent().empty()) << "and not synced";
+  Settle();
+  EXPECT_EQ(replica_.sent().size(), 2u);
+}
+
 TEST_F(DriverTest, TermAndEntriesOfAReadyAreInOneRound) {
   const uint64_t writes = store_.writes();
   Append(4, {}, MakeEntries(4, 1, 5));
@@ -124,10 +134,15 @@ TEST_F(DriverTest, FailedWriteIsFinal) {
 
 TEST_F(DriverTest, FailedSyncIsFinal) {
   Append(1, {}, MakeEntries(1, 1, 1));
+  Settle();
+  replica_.TakeSent();
+  Append(1, {Term(1), LogIndex(1)}, MakeEntries(1, 2, 2));
   broker_.Turn();
   store_.FailNextSync(absl::InternalError("lost"));
   Settle();
   EXPECT_FALSE(replica_.driver().status().ok());
+  Receive(1, Heartbeat{});
+  Settle();
   EXPECT_TRUE(replica_.sent().empty());
 }
 
@@ -157,6 +172,16 @@ TEST_F(DriverTest, OffsetThatCannotFollowTheCutStopsTheReplicaOnly) {
   EXPECT_EQ(neighbour.driver().applied_index(), LogIndex(1));
 }
 
+TEST_F(DriverTest, NothingLeavesAReplicaThatHasStopped) {
+  Append(1, {}, MakeEntries(1, 1, 5));
+  broker_.Turn();
+  Append(2, {Term(1), LogIndex(3)}, {MakeEntry(2, 4, 77)});
+  broker_.Turn();
+  ASSERT_TRUE(replica_.driver().fatal());
+  Settle();
+  EXPECT_TRUE(replica_.sent().empty()) << "the first ack was waiting for its sync";
+}
+
 TEST_F(DriverTest, TimeThatGoesBackStopsTheReplica) {
   Append(1, {}, {MakeEntry(1, 1, 0, 500), MakeEntry(1, 2, 1, 400)});
   Settle();
@@ -176,10 +201,10 @@ TEST_F(DriverTest, DamageWhereTheLogWouldBeCutStopsTheReplicaOnly) {
   EXPECT_TRUE(broker_.status().ok());
 }
 
-TEST_F(DriverTest, SeveralCutsInOneRoundAreHeldAgainstWhatIsStaged) {
+TEST_F(DriverTest, ACutThatComesInAStallIsHeldAgainstWhatWasWrittenThen) {
   Append(1, {}, MakeEntries(1, 1, 4));
   Settle();
-  store_.Stall();  // so that what comes is staged together
+  store_.Stall();
   Append(2, {Term(1), LogIndex(2)}, MakeEntries(2, 3, 6));
   broker_.Turn();
   store_.EndStall();
@@ -238,6 +263,55 @@ TEST_F(DriverTest, SnapshotBelowALogStartThatWaitsStopsTheReplica) {
   ASSERT_TRUE(replica_.driver().fatal());
   EXPECT_EQ(replica_.driver().fatal()->kind, Fatal::kDivergedLog);
   EXPECT_EQ(store_.State(kGroup).last_index, LogIndex(5));
+}
+
+// Entries 1 to 5 are applied, of which the first two are gone, and an open change of the membership follows.
+class SnapshotTest : public LeaderTest {
+ protected:
+  SnapshotTest() {
+    Propose(4);
+    Settle();
+    Receive(1, AppendReply{.accepted = true, .match = LogIndex(5), .last_index = LogIndex(5), .request = 2});
+    Settle();
+    EXPECT_EQ(replica_.driver().applied_index(), LogIndex(5));
+    replica_.driver().SetLogStart(Offset(4));
+    Settle();
+    EXPECT_EQ(store_.State(kGroup).first_index, LogIndex(6));
+    Propose(2);
+    Settle();
+    Receive(1, AppendReply{.accepted = true, .match = LogIndex(7), .last_index = LogIndex(7), .request = 3});
+    EXPECT_TRUE(replica_.core().ProposeMembership({{.kind = MembershipChange::kRemove, .id = kOther}}).ok());
+    Settle();
+    EXPECT_EQ(replica_.driver().applied_index(), LogIndex(7));
+    replica_.TakeSent();
+  }
+  // For the other member, which has nothing.
+  InstallSnapshot Made() {
+    Receive(1, AppendReply{.rejected = LogIndex(0), .last_index = LogIndex(0), .request = 1}, kOther);
+    Settle();
+    for (const Message& message : replica_.TakeSent()) {
+      if (const auto* made = std::get_if<InstallSnapshot>(&message.body)) return *made;
+    }
+    ADD_FAILURE() << "none was sent";
+    return {};
+  }
+};
+
+TEST_F(SnapshotTest, BeginsWhereTheLogDoes) {
+  const InstallSnapshot made = Made();
+  const LogState state = store_.State(kGroup);
+  EXPECT_EQ((LogBegin{made.last, made.end_offset, made.append_time, made.chain}), state.begin);
+  EXPECT_EQ(made.log_start, Offset(4));
+  EXPECT_EQ(made.membership.voters, (ReplicaSet{kSelf, kLeader, kOther})) << "the change is not committed";
+}
+
+TEST_F(SnapshotTest, BeginsBehindWhatItsStateStandsFor) {
+  replica_.SnapshotAtApplied();
+  const InstallSnapshot made = Made();
+  const EntryHeader last = *store_.HeaderAt(kGroup, LogIndex(7));
+  EXPECT_EQ(made.last, (EntryId{last.term, last.index}));
+  EXPECT_EQ(made.end_offset, last.end_offset());
+  EXPECT_EQ(made.chain, last.chain);
 }
 
 TEST_F(DriverTest, LogStartWaitsUntilWhatIsAppliedIsDurable) {

@@ -33,7 +33,8 @@ RandomLife::RandomLife(const Options& options)
                {.flush = options.machines_go_down ? Flush::kAsync : Flush::kCommit,
                 .config = MakeConfig(options.seed),
                 .seed = options.seed,
-                .on_applied = [this](int broker, const raft::Entry& entry) { witness_.OnApplied(broker, entry); }},
+                .on_applied = [this](int broker, const raft::Entry& entry) { witness_.OnApplied(broker, entry); },
+                .on_sent = [this](int broker, const raft::Message& message) { OnSent(broker, message); }},
                disks_.Opener()) {
   for (int broker = 1; broker <= kBrokers; ++broker) {
     if (OneIn(2)) replica(broker).SnapshotAtApplied();
@@ -168,7 +169,6 @@ void RandomLife::Restart(int broker) {
   const bool abstains = may_lose_[broker] && OneIn(2) && MayAbstain(broker);
   HearAnswers(broker);
   witness_.OnDeath(broker);
-  counts_["installs"] += replica(broker).installs();
   ++counts_["restarts"];
   counts_["abstentions"] += abstains;
   cluster_.Restart(
@@ -226,6 +226,13 @@ void RandomLife::AnswerReads(int broker) {
   replica(broker).FailReads(absl::UnavailableError("the disk is in trouble"));
 }
 
+// The term and vote that a message stands for are on the disk at any level, what it acks is where the level says.
+void RandomLife::OnSent(int broker, const raft::Message& message) {
+  const raft::LogState synced = disks_.store(broker).SyncedState(TestCluster::kGroup);
+  const raft::LogState acked = may_lose_[broker] ? cluster_.store(broker).State(TestCluster::kGroup) : synced;
+  witness_.OnSent(message, synced.term_and_vote, acked);
+}
+
 void RandomLife::HearAnswers(int broker) {
   const std::vector<TestReplica::Answer>& answers = replica(broker).reads();
   for (size_t& seen = answers_heard_[broker]; seen < answers.size(); ++seen) witness_.OnAnswer(broker, answers[seen]);
@@ -269,8 +276,10 @@ void RandomLife::CheckEnd() {
     for (const raft::Notice& notice : replica(broker).notices()) {
       counts_["abstentions ended"] += notice.kind == raft::Notice::kAbstainingEnded;
       counts_["possible losses"] += notice.kind == raft::Notice::kPossibleLoss;
+      EXPECT_NE(notice.kind, raft::Notice::kLostDurability) << notice.replica << " has not what it acked";
     }
   }
+  EXPECT_TRUE(options_.machines_go_down || counts_["possible losses"] == 0);
 }
 
 }  // namespace millrace

@@ -63,6 +63,7 @@ class RandomLife {
   void Pass();
   void AnswerReads(int broker);
 
+  void OnSent(int broker, const raft::Message& message);
   void HearAnswers(int broker);
   void Check();
   void Recover();

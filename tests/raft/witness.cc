@@ -29,6 +29,22 @@ void Witness::OnMembership(const raft::Membership& membership) {
   membership_ = membership;
 }
 
+void Witness::OnSent(const raft::Message& message, const raft::TermAndVote& vote, const raft::LogState& acked) {
+  const auto* request = std::get_if<raft::VoteRequest>(&message.body);
+  if (request != nullptr && request->pre_vote) return;  // promises nothing
+  ASSERT_GE(vote.term, message.term) << raft::ToString(message);
+  if (vote.term != message.term) return;  // what it says was so, and need not be any more
+  const auto* given = std::get_if<raft::VoteReply>(&message.body);
+  const auto* reply = std::get_if<raft::AppendReply>(&message.body);
+  if (request != nullptr) {
+    EXPECT_EQ(vote.voted_for, message.from) << raft::ToString(message);
+  } else if (given != nullptr && given->granted && !given->pre_vote) {
+    EXPECT_EQ(vote.voted_for, message.to) << raft::ToString(message);
+  } else if (reply != nullptr && reply->accepted) {
+    EXPECT_GE(acked.last_index, reply->match) << raft::ToString(message);
+  }
+}
+
 uint64_t Witness::NextRead(int broker) {
   reads_[++last_read_] = {broker, last()};
   return last_read_;

@@ -1,4 +1,4 @@
-// Sees what the replicas of a cluster apply and answer. What one has applied is the truth: all others apply the same there, every
+// Sees what the replicas of a cluster apply, send and answer. What one has applied is the truth: all others apply the same there, every
 // member has it at the end, and a linearizable read that was asked for later knows of it.
 //
 //     TestCluster cluster(3, {.on_applied = [&](int broker, const raft::Entry& entry) { witness.OnApplied(broker, entry); }}, …);
@@ -24,6 +24,8 @@ class Witness {
   explicit Witness(std::map<std::string, int>& counts) : counts_(counts) {}
 
   void OnApplied(int broker, const raft::Entry& entry);
+  // What its sender must not forget: `vote` is on its disk, `acked` as durable as acks have to be.
+  void OnSent(const raft::Message& message, const raft::TermAndVote& vote, const raft::LogState& acked);
   // The id of a read that this broker is asked for now.
   uint64_t NextRead(int broker);
   void OnAnswer(int broker, const TestReplica::Answer& answer);

@@ -22,21 +22,27 @@ TestCluster::TestCluster(int brokers, const Options& options, OpenDisk open_disk
         TestReplica::Make(*node.disk.store, kGroup, broker <= options_.voters ? membership : raft::Membership()).ok());
     node.disk.store->Sync([](const absl::Status&) {});
     node.disk.complete_syncs();
-    node.replica =
-        std::make_unique<TestReplica>(TestReplica::Options{.group = kGroup,
-                                                           .self = Id(broker),
-                                                           .flush = options_.flush,
-                                                           .seed = 1000u * options_.seed + broker,
-                                                           .config = options_.config,
-                                                           .on_applied = [this, broker](const raft::Entry& entry) {
-                                                             if (options_.on_applied)
-                                                               options_.on_applied(broker, entry);
-                                                           }});
+    node.replica = std::make_unique<TestReplica>(OptionsOf(broker));
     node.loop = std::make_unique<TestBroker>(*node.disk.store);
     const absl::Status status = node.replica->Start(*node.disk.store);
     MILLRACE_CHECK(status.ok()) << status.ToString();
     node.loop->Add(node.replica.get());
   }
+}
+
+TestReplica::Options TestCluster::OptionsOf(int broker) const {
+  TestReplica::Options options{.group = kGroup,
+                               .self = Id(broker),
+                               .flush = options_.flush,
+                               .seed = 1000u * options_.seed + broker,
+                               .config = options_.config};
+  if (options_.on_applied) {
+    options.on_applied = [this, broker](const raft::Entry& entry) { options_.on_applied(broker, entry); };
+  }
+  if (options_.on_sent) {
+    options.on_sent = [this, broker](const Message& message) { options_.on_sent(broker, message); };
+  }
+  return options;
 }
 
 int TestCluster::BrokerOf(const TestReplica& replica) const {

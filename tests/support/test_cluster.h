@@ -36,6 +36,7 @@ class TestCluster {
     int voters = 3;  // of the first membership; the others are not members
     uint64_t seed = 1;
     std::function<void(int broker, const raft::Entry&)> on_applied;
+    std::function<void(int broker, const raft::Message&)> on_sent;
   };
 
   // Brokers 1 to `brokers`, each with an empty log, running.
@@ -77,6 +78,8 @@ class TestCluster {
     std::unique_ptr<TestReplica> replica;
     std::unique_ptr<TestBroker> loop;
   };
+
+  TestReplica::Options OptionsOf(int broker) const;
 
   const Options options_;
   const OpenDisk open_disk_;

@@ -36,6 +36,7 @@ class TestReplica : private raft::Transport, private raft::StateMachine, private
     uint64_t seed = 1;
     raft::Config config;
     std::function<void(const raft::Entry&)> on_applied;
+    std::function<void(const raft::Message&)> on_sent;
   };
   // Of a read.
   struct Answer {
@@ -109,7 +110,10 @@ class TestReplica : private raft::Transport, private raft::StateMachine, private
   void PassOverDamage() { passes_over_damage_ = true; }
 
  private:
-  void Send(raft::GroupId group, raft::Message message) override { sent_.push_back(std::move(message)); }
+  void Send(raft::GroupId group, raft::Message message) override {
+    if (options_.on_sent) options_.on_sent(message);
+    sent_.push_back(std::move(message));
+  }
   void Read(raft::GroupId group, const raft::EntryRead& read) override { asked_.push_back(read); }
   void Apply(const std::vector<raft::Entry>& entries) override;
   absl::Status ApplyDamaged(raft::LogIndex index, const absl::Status& damage) override;
