@@ -66,9 +66,9 @@ bool TestCluster::Turn(const std::function<bool(int broker)>& completes) {
     Node& node = nodes_[broker - 1];
     if (!node.replica->running()) continue;
     happened |= node.loop->Turn();
-    node.loop->RequestSync();
     if (completes(broker)) node.disk.complete_syncs();
     happened |= node.loop->FinishSyncs();
+    node.loop->RequestSync();  // under way while the next round is written
     for (Message& message : node.replica->TakeSent()) under_way_.push_back(std::move(message));
   }
   return happened;
