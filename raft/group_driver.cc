@@ -17,7 +17,7 @@ constexpr size_t kApplyBytesMax = 1 << 20;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GroupDriver>> GroupDriver::Open(const Config& config, const Options& options,
-                                                               const Seams& seams) {
+                                                               StateMachine& machine, const Seams& seams) {
   absl::StatusOr<PersistedState> persisted = LoadPersistedState(seams.store, options.group);
   if (!persisted.ok()) return persisted.status();
   if (options.applied > persisted->terms.last_index()) {
@@ -26,32 +26,31 @@ absl::StatusOr<std::unique_ptr<GroupDriver>> GroupDriver::Open(const Config& con
                                             persisted->terms.last_index().value()));
   }
   persisted->term_and_vote.commit_index = std::max(persisted->term_and_vote.commit_index, options.applied);
-  return std::unique_ptr<GroupDriver>(new GroupDriver(config, options, seams, *std::move(persisted)));
+  return std::unique_ptr<GroupDriver>(new GroupDriver(config, options, machine, seams, *std::move(persisted)));
 }
 
-GroupDriver::GroupDriver(const Config& config, const Options& options, const Seams& seams, PersistedState persisted)
+GroupDriver::GroupDriver(const Config& config, const Options& options, StateMachine& machine, const Seams& seams,
+                         PersistedState persisted)
     : group_(options.group),
-      store_(seams.store),
-      transport_(seams.transport),
-      machine_(seams.machine),
-      reader_(seams.reader),
+      machine_(machine),
+      seams_(seams),
       core_(config, options.group, options.self, std::move(persisted), seams.random),
-      log_(seams.store, options.group),
-      flush_(options.flush),
       applied_(std::max(options.applied, core_.terms().before_first())),
-      committed_(core_.commit_index()) {}
+      committed_(core_.commit_index()),
+      flush_(options.flush),
+      apply_due_(applied_ < committed_) {}
 
 // ---- Staging
 
 bool GroupDriver::HasWork() const {
   if (!Works() || staged_) return false;
-  return core_.HasReady() || LogStartIsDue() || (applied_ < committed_ && !IsReadingToApply() && !read_failed_);
+  return core_.HasReady() || LogStartIsDue() || apply_due_;
 }
 
 bool GroupDriver::Stage(Round& round) {
   if (!Works() || staged_) return false;
   StageLogStart(round);
-  read_failed_ = false;
+  apply_due_ = false;
   ApplyCommitted();
   while (Works() && core_.HasReady()) Take(core_.TakeReady(), round);
   return staged_;
@@ -60,12 +59,14 @@ bool GroupDriver::Stage(Round& round) {
 void GroupDriver::Take(Ready ready, Round& round) {
   if (!Accept(ready, round)) return;
   const bool writes = ready.writes();
-  log_.Stage(ready, round);
+  if (writes) {
+    Log().Stage(ready, round);
+    staged_ = true;
+  }
   if (ready.install) {
     applied_ = committed_ = ready.install->last.index;
     std::erase_if(reads_, [](const PendingRead& read) { return !read.request; });
   }
-  staged_ = staged_ || writes;
   in_flight_.push_back({.seq = ready.seq,
                         .needs_sync = writes && (ready.must_sync || flush_ == Flush::kCommit),
                         .commit = ready.committed.last,
@@ -80,43 +81,61 @@ void GroupDriver::Take(Ready ready, Round& round) {
 // Nothing of a Ready is done unless all of it can be.
 bool GroupDriver::Accept(const Ready& ready, Round& round) {
   if (ready.fatal) {
-    fatal_ = ready.fatal;
+    fatal_ = std::make_unique<Fatal>(*ready.fatal);
     TellStopped(ready);
     return false;
   }
-  if (absl::Status status = log_.Check(ready); !status.ok()) {
-    Stop(absl::IsInvalidArgument(status) ? Fatal::kDivergedLog : Fatal::kDamagedLog, status.message());
-    return false;
+  if (!ready.writes()) return true;
+  const Offset log_start = log_start_ != nullptr ? log_start_->log_start : Offset(0);
+  if (absl::Status status = Log().Check(ready, log_start); !status.ok()) {
+    return Refuse(ready, absl::IsInvalidArgument(status) ? Fatal::kDivergedLog : Fatal::kDamagedLog, status.message());
   }
   if (!ready.install) return true;
   absl::Status status = machine_.Install(*ready.install, round);
-  if (!status.ok()) Stop(Fatal::kDivergedLog, status.message());
-  return status.ok();
+  return status.ok() || Refuse(ready, Fatal::kDivergedLog, status.message());
+}
+
+StagedLog& GroupDriver::Log() {
+  if (log_ == nullptr) log_ = std::make_unique<StagedLog>(seams_.store, group_);
+  return *log_;
+}
+
+bool GroupDriver::Refuse(const Ready& ready, Fatal::Kind kind, absl::string_view text) {
+  Stop(kind, text);
+  FailReads(ready);
+  return false;
 }
 
 void GroupDriver::Stop(Fatal::Kind kind, absl::string_view text) {
-  fatal_ = Fatal{kind, absl::StrCat(text, "; ", core_.Dump())};
+  fatal_ = std::make_unique<Fatal>(Fatal{kind, absl::StrCat(text, "; ", core_.Dump())});
   core_.Stop();
   TellStopped(core_.TakeReady());
 }
 
 void GroupDriver::TellStopped(const Ready& last) {
   machine_.OnRoleChange(*last.role);
-  for (uint64_t id : last.reads_failed) machine_.OnReadAnswered(id, false);
-  for (const ReadReady& read : reads_passed_) machine_.OnReadAnswered(read.id, false);
-  reads_passed_.clear();
+  FailReads(last);
+}
+
+void GroupDriver::FailReads(const Ready& ready) {
+  for (uint64_t id : ready.reads_failed) machine_.OnReadAnswered(id, false);
+  for (const ReadReady& read : ready.reads_ready) machine_.OnReadAnswered(read.id, false);
 }
 
 void GroupDriver::SetLogStart(Offset log_start) {
-  if (!log_start_ || log_start > log_start_->log_start) log_start_ = {log_start, applied_};
+  if (log_start_ != nullptr && log_start <= log_start_->log_start) return;
+  log_start_ = std::make_unique<LogStartMove>(LogStartMove{log_start, applied_});
 }
 
-// An entry may be committed and applied while its write here is under way: it goes when that is over.
-bool GroupDriver::LogStartIsDue() const { return log_start_ && core_.stable_index() >= log_start_->after; }
+// An entry may be committed and applied while its write here is under way: it goes when that is over. And with the records below
+// the log start go committed entries without records that lie right behind them: those are applied first.
+bool GroupDriver::LogStartIsDue() const {
+  return log_start_ != nullptr && core_.stable_index() >= log_start_->after && applied_ == committed_;
+}
 
 void GroupDriver::StageLogStart(Round& round) {
   if (!LogStartIsDue()) return;
-  log_.StageLogStart(log_start_->log_start, round);
+  Log().StageLogStart(log_start_->log_start, round);
   log_start_.reset();
   staged_ = log_start_staged_ = true;
 }
@@ -124,7 +143,7 @@ void GroupDriver::StageLogStart(Round& round) {
 // Entries without records that go with it may be durable a little later.
 void GroupDriver::TellPrefixRemoved() {
   if (!log_start_moved_) return;
-  const LogIndex first = store_.State(group_).first_index;
+  const LogIndex first = seams_.store.State(group_).first_index;
   if (first - 1 > std::min(core_.commit_index(), core_.stable_index())) return;
   core_.OnPrefixRemoved(first);
   log_start_moved_ = false;
@@ -135,12 +154,15 @@ void GroupDriver::Tell(const Ready& ready) {
   if (ready.role) machine_.OnRoleChange(*ready.role);
   for (const Notice& notice : ready.notices) machine_.OnNotice(notice);
   for (uint64_t id : ready.reads_failed) machine_.OnReadAnswered(id, false);
-  reads_passed_.insert(reads_passed_.end(), ready.reads_ready.begin(), ready.reads_ready.end());
-  TellApplied();
+  for (const ReadReady& read : ready.reads_ready) {
+    MILLRACE_CHECK(read.index <= applied_) << "group " << group_ << ": applied is " << applied_ << "; " << core_.Dump();
+    machine_.OnReadAnswered(read.id, true);
+  }
+  core_.OnApplied(applied_);
 }
 
 void GroupDriver::Send(std::vector<Message>& messages) {
-  for (Message& message : messages) transport_.Send(group_, std::move(message));
+  for (Message& message : messages) seams_.transport.Send(group_, std::move(message));
   messages.clear();
 }
 
@@ -148,8 +170,8 @@ void GroupDriver::Send(std::vector<Message>& messages) {
 
 void GroupDriver::OnWritten(RoundSeq round) {
   if (!Works()) return;
+  log_.reset();
   if (std::exchange(staged_, false)) last_written_ = round;
-  log_.OnWritten();
   if (std::exchange(log_start_staged_, false)) log_start_moved_ = true;
   for (InFlight& taken : in_flight_) {
     if (taken.written) continue;
@@ -173,19 +195,21 @@ void GroupDriver::Advance() {
     core_.OnPersisted(next->seq);
   }
   in_flight_.erase(in_flight_.begin(), next);
+  if (in_flight_.empty()) in_flight_.shrink_to_fit();
   TellPrefixRemoved();
 }
 
 void GroupDriver::SetFlush(Flush flush) {
   if (flush == Flush::kCommit && flush_ == Flush::kAsync) {
-    sync_owed_ = last_written_;
     for (InFlight& taken : in_flight_) taken.needs_sync = true;
+    // What was acked unsynced is waited for, too, in front of what is not acked.
+    in_flight_.insert(in_flight_.begin(), {.seq = ReadySeq(0), .needs_sync = true, .written = last_written_});
   }
   flush_ = flush;
+  Advance();
 }
 
 bool GroupDriver::AwaitsSync() const {
-  if (Works() && sync_owed_ > synced_) return true;
   return Works() && std::any_of(in_flight_.begin(), in_flight_.end(), [this](const InFlight& taken) {
            return taken.needs_sync && taken.written && *taken.written > synced_;
          });
@@ -202,7 +226,7 @@ void GroupDriver::OnFailed(absl::Status status) {
 void GroupDriver::ApplyCommitted() {
   while (Works() && applied_ < committed_ && !IsReadingToApply()) {
     std::vector<Entry> entries;
-    if (!store_.ReadCachedEntries(group_, applied_ + 1, committed_, kApplyBytesMax, &entries)) {
+    if (!seams_.store.ReadCachedEntries(group_, applied_ + 1, committed_, kApplyBytesMax, &entries)) {
       return Read(applied_ + 1, committed_, kApplyBytesMax, std::nullopt);
     }
     Apply(entries);
@@ -212,24 +236,14 @@ void GroupDriver::ApplyCommitted() {
 void GroupDriver::Apply(const std::vector<Entry>& entries) {
   machine_.Apply(entries);
   applied_ = entries.back().header.index;
-  TellApplied();
-}
-
-// The core counts as applied what was committed when it started; the state machine may have to catch up with that.
-void GroupDriver::TellApplied() {
   core_.OnApplied(applied_);
-  std::erase_if(reads_passed_, [this](const ReadReady& read) {
-    if (read.index > applied_) return false;
-    machine_.OnReadAnswered(read.id, true);
-    return true;
-  });
 }
 
 // ---- Reading
 
 void GroupDriver::Answer(const EntryRequest& request) {
   std::vector<Entry> entries;
-  if (!store_.ReadCachedEntries(group_, request.first, request.last, request.bytes_max, &entries)) {
+  if (!seams_.store.ReadCachedEntries(group_, request.first, request.last, request.bytes_max, &entries)) {
     return Read(request.first, request.last, request.bytes_max, request);
   }
   core_.OnEntries(request, std::move(entries));
@@ -239,7 +253,7 @@ void GroupDriver::Answer(const EntryRequest& request) {
 std::optional<InstallSnapshot> GroupDriver::MakeSnapshot() {
   std::optional<StateMachine::Snapshot> made = machine_.MakeSnapshot();
   if (!made) return std::nullopt;
-  const LogState state = store_.State(group_);
+  const LogState state = seams_.store.State(group_);
   MILLRACE_CHECK(made->last >= state.begin.before.index && made->last <= applied_)
       << "group " << group_ << ": a snapshot of " << made->last << ", the log begins behind "
       << state.begin.before.index << ", applied is " << applied_;
@@ -250,7 +264,7 @@ std::optional<InstallSnapshot> GroupDriver::MakeSnapshot() {
                            .chain = state.begin.chain,
                            .state = std::move(made->state)};
   if (made->last != state.begin.before.index) {
-    absl::StatusOr<EntryHeader> header = store_.HeaderAt(group_, made->last);
+    absl::StatusOr<EntryHeader> header = seams_.store.HeaderAt(group_, made->last);
     if (!header.ok()) return std::nullopt;
     snapshot.last = {header->term, header->index};
     snapshot.end_offset = header->end_offset();
@@ -266,8 +280,10 @@ std::optional<InstallSnapshot> GroupDriver::MakeSnapshot() {
 }
 
 void GroupDriver::Read(LogIndex first, LogIndex last, size_t bytes_max, std::optional<EntryRequest> request) {
-  reads_.push_back({++last_read_, std::move(request)});
-  reader_.Read(group_, {.id = last_read_, .first = first, .last = last, .bytes_max = bytes_max});
+  // Drawn: answers to an earlier driver of the group may still come.
+  const uint64_t id = seams_.random.Next();
+  reads_.push_back({id, std::move(request)});
+  seams_.reader.Read(group_, {.id = id, .first = first, .last = last, .bytes_max = bytes_max});
 }
 
 bool GroupDriver::IsReadingToApply() const {
@@ -279,6 +295,7 @@ void GroupDriver::OnRead(uint64_t id, absl::StatusOr<std::vector<Entry>> entries
   if (read == reads_.end()) return;
   const std::optional<EntryRequest> request = read->request;
   reads_.erase(read);
+  if (reads_.empty()) reads_.shrink_to_fit();
   if (!Works()) return;
   if (!request) return OnReadToApply(std::move(entries));
   if (absl::IsDataLoss(entries.status())) {
@@ -294,13 +311,9 @@ void GroupDriver::OnReadToApply(absl::StatusOr<std::vector<Entry>> entries) {
   } else if (absl::IsDataLoss(entries.status())) {
     absl::Status passed = machine_.ApplyDamaged(applied_ + 1, entries.status());
     if (!passed.ok()) return Stop(Fatal::kDamagedLog, passed.message());
-    ++applied_;
-    TellApplied();
+    core_.OnApplied(++applied_);
   } else {
-    // Again with the next work there is: at once would be a loop while the disk is in trouble.
-    read_failed_ = true;
-    core_.Wake();
-    return;
+    return core_.Wake();  // again with the next work there is: at once would be a loop while the disk is in trouble
   }
   ApplyCommitted();
 }

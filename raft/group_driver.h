@@ -1,7 +1,8 @@
 // Drives one Core: takes what it wants done (raft/ready.h), has it written in rounds that all groups of a broker share, sends,
 // applies, reads. No thread, no clock, no wait of its own; whoever owns it is its loop:
 //
-//     absl::StatusOr<std::unique_ptr<GroupDriver>> driver = GroupDriver::Open(config, {group, self}, seams);
+//     GroupDriver::Seams seams{store, transport, reader, random};    // of all groups of the loop
+//     absl::StatusOr<std::unique_ptr<GroupDriver>> driver = GroupDriver::Open(config, {group, self}, machine, seams);
 //     ...
 //     driver->core().Step(message);                      // events: Step, Tick, Propose, …
 //     for (GroupDriver* d : those_with_work) wrote |= d->Stage(*round);
@@ -17,7 +18,7 @@
 // must_sync, else written. What needs no write waits for nothing but its turn. While a staged Ready is not written (a stall) no
 // other is taken, so nothing more is sent: to its peers a replica that cannot write falls silent.
 // Threads: one at a time. The seams are called on it, within calls of this object, and call nothing of it but what they say.
-// Ownership: seams, config and store outlive it. It may be destroyed at any time between calls: what was staged is written or not.
+// Ownership: config, state machine and seams outlive it. It may be destroyed at any time between calls: what was staged is written or not.
 // Errors: a failed write or sync is final (OnFailed); the store's log is then in a state nobody knows, and the process must end.
 // fatal() says that this replica has stopped: a message has proved that it and its leader contradict each other, or its log is
 // damaged where it is needed. Its data stays, nothing leaves it any more, and all other groups go on.
@@ -59,14 +60,14 @@ class GroupDriver {
   struct Seams {
     LogStore& store;
     Transport& transport;
-    StateMachine& machine;
     EntryReader& reader;
     Random& random;
   };
 
-  // A replica as its store has it, all of which counts as durable (core.h, PersistedState); may block. Statuses: LoadPersistedState, and kDataLoss if more is applied than the log has.
+  // A replica as its store has it, all of which counts as durable (core.h, PersistedState); may block. Statuses:
+  // LoadPersistedState, and kDataLoss if more is applied than the log has.
   static absl::StatusOr<std::unique_ptr<GroupDriver>> Open(const Config& config, const Options& options,
-                                                           const Seams& seams);
+                                                           StateMachine& machine, const Seams& seams);
   GroupDriver(const GroupDriver&) = delete;
   GroupDriver& operator=(const GroupDriver&) = delete;
 
@@ -92,19 +93,21 @@ class GroupDriver {
   // For what is staged from now on. From kAsync to kCommit: what is written is to be synced too (AwaitsSync), and until then the
   // replica has to abstain after a crash of the machine.
   void SetFlush(Flush flush);
-  // The log starts there once that is written, which waits until all that is applied now is durable here. Not above what is
-  // applied; back is ignored. Whole segments below it go.
+  // The log starts there once that is written, which waits until all that is applied now is durable here, and all that is known to
+  // be committed then is applied. Not above what is applied; back is ignored. Whole segments below it go, and with them committed
+  // entries without records right behind them.
   void SetLogStart(Offset log_start);
 
   LogIndex applied_index() const { return applied_; }
-  const std::optional<Fatal>& fatal() const { return fatal_; }
+  // nullptr: it has not stopped.
+  const Fatal* fatal() const { return fatal_.get(); }
   // Of OnFailed.
   const absl::Status& status() const { return failure_; }
 
  private:
   // Taken from the core, and not durable yet.
   struct InFlight {
-    ReadySeq seq;
+    ReadySeq seq;  // 0: of earlier ones
     bool needs_sync;
     std::optional<RoundSeq> written;  // in this round, or behind it
     LogIndex commit;
@@ -120,14 +123,18 @@ class GroupDriver {
     std::optional<EntryRequest> request;
   };
 
-  GroupDriver(const Config& config, const Options& options, const Seams& seams, PersistedState persisted);
+  GroupDriver(const Config& config, const Options& options, StateMachine& machine, const Seams& seams,
+              PersistedState persisted);
 
-  bool Works() const { return !fatal_ && failure_.ok(); }
+  bool Works() const { return fatal_ == nullptr && failure_.ok(); }
   void TellStopped(const Ready& last);
+  void FailReads(const Ready& ready);
   void Stop(Fatal::Kind kind, absl::string_view text);
 
   void Take(Ready ready, Round& round);
   bool Accept(const Ready& ready, Round& round);
+  bool Refuse(const Ready& ready, Fatal::Kind kind, absl::string_view text);
+  StagedLog& Log();
   bool LogStartIsDue() const;
   void StageLogStart(Round& round);
   void TellPrefixRemoved();
@@ -137,7 +144,6 @@ class GroupDriver {
 
   void ApplyCommitted();
   void Apply(const std::vector<Entry>& entries);
-  void TellApplied();
 
   void Answer(const EntryRequest& request);
   std::optional<InstallSnapshot> MakeSnapshot();
@@ -145,35 +151,29 @@ class GroupDriver {
   bool IsReadingToApply() const;
   void OnReadToApply(absl::StatusOr<std::vector<Entry>> entries);
 
-  // Set at construction.
+  // Ten thousand of these wait in a broker's memory: what is seldom there is made when needed, and goes with its use.
   const GroupId group_;
-  LogStore& store_;
-  Transport& transport_;
   StateMachine& machine_;
-  EntryReader& reader_;
+  const Seams& seams_;
 
   Core core_;
-  StagedLog log_;
-  Flush flush_;
-  RoundSeq last_written_;     // of this group
-  RoundSeq sync_owed_;        // written at kAsync and acked, to be synced since the group is kCommit
-  bool read_failed_ = false;  // what is to be applied could not be read
 
-  bool staged_ = false;              // something is in a round that is not written
+  std::unique_ptr<StagedLog> log_;   // with what is staged; none while nothing is
   std::vector<InFlight> in_flight_;  // oldest first; the written ones before the others
   RoundSeq synced_;
-  // Of the log start: to be staged; in the round that is not written; written, and the core does not know.
-  std::optional<LogStartMove> log_start_;
-  bool log_start_staged_ = false;
-  bool log_start_moved_ = false;
-
-  LogIndex applied_;                     // <= committed_
-  LogIndex committed_;                   // the core's, as far as it is written here
-  std::vector<ReadReady> reads_passed_;  // wait until so much is applied
+  RoundSeq last_written_;                    // of this group
+  std::unique_ptr<LogStartMove> log_start_;  // to be staged
+  LogIndex applied_;                         // <= committed_
+  LogIndex committed_;                       // the core's, as far as it is written here
   std::vector<PendingRead> reads_;
-  uint64_t last_read_ = 0;
 
-  std::optional<Fatal> fatal_;
+  Flush flush_;
+  bool staged_ = false;            // something is in a round that is not written
+  bool log_start_staged_ = false;  // in that round
+  bool log_start_moved_ = false;   // it is written, and the core does not know
+  bool apply_due_;                 // something was committed before the start
+
+  std::unique_ptr<Fatal> fatal_;
   absl::Status failure_;
 };
 

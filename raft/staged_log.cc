@@ -16,11 +16,12 @@ StagedLog::StagedLog(LogStore& store, GroupId group) : store_(store), group_(gro
   log_start_ = state.log_start;
 }
 
-absl::Status StagedLog::Check(const Ready& ready) {
+absl::Status StagedLog::Check(const Ready& ready, Offset log_start) {
   Position end = end_;
   cut_.reset();
   if (ready.install) {
-    if (absl::Status status = CheckInstall(*ready.install); !status.ok()) return status;
+    if (absl::Status status = CheckInstall(*ready.install, std::max(log_start, log_start_)); !status.ok())
+      return status;
     end = {ready.install->last.index, ready.install->end_offset, ready.install->append_time};
   }
   if (ready.truncate_from && *ready.truncate_from <= end.index) {
@@ -35,11 +36,11 @@ absl::Status StagedLog::Check(const Ready& ready) {
   return absl::OkStatus();
 }
 
-absl::Status StagedLog::CheckInstall(const InstallSnapshot& snapshot) const {
-  if (snapshot.end_offset >= log_start_) return absl::OkStatus();
+absl::Status StagedLog::CheckInstall(const InstallSnapshot& snapshot, Offset log_start) const {
+  if (snapshot.end_offset >= log_start) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("the leader's log begins behind entry ", snapshot.last.index.value(),
                                                  " at offset ", snapshot.end_offset.value(),
-                                                 ", this one has moved its start to ", log_start_.value()));
+                                                 ", this one has moved its start to ", log_start.value()));
 }
 
 absl::StatusOr<StagedLog::Position> StagedLog::CheckCut(LogIndex first_removed) const {
@@ -52,14 +53,10 @@ absl::StatusOr<StagedLog::Position> StagedLog::CheckCut(LogIndex first_removed) 
 }
 
 absl::StatusOr<StagedLog::Position> StagedLog::PositionOf(LogIndex last_kept) const {
-  if (last_kept == end_.index) return end_;
   if (last_kept == begin_.index) return begin_;
-  if (!staged_.empty() && last_kept >= staged_.front().index) return staged_[last_kept - staged_.front().index];
   absl::StatusOr<EntryHeader> header = store_.HeaderAt(group_, last_kept);
-  if (header.ok()) return After(*header);
-  const LogBegin begin = store_.State(group_).begin;
-  if (last_kept == begin.before.index) return Position{last_kept, begin.end_offset, begin.append_time};
-  return header.status();
+  if (!header.ok()) return header.status();
+  return After(*header);
 }
 
 absl::Status StagedLog::CheckFollows(const Position& end, const Entry& entry) const {
@@ -90,16 +87,13 @@ void StagedLog::Stage(Ready& ready, Round& round) {
                          .chain = snapshot.chain});
     log_start_ = snapshot.end_offset;
     begin_ = end_ = {snapshot.last.index, snapshot.end_offset, snapshot.append_time};
-    staged_.clear();
   }
   if (cut_) {
     end_ = *cut_;
-    while (!staged_.empty() && staged_.back().index >= *ready.truncate_from) staged_.pop_back();
     round.TruncateSuffix(group_, *ready.truncate_from);
   }
   for (Entry& entry : ready.append) {
     end_ = After(entry.header);
-    staged_.push_back(end_);
     round.Append(group_, std::move(entry));
   }
   if (ready.term_and_vote) round.SetTermAndVote(group_, *ready.term_and_vote);

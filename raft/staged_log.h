@@ -1,18 +1,16 @@
-// A group's log as it will be once what is staged is written: where it ends, and whether what a Ready brings can follow it.
+// A group's log as it will be once what is staged of it is written: where it ends, and whether what a Ready brings can follow it.
 //
-//     StagedLog log(store, group);
-//     if (absl::Status wrong = log.Check(ready); !wrong.ok()) Stop(wrong);    // before any of it is staged
+//     StagedLog log(store, group);                                                       // nothing is staged yet
+//     if (absl::Status wrong = log.Check(ready, log_start); !wrong.ok()) Stop(wrong);    // before any of it is staged
 //     log.Stage(ready, round);
-//     store.Write(round); log.OnWritten();
 //
 // The store CHECKs that an entry follows the log's last one, since that is its owner's duty. What a leader sent is not known to
 // follow until it is held against the log: an offset behind a cut comes from the message alone (Core keeps no old entries).
 //
-// Not thread-safe; the store outlives it.
+// Not thread-safe; the store outlives it. Made anew for each round: it costs nothing while nothing is staged.
 #pragma once
 
 #include <optional>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,13 +26,12 @@ class StagedLog {
   StagedLog(LogStore& store, GroupId group);
 
   // kInvalidArgument: the log and what `ready` would do to it contradict each other. kDataLoss: the log is damaged where it would be
-  // cut. Reads at most one header; may block when that is old.
-  absl::Status Check(const Ready& ready);
+  // cut. The log will start at `log_start` at least. Reads at most one header; may block when that is old.
+  absl::Status Check(const Ready& ready, Offset log_start);
   // Takes the entries. Checked right before.
   void Stage(Ready& ready, Round& round);
   // Not past what is committed.
   void StageLogStart(Offset log_start, Round& round);
-  void OnWritten() { staged_.clear(); }
 
  private:
   // Behind an entry.
@@ -45,19 +42,19 @@ class StagedLog {
   };
 
   static Position After(const EntryHeader& header) { return {header.index, header.end_offset(), header.append_time}; }
-  absl::Status CheckInstall(const InstallSnapshot& snapshot) const;
-  // Where the log ends once it is cut.
+  absl::Status CheckInstall(const InstallSnapshot& snapshot, Offset log_start) const;
+  // Where the log ends once it is cut. What stays is written: only messages cut, and while something is staged none has been stepped
+  // since.
   absl::StatusOr<Position> CheckCut(LogIndex first_removed) const;
   absl::StatusOr<Position> PositionOf(LogIndex last_kept) const;
   absl::Status CheckFollows(const Position& end, const Entry& entry) const;
 
   LogStore& store_;
   const GroupId group_;
-  Position begin_;                // before the first entry, when this object was made or at the last reset
-  Position end_;                  // of the last entry, staged ones included
-  Offset log_start_;              // staged ones included
-  std::optional<Position> cut_;   // of the Ready last checked: where its cut leaves the log
-  std::vector<Position> staged_;  // of entries that are not written yet, and stand; ends with end_ unless empty
+  Position begin_;  // before the first entry
+  Position end_;    // of the last entry, staged ones included
+  Offset log_start_;
+  std::optional<Position> cut_;  // of the Ready last checked: where its cut leaves the log
 };
 
 }  // namespace millrace::raft

@@ -4,7 +4,8 @@
 //
 // leader/B: a leader with two followers takes batches of B proposals of 64 KiB by reference, gives its Ready, hears that its own
 // write is durable, and gets an ack of each request. Items are entries. quiet_followers, quiet_leaders: ticks of 10,000 idle
-// groups; bytes_per_group is what the heap grew by for each.
+// groups; bytes_per_group is what the heap grew by for each. quiet_*/driven: bytes_per_group is what the heap shrinks by when 1000 such
+// groups go with their drivers (their logs stay).
 #include <malloc.h>
 
 #include <cstdlib>
@@ -14,6 +15,7 @@
 
 #include "benchmark/benchmark.h"
 #include "raft/core.h"
+#include "tests/bench/quiet_drivers.h"
 
 namespace {
 size_t allocations = 0;
@@ -161,6 +163,23 @@ void QuietGroups(benchmark::State& state) {
 }
 BENCHMARK(QuietGroups<QuietFollowers>)->Name("quiet_followers");
 BENCHMARK(QuietGroups<QuietLeaders>)->Name("quiet_leaders");
+
+template <auto MakeQuiet>
+void DrivenQuietGroups(benchmark::State& state) {
+  constexpr int kGroups = 1000;
+  QuietDrivers drivers(kGroups);
+  (drivers.*MakeQuiet)();
+  for (const auto& driver : drivers.all()) {
+    if (!driver->core().quiet() || driver->applied_index() != driver->core().last_index()) {
+      return state.SkipWithError("a group is not quiet");
+    }
+  }
+  const size_t before = mallinfo2().uordblks;
+  for (auto _ : state) drivers.Clear();
+  state.counters["bytes_per_group"] = static_cast<double>(before - mallinfo2().uordblks) / kGroups;
+}
+BENCHMARK(DrivenQuietGroups<&QuietDrivers::Follow>)->Name("quiet_followers/driven")->Iterations(1);
+BENCHMARK(DrivenQuietGroups<&QuietDrivers::Lead>)->Name("quiet_leaders/driven")->Iterations(1);
 
 }  // namespace
 }  // namespace millrace::raft

@@ -3,100 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "proto/wire/crc32c.h"
-#include "tests/support/fake_log_store.h"
-#include "tests/support/test_broker.h"
-#include "tests/support/test_replica.h"
+#include "tests/raft/driver_fixture.h"
 
 namespace millrace::raft {
 namespace {
-
-constexpr GroupId kGroup{1};
-constexpr ReplicaId kSelf{BrokerId(1), 11};
-constexpr ReplicaId kLeader{BrokerId(2), 22};
-constexpr ReplicaId kOther{BrokerId(3), 33};
-
-Entry MakeEntry(int64_t term, int64_t index, int64_t offset, int64_t time = 0) {
-  Entry entry;
-  entry.header.term = Term(term);
-  entry.header.index = LogIndex(index);
-  entry.header.base_offset = Offset(offset);
-  entry.header.record_count = 1;
-  entry.header.append_time = time;
-  entry.payload = absl::Cord(std::string(100, static_cast<char>('a' + index % 26)));
-  entry.header.payload_crc = Crc32c(0, entry.payload);
-  return entry;
-}
-
-// Entries of one record each; entry i begins at offset i - 1.
-std::vector<Entry> MakeEntries(int64_t term, int64_t first, int64_t last) {
-  std::vector<Entry> entries;
-  for (int64_t index = first; index <= last; ++index) entries.push_back(MakeEntry(term, index, index - 1));
-  return entries;
-}
-
-// A follower whose leader is the test.
-class DriverTest : public testing::Test {
- protected:
-  explicit DriverTest(Flush flush = Flush::kCommit) : replica_({.group = kGroup, .self = kSelf, .flush = flush}) {
-    EXPECT_TRUE(TestReplica::Make(store_, kGroup, {.voters = {kSelf, kLeader, kOther}}).ok());
-    Sync();
-    Start();
-  }
-
-  void Start() {
-    const absl::Status status = replica_.Start(store_);
-    ASSERT_TRUE(status.ok()) << status;
-    broker_.Add(&replica_);
-  }
-  void Restart(size_t kept) {
-    broker_.StopAll();
-    store_.Crash(kept);
-    Start();
-  }
-  void Sync() {
-    store_.Sync([](const absl::Status&) {});
-    store_.CompleteSyncs();
-  }
-  // Of this term, with a body.
-  template <typename Body>
-  void Receive(int64_t term, Body body, ReplicaId from = kLeader) {
-    const absl::Status status =
-        replica_.core().Step({.from = from, .to = kSelf, .term = Term(term), .body = std::move(body)});
-    ASSERT_TRUE(status.ok()) << status;
-  }
-  void Append(int64_t term, EntryId prev, std::vector<Entry> entries, int64_t commit = 0) {
-    Receive(term, AppendEntries{.prev = prev, .entries = std::move(entries), .commit = LogIndex(commit), .request = 1});
-  }
-  // Turns, syncs, until nothing happens.
-  void Settle() {
-    do {
-      broker_.RequestSync();
-      store_.CompleteSyncs();
-      broker_.FinishSyncs();
-    } while (broker_.Turn());
-  }
-  // What was acked of the log since it was asked last.
-  std::vector<int64_t> Acks() {
-    std::vector<int64_t> acks;
-    for (const Message& message : replica_.TakeSent()) {
-      const auto* reply = std::get_if<AppendReply>(&message.body);
-      if (reply != nullptr && reply->accepted) acks.push_back(reply->match.value());
-    }
-    return acks;
-  }
-
-  FakeLogStore store_;
-  TestReplica replica_;
-  TestBroker broker_{store_};
-};
-
-using Indexes = std::vector<int64_t>;
 
 class AsyncDriverTest : public DriverTest {
  protected:
@@ -167,6 +80,16 @@ TEST_F(AsyncDriverTest, VotesAreSynced) {
   EXPECT_EQ(replica_.core().term_and_vote().voted_for, kOther);
 }
 
+TEST_F(DriverTest, WhatWritesNothingWaitsForItsTurn) {
+  Receive(3, VoteRequest{}, kOther);
+  broker_.Turn();
+  Receive(3, VoteRequest{}, kOther);
+  EXPECT_FALSE(broker_.Turn()) << "the vote is given already";
+  EXPECT_TRUE(replica_.sent().empty()) << "and not synced";
+  Settle();
+  EXPECT_EQ(replica_.sent().size(), 2u);
+}
+
 TEST_F(DriverTest, TermAndEntriesOfAReadyAreInOneRound) {
   const uint64_t writes = store_.writes();
   Append(4, {}, MakeEntries(4, 1, 5));
@@ -211,10 +134,15 @@ TEST_F(DriverTest, FailedWriteIsFinal) {
 
 TEST_F(DriverTest, FailedSyncIsFinal) {
   Append(1, {}, MakeEntries(1, 1, 1));
+  Settle();
+  replica_.TakeSent();
+  Append(1, {Term(1), LogIndex(1)}, MakeEntries(1, 2, 2));
   broker_.Turn();
   store_.FailNextSync(absl::InternalError("lost"));
   Settle();
   EXPECT_FALSE(replica_.driver().status().ok());
+  Receive(1, Heartbeat{});
+  Settle();
   EXPECT_TRUE(replica_.sent().empty());
 }
 
@@ -244,6 +172,16 @@ TEST_F(DriverTest, OffsetThatCannotFollowTheCutStopsTheReplicaOnly) {
   EXPECT_EQ(neighbour.driver().applied_index(), LogIndex(1));
 }
 
+TEST_F(DriverTest, NothingLeavesAReplicaThatHasStopped) {
+  Append(1, {}, MakeEntries(1, 1, 5));
+  broker_.Turn();
+  Append(2, {Term(1), LogIndex(3)}, {MakeEntry(2, 4, 77)});
+  broker_.Turn();
+  ASSERT_TRUE(replica_.driver().fatal());
+  Settle();
+  EXPECT_TRUE(replica_.sent().empty()) << "the first ack was waiting for its sync";
+}
+
 TEST_F(DriverTest, TimeThatGoesBackStopsTheReplica) {
   Append(1, {}, {MakeEntry(1, 1, 0, 500), MakeEntry(1, 2, 1, 400)});
   Settle();
@@ -263,10 +201,10 @@ TEST_F(DriverTest, DamageWhereTheLogWouldBeCutStopsTheReplicaOnly) {
   EXPECT_TRUE(broker_.status().ok());
 }
 
-TEST_F(DriverTest, SeveralCutsInOneRoundAreHeldAgainstWhatIsStaged) {
+TEST_F(DriverTest, ACutThatComesInAStallIsHeldAgainstWhatWasWrittenThen) {
   Append(1, {}, MakeEntries(1, 1, 4));
   Settle();
-  store_.Stall();  // so that what comes is staged together
+  store_.Stall();
   Append(2, {Term(1), LogIndex(2)}, MakeEntries(2, 3, 6));
   broker_.Turn();
   store_.EndStall();
@@ -276,19 +214,6 @@ TEST_F(DriverTest, SeveralCutsInOneRoundAreHeldAgainstWhatIsStaged) {
   EXPECT_EQ(replica_.truncations(), (std::vector<LogIndex>{LogIndex(3), LogIndex(6)}));
   EXPECT_EQ(store_.State(kGroup).last_term, Term(3));
 }
-
-InstallSnapshot MakeSnapshot(int64_t index, int64_t end_offset, const std::string& state) {
-  return {.last = {Term(1), LogIndex(index)},
-          .end_offset = Offset(end_offset),
-          .log_start = Offset(end_offset + 3),
-          .append_time = 5,
-          .chain = 99,
-          .membership = {.voters = {kSelf, kLeader}},
-          .membership_index = LogIndex(1),
-          .state = absl::Cord(state)};
-}
-
-std::string SumOf(int64_t index) { return TestReplica::Sum{.index = LogIndex(index), .sum = 7}.Encode(); }
 
 TEST_F(DriverTest, SnapshotAndStateAreInOneRoundAndTheLogGoesOnBehindIt) {
   Append(1, {}, MakeEntries(1, 1, 5));
@@ -329,6 +254,66 @@ TEST_F(DriverTest, SnapshotBelowTheLogStartStopsTheReplica) {
   EXPECT_EQ(replica_.driver().fatal()->kind, Fatal::kDivergedLog);
 }
 
+TEST_F(DriverTest, SnapshotBelowALogStartThatWaitsStopsTheReplica) {
+  Append(1, {}, MakeEntries(1, 1, 5), 5);
+  broker_.Turn();
+  replica_.driver().SetLogStart(Offset(5));
+  Receive(1, MakeSnapshot(40, 4, SumOf(40)));
+  Settle();
+  ASSERT_TRUE(replica_.driver().fatal());
+  EXPECT_EQ(replica_.driver().fatal()->kind, Fatal::kDivergedLog);
+  EXPECT_EQ(store_.State(kGroup).last_index, LogIndex(5));
+}
+
+// Entries 1 to 5 are applied, of which the first two are gone, and an open change of the membership follows.
+class SnapshotTest : public LeaderTest {
+ protected:
+  SnapshotTest() {
+    Propose(4);
+    Settle();
+    Receive(1, AppendReply{.accepted = true, .match = LogIndex(5), .last_index = LogIndex(5), .request = 2});
+    Settle();
+    EXPECT_EQ(replica_.driver().applied_index(), LogIndex(5));
+    replica_.driver().SetLogStart(Offset(4));
+    Settle();
+    EXPECT_EQ(store_.State(kGroup).first_index, LogIndex(6));
+    Propose(2);
+    Settle();
+    Receive(1, AppendReply{.accepted = true, .match = LogIndex(7), .last_index = LogIndex(7), .request = 3});
+    EXPECT_TRUE(replica_.core().ProposeMembership({{.kind = MembershipChange::kRemove, .id = kOther}}).ok());
+    Settle();
+    EXPECT_EQ(replica_.driver().applied_index(), LogIndex(7));
+    replica_.TakeSent();
+  }
+  // For the other member, which has nothing.
+  InstallSnapshot Made() {
+    Receive(1, AppendReply{.rejected = LogIndex(0), .last_index = LogIndex(0), .request = 1}, kOther);
+    Settle();
+    for (const Message& message : replica_.TakeSent()) {
+      if (const auto* made = std::get_if<InstallSnapshot>(&message.body)) return *made;
+    }
+    ADD_FAILURE() << "none was sent";
+    return {};
+  }
+};
+
+TEST_F(SnapshotTest, BeginsWhereTheLogDoes) {
+  const InstallSnapshot made = Made();
+  const LogState state = store_.State(kGroup);
+  EXPECT_EQ((LogBegin{made.last, made.end_offset, made.append_time, made.chain}), state.begin);
+  EXPECT_EQ(made.log_start, Offset(4));
+  EXPECT_EQ(made.membership.voters, (ReplicaSet{kSelf, kLeader, kOther})) << "the change is not committed";
+}
+
+TEST_F(SnapshotTest, BeginsBehindWhatItsStateStandsFor) {
+  replica_.SnapshotAtApplied();
+  const InstallSnapshot made = Made();
+  const EntryHeader last = *store_.HeaderAt(kGroup, LogIndex(7));
+  EXPECT_EQ(made.last, (EntryId{last.term, last.index}));
+  EXPECT_EQ(made.end_offset, last.end_offset());
+  EXPECT_EQ(made.chain, last.chain);
+}
+
 TEST_F(DriverTest, LogStartWaitsUntilWhatIsAppliedIsDurable) {
   Append(1, {}, MakeEntries(1, 1, 5), 5);
   broker_.Turn();
@@ -341,41 +326,6 @@ TEST_F(DriverTest, LogStartWaitsUntilWhatIsAppliedIsDurable) {
   Restart(FakeLogStore::kKeepUnsynced);
   EXPECT_EQ(replica_.core().commit_index(), LogIndex(5));
 }
-
-TEST_F(DriverTest, WhatWasCommittedBeforeTheRestartIsAppliedFirst) {
-  Append(1, {}, MakeEntries(1, 1, 5), 5);
-  Settle();
-  Append(1, {Term(1), LogIndex(5)}, MakeEntries(1, 6, 6), 6);  // the commit index goes along with a write
-  Settle();
-  broker_.StopAll();
-  const std::unique_ptr<Round> round = store_.NewRound();
-  round->DeleteValue(kGroup, "sum");
-  ASSERT_TRUE(store_.Write(*round).ok());
-  store_.DropCache();
-  Start();
-  EXPECT_TRUE(replica_.applied().empty());
-  EXPECT_TRUE(replica_.driver().HasWork());
-  broker_.Turn();
-  EXPECT_TRUE(replica_.AnswerReads()) << "nothing of it is in memory";
-  EXPECT_EQ(replica_.applied().size(), 6u);
-  EXPECT_EQ(replica_.driver().applied_index(), LogIndex(6));
-}
-
-// A leader whose members the test plays.
-class LeaderTest : public DriverTest {
- protected:
-  LeaderTest() {
-    replica_.core().Campaign();
-    Settle();
-    Receive(0, VoteReply{.granted = true, .pre_vote = true});
-    Settle();
-    Receive(1, VoteReply{.granted = true, .asked = Term(1)});
-    Settle();
-  }
-  void Propose(int count) {
-    for (int i = 0; i < count; ++i) ASSERT_TRUE(replica_.core().Propose(MakeEntry(0, 0, 0)).ok());
-  }
-};
 
 TEST_F(LeaderTest, SendsEntriesWithoutWaitingForItsOwnDisk) {
   ASSERT_EQ(replica_.core().role(), Role::kLeader);
@@ -391,39 +341,6 @@ TEST_F(LeaderTest, SendsEntriesWithoutWaitingForItsOwnDisk) {
   store_.EndStall();
   Settle();
   EXPECT_EQ(replica_.core().stable_index(), LogIndex(2));
-}
-
-TEST_F(LeaderTest, OldEntriesComeFromMemoryOrThroughTheReader) {
-  Propose(4);
-  Settle();
-  replica_.TakeSent();
-  Receive(1, AppendReply{.accepted = true, .match = LogIndex(1), .last_index = LogIndex(1), .request = 1});
-  Settle();
-  EXPECT_EQ(replica_.cold_reads(), 0);
-  const auto sent = replica_.TakeSent();
-  ASSERT_FALSE(sent.empty());
-  EXPECT_EQ(std::get<AppendEntries>(sent.front().body).entries.size(), 4u);
-
-  store_.DropCache();
-  const ReplicaId other = kOther;
-  Receive(1, AppendReply{.accepted = true, .match = LogIndex(1), .last_index = LogIndex(1), .request = 1}, other);
-  Settle();
-  EXPECT_TRUE(replica_.TakeSent().empty());
-  EXPECT_TRUE(replica_.AnswerReads());
-  Settle();
-  ASSERT_EQ(replica_.sent().size(), 1u);
-  EXPECT_EQ(std::get<AppendEntries>(replica_.sent().front().body).entries.size(), 4u);
-}
-
-TEST_F(LeaderTest, ReadIsAnsweredOnceConfirmed) {
-  Receive(1, AppendReply{.accepted = true, .match = LogIndex(1), .last_index = LogIndex(1), .request = 1});
-  Settle();
-  ASSERT_TRUE(replica_.core().ReadIndex(42).ok());
-  Settle();
-  EXPECT_TRUE(replica_.reads().empty());
-  Receive(1, HeartbeatReply{.read_round = 1, .last_index = LogIndex(1)});
-  Settle();
-  EXPECT_EQ(replica_.reads(), (std::vector<std::pair<uint64_t, bool>>{{42, true}}));
 }
 
 }  // namespace

@@ -79,6 +79,11 @@ size_t FakeLogStore::unsynced_writes() const {
   return unsynced_.size();
 }
 
+raft::LogState FakeLogStore::SyncedState(GroupId group) const {
+  std::lock_guard lock(mutex_);
+  return synced_.at(group).State();
+}
+
 void FakeLogStore::Crash(size_t unsynced_writes_kept) {
   std::lock_guard lock(mutex_);
   const size_t kept = std::min(unsynced_writes_kept, unsynced_.size());

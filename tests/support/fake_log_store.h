@@ -49,6 +49,8 @@ class FakeLogStore : public raft::LogStore {
   size_t CompleteSyncs();  // all that wait; returns how many
   size_t waiting_syncs() const;
   size_t unsynced_writes() const;
+  // As a power cut would leave it.
+  raft::LogState SyncedState(raft::GroupId group) const;
   void Crash(size_t unsynced_writes_kept);
   void Stall();
   void EndStall();

@@ -22,16 +22,27 @@ TestCluster::TestCluster(int brokers, const Options& options, OpenDisk open_disk
         TestReplica::Make(*node.disk.store, kGroup, broker <= options_.voters ? membership : raft::Membership()).ok());
     node.disk.store->Sync([](const absl::Status&) {});
     node.disk.complete_syncs();
-    node.replica = std::make_unique<TestReplica>(TestReplica::Options{.group = kGroup,
-                                                                      .self = Id(broker),
-                                                                      .flush = options_.flush,
-                                                                      .seed = 1000u + broker,
-                                                                      .config = options_.config});
+    node.replica = std::make_unique<TestReplica>(OptionsOf(broker));
     node.loop = std::make_unique<TestBroker>(*node.disk.store);
     const absl::Status status = node.replica->Start(*node.disk.store);
     MILLRACE_CHECK(status.ok()) << status.ToString();
     node.loop->Add(node.replica.get());
   }
+}
+
+TestReplica::Options TestCluster::OptionsOf(int broker) const {
+  TestReplica::Options options{.group = kGroup,
+                               .self = Id(broker),
+                               .flush = options_.flush,
+                               .seed = 1000u * options_.seed + broker,
+                               .config = options_.config};
+  if (options_.on_applied) {
+    options.on_applied = [this, broker](const raft::Entry& entry) { options_.on_applied(broker, entry); };
+  }
+  if (options_.on_sent) {
+    options.on_sent = [this, broker](const Message& message) { options_.on_sent(broker, message); };
+  }
+  return options;
 }
 
 int TestCluster::BrokerOf(const TestReplica& replica) const {
@@ -42,23 +53,25 @@ int TestCluster::BrokerOf(const TestReplica& replica) const {
 }
 
 void TestCluster::Settle() {
-  while (Pass([](int) { return true; })) {
+  for (bool happened = true; happened;) {
+    happened = Turn([](int) { return true; });
+    for (Node& node : nodes_) happened |= node.replica->running() && node.replica->AnswerReads();
+    happened |= Deliver();
   }
 }
 
-bool TestCluster::Pass(const std::function<bool(int broker)>& completes) {
+bool TestCluster::Turn(const std::function<bool(int broker)>& completes) {
   bool happened = false;
-  for (int broker = 1; broker <= static_cast<int>(nodes_.size()); ++broker) {
+  for (int broker = 1; broker <= brokers(); ++broker) {
     Node& node = nodes_[broker - 1];
     if (!node.replica->running()) continue;
     happened |= node.loop->Turn();
-    node.loop->RequestSync();
     if (completes(broker)) node.disk.complete_syncs();
     happened |= node.loop->FinishSyncs();
-    happened |= node.replica->AnswerReads();
+    node.loop->RequestSync();  // under way while the next round is written
     for (Message& message : node.replica->TakeSent()) under_way_.push_back(std::move(message));
   }
-  return Deliver() || happened;
+  return happened;
 }
 
 bool TestCluster::Deliver() {
@@ -84,7 +97,7 @@ void TestCluster::Tick(int ticks) {
 
 TestReplica& TestCluster::AwaitLeader() {
   for (int ticks = 0; ticks < 1000; ++ticks) {
-    for (int broker = 1; broker <= static_cast<int>(nodes_.size()); ++broker) {
+    for (int broker = 1; broker <= brokers(); ++broker) {
       if (!replica(broker).running() || cut_off_.contains(broker)) continue;
       raft::Core& core = replica(broker).core();
       if (core.role() == raft::Role::kLeader && core.terms().At(core.commit_index()) == core.term()) {
@@ -114,12 +127,18 @@ void TestCluster::Stop(int broker) {
   std::erase_if(under_way_, [&](const Message& message) { return message.to == Id(broker); });
 }
 
-void TestCluster::Restart(int broker, const std::function<void()>& crash) {
+void TestCluster::Restart(int broker, const std::function<void()>& crash, bool abstains) {
   Stop(broker);
   if (crash) crash();
   Node& node = nodes_[broker - 1];
   node.disk = {};
   node.disk = open_disk_(broker);
+  if (abstains) {
+    const absl::Status status = node.replica->Abstain(*node.disk.store);
+    MILLRACE_CHECK(status.ok()) << "broker " << broker << ": " << status.ToString();
+    node.disk.store->Sync([](const absl::Status&) {});
+    node.disk.complete_syncs();
+  }
   const absl::Status status = node.replica->Start(*node.disk.store);
   MILLRACE_CHECK(status.ok()) << "broker " << broker << ": " << status.ToString();
   node.loop = std::make_unique<TestBroker>(*node.disk.store);

@@ -34,6 +34,9 @@ class TestCluster {
     raft::Flush flush = raft::Flush::kCommit;
     raft::Config config;
     int voters = 3;  // of the first membership; the others are not members
+    uint64_t seed = 1;
+    std::function<void(int broker, const raft::Entry&)> on_applied;
+    std::function<void(int broker, const raft::Message&)> on_sent;
   };
 
   // Brokers 1 to `brokers`, each with an empty log, running.
@@ -45,8 +48,13 @@ class TestCluster {
   TestBroker& loop(int broker) { return *nodes_[broker - 1].loop; }
   int BrokerOf(const TestReplica& replica) const;
 
-  // Everybody's loop turns once, and what was sent is delivered. Syncs complete where `completes` says so. Whether anything happened.
-  bool Pass(const std::function<bool(int broker)>& completes);
+  int brokers() const { return static_cast<int>(nodes_.size()); }
+
+  // Everybody's loop turns once; what was sent is under way then. Syncs complete where `completes` says so. Whether anything happened.
+  bool Turn(const std::function<bool(int broker)>& completes);
+  // For the test to change: what Deliver() delivers.
+  std::vector<raft::Message>& under_way() { return under_way_; }
+  bool Deliver();
   // Until nobody has anything to do and no message is under way.
   void Settle();
   void Tick(int ticks = 1);
@@ -57,9 +65,9 @@ class TestCluster {
   // Whatever is sent to or by it is lost.
   void CutOff(int broker) { cut_off_.insert(broker); }
   void Heal() { cut_off_.clear(); }
-  // The broker dies. `crash` does to its disk what the crash does; then it is opened and the replica starts.
+  // The broker dies. `crash` does to its disk what the crash does; then it is opened and the replica starts, abstaining or not.
   void Stop(int broker);
-  void Restart(int broker, const std::function<void()>& crash = nullptr);
+  void Restart(int broker, const std::function<void()>& crash = nullptr, bool abstains = false);
 
   // Has failures added when the logs of these brokers, which have settled, are not equal from the later beginning on.
   void ExpectEqual(const std::vector<int>& brokers);
@@ -71,7 +79,7 @@ class TestCluster {
     std::unique_ptr<TestBroker> loop;
   };
 
-  bool Deliver();
+  TestReplica::Options OptionsOf(int broker) const;
 
   const Options options_;
   const OpenDisk open_disk_;

@@ -90,19 +90,34 @@ absl::Status TestReplica::Start(raft::LogStore& store) {
   }
   stored_sum_ = sum_;
   applied_.clear();
-  asked_.clear();
   sent_.clear();
   staged_ = false;
   taken_ = history_.front().second;
+  seams_.emplace(raft::GroupDriver::Seams{store, *this, *this, random_});
   auto driver = raft::GroupDriver::Open(options_.config,
                                         {.group = options_.group,
                                          .self = options_.self,
                                          .flush = options_.flush,
                                          .applied = std::min(sum_.index, found->term_and_vote.commit_index)},
-                                        {store, *this, *this, *this, random_});
+                                        *this, *seams_);
   if (!driver.ok()) return driver.status();
   driver_ = *std::move(driver);
   return absl::OkStatus();
+}
+
+absl::Status TestReplica::Abstain(raft::LogStore& store) {
+  const absl::StatusOr<raft::PersistedState> found = raft::LoadPersistedState(store, options_.group);
+  if (!found.ok()) return found.status();
+  if (absl::Status status = CheckRestored(*found); !status.ok()) return status;
+  history_.front().second.term_and_vote.abstaining = true;
+  const std::unique_ptr<raft::Round> round = store.NewRound();
+  raft::StageAbstaining(store, *round, options_.group);
+  return store.Write(*round);
+}
+
+void TestReplica::SetFlush(raft::Flush flush) {
+  options_.flush = flush;
+  driver_->SetFlush(flush);
 }
 
 absl::Status TestReplica::CheckRestored(const raft::PersistedState& found) {
@@ -122,7 +137,7 @@ absl::Status TestReplica::CheckRestored(const raft::PersistedState& found) {
 }
 
 void TestReplica::Stage(raft::Round& round) {
-  if (!staged_) {  // else it waits for the end of a stall, and takes nothing from the core meanwhile
+  if (driver_->HasWork()) {  // not while it waits for the end of a stall
     staged_ = driver_->Stage(round);
     if (!driver_->fatal()) taken_ = DurableOf(core());
   }
@@ -150,18 +165,30 @@ bool TestReplica::AnswerReads() {
   return !asked.empty();
 }
 
+void TestReplica::FailReads(const absl::Status& status) {
+  for (const raft::EntryRead& read : std::exchange(asked_, {})) driver_->OnRead(read.id, status);
+}
+
 void TestReplica::Apply(const std::vector<Entry>& entries) {
   for (const Entry& entry : entries) {
     const raft::EntryHeader& header = entry.header;
     MILLRACE_CHECK(applied_.empty() || header.index == applied_.back().index + 1) << header.index;
     applied_.push_back({header.term, header.index});
+    if (options_.on_applied) options_.on_applied(entry);
     if (header.index <= sum_.index) continue;
+    MILLRACE_CHECK(header.index == sum_.index + 1) << header.index << " after " << sum_.index;
     sum_.index = header.index;
     sum_.sum = sum_.sum * 31 + Crc32c(static_cast<uint32_t>(header.term.value()), entry.payload);
   }
 }
 
-absl::Status TestReplica::ApplyDamaged(LogIndex, const absl::Status& damage) { return damage; }
+absl::Status TestReplica::ApplyDamaged(LogIndex index, const absl::Status& damage) {
+  if (!passes_over_damage_) return damage;
+  passed_over_.push_back(index);
+  applied_.clear();
+  sum_.index = index;
+  return absl::OkStatus();
+}
 
 std::optional<raft::StateMachine::Snapshot> TestReplica::MakeSnapshot() {
   return Snapshot{
