@@ -34,6 +34,7 @@ MultiRaft::MultiRaft(const Seams& seams)
       config_(ConfigOfGroups()),
       lone_config_(ConfigOfLoneGroups()),
       random_(seams.seed),
+      driver_seams_{seams_.store, *this, *this, random_},
       self_(std::make_shared<MultiRaft*>(this)) {
   seams_.writer.SetSource(this);
 }
@@ -45,8 +46,7 @@ MultiRaft::~MultiRaft() {
 }
 
 absl::StatusOr<MultiRaft::Group*> MultiRaft::Open(const Options& options, GroupMachine& machine) {
-  auto driver = raft::GroupDriver::Open(options.lone ? lone_config_ : config_, options.driver,
-                                        {seams_.store, *this, machine, *this, random_});
+  auto driver = raft::GroupDriver::Open(options.lone ? lone_config_ : config_, options.driver, machine, driver_seams_);
   if (!driver.ok()) return driver.status();
   auto group = std::make_unique<Group>();
   group->driver_ = *std::move(driver);
@@ -179,7 +179,7 @@ void MultiRaft::OnSynced(raft::RoundSeq round) {
 void MultiRaft::AfterEvents(Group& group) {
   group.machine_->OnProgress();
   if (group.driver_->HasWork()) MarkDirty(group);
-  if (!group.driver_->fatal() || std::exchange(group.stop_told_, true)) return;
+  if (group.driver_->fatal() == nullptr || std::exchange(group.stop_told_, true)) return;
   MILLRACE_LOG(kError, "a replica has stopped, its data stays; the others of its group go on",
                {"group", group.id_.value()}, {"why", group.driver_->fatal()->text});
 }

@@ -121,6 +121,7 @@ class MultiRaft : public RoundSource, private raft::Transport, private raft::Ent
   const raft::Config config_;
   const raft::Config lone_config_;  // of groups with one voter when they are opened
   raft::SeededRandom random_;
+  const raft::GroupDriver::Seams driver_seams_;
   std::unordered_map<raft::GroupId, std::unique_ptr<Group>> groups_;
   std::vector<raft::GroupId> dirty_;     // have work, or had
   std::vector<raft::GroupId> staged_;    // in the round that is being written

@@ -173,7 +173,7 @@ absl::Status Partition::LoadProducers(LogIndex* saved_up_to) {
 bool Partition::settled() const {
   if (closed_ || read_only_ || serving_ != raft::Term(0) || !open_error_.ok() || !hosted()) return true;
   if (replica_ == nullptr) return false;
-  return replica_->driver().fatal() || (!alone() && replica_->core().role() != raft::Role::kLeader);
+  return replica_->driver().fatal() != nullptr || (!alone() && replica_->core().role() != raft::Role::kLeader);
 }
 
 void Partition::WhenSettled(std::function<void()> then) {
