@@ -30,20 +30,26 @@ class HoldableExecutor : public Executor {
   void Post(Task task) override { executor_.Post(std::move(task)); }
   void Defer(Task task) override { executor_.Defer(std::move(task)); }
   TimerId After(std::chrono::nanoseconds delay, Task task) override {
-    return executor_.After(delay, [this, task = std::move(task)] { held ? late_.push_back(task) : task(); });
+    auto timer = std::make_shared<TimerId>();
+    *timer = executor_.After(
+        delay, [this, timer, task = std::move(task)] { held ? void(late_.emplace(*timer, task)) : task(); });
+    return *timer;
   }
-  void Cancel(TimerId timer) override { executor_.Cancel(timer); }
+  void Cancel(TimerId timer) override {
+    executor_.Cancel(timer);
+    late_.erase(timer);
+  }
   bool OnThread() const override { return true; }
 
   // What was due meanwhile comes now.
   void Release() {
     held = false;
-    for (const Task& task : std::exchange(late_, {})) task();
+    while (!late_.empty()) late_.extract(late_.begin()).mapped()();
   }
 
  private:
   Executor& executor_;
-  std::vector<Task> late_;
+  std::map<TimerId, Task> late_;  // by age
 };
 
 // Counts the links that are opened.
