@@ -66,7 +66,11 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
       controller_(options_.broker_id, options_.topic_defaults, store, shards_.front()->writer, clock, random,
                   disk_floor_, [this](std::shared_ptr<const MetadataImage> image) { OnImage(std::move(image)); }) {}
 
-Broker::~Broker() = default;
+Broker::~Broker() {
+  for (const auto& [name, entry] : *directory_.load()) {
+    for (const auto& partition : entry->partitions) partition->Abandon();
+  }
+}
 
 void Broker::Load(Partition::Lost may_have_lost, std::function<void(absl::Status)> done) {
   may_have_lost_ = may_have_lost;

@@ -277,6 +277,13 @@ void Partition::Close() {
   NotifyWaiters();
 }
 
+void Partition::Abandon() {
+  unsettled_.clear();
+  pending_.clear();
+  local_.clear();
+  waiters_.clear();
+}
+
 Offset Partition::log_end() const { return replica_ != nullptr ? replica_->core().end_offset() : high_watermark_; }
 
 int64_t Partition::bytes() const { return open_ && !closed_ ? host_.store.State(group_).bytes : 0; }

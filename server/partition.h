@@ -138,6 +138,8 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   // The topic is gone: appends fail, waiters are told. Entries that were not yet acked fail with an unknown outcome.
   void Close();
   bool closed() const { return closed_; }
+  // The broker ends: nobody who waits is told any more. They hold on to the partition, and it to them.
+  void Abandon();
 
   const PartitionName& name() const { return name_; }
   // What `status` of the store means to a client, with this partition named.
