@@ -307,6 +307,28 @@ TEST_F(PeerLinksTest, APeerThatFallsSilentIsDownAfterASecond) {
   EXPECT_TRUE(node(2).IsUp(1));
 }
 
+// The others hear nothing, and what it hears of them tells it nothing of its own links.
+TEST_F(PeerLinksTest, LinksThatCarryNothingOneWayAreMadeAnew) {
+  executor_.Advance(milliseconds(50));
+  node(2).transport.Cut();
+  executor_.Advance(milliseconds(900));
+  EXPECT_TRUE(node(1).IsUp(2));
+  executor_.Advance(milliseconds(200));
+  for (const auto& [id, node] : nodes_) {
+    EXPECT_THAT(node->up, SizeIs(2)) << id;
+  }
+  EXPECT_EQ(node(1).downs, 1);
+  EXPECT_EQ(node(3).downs, 1);
+  EXPECT_EQ(node(2).downs, 2);
+  EXPECT_THAT(LinesWith("it hears nothing of this broker"), SizeIs(2));
+
+  // What is left of the old links ends long after, which is no news.
+  executor_.Advance(seconds(40));
+  node(2).transport.ForgetCut();
+  executor_.Advance(seconds(1));
+  EXPECT_EQ(node(1).downs + node(2).downs + node(3).downs, 4);
+}
+
 // While it stood still it could not hear.
 TEST_F(PeerLinksTest, ABrokerThatStoodStillDoesNotTakeItForOthersSilence) {
   executor_.Advance(milliseconds(50));
