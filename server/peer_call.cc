@@ -69,7 +69,7 @@ void PeerCall::OnHello(const absl::Cord& message) {
   lane_ = hello.lane();
   gate_.ForgetRefusals();
   visit_ = gate_.presence().Enter(peer_);
-  if (lane_ == internal::v1::LANE_CONTROL) visit_->Heard(!frame->stalled);
+  if (lane_ == internal::v1::LANE_CONTROL) visit_->Announce(!frame->stalled, hello.unheard());
   PeerAnswer answer;
   *answer.mutable_welcome()->mutable_replica() = ToProto(self_);
   answer.mutable_welcome()->set_session(self.life.session);

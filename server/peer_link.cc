@@ -69,9 +69,9 @@ void PeerLink::Connect() {
   control_ = std::make_unique<PeerStream>(environment_, internal::v1::LANE_CONTROL, kControlBytesMax, self);
   bulk_ = std::make_unique<PeerStream>(environment_, internal::v1::LANE_BULK, kBulkBytesMax, self);
   StartTimer(kConnectTimeout, [this] { Lose(absl::StrCat("no answer within ", kConnectTimeout.count(), " s")); });
-  const raft::ReplicaId to{peer_, address_.incarnation};
-  control_->Open(address_.address, to, stalled_);
-  bulk_->Open(address_.address, to, stalled_);
+  const PeerStream::Greeting greeting{.to = {peer_, address_.incarnation}, .stalled = stalled_, .unheard = unheard_};
+  control_->Open(address_.address, greeting);
+  bulk_->Open(address_.address, greeting);
 }
 
 void PeerLink::OnWelcome(const PeerLife& peer, const std::string& build) {
@@ -85,14 +85,16 @@ void PeerLink::OnWelcome(const PeerLife& peer, const std::string& build) {
   SetUp(here_ == life_, "");
 }
 
-void PeerLink::OnPresence(const PeerLife& life, bool here) {
-  if (!here) {
-    if (here_ != life) return;
+void PeerLink::OnPresence(const PeerPresence::Change& change) {
+  if (!change.here) {
+    if (here_ != change.life) return;
     here_.reset();
     return SetUp(false, "it closed its connection to this broker");
   }
-  here_ = life;
+  here_ = change.life;
   silent_ticks_ = lifeless_ticks_ = 0;
+  unheard_ = false;
+  if (change.unheard && state_ == State::kConnected) Lose("it hears nothing of this broker");
   if (state_ == State::kPausing) return Connect();
   SetUp(here_ == life_, "it was started anew");
 }
@@ -102,10 +104,12 @@ void PeerLink::Tick(const PeerPresence::Heard& heard, bool stalled) {
   ++ticks_since_drop_;
   silent_ticks_ = heard.any ? 0 : silent_ticks_ + 1;
   lifeless_ticks_ = heard.alive ? 0 : lifeless_ticks_ + 1;
+  if (heard.any) unheard_ = false;
   if (heard.alive) here_ = heard.life;
   if (lifeless_ticks_ >= kSilentTicksMax) here_.reset();
   if (state_ != State::kConnected) return;
   if (silent_ticks_ >= kSilentTicksMax) {
+    unheard_ = true;
     return Lose(absl::StrCat("nothing was heard of it for ", kPeerSilence.count(), " ms"));
   }
   control_->Beat(stalled);

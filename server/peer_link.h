@@ -53,7 +53,7 @@ class PeerLink : private PeerStream::Owner {
   bool Send(const GroupLeader& leader) { return control_->Add(leader); }
 
   // The peer opened or closed a link to us.
-  void OnPresence(const PeerLife& life, bool here);
+  void OnPresence(const PeerPresence::Change& change);
   // Once every kPeerHeartbeat, with what was heard since the last time.
   void Tick(const PeerPresence::Heard& heard, bool stalled);
 
@@ -84,6 +84,7 @@ class PeerLink : private PeerStream::Owner {
   std::string build_;
   std::optional<PeerLife> here_;  // who is connected to us and alive
   int silent_ticks_ = 0;          // nothing was heard
+  bool unheard_ = false;          // the links were closed for that, and nothing was since
   int lifeless_ticks_ = 0;        // nor that its storage makes progress
   bool stalled_ = false;          // our own storage
   int64_t ticks_since_drop_;

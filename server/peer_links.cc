@@ -14,8 +14,8 @@ PeerLinks::PeerLinks(Options options, PeerPresence& presence, ClientTransport& t
       listener_(listener),
       last_tick_(clock.Monotonic()),
       self_(std::make_shared<PeerLinks*>(this)) {
-  watch_ = presence_.Watch(executor, [self = self_](const PeerLife& life, bool here) {
-    if (*self != nullptr) (*self)->OnPresence(life, here);
+  watch_ = presence_.Watch(executor, [self = self_](const PeerPresence::Change& change) {
+    if (*self != nullptr) (*self)->OnPresence(change);
   });
 }
 
@@ -38,7 +38,7 @@ void PeerLinks::SetPeers(const std::map<raft::BrokerId, PeerAddress>& peers) {
     auto& link = links_[broker] = std::make_unique<PeerLink>(environment_, broker, address, random_, self);
     link->Open();
     const PeerPresence::Heard heard = presence_.HeardSince(broker, clock_.Monotonic() - kPeerSilence);
-    if (heard.alive) link->OnPresence(*heard.life, /*here=*/true);
+    if (heard.alive) link->OnPresence({.life = *heard.life, .here = true});
   }
   if (timer_ == 0 && !links_.empty()) StartTimer();
 }
@@ -62,9 +62,9 @@ void PeerLinks::SendLeaders(const std::vector<GroupLeader>& leaders) {
   }
 }
 
-void PeerLinks::OnPresence(const PeerLife& life, bool here) {
-  const auto link = links_.find(life.replica.broker);
-  if (link != links_.end()) link->second->OnPresence(life, here);
+void PeerLinks::OnPresence(const PeerPresence::Change& change) {
+  const auto link = links_.find(change.life.replica.broker);
+  if (link != links_.end()) link->second->OnPresence(change);
 }
 
 void PeerLinks::StartTimer() {

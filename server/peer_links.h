@@ -68,7 +68,7 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
   void OnDown(raft::BrokerId peer) override { listener_.OnPeerDown(peer); }
   void Bury(std::unique_ptr<PeerStream> stream) override;
 
-  void OnPresence(const PeerLife& life, bool here);
+  void OnPresence(const PeerPresence::Change& change);
   void StartTimer();
   void Tick();
   void NoteLost(raft::ReplicaId to, raft::GroupId group);

@@ -20,21 +20,20 @@ std::unique_ptr<PeerPresence::Visit> PeerPresence::Enter(const PeerLife& life) {
     peer = std::make_shared<Peer>(life);
   }
   ++peer->visits;
-  Tell(life, /*here=*/true);
   return std::make_unique<Visit>(*this, peer);
 }
 
-void PeerPresence::Leave(Peer& peer) {
+void PeerPresence::Leave(Peer& peer, bool was_alive) {
   std::lock_guard lock(mutex_);
   --peer.visits;
   if (peer.outlived.load()) return;
-  Tell(peer.life, /*here=*/false);
+  if (was_alive) Tell({.life = peer.life, .here = false});
   if (peer.visits == 0) peers_.erase(peer.life.replica.broker);
 }
 
-void PeerPresence::Tell(const PeerLife& life, bool here) {
+void PeerPresence::Tell(const Change& change) {
   for (const auto& [watch, watching] : watching_) {
-    watching.executor->Post([on_change = watching.on_change, life, here] { on_change(life, here); });
+    watching.executor->Post([on_change = watching.on_change, change] { on_change(change); });
   }
 }
 
@@ -57,10 +56,19 @@ void PeerPresence::Unwatch(int watch) {
   watching_.erase(watch);
 }
 
+// That a connection is given up long after it carried anything is no news.
+PeerPresence::Visit::~Visit() { presence_.Leave(*peer_, heard_ > presence_.clock_.Monotonic() - kPeerSilence); }
+
+void PeerPresence::Visit::Announce(bool alive, bool unheard) {
+  Heard(alive);
+  std::lock_guard lock(presence_.mutex_);
+  presence_.Tell({.life = peer_->life, .here = true, .unheard = unheard});
+}
+
 void PeerPresence::Visit::Heard(bool alive) {
-  const nanoseconds now = presence_.clock_.Monotonic();
-  peer_->heard.store(now);
-  if (alive) peer_->alive.store(now);
+  heard_ = presence_.clock_.Monotonic();
+  peer_->heard.store(heard_);
+  if (alive) peer_->alive.store(heard_);
 }
 
 }  // namespace millrace::server

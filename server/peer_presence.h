@@ -1,10 +1,11 @@
 // Which peers have a link to this broker open, and when each was heard last: what all executors go by.
 //
 //     auto visit = presence.Enter(life);      // the receiving end of a link, once it has let the peer in
-//     visit->Heard(alive);                    // with each frame
+//     visit->Announce(alive, unheard);        // of a control link, which speaks every kPeerHeartbeat
+//     visit->Heard(alive);                    // with each of its frames
 //     visit.reset();                          // the link is closed
 //
-//     presence.Watch(executor, [&](const PeerLife& life, bool here) { … });
+//     presence.Watch(executor, [&](const PeerPresence::Change& change) { … });
 //
 // A peer's broken connection is told at once; that one fell silent is found by whoever asks with HeardSince().
 // Any thread. Visits and watchers go before the presence does.
@@ -47,9 +48,14 @@ class PeerPresence {
   };
   Heard HeardSince(raft::BrokerId broker, std::chrono::nanoseconds time) const;
 
-  // Tells `executor` of links that open and close. `on_change` must bear to be called after Unwatch(), once what was on its way
-  // has come.
-  using Watcher = std::function<void(const PeerLife& life, bool here)>;
+  // A control link was opened, or closed while it was alive.
+  struct Change {
+    PeerLife life;
+    bool here = false;
+    bool unheard = false;  // it was opened since the peer hears nothing of this broker
+  };
+  // Tells `executor`. `on_change` must bear to be called after Unwatch(), once what was on its way has come.
+  using Watcher = std::function<void(const Change& change)>;
   int Watch(Executor& executor, Watcher on_change);
   void Unwatch(int watch);
 
@@ -67,8 +73,8 @@ class PeerPresence {
     Watcher on_change;
   };
 
-  void Leave(Peer& peer);
-  void Tell(const PeerLife& life, bool here);  // with mutex_ held
+  void Leave(Peer& peer, bool was_alive);
+  void Tell(const Change& change);  // with mutex_ held
 
   const Clock& clock_;
   mutable std::mutex mutex_;
@@ -81,9 +87,10 @@ class PeerPresence {
 class PeerPresence::Visit {
  public:
   Visit(PeerPresence& presence, std::shared_ptr<Peer> peer) : presence_(presence), peer_(std::move(peer)) {}
-  ~Visit() { presence_.Leave(*peer_); }
+  ~Visit();
   Visit(const Visit&) = delete;
 
+  void Announce(bool alive, bool unheard);
   void Heard(bool alive);
   // Another life of the broker is here in the meantime.
   bool outlived() const { return peer_->outlived.load(); }
@@ -91,6 +98,7 @@ class PeerPresence::Visit {
  private:
   PeerPresence& presence_;
   const std::shared_ptr<Peer> peer_;
+  std::chrono::nanoseconds heard_ = std::chrono::nanoseconds::min();  // on this link
 };
 
 }  // namespace millrace::server

@@ -48,10 +48,10 @@ PeerStream::PeerStream(const PeerEnvironment& environment, internal::v1::Lane la
 
 PeerStream::~PeerStream() { *self_ = nullptr; }
 
-void PeerStream::Open(const std::string& address, raft::ReplicaId to, bool stalled) {
+void PeerStream::Open(const std::string& address, const Greeting& greeting) {
   MILLRACE_CHECK(stream_ == nullptr) << "a link is opened once";
-  to_ = to;
-  stalled_ = stalled;
+  greeting_ = greeting;
+  stalled_ = greeting.stalled;
   state_ = State::kOpen;
   stream_ = environment_.transport.OpenStream(address, kLinkMethod, this);
   stream_->Read();
@@ -84,10 +84,11 @@ void PeerStream::SayHello(const std::string& nonce) {
   hello.set_protocol_max(self.protocol_max);
   hello.set_cluster_id(self.cluster_id);
   *hello.mutable_from() = ToProto(self.life.replica);
-  *hello.mutable_to() = ToProto(to_);
+  *hello.mutable_to() = ToProto(greeting_.to);
   hello.set_lane(lane_);
   hello.set_session(self.life.session);
   hello.set_build(self.build);
+  hello.set_unheard(greeting_.unheard);
   hello.set_proof(environment_.secret.ProofOf(hello, nonce));
   frame.set_stalled(stalled_);
   state_ = State::kHello;

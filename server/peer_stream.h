@@ -1,7 +1,7 @@
 // One link to a peer, from the sender's side: the handshake, and what waits to be sent.
 //
 //     PeerStream stream(environment, internal::v1::LANE_BULK, bytes_max, owner);
-//     stream.Open("10.0.0.2:9470", to, stalled);  // owner.OnWelcome() or owner.OnEnd() follows
+//     stream.Open("10.0.0.2:9470", {.to = to});   // owner.OnWelcome() or owner.OnEnd() follows
 //     if (!stream.Add(group, message)) …          // no room: the message is lost
 //
 // What is added during one turn of the executor, or while a frame is being written, leaves as one frame. One frame is written at
@@ -46,8 +46,12 @@ class PeerStream : private StreamHandler {
   ~PeerStream() override;
   PeerStream(const PeerStream&) = delete;
 
-  // Incarnation 0 in `to`: whatever disk the broker has.
-  void Open(const std::string& address, raft::ReplicaId to, bool stalled);
+  struct Greeting {
+    raft::ReplicaId to;    // incarnation 0: whatever disk the broker has
+    bool stalled = false;  // the storage of this broker makes no progress
+    bool unheard = false;  // nothing is heard of the peer
+  };
+  void Open(const std::string& address, const Greeting& greeting);
   // The owner hears nothing more, and what waits is dropped.
   void Close();
 
@@ -87,7 +91,7 @@ class PeerStream : private StreamHandler {
 
   State state_ = State::kClosed;
   std::unique_ptr<Stream> stream_;
-  raft::ReplicaId to_;
+  Greeting greeting_;
   std::string refusal_;  // what the peer said before it ended the call
   bool stalled_ = false;
 

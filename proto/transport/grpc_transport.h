@@ -2,7 +2,7 @@
 //
 // One channel for each address, with connections of its own (no sharing with other transports of the process). Channels
 // reconnect by themselves and never give up. Or one for each stream: what is on one never waits for what is on another, and every
-// stream that is opened is an attempt to connect at once, with the name resolved anew.
+// stream that is opened is an attempt to connect at once, with the name resolved anew; a dead connection ends within seconds.
 //
 //     GrpcTransport transport(loop, {});
 //     auto stream = transport.OpenStream("10.0.0.1:9470", "/millrace.v1.Broker/Fetch", handler);

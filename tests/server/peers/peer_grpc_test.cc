@@ -4,7 +4,9 @@
 
 #include <condition_variable>
 #include <functional>
+#include <future>
 #include <mutex>
+#include <thread>
 #include <variant>
 
 #include "proto/transport/completion_loop.h"
@@ -238,6 +240,59 @@ TEST_P(PeerGrpcTest, ANetworkThatCarriesNothingAnyMoreIsNoticedAndLeft) {
   EXPECT_TRUE(a_->WaitUntilUp(true));
   EXPECT_TRUE(b_->WaitUntilUp(true));
   EXPECT_THAT(LinesWith("peer is down"), Contains(HasSubstr("nothing was heard of it for 1000 ms")));
+}
+
+// One way only: the end that still hears is told by the other.
+TEST_P(PeerGrpcTest, LinksThatCarryNothingOneWayAreMadeAnew) {
+  TcpProxy to_b(b_->address());
+  a_->Know(2, to_b.address());
+  b_->Know(1, a_->address());
+  ASSERT_TRUE(a_->WaitUntilUp(true));
+  ASSERT_TRUE(b_->WaitUntilUp(true));
+  to_b.Freeze();
+  EXPECT_TRUE(b_->WaitUntilUp(false));
+  EXPECT_TRUE(a_->WaitUntilUp(true));
+  EXPECT_TRUE(b_->WaitUntilUp(true));
+}
+
+// A stream of its own, that nobody misses.
+class IdleStream : public StreamHandler {
+ public:
+  void OnMessage(absl::Cord) override { opened.set_value(); }
+  void OnWritten() override {}
+  void OnClosed(CallEnd) override { closed.set_value(); }
+
+  std::promise<void> opened, closed;
+};
+
+TEST_P(PeerGrpcTest, ADeadConnectionEndsWithinSeconds) {
+  TcpProxy to_b(b_->address());
+  CompletionLoop loop(std::make_unique<grpc::CompletionQueue>());
+  std::thread thread([&loop] { loop.Run(); });
+  IdleStream handler;
+  std::unique_ptr<GrpcTransport> transport;
+  std::unique_ptr<Stream> stream;
+  loop.Post([&] {
+    transport = std::make_unique<GrpcTransport>(loop, GrpcTransport::Options{.connection_per_stream = true});
+    stream = transport->OpenStream(to_b.address(), "/millrace.internal.v1.Peer/Link", &handler);
+    stream->Read();
+  });
+  handler.opened.get_future().wait();
+  std::promise<void> reading;
+  loop.Post([&] {
+    stream->Read();
+    reading.set_value();
+  });
+  reading.get_future().wait();
+  to_b.Freeze();
+  // Connections that are shared take half a minute.
+  EXPECT_EQ(handler.closed.get_future().wait_for(seconds(20)), std::future_status::ready);
+  loop.Post([&] {
+    stream.reset();
+    transport.reset();
+  });
+  loop.Stop();
+  thread.join();
 }
 
 TEST_P(PeerGrpcTest, AMessageThatIsTooLargeForThePeerEndsTheLinkWithASentence) {

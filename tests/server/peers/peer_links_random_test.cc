@@ -1,6 +1,9 @@
-// Goal: whatever happens to brokers and connections, nothing comes twice or out of order, ups and downs alternate (PeerNode checks
-// that), and afterwards all are up again. Method: random faults and messages from a seed.
+// Goal: whatever happens to brokers and connections, nothing comes twice, nothing comes out of order but what was left on a
+// connection that was cut, ups and downs alternate (PeerNode checks that), and afterwards all are up again. Method: random faults
+// and messages from a seed.
 #include <map>
+#include <set>
+#include <tuple>
 #include <variant>
 
 #include "tests/server/peers/peer_node.h"
@@ -16,7 +19,7 @@ constexpr int64_t kNodes = 4;
 
 class RandomLinks {
  public:
-  explicit RandomLinks(RandomInput& random) : random_(random) {
+  RandomLinks(RandomInput& random, bool cuts) : random_(random), cuts_(cuts) {
     for (int64_t id = 1; id <= kNodes; ++id) Start(id);
   }
 
@@ -27,7 +30,7 @@ class RandomLinks {
       if (random_.OneIn(4)) Start(id);
       return executor_.Advance(milliseconds(random_.Below(100)));
     }
-    switch (random_.Below(12)) {
+    switch (random_.Below(14)) {
       case 0:
         return executor_.Advance(milliseconds(random_.Below(400)));
       case 1:
@@ -49,6 +52,11 @@ class RandomLinks {
         return node->ready ? node->TakeMore() : void();
       case 7:
         return executor_.RunUntilIdle();
+      case 8:
+        if (cuts_ && random_.OneIn(4)) node->transport.Cut();
+        return;
+      case 9:
+        return node->transport.ForgetCut();
       default:
         for (size_t n = random_.Below(20); n > 0; --n) Send(*node);
     }
@@ -104,13 +112,14 @@ class RandomLinks {
     }
   }
 
-  // What came since the last time: later than all that came before from the same broker on the same lane.
+  // What came since the last time: never before, and later than all that came before from the same broker on the same lane.
   int64_t Check(int64_t id) {
     const std::vector<GroupMessage> messages = std::exchange(nodes_[id]->messages, {});
     for (const GroupMessage& m : messages) {
       const bool bulk = std::holds_alternative<raft::AppendEntries>(m.message.body);
       int64_t& last = last_[{id, m.message.from.broker.value(), bulk}];
-      EXPECT_GT(m.group.value(), last);
+      EXPECT_TRUE(cuts_ || m.group.value() > last) << m.group << " behind " << last;
+      EXPECT_TRUE(seen_.insert(m.group).second) << m.group;
       last = m.group.value();
       EXPECT_EQ(m.message.to, nodes_[id]->replica());
     }
@@ -119,19 +128,21 @@ class RandomLinks {
   }
 
   RandomInput& random_;
+  const bool cuts_;
   SimExecutor executor_;
   SimNetwork network_{executor_};
   std::map<int64_t, std::unique_ptr<PeerNode>> nodes_;
   uint64_t incarnation_ = 1, session_ = 0;
   int64_t sent_ = 0, received_ = 0;
   std::map<std::tuple<int64_t, int64_t, bool>, int64_t> last_;
+  std::set<raft::GroupId> seen_;
 };
 
 TEST(PeerLinksRandomTest, NothingComesTwiceOrOutOfOrderAndAllIsWellAgain) {
   RandomInput random;
   for (int run = 0; run < 60; ++run) {
     SCOPED_TRACE(run);
-    RandomLinks links(random);
+    RandomLinks links(random, /*cuts=*/run % 2 == 0);
     for (int step = 0; step < 300; ++step) links.Step();
     links.Heal();
     EXPECT_GT(links.received(), 100);

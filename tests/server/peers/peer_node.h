@@ -6,6 +6,7 @@
 //     a.Send(b, 7, raft::VoteRequest{});          // b.messages
 #pragma once
 
+#include <iterator>
 #include <map>
 #include <memory>
 #include <set>
@@ -20,49 +21,67 @@
 
 namespace millrace::server {
 
-// Timers can be held up, as in a process that stands still.
+// Can stand still, as a process that is stopped: what was to run runs later.
 class HoldableExecutor : public Executor {
  public:
   explicit HoldableExecutor(Executor& executor) : executor_(executor) {}
 
   bool held = false;
 
-  void Post(Task task) override { executor_.Post(std::move(task)); }
-  void Defer(Task task) override { executor_.Defer(std::move(task)); }
+  void Post(Task task) override {
+    executor_.Post([this, task = std::move(task)] { held ? late_.push_back(task) : task(); });
+  }
+  void Defer(Task task) override {
+    executor_.Defer([this, task = std::move(task)] { held ? late_.push_back(task) : task(); });
+  }
   TimerId After(std::chrono::nanoseconds delay, Task task) override {
     auto timer = std::make_shared<TimerId>();
     *timer = executor_.After(
-        delay, [this, timer, task = std::move(task)] { held ? void(late_.emplace(*timer, task)) : task(); });
+        delay, [this, timer, task = std::move(task)] { held ? void(late_timers_.emplace(*timer, task)) : task(); });
     return *timer;
   }
   void Cancel(TimerId timer) override {
     executor_.Cancel(timer);
-    late_.erase(timer);
+    late_timers_.erase(timer);
   }
   bool OnThread() const override { return true; }
 
-  // What was due meanwhile comes now.
   void Release() {
     held = false;
-    while (!late_.empty()) late_.extract(late_.begin()).mapped()();
+    for (const Task& task : std::exchange(late_, {})) task();
+    while (!late_timers_.empty()) late_timers_.extract(late_timers_.begin()).mapped()();
   }
 
  private:
   Executor& executor_;
-  std::map<TimerId, Task> late_;  // by age
+  std::vector<Task> late_;
+  std::map<TimerId, Task> late_timers_;  // by age
 };
 
-// Counts the links that are opened.
-class CountingTransport : public ClientTransport {
+// Counts the links that are opened, and can cut them without telling either end.
+class CuttableTransport : public ClientTransport {
  public:
-  explicit CountingTransport(ClientTransport& transport) : transport_(transport) {}
+  explicit CuttableTransport(ClientTransport& transport) : transport_(transport) {}
 
   int opened = 0;
+
+  // Streams that are open now carry nothing any more. Their other ends hear no end until ForgetCut().
+  void Cut() {
+    for (const auto& wire : wires_) wire->cut = true;
+    std::move(wires_.begin(), wires_.end(), std::back_inserter(cut_));
+    wires_.clear();
+  }
+  void ForgetCut() { cut_.clear(); }
 
   std::unique_ptr<Stream> OpenStream(const std::string& address, const std::string& method,
                                      StreamHandler* handler) override {
     ++opened;
-    return transport_.OpenStream(address, method, handler);
+    std::erase_if(wires_, [](const auto& wire) { return wire->handler == nullptr; });
+    auto wire = std::make_shared<Wire>();
+    wire->handler = handler;
+    wire->stream = transport_.OpenStream(address, method, wire.get());
+    wires_.push_back(wire);
+    return std::make_unique<End>(std::move(wire));
   }
   void Call(const std::string& address, const std::string& method, absl::Cord request, std::chrono::nanoseconds timeout,
             std::function<void(CallReply)> done) override {
@@ -70,7 +89,40 @@ class CountingTransport : public ClientTransport {
   }
 
  private:
+  struct Wire : StreamHandler {
+    void OnMessage(absl::Cord message) override {
+      if (!cut && handler != nullptr) handler->OnMessage(std::move(message));
+    }
+    void OnWritten() override {
+      if (!cut && handler != nullptr) handler->OnWritten();
+    }
+    void OnClosed(CallEnd end) override {
+      if (!cut && handler != nullptr) handler->OnClosed(std::move(end));
+    }
+
+    std::unique_ptr<Stream> stream;
+    StreamHandler* handler = nullptr;  // nullptr: its end was let go
+    bool cut = false;
+  };
+  struct End : Stream {
+    explicit End(std::shared_ptr<Wire> w) : wire(std::move(w)) {}
+    ~End() override {
+      wire->handler = nullptr;
+      if (!wire->cut) wire->stream.reset();
+    }
+    void Read() override {
+      if (!wire->cut) wire->stream->Read();
+    }
+    void Write(absl::Cord message) override {
+      if (!wire->cut) wire->stream->Write(std::move(message));
+    }
+    void Finish(CallEnd end) override { wire->stream->Finish(std::move(end)); }
+
+    const std::shared_ptr<Wire> wire;
+  };
+
   ClientTransport& transport_;
+  std::vector<std::shared_ptr<Wire>> wires_, cut_;
 };
 
 class PeerNode : public PeerSink, public PeerLinks::Listener {
@@ -105,6 +157,7 @@ class PeerNode : public PeerSink, public PeerLinks::Listener {
   // As a process that is killed: its connections are closed, and nothing more is said.
   ~PeerNode() override {
     links.reset();
+    transport.ForgetCut();
     network_.Detach(address());
     executor_.RunUntilIdle();
   }
@@ -156,7 +209,7 @@ class PeerNode : public PeerSink, public PeerLinks::Listener {
   }
 
   HoldableExecutor loop;
-  CountingTransport transport;
+  CuttableTransport transport;
   PeerPresence presence;
   PeerGate gate;
   std::unique_ptr<PeerLinks> links;
