@@ -236,7 +236,7 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
                                .self = {raft::BrokerId(options_.broker_id), options_.incarnation},
                                .may_have_lost = may_have_lost_};
     std::vector<raft::ReplicaId> replicas;
-    for (int32_t id : info->partitions[p].replicas) replicas.push_back({raft::BrokerId(id), options_.incarnation});
+    for (raft::ReplicaId id : info->partitions[p].replicas) replicas.push_back({id.broker, options_.incarnation});
     entry->partitions.push_back(
         std::make_shared<Partition>(PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group,
                                     std::move(replicas), info->config, host));

@@ -220,14 +220,13 @@ absl::Status Controller::AddPartitionRecords(Decision& decision, uint64_t topic_
     record.set_topic_id(topic_id);
     record.set_partition(p);
     record.set_group_id(next.value());
-    record.add_replicas(broker_id_);
+    record.add_replicas()->set_broker_id(broker_id_);
   }
   return absl::OkStatus();
 }
 
 const TopicInfo* Controller::FindForChange(const std::string& name, ErrorFrame* error) const {
-  auto it = image_->topics().find(name);
-  if (it != image_->topics().end()) return it->second.get();
+  if (const auto* topic = image_->topics().Find(name)) return topic->get();
   *error = NoTopic(name);
   return nullptr;
 }
