@@ -9,6 +9,7 @@
 #include "proto/wire/check.h"
 #include "server/metadata_image.h"
 #include "server/metadata_snapshot.h"
+#include "server/placement.h"
 
 namespace millrace::server {
 namespace {
@@ -107,6 +108,23 @@ void Decode(benchmark::State& state) {
   for (auto _ : state) MILLRACE_CHECK(DecodeSnapshot(bytes, {}).ok());
 }
 BENCHMARK(Decode)->Arg(10)->Arg(10'000)->Unit(benchmark::kMicrosecond);
+
+// So many partitions of three replicas over so many brokers in five racks.
+void Place(benchmark::State& state) {
+  std::vector<BrokerLoad> brokers;
+  for (int64_t b = 0; b < state.range(1); ++b) {
+    brokers.push_back({.id = {raft::BrokerId(b), 1}, .rack = std::to_string(b % 5)});
+  }
+  const NewPartitions wanted{.partitions = static_cast<int32_t>(state.range(0)), .replication_factor = 3};
+  for (auto _ : state) benchmark::DoNotOptimize(PlaceReplicas(brokers, wanted));
+}
+BENCHMARK(Place)->Args({1000, 5})->Args({1000, 100})->Args({100'000, 100})->Unit(benchmark::kMicrosecond);
+
+void Loads(benchmark::State& state) {
+  const auto image = Cluster(state.range(0));
+  for (auto _ : state) benchmark::DoNotOptimize(LoadsOf(*image));
+}
+BENCHMARK(Loads)->Arg(10)->Arg(10'000)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace millrace::server
