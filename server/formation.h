@@ -38,7 +38,6 @@
 #pragma once
 
 #include <chrono>
-#include <compare>
 #include <cstdint>
 #include <optional>
 #include <set>
@@ -51,29 +50,9 @@
 #include "raft/membership.h"
 #include "raft/types.h"
 #include "server/identity.h"
+#include "server/introduction.h"
 
 namespace millrace::server {
-
-// An entry of --cluster.
-struct ListedBroker {
-  raft::BrokerId id;
-  std::string address;  // HOST:PORT
-
-  auto operator<=>(const ListedBroker&) const = default;
-};
-
-// What a broker says of itself to one that it may share a cluster with.
-struct Introduction {
-  raft::ReplicaId self;
-  std::vector<ListedBroker> cluster;  // its --cluster, by id
-  Identity::Stage stage = Identity::Stage::kNone;
-  raft::ReplicaSet founders;  // that it has pledged itself to, or of its cluster
-  raft::ReplicaSet seen;      // at kNone: the disks of all of `cluster`, once it has heard of all
-  // Of a member: the other's disk is one of its cluster's by now (MetadataImage::Counts). The caller sets it.
-  bool counts_you = false;
-
-  bool operator==(const Introduction&) const = default;
-};
 
 class Formation {
  public:
