@@ -91,9 +91,9 @@ void DescribeTopic(Broker& broker, const v1::DescribeTopicRequest& request, Repl
   for (size_t p = 0; p < topic->partitions.size(); ++p) {
     v1::PartitionDescription& out = *response.add_partitions();
     out.set_partition(static_cast<int32_t>(p));
-    for (int32_t replica : topic->partitions[p].replicas) {
-      out.add_replicas(replica);
-      out.add_in_sync(replica);
+    for (raft::ReplicaId replica : topic->partitions[p].replicas) {
+      out.add_replicas(static_cast<int32_t>(replica.broker.value()));
+      out.add_in_sync(static_cast<int32_t>(replica.broker.value()));
     }
     out.set_leader(broker.options().broker_id);
   }
@@ -154,9 +154,11 @@ void AddTopicMetadata(const Broker& broker, const MetadataImage& image, const st
     partition.set_partition(static_cast<int32_t>(p));
     partition.set_leader(broker.options().broker_id);
     ErrorFrame gone;
-    const auto replica = broker.FindPartition(name, static_cast<int32_t>(p), topic->topic_id, &gone);
-    if (replica != nullptr) partition.set_leader_epoch(static_cast<int32_t>(replica->leader_epoch().value()));
-    for (int32_t replica : topic->partitions[p].replicas) partition.add_replicas(replica);
+    const auto here = broker.FindPartition(name, static_cast<int32_t>(p), topic->topic_id, &gone);
+    if (here != nullptr) partition.set_leader_epoch(static_cast<int32_t>(here->leader_epoch().value()));
+    for (raft::ReplicaId replica : topic->partitions[p].replicas) {
+      partition.add_replicas(static_cast<int32_t>(replica.broker.value()));
+    }
   }
 }
 

@@ -30,6 +30,7 @@ variables over the file.
 Examples:
   millraced
   millraced --data-dir /var/lib/millrace --listen 0.0.0.0 --set memory.limit=1GiB --set retention.ms=1d
+  millraced --broker-id 1 --cluster 1@a,2@b,3@c --peer-secret-file /etc/millrace.secret --listen 0.0.0.0
   millraced --config /etc/millrace.yaml --check-config
   millraced inspect /var/lib/millrace         (a stopped broker's store; inspect --help tells more)
 )";

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "server/errors.h"
+#include "server/identity.h"
 #include "server/log.h"
 
 namespace millrace::server {
@@ -58,13 +59,15 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
     : options_(std::move(options)),
       store_(store),
       clock_(clock),
+      random_(random),
       pool_(pool),
       disk_floor_(clock, options_.disk_space, options_.disk_free_floor),
       peers_(std::make_unique<NoPeers>()),
       shards_(MakeShards(options_, store, clock, random, pool, *peers_, metrics, executors, on_fatal)),
       directory_(std::make_shared<const Directory>()),
-      controller_(options_.broker_id, options_.topic_defaults, store, shards_.front()->writer, clock, random,
-                  disk_floor_, [this](std::shared_ptr<const MetadataImage> image) { OnImage(std::move(image)); }) {}
+      metadata_(options_.topic_defaults, store, shards_.front()->writer, clock,
+                [this](std::shared_ptr<const MetadataImage> image) { OnImage(std::move(image)); }),
+      controller_({.defaults = options_.topic_defaults}, metadata_, random, disk_floor_) {}
 
 Broker::~Broker() {
   for (const auto& [name, entry] : *directory_.load()) {
@@ -77,10 +80,21 @@ void Broker::Load(Partition::Lost may_have_lost, std::function<void(absl::Status
   absl::StatusOr<std::vector<raft::GroupId>> found = store_.List();
   if (!found.ok()) return done(found.status());
   found_at_start_.insert(found->begin(), found->end());
-  if (absl::Status status = controller_.Load(); !status.ok()) return done(std::move(status));
+  if (absl::Status status = metadata_.Load(); !status.ok()) return done(std::move(status));
   found_at_start_.clear();
   RemoveOrphans(*std::move(found));
-  shards_.front()->writer.OnDurable([done = std::move(done)] { done(absl::OkStatus()); });
+  BeginAsController(std::move(done));
+}
+
+// The cluster's id is made of a disk that has no incarnation of its own yet.
+void Broker::BeginAsController(std::function<void(absl::Status)> done) {
+  const NewCluster cluster{ClusterIdOf({{self().broker, random_.Next()}}), {self()}};
+  const BrokerInfo broker{self(), options_.address, options_.rack, kFeatureLevels, MILLRACE_VERSION};
+  controller_.Begin(cluster, [](const ErrorFrame&) {});
+  controller_.RegisterBroker(broker, [this, done = std::move(done)](const ErrorFrame& error, raft::BrokerId) {
+    if (!error.ok()) return done(absl::FailedPreconditionError(error.message));
+    shards_.front()->writer.OnDurable([done] { done(absl::OkStatus()); });
+  });
 }
 
 // Logs without a topic: of a creation or deletion that a crash cut short.
@@ -233,13 +247,11 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
                                .log_clock = shard.log_clock,
                                .disk_floor = disk_floor_,
                                .producer_ids_end = controller_.producer_ids_end(),
-                               .self = {raft::BrokerId(options_.broker_id), options_.incarnation},
+                               .self = self(),
                                .may_have_lost = may_have_lost_};
-    std::vector<raft::ReplicaId> replicas;
-    for (int32_t id : info->partitions[p].replicas) replicas.push_back({raft::BrokerId(id), options_.incarnation});
     entry->partitions.push_back(
         std::make_shared<Partition>(PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group,
-                                    std::move(replicas), info->config, host));
+                                    info->partitions[p].replicas, info->config, host));
     shard.executor.Post([partition = entry->partitions.back(), has_log = found_at_start_.contains(group)] {
       partition->Begin(has_log);
     });

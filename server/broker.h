@@ -17,6 +17,7 @@
 #include "server/cold_read_pacer.h"
 #include "server/controller.h"
 #include "server/flow_budget.h"
+#include "server/local_metadata_log.h"
 #include "server/log_writer.h"
 #include "server/metrics.h"
 #include "server/multi_raft.h"
@@ -131,10 +132,13 @@ class Broker {
   // On a shard's executor. What a stall refuses is tried again.
   void RemoveLogs(std::vector<raft::GroupId> groups, Shard& shard);
   void RemoveOrphans(std::vector<raft::GroupId> groups);
+  void BeginAsController(std::function<void(absl::Status)> done);
+  raft::ReplicaId self() const { return {raft::BrokerId(options_.broker_id), options_.incarnation}; }
 
   const Options options_;
   raft::LogStore& store_;
   Clock& clock_;
+  Random& random_;
   WorkPool& pool_;
   DiskFloor disk_floor_;
   const std::unique_ptr<PeerSender> peers_;
@@ -143,6 +147,7 @@ class Broker {
   std::vector<std::unique_ptr<Shard>> shards_;
   std::atomic<std::shared_ptr<const MetadataImage>> image_;
   std::atomic<std::shared_ptr<const Directory>> directory_;
+  LocalMetadataLog metadata_;
   Controller controller_;
 };
 

@@ -13,8 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "proto/wire/setting_value.h"
+#include "server/cluster_flags.h"
 #include "server/config_sources.h"
 #include "server/flags.h"
 #include "server/process_limits.h"
@@ -31,16 +31,7 @@ constexpr int kMaxDefaultThreads = 8;
 constexpr int kMaxThreads = 64;
 constexpr size_t kMaxRackBytes = 255;
 
-constexpr const char* kNotYet =
-    " is not implemented in this version, where each broker is a cluster of its own; leave it out";
-
-absl::Status Refuse(const std::string& source, const std::string& why) {
-  return absl::InvalidArgumentError(absl::StrCat(source, ": ", why));
-}
-
-absl::Status BadValue(const Given& given, const std::string& accepted) {
-  return Refuse(given.source, absl::StrCat("\"", given.value, "\" is not accepted; accepted: ", accepted));
-}
+constexpr const char* kNotYet = " is not implemented in this version; leave it out";
 
 absl::StatusOr<bool> ReadSwitch(const Sources& sources, std::string_view flag) {
   const Given* given = sources.Flag(flag);
@@ -52,12 +43,10 @@ absl::StatusOr<bool> ReadSwitch(const Sources& sources, std::string_view flag) {
 // What has its place on the command line, but is not there yet.
 absl::Status RefuseWhatIsNotImplemented(const Sources& sources) {
   constexpr std::pair<const char*, const char*> kRefused[] = {
-      {"join", "joining a cluster"},
       {"tls-cert", "TLS"},
       {"tls-key", "TLS"},
       {"tls-ca", "TLS"},
       {"tls-client-auth", "TLS"},
-      {"peer-secret-file", "a secret between brokers"},
   };
   for (const auto& [flag, what] : kRefused) {
     if (const Given* given = sources.Flag(flag)) return Refuse(given->source, absl::StrCat(what, kNotYet));
@@ -68,12 +57,6 @@ absl::Status RefuseWhatIsNotImplemented(const Sources& sources) {
     return Refuse(sources.Flag("resync")->source, absl::StrCat("taking the data anew from other brokers", kNotYet));
   }
   return absl::OkStatus();
-}
-
-absl::StatusOr<HostPort> ReadAddress(const Given& given, uint16_t default_port) {
-  auto address = ParseHostPort(given.value, default_port);
-  if (!address.ok()) return Refuse(given.source, std::string(address.status().message()));
-  return address;
 }
 
 absl::Status ReadListen(const Sources& sources, Config& config) {
@@ -116,62 +99,6 @@ absl::Status ReadHttp(const Sources& sources, Config& config) {
   if (config.http == config.listen && config.http.port != 0) {
     return BadValue(*given, "another address than that of --listen");
   }
-  return absl::OkStatus();
-}
-
-std::optional<int32_t> ParseBrokerId(std::string_view text) {
-  const auto id = ParseInteger(text);
-  if (!id || *id < 0 || *id > std::numeric_limits<int32_t>::max()) return std::nullopt;
-  return static_cast<int32_t>(*id);
-}
-
-// 2 for "millrace-2" and for "millrace-2.millrace.default.svc".
-std::optional<int32_t> TrailingNumber(std::string_view host_name) {
-  const std::string_view first = host_name.substr(0, host_name.find('.'));
-  return ParseBrokerId(first.substr(first.find_last_not_of("0123456789") + 1));
-}
-
-absl::Status ReadBrokerId(const Sources& sources, const Host& host, Config& config) {
-  const Given* given = sources.Flag("broker-id");
-  if (given == nullptr) return absl::OkStatus();
-  const bool by_name = given->value == "hostname";
-  const auto id = by_name ? TrailingNumber(host.name) : ParseBrokerId(given->value);
-  if (!id && by_name) {
-    return Refuse(given->source,
-                  absl::StrCat("the host's name \"", host.name,
-                               "\" does not end in a number from 0 to 2147483647; give the number itself"));
-  }
-  if (!id) return BadValue(*given, "a number from 0 to 2147483647, or hostname");
-  config.broker_id = *id;
-  return absl::OkStatus();
-}
-
-// The list may name this broker only, and has to agree with what else was said about it.
-absl::Status ReadCluster(const Sources& sources, Config& config) {
-  const Given* given = sources.Flag("cluster");
-  if (given == nullptr) return absl::OkStatus();
-  std::map<int32_t, HostPort> brokers;
-  const std::vector<std::string> entries = absl::StrSplit(given->value, ',');
-  for (const std::string& entry : entries) {
-    const size_t at = entry.find('@');
-    const auto id = at == std::string::npos ? std::nullopt : ParseBrokerId(entry.substr(0, at));
-    if (!id) return BadValue({entry, given->source}, "ID@HOST[:PORT] of each broker, separated by commas");
-    const auto address = ReadAddress({entry.substr(at + 1), given->source}, kDefaultPort);
-    if (!address.ok()) return address.status();
-    if (!brokers.emplace(*id, *address).second) {
-      return Refuse(given->source, absl::StrCat("broker ", *id, " is named twice"));
-    }
-  }
-  if (brokers.size() > 1) return Refuse(given->source, absl::StrCat("a cluster of several brokers", kNotYet));
-  const auto& [id, address] = *brokers.begin();
-  if (sources.Flag("broker-id") != nullptr && id != config.broker_id) {
-    return Refuse(given->source, absl::StrCat("names broker ", id, ", but --broker-id says ", config.broker_id));
-  }
-  if (address.port != config.advertise.port) {
-    return Refuse(given->source, absl::StrCat("names ", address.ToString(), ", but this broker is at ",
-                                              config.advertise.ToString(), "; the ports have to agree"));
-  }
-  config.broker_id = id;
   return absl::OkStatus();
 }
 
@@ -293,8 +220,7 @@ absl::StatusOr<Config> BuildConfig(const Sources& sources, const Host& host) {
   if (status.ok()) status = ReadListen(sources, config);
   if (status.ok()) status = ReadAdvertise(sources, host, config);
   if (status.ok()) status = ReadHttp(sources, config);
-  if (status.ok()) status = ReadBrokerId(sources, host, config);
-  if (status.ok()) status = ReadCluster(sources, config);
+  if (status.ok()) status = ReadClusterFlags(sources, host, config);
   if (status.ok()) status = ReadRack(sources, config);
   if (status.ok()) status = ReadDataDir(sources, config);
   if (status.ok()) status = ReadSettings(sources, host, config);
@@ -338,6 +264,17 @@ std::string HostName() {
   return gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "localhost";
 }
 
+// As --cluster and --join take them.
+std::string ListOf(const std::map<int32_t, HostPort>& brokers) {
+  return absl::StrJoin(brokers, ",", [](std::string* out, const auto& broker) {
+    absl::StrAppend(out, broker.first, "@", broker.second.ToString());
+  });
+}
+std::string ListOf(const std::vector<HostPort>& addresses) {
+  return absl::StrJoin(addresses, ",",
+                       [](std::string* out, const HostPort& address) { out->append(address.ToString()); });
+}
+
 }  // namespace
 
 std::string Config::ToYaml() const {
@@ -350,7 +287,10 @@ std::string Config::ToYaml() const {
   entry("listen", listen.ToString());
   entry("advertise", advertise.ToString());
   entry("http", http.ToString());
-  entry("broker-id", broker_id);
+  if (broker_id) entry("broker-id", *broker_id);
+  if (!cluster.empty()) entry("cluster", ListOf(cluster));
+  if (!join.empty()) entry("join", ListOf(join));
+  if (!peer_secret_file.empty()) entry("peer-secret-file", peer_secret_file);
   if (!rack.empty()) entry("rack", rack);
   entry("memory.limit", FormatBytes(memory_limit));
   entry("disk.free.floor", FormatBytes(disk_free_floor));

@@ -22,13 +22,19 @@
 namespace millrace::server {
 
 inline constexpr uint16_t kDefaultPort = 9470;
+inline constexpr int32_t kDefaultBrokerId = 1;
 
 struct Config {
-  std::string data_dir;   // absolute
-  HostPort listen;        // port 0: any free one
-  HostPort advertise;     // port 0: the one that `listen` got
-  HostPort http;          // port 0: any free one
-  int32_t broker_id = 1;  // >= 0
+  std::string data_dir;  // absolute
+  HostPort listen;       // port 0: any free one
+  HostPort advertise;    // port 0: the one that `listen` got
+  HostPort http;         // port 0: any free one
+  std::optional<int32_t>
+      broker_id;  // >= 0; not set: what the data directory says, else 1, or what a cluster that is joined says
+  std::map<int32_t, HostPort> cluster;  // --cluster; has broker_id
+  std::vector<HostPort> join;           // --join; one of the two is empty
+  std::string peer_secret_file;         // absolute
+  std::string peer_secret;              // what is in it; set if `join` is, or `cluster` has others
   std::string rack;
 
   int64_t memory_limit = 0;     // bytes; bounds in-flight produce bytes, fetch buffers and the store's caches together

@@ -21,10 +21,6 @@
 namespace millrace::server {
 namespace {
 
-absl::Status Refuse(const std::string& source, const std::string& why) {
-  return absl::InvalidArgumentError(absl::StrCat(source, ": ", why));
-}
-
 // A plain value, or a list of them joined by commas.
 absl::StatusOr<std::string> TextOf(const YAML::Node& node, const std::string& source) {
   if (node.IsScalar()) return node.Scalar();
@@ -79,6 +75,20 @@ class FileReader {
 };
 
 }  // namespace
+
+absl::Status Refuse(const std::string& source, const std::string& why) {
+  return absl::InvalidArgumentError(absl::StrCat(source, ": ", why));
+}
+
+absl::Status BadValue(const Given& given, const std::string& accepted) {
+  return Refuse(given.source, absl::StrCat("\"", given.value, "\" is not accepted; accepted: ", accepted));
+}
+
+absl::StatusOr<HostPort> ReadAddress(const Given& given, uint16_t default_port) {
+  auto address = ParseHostPort(given.value, default_port);
+  if (!address.ok()) return Refuse(given.source, std::string(address.status().message()));
+  return address;
+}
 
 const Given* Sources::Flag(std::string_view name) const {
   const auto it = flags.find(name);

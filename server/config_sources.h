@@ -2,6 +2,7 @@
 // values mean is config.cc's business.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -11,7 +12,9 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/host_port.h"
 
 namespace millrace::server {
 
@@ -36,6 +39,12 @@ struct Sources {
   // Name by name, what `stronger` has replaces what is here.
   void Override(const Sources& stronger);
 };
+
+// kInvalidArgument: "SOURCE: why".
+absl::Status Refuse(const std::string& source, const std::string& why);
+// And that the value "is not accepted; accepted: ...".
+absl::Status BadValue(const Given& given, const std::string& accepted);
+absl::StatusOr<HostPort> ReadAddress(const Given& given, uint16_t default_port);
 
 // In arguments.cc, apart from the rest for its compile time. "--help" comes back as the flag `help`, with the text as its value.
 absl::StatusOr<Sources> ReadArguments(int argc, const char* const* argv);

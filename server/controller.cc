@@ -6,8 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "millrace/internal/v1/metadata.pb.h"
 #include "proto/wire/check.h"
-#include "proto/wire/crc32c.h"
 #include "server/errors.h"
+#include "server/identity.h"
+#include "server/placement.h"
 #include "server/topic_name.h"
 
 namespace millrace::server {
@@ -18,13 +19,6 @@ using millrace::internal::v1::MetadataRecords;
 using v1::Error;
 
 constexpr int64_t kProducerIdBlock = 1000;
-constexpr size_t kReplayBytes = 1 << 20;
-// The metadata log has one writer and no elections yet.
-constexpr raft::Term kMetadataTerm{1};
-
-std::string HexId(uint64_t high, uint64_t low) {
-  return absl::StrCat(absl::Hex(high, absl::kZeroPad16), absl::Hex(low, absl::kZeroPad16));
-}
 
 absl::Status CheckKnown(const std::vector<std::string>& settings) {
   const auto known = TopicSettingNames();
@@ -43,140 +37,169 @@ absl::Status CheckChosen(const std::map<std::string, std::string>& set, const st
   return CheckKnown(unset);
 }
 
+// Of a proposal that the log did not take, or may not have.
+ErrorFrame NotCommitted(const absl::Status& status) {
+  std::string text = ToStdString(status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kFailedPrecondition:
+      return MakeError(Error::NOT_LEADER_OR_FOLLOWER, std::move(text));
+    case absl::StatusCode::kUnavailable:
+      return MakeError(Error::LEADER_NOT_AVAILABLE, std::move(text));
+    case absl::StatusCode::kResourceExhausted:
+      return MakeError(Error::NOT_ENOUGH_REPLICAS, std::move(text));
+    default:
+      MILLRACE_CHECK(MayHaveHappened(status)) << status.ToString();
+      ErrorFrame error = MakeError(Error::REQUEST_TIMED_OUT, std::move(text));
+      error.may_have_happened = true;
+      return error;
+  }
+}
+
+void Fill(internal::v1::Replica& out, raft::ReplicaId id) {
+  out.set_broker_id(static_cast<int32_t>(id.broker.value()));
+  out.set_incarnation(id.incarnation);
+}
+
 }  // namespace
 
-// What an operation decided: records to append (none: nothing changes), and the answer once they are replayed.
+// What an operation decided: records to append (none: nothing changes), or why not, and who is told.
 struct Controller::Decision {
   MetadataRecords records;
-  std::function<void()> answer;
+  ErrorFrame error;
+  std::function<void(const ErrorFrame&)> answer;  // `error`, or what became of the records
 
   MetadataRecord& Add() { return *records.add_records(); }
+  void Refuse(ErrorFrame why) {
+    records.Clear();
+    error = std::move(why);
+  }
 };
 
-Controller::Controller(int32_t broker_id, TopicConfig defaults, raft::LogStore& store, LogWriter& writer,
-                       const Clock& clock, Random& random, DiskFloor& disk_floor, ImageListener listener)
-    : broker_id_(broker_id),
-      store_(store),
-      writer_(writer),
-      clock_(clock),
-      random_(random),
-      disk_floor_(disk_floor),
-      listener_(std::move(listener)),
-      image_(std::make_shared<MetadataImage>(defaults)),
-      defaults_(defaults) {}
+struct Controller::PartitionsOf {
+  const std::string& topic;
+  uint64_t topic_id;
+  int32_t replication_factor;
+  int32_t first;
+  int32_t end;
+};
 
-absl::Status Controller::Load() {
-  absl::StatusOr<raft::LogState> state = store_.Open(kMetadataGroup);
-  if (state.status().code() == absl::StatusCode::kNotFound) {
-    if (absl::Status status = store_.Create(kMetadataGroup, {}); !status.ok()) return status;
-    state = store_.Open(kMetadataGroup);
-  }
-  if (!state.ok()) return state.status();
-  if (state->read_only) {
-    return absl::DataLossError(absl::StrCat(
-        "the last change of the metadata log, entry ", state->last_index.value() + 1,
-        ", is damaged: which topics there are is not known for sure; restore the data directory from a backup"));
-  }
-  tail_ = LogTail(*state);
-
-  MetadataImage::Builder next_image{MetadataImage(defaults_)};
-  for (raft::LogIndex next = state->first_index; next <= state->last_index;) {
-    auto entries = store_.ReadEntries(kMetadataGroup, next, state->last_index, kReplayBytes);
-    if (!entries.ok()) return entries.status();
-    if (entries->empty()) return absl::DataLossError("the metadata log ends before its last entry");
-    for (const raft::Entry& entry : *entries) {
-      next = entry.header.index + 1;
-      MetadataRecords records;
-      // A flipped bit may parse as another group, and the real one's log would be removed as nobody's.
-      if (Crc32c(0, entry.payload) != entry.header.payload_crc ||
-          !records.ParseFromString(std::string(entry.payload))) {
-        return absl::DataLossError(
-            absl::StrCat("entry ", entry.header.index.value(), " of the metadata log is damaged"));
-      }
-      for (const MetadataRecord& record : records.records()) {
-        if (absl::Status status = next_image.Replay(record); !status.ok()) return status;
-      }
-    }
-  }
-  MetadataRecords first;
-  if (next_image.image().cluster_id().empty())
-    first.add_records()->mutable_cluster()->set_cluster_id(HexId(random_.Next(), random_.Next()));
-  if (first.records_size() > 0) {
-    for (const MetadataRecord& record : first.records()) {
-      if (absl::Status status = next_image.Replay(record); !status.ok()) return status;
-    }
-    StageRecords(first.SerializeAsString());
-  }
-  image_ = std::move(next_image).Build();
-  next_producer_id_ = image_->producer_ids_end();  // what was left of the last block is not used again
-  listener_(image_);
-  return absl::OkStatus();
-}
-
-void Controller::StageRecords(const std::string& serialized) {
-  raft::Entry entry = tail_.Next(raft::EntryType::kRecords, kMetadataTerm, clock_.Wall());
-  entry.header.record_count = 1;
-  entry.payload = absl::Cord(serialized);
-  entry.header.payload_crc = Crc32c(0, entry.payload);
-  tail_.Advance(entry.header);
-  writer_.round().Append(kMetadataGroup, std::move(entry));
-}
+Controller::Controller(Options options, MetadataProposer& metadata, Random& random, DiskFloor& disk_floor)
+    : options_(std::move(options)), metadata_(metadata), random_(random), disk_floor_(disk_floor) {}
 
 void Controller::Enqueue(Operation decide) {
   queue_.push_back(std::move(decide));
-  if (!busy_) RunNext();
+  RunNext();
 }
 
+// An operation may end within its own Commit; the loop goes on with the next then.
 void Controller::RunNext() {
+  if (std::exchange(running_, true)) return;
   while (!busy_ && !queue_.empty()) {
-    Operation decide = std::move(queue_.front());
+    const Operation decide = std::move(queue_.front());
     queue_.pop_front();
     auto decision = std::make_shared<Decision>();
     decide(*decision);
     if (decision->records.records_size() == 0) {
-      decision->answer();
+      decision->answer(decision->error);
     } else {
       Commit(std::move(decision));
     }
   }
+  running_ = false;
 }
 
 void Controller::Commit(std::shared_ptr<Decision> decision) {
   busy_ = true;
-  StageRecords(decision->records.SerializeAsString());
-  writer_.OnDurable([this, decision] {
-    MetadataImage::Builder next(*image_);
-    for (const MetadataRecord& record : decision->records.records()) {
-      absl::Status status = next.Replay(record);
-      MILLRACE_CHECK(status.ok()) << "decided a record that cannot be replayed: " << status.ToString();
-    }
-    image_ = std::move(next).Build();
-    listener_(image_);
+  metadata_.Propose(decision->records, [this, decision](const absl::Status& status) {
     busy_ = false;
-    decision->answer();
+    decision->answer(status.ok() ? ErrorFrame() : NotCommitted(status));
     RunNext();
   });
 }
 
-void Controller::CreateTopic(NewTopic topic, CreateDone done) {
-  Enqueue([this, topic = std::move(topic), done = std::move(done)](Decision& decision) {
-    DecideCreate(topic, done, decision);
+// ---- The cluster
+
+void Controller::Begin(const NewCluster& cluster, Done done) {
+  Enqueue([this, cluster, done = std::move(done)](Decision& decision) {
+    next_producer_id_ = image().producer_ids_end();  // what was left of the last block is not used again
+    if (image().cluster_id().empty()) {
+      auto& record = *decision.Add().mutable_cluster();
+      record.set_cluster_id(cluster.cluster_id);
+      for (raft::ReplicaId founder : cluster.founders) Fill(*record.add_founders(), founder);
+      decision.Add().mutable_feature_level()->set_feature_level(kFeatureLevels.max);
+    }
+    decision.answer = done;
   });
 }
 
-void Controller::DecideCreate(const NewTopic& topic, const CreateDone& done, Decision& decision) {
+void Controller::RegisterBroker(BrokerInfo broker, RegisterDone done) {
+  Enqueue([this, broker = std::move(broker), done = std::move(done)](Decision& decision) {
+    BrokerInfo numbered = broker;
+    if (numbered.id.broker == kNoBrokerId) numbered.id.broker = NextBrokerId();
+    for (const auto& [id, known] : image().brokers()) {
+      if (broker.id.broker == kNoBrokerId && known.id.incarnation == broker.id.incarnation) numbered.id = known.id;
+    }
+    DecideRegister(numbered, decision);
+    decision.answer = [done, id = numbered.id.broker](const ErrorFrame& error) { done(error, id); };
+  });
+}
+
+raft::BrokerId Controller::NextBrokerId() const {
+  raft::BrokerId next(1);
+  for (const auto& [id, known] : image().brokers()) next = std::max(next, id + 1);
+  for (raft::ReplicaId founder : image().founders()) next = std::max(next, founder.broker + 1);
+  return next;
+}
+
+void Controller::DecideRegister(BrokerInfo broker, Decision& decision) const {
+  const int64_t id = broker.id.broker.value();
+  const BrokerInfo* known = image().FindBroker(broker.id.broker);
+  if (known != nullptr && *known == broker) return;
+  if (known != nullptr && known->id != broker.id) {
+    return decision.Refuse(
+        MakeError(Error::INVALID_REQUEST,
+                  absl::StrCat("broker ", id, " is known with another disk, at ", known->address,
+                               ". If that disk is lost, have the new one take its place: millrace cluster replace ", id,
+                               "; if not, give the new broker another number")));
+  }
+  const int32_t level = image().feature_level();
+  if (level < broker.feature_levels.min || level > broker.feature_levels.max) {
+    return decision.Refuse(MakeError(Error::UNSUPPORTED_VERSION,
+                                     absl::StrCat("the cluster is at feature level ", level, ", broker ", id, " (",
+                                                  broker.build, ") speaks ", broker.feature_levels.min, " to ",
+                                                  broker.feature_levels.max, "; install a release that speaks it")));
+  }
+  auto& record = *decision.Add().mutable_broker();
+  record.set_broker_id(static_cast<int32_t>(id));
+  record.set_incarnation(broker.id.incarnation);
+  record.set_address(broker.address);
+  record.set_rack(broker.rack);
+  record.set_feature_level_min(broker.feature_levels.min);
+  record.set_feature_level_max(broker.feature_levels.max);
+  record.set_build(broker.build);
+}
+
+// ---- Topics
+
+void Controller::CreateTopic(NewTopic topic, CreateDone done) {
+  Enqueue([this, topic = std::move(topic), done = std::move(done)](Decision& decision) {
+    const bool existed = image().FindTopic(topic.name) != nullptr;
+    DecideCreate(topic, decision);
+    decision.answer = [this, done, existed, name = topic.name](const ErrorFrame& error) {
+      error.ok() ? done({}, {image().FindTopic(name), !existed}) : done(error, {});
+    };
+  });
+}
+
+void Controller::DecideCreate(const NewTopic& topic, Decision& decision) {
   const auto refuse = [&](ErrorCode code, std::string message) {
-    ErrorFrame error = MakeError(code, topic.name, std::nullopt, std::move(message));
-    decision.records.Clear();
-    decision.answer = [done, error] { done(error, {}); };
+    decision.Refuse(MakeError(code, topic.name, std::nullopt, std::move(message)));
   };
-  if (auto existing = image_->FindTopic(topic.name)) {
-    if (!topic.if_not_exists)
-      return refuse(
-          Error::TOPIC_ALREADY_EXISTS,
-          absl::StrCat("topic ", topic.name, " exists; choose another name, or set if_not_exists to use it as it is"));
-    decision.answer = [done, existing] { done({}, {existing, false}); };
-    return;
+  if (image().FindTopic(topic.name) != nullptr) {
+    if (topic.if_not_exists) return;
+    return refuse(
+        Error::TOPIC_ALREADY_EXISTS,
+        absl::StrCat("topic ", topic.name, " exists; choose another name, or set if_not_exists to use it as it is"));
   }
   if (std::string problem = TopicNameProblem(topic.name); !problem.empty())
     return refuse(Error::INVALID_TOPIC_EXCEPTION, problem);
@@ -185,59 +208,59 @@ void Controller::DecideCreate(const NewTopic& topic, const CreateDone& done, Dec
     return refuse(Error::INVALID_PARTITIONS,
                   absl::StrCat("a topic has 1 to ", kPartitionsMax, " partitions, asked for ", partitions));
   }
-  const int32_t replicas = topic.replication_factor == 0 ? 1 : topic.replication_factor;
-  if (replicas != 1) {
-    return refuse(
-        Error::INVALID_REPLICATION_FACTOR,
-        absl::StrCat("asked for ", replicas, " replicas, but the cluster has 1 broker; use --replication-factor 1"));
-  }
-  if (absl::StatusOr<TopicConfig> config = ParseTopicConfig(topic.config, defaults_); !config.ok()) {
+  if (absl::StatusOr<TopicConfig> config = ParseTopicConfig(topic.config, options_.defaults); !config.ok()) {
     return refuse(Error::INVALID_CONFIG, ToStdString(config.status().message()));
   }
+  const int32_t replicas =
+      topic.replication_factor == 0 ? DefaultReplicationFactor(image().brokers().size()) : topic.replication_factor;
   const uint64_t topic_id = random_.Next() | 1;  // never 0
   auto& record = *decision.Add().mutable_topic();
   record.set_name(topic.name);
   record.set_topic_id(topic_id);
   record.set_replication_factor(replicas);
   record.mutable_config()->insert(topic.config.begin(), topic.config.end());
-  if (absl::Status status = AddPartitionRecords(decision, topic_id, 0, partitions, image_->next_group());
-      !status.ok()) {
-    return refuse(Error::KAFKA_STORAGE_ERROR, ToStdString(status.message()));
-  }
-  decision.answer = [this, done, name = topic.name] { done({}, {image_->FindTopic(name), true}); };
+  AddPartitionRecords({topic.name, topic_id, replicas, 0, partitions}, decision);
 }
 
-absl::Status Controller::AddPartitionRecords(Decision& decision, uint64_t topic_id, int32_t first, int32_t end,
-                                             raft::GroupId next) const {
+void Controller::AddPartitionRecords(const PartitionsOf& partitions, Decision& decision) {
+  const auto refuse = [&](ErrorCode code, std::string message) {
+    decision.Refuse(MakeError(code, partitions.topic, std::nullopt, std::move(message)));
+  };
   if (disk_floor_.reserve_reached()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the broker's disk has ", disk_floor_.free_bytes(),
-        " bytes free, which it keeps for what makes room: nothing was made; trim or delete topics, or remove "
-        "other files, and try again"));
+    return refuse(Error::KAFKA_STORAGE_ERROR,
+                  absl::StrCat("the broker's disk has ", disk_floor_.free_bytes(),
+                               " bytes free, which it keeps for what makes room: nothing was made; trim or delete "
+                               "topics, or remove other files, and try again"));
   }
-  for (int32_t p = first; p < end; ++p, ++next) {
+  std::vector<BrokerLoad> brokers = LoadsOf(image());
+  for (BrokerLoad& broker : brokers) broker.alive = !options_.is_alive || options_.is_alive(broker.id);
+  const auto placed = PlaceReplicas(brokers, {.partitions = partitions.end - partitions.first,
+                                              .replication_factor = partitions.replication_factor,
+                                              .seed = random_.Next()});
+  if (!placed.ok()) return refuse(Error::INVALID_REPLICATION_FACTOR, ToStdString(placed.status().message()));
+  raft::GroupId group = image().next_group();
+  int32_t number = partitions.first;
+  for (const std::vector<raft::ReplicaId>& replicas : *placed) {
     auto& record = *decision.Add().mutable_partition();
-    record.set_topic_id(topic_id);
-    record.set_partition(p);
-    record.set_group_id(next.value());
-    record.add_replicas(broker_id_);
+    record.set_topic_id(partitions.topic_id);
+    record.set_partition(number++);
+    record.set_group_id(group.value());
+    for (raft::ReplicaId replica : replicas) Fill(*record.add_replicas(), replica);
+    ++group;
   }
-  return absl::OkStatus();
 }
 
-const TopicInfo* Controller::FindForChange(const std::string& name, ErrorFrame* error) const {
-  auto it = image_->topics().find(name);
-  if (it != image_->topics().end()) return it->second.get();
-  *error = NoTopic(name);
+const TopicInfo* Controller::FindForChange(const std::string& name, Decision& decision) const {
+  if (const auto* topic = image().topics().Find(name)) return topic->get();
+  decision.Refuse(NoTopic(name));
   return nullptr;
 }
 
 void Controller::DeleteTopic(std::string name, Done done) {
   Enqueue([this, name = std::move(name), done = std::move(done)](Decision& decision) {
-    ErrorFrame error;
-    if (const TopicInfo* topic = FindForChange(name, &error))
+    if (const TopicInfo* topic = FindForChange(name, decision))
       decision.Add().mutable_remove_topic()->set_topic_id(topic->topic_id);
-    decision.answer = [done, error] { done(error); };
+    decision.answer = done;
   });
 }
 
@@ -245,55 +268,58 @@ void Controller::AlterTopic(std::string name, std::map<std::string, std::string>
                             Done done) {
   Enqueue([this, name = std::move(name), set = std::move(set), unset = std::move(unset),
            done = std::move(done)](Decision& decision) {
-    ErrorFrame error;
-    if (const TopicInfo* topic = FindForChange(name, &error)) {
-      std::map<std::string, std::string> overrides = topic->overrides;
-      for (const auto& [key, value] : set) overrides[key] = value;
-      absl::Status status = CheckChosen(set, unset);
-      for (const std::string& key : unset) overrides.erase(key);
-      if (status.ok()) status = ParseTopicConfig(overrides, defaults_).status();
-      if (status.ok()) {
-        auto& record = *decision.Add().mutable_topic();
-        record.set_name(name);
-        record.set_topic_id(topic->topic_id);
-        record.set_replication_factor(topic->replication_factor);
-        record.mutable_config()->insert(overrides.begin(), overrides.end());
-      } else {
-        error = MakeError(Error::INVALID_CONFIG, ToStdString(status.message()));
-        error.topic = name;
-      }
-    }
-    decision.answer = [done, error] { done(error); };
+    DecideAlter(name, set, unset, decision);
+    decision.answer = done;
   });
+}
+
+void Controller::DecideAlter(const std::string& name, const std::map<std::string, std::string>& set,
+                             const std::vector<std::string>& unset, Decision& decision) const {
+  const TopicInfo* topic = FindForChange(name, decision);
+  if (topic == nullptr) return;
+  std::map<std::string, std::string> overrides = topic->overrides;
+  for (const auto& [key, value] : set) overrides[key] = value;
+  absl::Status status = CheckChosen(set, unset);
+  for (const std::string& key : unset) overrides.erase(key);
+  if (status.ok()) status = ParseTopicConfig(overrides, options_.defaults).status();
+  if (!status.ok()) {
+    return decision.Refuse(MakeError(Error::INVALID_CONFIG, name, std::nullopt, ToStdString(status.message())));
+  }
+  auto& record = *decision.Add().mutable_topic();
+  record.set_name(name);
+  record.set_topic_id(topic->topic_id);
+  record.set_replication_factor(topic->replication_factor);
+  record.mutable_config()->insert(overrides.begin(), overrides.end());
 }
 
 void Controller::AddPartitions(std::string name, int32_t partitions, Done done) {
   Enqueue([this, name = std::move(name), partitions, done = std::move(done)](Decision& decision) {
-    ErrorFrame error;
-    if (const TopicInfo* topic = FindForChange(name, &error)) {
-      const int32_t have = static_cast<int32_t>(topic->partitions.size());
-      if (partitions <= have || partitions > kPartitionsMax) {
-        error = MakeError(Error::INVALID_PARTITIONS,
-                          absl::StrCat("topic ", name, " has ", have, " partitions; the new total must be more, up to ",
-                                       kPartitionsMax, "; asked for ", partitions));
-        error.topic = name;
-      } else if (absl::Status status =
-                     AddPartitionRecords(decision, topic->topic_id, have, partitions, image_->next_group());
-                 !status.ok()) {
-        decision.records.Clear();
-        error = MakeError(Error::KAFKA_STORAGE_ERROR, name, std::nullopt, ToStdString(status.message()));
-      }
-    }
-    decision.answer = [done, error] { done(error); };
+    DecideAddPartitions(name, partitions, decision);
+    decision.answer = done;
   });
+}
+
+void Controller::DecideAddPartitions(const std::string& name, int32_t partitions, Decision& decision) {
+  const TopicInfo* topic = FindForChange(name, decision);
+  if (topic == nullptr) return;
+  const int32_t have = static_cast<int32_t>(topic->partitions.size());
+  if (partitions <= have || partitions > kPartitionsMax) {
+    return decision.Refuse(
+        MakeError(Error::INVALID_PARTITIONS, name, std::nullopt,
+                  absl::StrCat("topic ", name, " has ", have, " partitions; the new total must be more, up to ",
+                               kPartitionsMax, "; asked for ", partitions)));
+  }
+  AddPartitionRecords({name, topic->topic_id, topic->replication_factor, have, partitions}, decision);
 }
 
 void Controller::NewProducerId(ProducerIdDone done) {
   Enqueue([this, done = std::move(done)](Decision& decision) {
-    if (next_producer_id_ >= image_->producer_ids_end()) {
+    if (next_producer_id_ >= image().producer_ids_end()) {
       decision.Add().mutable_producer_ids()->set_end(next_producer_id_ + kProducerIdBlock);
     }
-    decision.answer = [this, done] { done({}, next_producer_id_++); };
+    decision.answer = [this, done](const ErrorFrame& error) {
+      error.ok() ? done({}, next_producer_id_++) : done(error, 0);
+    };
   });
 }
 

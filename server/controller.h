@@ -1,12 +1,14 @@
-// Decides changes of the metadata and keeps their log.
+// Decides changes of the metadata, on the broker that is the controller.
 //
-// Decide, then replay: an operation looks at the image and makes records plus a result; the records are appended to the
-// metadata log; when they are durable they are replayed, which is the only thing that changes the image; then the result is
-// delivered. One operation at a time, so that each decides on an image that holds all earlier ones.
+// Decide, then replay: an operation looks at the image and makes records plus a result; the records go into the metadata log
+// (metadata_proposer.h), and when they are replayed, which is the only thing that changes the image, the result is delivered.
+// One operation at a time, so that each decides on an image that holds all earlier ones.
 //
-//     controller.CreateTopic({.name = "flights", .partitions = 16}, [](absl::Status / ErrorFrame ...) { ... });
+//     controller.Begin({.cluster_id = id, .founders = founders}, done);        // each time that this broker becomes the controller
+//     controller.CreateTopic({.name = "flights", .partitions = 16}, [](const ErrorFrame& error, const CreatedTopic& created) {});
 //
-// Lives on one executor.
+// Lives on one executor. Errors: what the log could not take is NOT_LEADER_OR_FOLLOWER, LEADER_NOT_AVAILABLE or NOT_ENOUGH_REPLICAS
+// (nothing has happened), or REQUEST_TIMED_OUT (it may have).
 #pragma once
 
 #include <atomic>
@@ -19,11 +21,9 @@
 
 #include "proto/wire/frames.h"
 #include "proto/wire/runtime.h"
-#include "raft/log_store.h"
 #include "server/disk_floor.h"
-#include "server/log_tail.h"
-#include "server/log_writer.h"
 #include "server/metadata_image.h"
+#include "server/metadata_proposer.h"
 
 namespace millrace::server {
 
@@ -40,19 +40,34 @@ struct CreatedTopic {
   bool created = false;
 };
 
+// What the first controller of a cluster writes before anything else.
+struct NewCluster {
+  std::string cluster_id;
+  raft::ReplicaSet founders;
+};
+
 class Controller {
  public:
-  // Told of every new image before the operation that caused it is answered.
-  using ImageListener = std::function<void(std::shared_ptr<const MetadataImage>)>;
   using Done = std::function<void(const ErrorFrame&)>;
   using CreateDone = std::function<void(const ErrorFrame&, const CreatedTopic&)>;
+  using RegisterDone = std::function<void(const ErrorFrame&, raft::BrokerId)>;
   using ProducerIdDone = std::function<void(const ErrorFrame&, int64_t producer_id)>;
 
-  Controller(int32_t broker_id, TopicConfig defaults, raft::LogStore& store, LogWriter& writer, const Clock& clock,
-             Random& random, DiskFloor& disk_floor, ImageListener listener);
+  struct Options {
+    TopicConfig defaults;
+    // Of the brokers in the image: those that get replicas of new partitions. Null: all.
+    std::function<bool(raft::ReplicaId)> is_alive;
+  };
 
-  // Reads the log and makes it if there is none. Blocks; before serving. What it adds (a new cluster's id) is staged with the writer.
-  absl::Status Load();
+  // `disk_floor`: of this broker, where the metadata is stored.
+  Controller(Options options, MetadataProposer& metadata, Random& random, DiskFloor& disk_floor);
+
+  // This broker has become the controller. What other operations there are comes after.
+  void Begin(const NewCluster& cluster, Done done);
+
+  // A broker with its present properties; what is known already changes nothing. Without a number (kNoBrokerId) it gets one above all
+  // that are in use. A number that is another disk's is refused: see formation.h.
+  void RegisterBroker(BrokerInfo broker, RegisterDone done);
 
   void CreateTopic(NewTopic topic, CreateDone done);
   void DeleteTopic(std::string name, Done done);
@@ -60,7 +75,6 @@ class Controller {
   void AddPartitions(std::string name, int32_t partitions, Done done);
   void NewProducerId(ProducerIdDone done);
 
-  const std::shared_ptr<const MetadataImage>& image() const { return image_; }
   // Producer ids from here on were never given out. Any thread.
   const std::atomic<int64_t>& producer_ids_end() const { return next_producer_id_; }
 
@@ -70,28 +84,29 @@ class Controller {
   struct Decision;
   using Operation = std::function<void(Decision&)>;
 
+  const MetadataImage& image() const { return *metadata_.image(); }
   void Enqueue(Operation decide);
   void RunNext();
   void Commit(std::shared_ptr<Decision> decision);
-  void StageRecords(const std::string& serialized);
-  void DecideCreate(const NewTopic& topic, const CreateDone& done, Decision& decision);
-  absl::Status AddPartitionRecords(Decision& decision, uint64_t topic_id, int32_t first, int32_t end,
-                                   raft::GroupId next) const;
-  const TopicInfo* FindForChange(const std::string& name, ErrorFrame* error) const;
 
-  const int32_t broker_id_;
-  raft::LogStore& store_;
-  LogWriter& writer_;
-  const Clock& clock_;
+  void DecideRegister(BrokerInfo broker, Decision& decision) const;
+  raft::BrokerId NextBrokerId() const;
+  void DecideCreate(const NewTopic& topic, Decision& decision);
+  void DecideAlter(const std::string& name, const std::map<std::string, std::string>& set,
+                   const std::vector<std::string>& unset, Decision& decision) const;
+  void DecideAddPartitions(const std::string& name, int32_t partitions, Decision& decision);
+  struct PartitionsOf;
+  void AddPartitionRecords(const PartitionsOf& partitions, Decision& decision);
+  const TopicInfo* FindForChange(const std::string& name, Decision& decision) const;
+
+  const Options options_;
+  MetadataProposer& metadata_;
   Random& random_;
   DiskFloor& disk_floor_;
-  ImageListener listener_;
-  std::shared_ptr<const MetadataImage> image_;
-  LogTail tail_;
   std::deque<Operation> queue_;
-  bool busy_ = false;
-  std::atomic<int64_t> next_producer_id_ = 0;  // of the block in use: [next_producer_id_, image_->producer_ids_end())
-  TopicConfig defaults_;
+  bool busy_ = false;                          // one is being committed
+  bool running_ = false;                       // RunNext is
+  std::atomic<int64_t> next_producer_id_ = 0;  // of the block in use, which ends at image().producer_ids_end()
 };
 
 }  // namespace millrace::server

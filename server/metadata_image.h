@@ -1,23 +1,27 @@
-// What the cluster consists of, as of one point in the metadata log: topics, partitions, settings, ids given out.
+// What the cluster consists of, as of one point in the metadata log: brokers, topics, partitions, settings, ids given out.
 //
-// An image never changes. A Builder replays records over one and gives the next:
+// An image never changes. A Builder replays records over one and gives the next, which shares with it all that stayed:
 //
 //     MetadataImage::Builder next(*image);
 //     if (absl::Status status = next.Replay(record); !status.ok()) return status;
+//     next.SetVersion(entry.header.index);
 //     image = std::move(next).Build();
 //
-// Readers on any thread keep the shared_ptr they have.
+// Readers on any thread keep the shared_ptr they have; what they are given as a plain pointer lives as long as the image.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "raft/membership.h"
 #include "raft/types.h"
+#include "server/shared_map.h"
 #include "server/topic_config.h"
 
 namespace millrace::internal::v1 {
@@ -26,9 +30,30 @@ class MetadataRecord;
 
 namespace millrace::server {
 
+// What a release speaks (ARCHITECTURE D18), both ends included.
+struct FeatureLevels {
+  int32_t min = 1;
+  int32_t max = 1;
+
+  bool operator==(const FeatureLevels&) const = default;
+};
+inline constexpr FeatureLevels kFeatureLevels{1, 1};  // this one
+
+struct BrokerInfo {
+  raft::ReplicaId id;
+  std::string address;  // advertised HOST:PORT
+  std::string rack;
+  FeatureLevels feature_levels;
+  std::string build;
+
+  bool operator==(const BrokerInfo&) const = default;
+};
+
 struct PartitionInfo {
   raft::GroupId group;
-  std::vector<int32_t> replicas;
+  std::vector<raft::ReplicaId> replicas;  // the first one leads when it can
+
+  bool operator==(const PartitionInfo&) const = default;
 };
 
 struct TopicInfo {
@@ -38,28 +63,67 @@ struct TopicInfo {
   std::map<std::string, std::string> overrides;  // what was set on the topic
   std::shared_ptr<const TopicConfig> config;     // in effect: overrides over this broker's defaults
   std::vector<PartitionInfo> partitions;
+
+  bool operator==(const TopicInfo& other) const;
+};
+
+// Whose log a group is.
+struct GroupInfo {
+  std::shared_ptr<const TopicInfo> topic;
+  int32_t partition = 0;
+
+  const std::vector<raft::ReplicaId>& replicas() const { return topic->partitions[partition].replicas; }
 };
 
 class MetadataImage {
  public:
   class Builder;
+  using Topics = SharedMap<std::string, std::shared_ptr<const TopicInfo>>;
+  using Brokers = SharedMap<raft::BrokerId, BrokerInfo>;
 
   // Before the first record.
   explicit MetadataImage(TopicConfig defaults) : defaults_(std::move(defaults)) {}
 
+  // Of the last entry of the log that is in it.
+  raft::LogIndex version() const { return version_; }
   const std::string& cluster_id() const { return cluster_id_; }
-  const std::map<std::string, std::shared_ptr<const TopicInfo>>& topics() const { return topics_; }
+  const raft::ReplicaSet& founders() const { return founders_; }
+  int32_t feature_level() const { return feature_level_; }
+
+  const Brokers& brokers() const { return brokers_; }
+  const BrokerInfo* FindBroker(raft::BrokerId id) const { return brokers_.Find(id); }
+  // Whether this very disk of the broker takes part.
+  bool Counts(raft::ReplicaId id) const;
+
+  const Topics& topics() const { return topics_; }  // by name
   std::shared_ptr<const TopicInfo> FindTopic(const std::string& name) const;
+  std::optional<GroupInfo> FindGroup(raft::GroupId group) const;
+  int64_t partitions() const { return static_cast<int64_t>(groups_.size()); }
+
   int64_t producer_ids_end() const { return producer_ids_end_; }
   raft::Term leader_epoch() const { return leader_epoch_; }
   raft::GroupId next_group() const { return next_group_; }
-  int64_t partitions() const;
+
+  // Settings in effect count, too: two brokers with other defaults have other images.
+  bool operator==(const MetadataImage& other) const;
 
  private:
+  struct PartitionName {
+    uint64_t topic_id = 0;
+    int32_t partition = 0;
+
+    bool operator==(const PartitionName&) const = default;
+  };
+
   TopicConfig defaults_;
+  raft::LogIndex version_;
   std::string cluster_id_;
-  std::map<std::string, std::shared_ptr<const TopicInfo>> topics_;
-  std::unordered_map<uint64_t, std::string> names_;
+  raft::ReplicaSet founders_;
+  int32_t feature_level_ = kFeatureLevels.min;
+  Brokers brokers_;
+  Topics topics_;
+  SharedMap<uint64_t, std::shared_ptr<const TopicInfo>> topics_by_id_;  // the same
+  SharedMap<raft::GroupId, PartitionName> groups_;
   int64_t producer_ids_end_ = 1;  // ids below were given out; 0 means "not idempotent" on the wire
   raft::Term leader_epoch_{1};
   raft::GroupId next_group_{2};  // 1 is the metadata log's own
@@ -68,10 +132,13 @@ class MetadataImage {
 class MetadataImage::Builder {
  public:
   explicit Builder(const MetadataImage& base) : image_(base) {}
+  Builder(const Builder&) = delete;
+  Builder& operator=(const Builder&) = delete;
 
-  // kUnimplemented for a record that this release does not know, kDataLoss for one that does not fit what came before;
-  // the builder is of no use then.
+  // kUnimplemented for what this release does not know, kDataLoss for a record that does not fit what came before; the builder
+  // is of no use then.
   absl::Status Replay(const millrace::internal::v1::MetadataRecord& record);
+  void SetVersion(raft::LogIndex version) { image_.version_ = version; }
 
   // As far as it was replayed.
   const MetadataImage& image() const { return image_; }
@@ -80,6 +147,9 @@ class MetadataImage::Builder {
 
  private:
   TopicInfo* MutableTopic(uint64_t topic_id);
+  absl::Status ReplayCluster(const millrace::internal::v1::MetadataRecord& record);
+  absl::Status ReplayBroker(const millrace::internal::v1::MetadataRecord& record);
+  absl::Status ReplayFeatureLevel(const millrace::internal::v1::MetadataRecord& record);
   absl::Status ReplayTopic(const millrace::internal::v1::MetadataRecord& record);
   absl::Status ReplayPartition(const millrace::internal::v1::MetadataRecord& record);
   absl::Status ReplayRemoveTopic(const millrace::internal::v1::MetadataRecord& record);

@@ -7,6 +7,7 @@ pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
 add_library(millrace_server_ops STATIC
   flags.cc
   arguments.cc
+  cluster_flags.cc
   config.cc
   config_sources.cc
   heap.cc
@@ -15,6 +16,7 @@ add_library(millrace_server_ops STATIC
   log.cc
   process_limits.cc
   metrics.cc
+  secret_file.cc
   topic_config.cc
 )
 target_link_libraries(millrace_server_ops

@@ -253,6 +253,11 @@ absl::Status Server::LoadBroker() {
 }
 
 absl::Status Server::Start() {
+  if (config_.cluster.size() > 1 || !config_.join.empty()) {
+    return absl::UnimplementedError(
+        "a cluster of several brokers is not implemented in this version; leave --cluster and "
+        "--join out");
+  }
   Parts& p = *parts_;
   p.metrics = std::make_unique<Metrics>(
       Metrics::Options{config_.data_dir, config_.memory_limit, config_.disk_free_floor,
@@ -268,7 +273,7 @@ absl::Status Server::Start() {
   std::vector<Executor*> executors;
   for (int i = 0; i < p.rpc->loops(); ++i) executors.push_back(&p.rpc->loop(i));
   Broker::Options options;
-  options.broker_id = config_.broker_id;
+  options.broker_id = config_.broker_id.value_or(kDefaultBrokerId);
   options.address = p.advertise.ToString();
   options.rack = config_.rack;
   options.topic_defaults = config_.topic_defaults;
@@ -294,7 +299,7 @@ absl::Status Server::Start() {
   p.health.SetReady();
   p.start_ms =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_).count();
-  MILLRACE_LOG(kInfo, "started", {"version", MILLRACE_VERSION}, {"broker", config_.broker_id},
+  MILLRACE_LOG(kInfo, "started", {"version", MILLRACE_VERSION}, {"broker", p.broker->options().broker_id},
                {"listen", p.listen.ToString()}, {"data", config_.data_dir}, {"memory.limit", config_.memory_limit},
                {"disk.free.floor", config_.disk_free_floor}, {"io.threads", config_.io_threads},
                {"topics", p.broker->image()->topics().size()}, {"partitions", p.broker->image()->partitions()},
@@ -322,7 +327,7 @@ void Server::RegisterMetrics() {
 }
 
 std::string Server::ReadyLine() const {
-  return absl::StrCat("ready broker=", config_.broker_id, " listen=", parts_->listen.ToString(),
+  return absl::StrCat("ready broker=", parts_->broker->options().broker_id, " listen=", parts_->listen.ToString(),
                       " http=", parts_->http->Address().ToString(), " data=", config_.data_dir,
                       " start_ms=", parts_->start_ms);
 }

@@ -49,9 +49,8 @@ void SimBroker::Start() {
   absl::Status loaded = absl::UnknownError("not yet");
   broker_->Load(power_lost_ ? server::Partition::Lost::kUnsynced : server::Partition::Lost::kNothing,
                 [&loaded](absl::Status status) { loaded = std::move(status); });
-  executor_.RunUntilIdle();  // as far as the disk lets it
-  disk_.CompleteSyncs();
   executor_.RunUntilIdle();
+  while (disk_.CompleteSyncs() > 0) executor_.RunUntilIdle();
   MILLRACE_CHECK(loaded.ok()) << std::string(loaded.message());
   network_.Attach(options_.address, *services_);
   broker_->StartRetention();

@@ -1,6 +1,8 @@
 // millraced's command line as a test gives it.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <string>
 #include <vector>
 
@@ -27,6 +29,12 @@ inline std::string ErrorOf(const std::vector<std::string>& arguments, const Host
   const size_t end = command.error.find("\n(millraced --help lists the flags and settings)\n");
   if (!command.error.starts_with(prefix) || end == std::string::npos) return "without its frame: " + command.error;
   return command.error.substr(prefix.size(), end - prefix.size());
+}
+
+inline Config Accepted(const std::vector<std::string>& arguments, const Host& host = TestHost()) {
+  const CommandLine command = Parse(arguments, host);
+  EXPECT_EQ(command.exit_code, std::nullopt) << command.error;
+  return command.config;
 }
 
 }  // namespace millrace::server

@@ -90,7 +90,7 @@ TEST_F(ConfigFile, NamesLineAndKeyOfABadValue) {
             "FILE line 1, io.threads: \"0\" is not accepted; accepted: a number from 1 to 64");
   EXPECT_EQ(ErrorIn("flush: never\n"), "FILE line 1: \"never\" is no value for flush; accepted: commit or async");
   EXPECT_THAT(ErrorIn("min.insync.replicas: 2\n"), AllOf(StartsWith("FILE line 1: "), HasSubstr("majority")));
-  EXPECT_THAT(ErrorIn("join: a:1\n"), HasSubstr("joining a cluster is not implemented"));
+  EXPECT_THAT(ErrorIn("join: a:x\n"), StartsWith("FILE line 1, join: \"a:x\" has no valid port"));
   EXPECT_THAT(ErrorIn("data-dir: \"\"\n"), StartsWith("FILE line 1, data-dir: \"\" is not accepted"));
 }
 

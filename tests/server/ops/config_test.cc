@@ -21,18 +21,14 @@ using ::testing::StartsWith;
 
 constexpr int64_t kMiB = int64_t{1} << 20;
 
-Config Accepted(const std::vector<std::string>& arguments, const Host& host = TestHost()) {
-  const CommandLine command = Parse(arguments, host);
-  EXPECT_EQ(command.exit_code, std::nullopt) << command.error;
-  return command.config;
-}
-
 TEST(Config, IsABrokerOnLoopbackWithoutAnyFlag) {
   const Config config = Accepted({});
   EXPECT_EQ(config.listen.ToString(), "127.0.0.1:9470");
   EXPECT_EQ(config.advertise.ToString(), "127.0.0.1:9470");
   EXPECT_EQ(config.http.ToString(), "127.0.0.1:9471");
-  EXPECT_EQ(config.broker_id, 1);
+  EXPECT_EQ(config.broker_id, std::nullopt);
+  EXPECT_THAT(config.cluster, IsEmpty());
+  EXPECT_THAT(config.join, IsEmpty());
   EXPECT_EQ(config.rack, "");
   EXPECT_EQ(config.data_dir, (std::filesystem::current_path() / "millrace-data").string());
   EXPECT_EQ(config.memory_limit, 2048 * kMiB);
@@ -64,29 +60,6 @@ TEST(Config, AdvertisesTheHostsNameWhenItListensEverywhere) {
   EXPECT_THAT(told.notices, IsEmpty());
   EXPECT_EQ(ErrorOf({"--advertise", "0.0.0.0:80"}),
             "--advertise: \"0.0.0.0:80\" is not accepted; accepted: an address that clients can connect to");
-}
-
-TEST(Config, TakesTheBrokersNumberOrTheOneInTheHostsName) {
-  EXPECT_EQ(Accepted({"--broker-id", "0"}).broker_id, 0);
-  EXPECT_EQ(Accepted({"--broker-id", "2147483647"}).broker_id, 2147483647);
-  Host host = TestHost();
-  EXPECT_EQ(Accepted({"--broker-id", "hostname"}, host).broker_id, 7);
-  host.name = "millrace-0";
-  EXPECT_EQ(Accepted({"--broker-id", "hostname"}, host).broker_id, 0);
-  host.name = "42";
-  EXPECT_EQ(Accepted({"--broker-id", "hostname"}, host).broker_id, 42);
-  for (const char* name : {"millrace", "a1b", "b99999999999", "db.2"}) {
-    host.name = name;
-    EXPECT_EQ(ErrorOf({"--broker-id", "hostname"}, host),
-              "--broker-id: the host's name \"" + host.name +
-                  "\" does not end in a number from 0 to 2147483647; give the number itself");
-  }
-  for (const char* id : {"-1", "2147483648", "one", ""}) {
-    EXPECT_EQ(ErrorOf({std::string("--broker-id=") + id}),
-              id == std::string() ? "--broker-id: 1 required N|hostname missing"
-                                  : "--broker-id: \"" + std::string(id) +
-                                        "\" is not accepted; accepted: a number from 0 to 2147483647, or hostname");
-  }
 }
 
 TEST(Config, MakesTheDataDirectoryAbsolute) {
@@ -167,29 +140,10 @@ TEST(Config, RefusesFlagsThatAreIncompleteOrRepeated) {
 }
 
 TEST(Config, RefusesWhatThisVersionDoesNotDo) {
-  const std::string not_yet =
-      " is not implemented in this version, where each broker is a cluster of its own; leave it out";
-  EXPECT_EQ(ErrorOf({"--join", "a:1"}), "--join: joining a cluster" + not_yet);
+  const std::string not_yet = " is not implemented in this version; leave it out";
   EXPECT_EQ(ErrorOf({"--resync"}), "--resync: taking the data anew from other brokers" + not_yet);
   for (const char* flag : {"--tls-cert", "--tls-key", "--tls-ca", "--tls-client-auth"}) {
     EXPECT_EQ(ErrorOf({flag, "none"}), std::string(flag) + ": TLS" + not_yet);
-  }
-  EXPECT_EQ(ErrorOf({"--peer-secret-file", "f"}), "--peer-secret-file: a secret between brokers" + not_yet);
-  EXPECT_EQ(ErrorOf({"--cluster", "1@a:1,2@b:1"}), "--cluster: a cluster of several brokers" + not_yet);
-}
-
-TEST(Config, TakesAClusterOfThisBrokerOnly) {
-  EXPECT_EQ(Accepted({"--cluster", "1@127.0.0.1"}).broker_id, 1);
-  EXPECT_EQ(Accepted({"--cluster", "5@localhost:9470"}).broker_id, 5);
-  EXPECT_EQ(Accepted({"--cluster", "0@[::1]:70", "--listen", "[::1]:70", "--broker-id", "0"}).broker_id, 0);
-  EXPECT_EQ(ErrorOf({"--cluster", "5@localhost", "--broker-id", "4"}),
-            "--cluster: names broker 5, but --broker-id says 4");
-  EXPECT_EQ(ErrorOf({"--cluster", "1@a:1"}),
-            "--cluster: names a:1, but this broker is at 127.0.0.1:9470; the ports have to agree");
-  EXPECT_EQ(ErrorOf({"--cluster", "1@a,1@b"}), "--cluster: broker 1 is named twice");
-  for (const char* list : {"a:9470", "x@a", "-1@a", "1@a,"}) {
-    EXPECT_THAT(ErrorOf({"--cluster", list}),
-                HasSubstr("is not accepted; accepted: ID@HOST[:PORT] of each broker, separated by commas"));
   }
 }
 
