@@ -178,21 +178,6 @@ T Await(std::promise<T>& promise, const std::function<bool()>& stop_requested) {
   return value.get();
 }
 
-void AddPeerServices(Broker& broker, PeerGate& gate, ServiceRegistry& services) {
-  AddPeerService(
-      gate, [&broker](Executor& executor) -> PeerSink& { return broker.PeerSinkOf(executor); }, services);
-  AddRegisterService(
-      gate,
-      [&broker](BrokerInfo info, RegisterDone done, Executor& executor) {
-        RunOn(broker.control_executor(), [&broker, info = std::move(info), done = std::move(done), &executor] {
-          broker.metadata().OnRegister(info, [done, &executor](const ErrorFrame& error, raft::BrokerId id) {
-            RunOn(executor, [done, error, id] { done(error, id); });
-          });
-        });
-      },
-      services);
-}
-
 // Of a broker that cannot serve yet.
 class NotReadyCall : public Call {
  public:

@@ -14,6 +14,9 @@ void AddBrokerService(Broker& broker, ServiceRegistry& services);
 // millrace.internal.v1.Forward: what other brokers ask in their clients' place. forward_service.cc
 void AddForwardService(Broker& broker, ServiceRegistry& services);
 
+// millrace.internal.v1.Peer of a broker that is in its cluster: links and registration. broker_peers.cc
+void AddPeerServices(Broker& broker, PeerGate& gate, ServiceRegistry& services);
+
 // millrace.v1.Admin. admin_service.cc
 void AddAdminService(Broker& broker, ServiceRegistry& services);
 
