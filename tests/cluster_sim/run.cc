@@ -208,7 +208,7 @@ bool Run::Settle() {
 std::string Run::Unread(const SimConsumer& consumer) {
   for (const Place& place : ledger().places()) {
     const int64_t position = consumer.position(place);
-    if (position < ledger().end(place)) {
+    if (ledger().end(place) > 0 && position < ledger().end(place)) {
       return absl::StrCat(consumer.name(), " is at ", position, " of ", place.topic, "/", place.partition,
                           ", which goes to ", ledger().end(place));
     }

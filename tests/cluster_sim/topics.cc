@@ -22,6 +22,7 @@ void Topics::Create() {
 void Topics::CreateOne(const std::string& name, int replicas) {
   NewTopic topic{.name = name, .partitions = world_.swarm.partitions, .replication_factor = replicas, .if_not_exists = true};
   topic.config["segment.bytes"] = "16KiB";
+  topic.config["message.timestamp.after.max.ms"] = "3650d";  // brokers' clocks jump
   if (world_.swarm.async) topic.config["flush"] = "async";
   operator_.Ask(control::kCreateTopic, control::CreateTopicRequest(topic),
                 [this, name, replicas](const absl::StatusOr<absl::Cord>& reply) {
@@ -108,6 +109,7 @@ void Topics::Replace() {
   NewTopic topic{.name = kVanishing,
                  .partitions = world_.swarm.partitions,
                  .replication_factor = world_.swarm.brokers,
+                 .config = {{"message.timestamp.after.max.ms", "3650d"}},
                  .if_not_exists = true};
   Ask(Fault::kDelete, control::kCreateTopic, control::CreateTopicRequest(topic));
 }
