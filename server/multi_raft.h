@@ -74,7 +74,7 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
     bool (*is_intact_)(const raft::Entry&) = nullptr;
     raft::ReplicaId preferred_;
     int campaigns_left_ = 0;  // a tick apart, while there is no leader
-    bool dirty_ = false;  // in MultiRaft::dirty_, and so on
+    bool dirty_ = false;      // in MultiRaft::dirty_, and so on
     bool awaiting_ = false;
     bool ticking_ = false;
     bool stop_told_ = false;
@@ -144,7 +144,7 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   raft::RoundSeq awaited_sync_;
   std::map<raft::ReplicaId, std::chrono::nanoseconds> up_;  // peers, and since when
   Executor::TimerId tick_ = 0;
-  Executor::TimerId balance_ = 0;  // while there are peers
+  Executor::TimerId balance_ = 0;     // while there are peers
   std::shared_ptr<MultiRaft*> self_;  // what comes back from the pool finds out through this whether it still exists
 };
 
