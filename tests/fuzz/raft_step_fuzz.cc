@@ -11,6 +11,7 @@
 #include "raft/core.h"
 #include "raft/persisted_state.h"
 #include "tests/fuzz/input.h"
+#include "tests/support/ready_log.h"
 
 namespace millrace::raft {
 namespace {
@@ -72,15 +73,7 @@ class FuzzedReplica {
     if (!core_->HasReady()) return;
     Ready ready = core_->TakeReady();
     stopped_ = ready.fatal.has_value();
-    if (ready.install) {
-      before_ = ready.install->last.index;
-      disk_.clear();
-    }
-    if (ready.truncate_from) disk_.resize(static_cast<size_t>(*ready.truncate_from - before_ - 1));
-    for (Entry& entry : ready.append) {
-      MILLRACE_CHECK_EQ(entry.header.index, before_ + static_cast<int64_t>(disk_.size()) + 1);
-      disk_.push_back(entry);
-    }
+    disk_.Write(ready);
     // What the driver stores of it can be read at the next start.
     if (ready.memberships) MILLRACE_CHECK(DecodeMemberships(EncodeMemberships(*ready.memberships)).ok());
     if (!ready.committed.empty()) core_->OnApplied(ready.committed.last);
@@ -100,16 +93,14 @@ class FuzzedReplica {
 
   void RemovePrefix() {
     const LogIndex last = std::min({core_->commit_index(), core_->stable_index(), core_->applied_index()});
-    if (last <= before_) return;
-    disk_.erase(disk_.begin(), disk_.begin() + (last - before_));
-    before_ = last;
+    if (last < disk_.first_index()) return;
+    disk_.RemovePrefix(last);
     core_->OnPrefixRemoved(last + 1);
   }
 
   std::vector<Entry> Read(const EntryRequest& request) {
-    if (request.first <= before_ || in_.Flag()) return {};
-    const auto first = disk_.begin() + (request.first - before_ - 1);
-    return {first, first + std::min<int64_t>(request.last - request.first + 1, disk_.end() - first)};
+    if (request.first < disk_.first_index() || in_.Flag()) return {};
+    return disk_.Read(request.first, request.last, SIZE_MAX);
   }
 
   std::optional<InstallSnapshot> MakeSnapshot() {
@@ -209,8 +200,7 @@ class FuzzedReplica {
   Config config_;
   SeededRandom random_;
   std::optional<Core> core_;
-  LogIndex before_;
-  std::vector<Entry> disk_;
+  ReadyLog disk_;
   std::deque<ReadySeq> writing_;
   uint64_t life_ = 0;  // as it has told
   bool stopped_ = false;

@@ -349,11 +349,7 @@ TEST(Replication, AFollowerBehindTheLogStartGetsTheLogStart) {
   for (int i = 0; i < 20; ++i) g.Propose(1, "a");
   g.Run();
   // Retention: everything below index 15 goes at the leader.
-  TestDisk& disk = g.node(1).disk;
-  const Entry before = disk.entries[13];
-  disk.before = {before.header.term, before.header.index};
-  disk.before_offset = before.header.end_offset();
-  disk.entries.erase(disk.entries.begin(), disk.entries.begin() + 14);
+  g.node(1).disk.RemovePrefix(LogIndex(14));
   g.core(1).OnPrefixRemoved(LogIndex(15));
   g.drop = nullptr;
   g.TickAll(3);
@@ -373,18 +369,14 @@ TEST(Replication, ALostAckOfASnapshotDoesNotHoldAMemberUp) {
   g.drop = [](const Message& m) { return m.to == Id(3) || m.from == Id(3); };
   for (int i = 0; i < 10; ++i) g.Propose(1, "x");
   g.Run();
-  TestDisk& disk = g.node(1).disk;
-  const Entry before = disk.entries[7];
-  disk.before = {before.header.term, before.header.index};
-  disk.before_offset = before.header.end_offset();
-  disk.entries.erase(disk.entries.begin(), disk.entries.begin() + 8);
-  g.core(1).OnPrefixRemoved(before.header.index + 1);
+  g.node(1).disk.RemovePrefix(LogIndex(8));
+  g.core(1).OnPrefixRemoved(LogIndex(9));
   g.drop = [](const Message& m) {
     const auto* reply = std::get_if<AppendReply>(&m.body);
     return m.from == Id(3) && reply != nullptr && reply->accepted;
   };
   g.Tick(1, 2);
-  ASSERT_EQ(g.core(3).terms().before_first(), before.header.index);
+  ASSERT_EQ(g.core(3).terms().before_first(), LogIndex(8));
   ASSERT_EQ(g.core(1).progress()[2].state, Progress::State::kSnapshot);
   g.drop = nullptr;
   g.Tick(1, 12);

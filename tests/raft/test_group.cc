@@ -8,16 +8,7 @@
 namespace millrace::raft {
 
 void TestDisk::Write(const Ready& ready) {
-  if (ready.install) {
-    before = ready.install->last;
-    before_offset = ready.install->end_offset;
-    entries.clear();
-  }
-  if (ready.truncate_from) entries.resize(static_cast<size_t>(*ready.truncate_from - before.index - 1));
-  for (const Entry& entry : ready.append) {
-    ASSERT_EQ(entry.header.index, last_index() + 1);
-    entries.push_back(entry);
-  }
+  ReadyLog::Write(ready);
   if (ready.term_and_vote) term_and_vote = *ready.term_and_vote;
   if (ready.memberships) memberships = *ready.memberships;
 }
@@ -31,18 +22,6 @@ PersistedState TestDisk::State() const {
   }
   state.memberships = memberships;
   return state;
-}
-
-std::vector<Entry> TestDisk::Read(LogIndex first, LogIndex last, size_t bytes_max) const {
-  std::vector<Entry> read;
-  size_t bytes = 0;
-  for (LogIndex i = first; i <= std::min(last, last_index()) && i > before.index; ++i) {
-    const Entry& entry = entries[static_cast<size_t>(i - before.index - 1)];
-    bytes += entry.payload.size();
-    if (!read.empty() && bytes > bytes_max) break;
-    read.push_back(entry);
-  }
-  return read;
 }
 
 TestGroup::TestGroup(int voters, Config config) {
