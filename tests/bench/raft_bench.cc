@@ -4,8 +4,8 @@
 //
 // leader/B: a leader with two followers takes batches of B proposals of 64 KiB by reference, gives its Ready, hears that its own
 // write is durable, and gets an ack of each request. Items are entries. quiet_followers, quiet_leaders: ticks of 10,000 idle
-// groups; bytes_per_group is what the heap grew by for each. quiet_*/driven: bytes_per_group is what the heap shrinks by when 1000 such
-// groups go with their drivers (their logs stay).
+// groups; bytes_per_group is what the heap grew by for each. quiet_*/driven: bytes_per_group is what the heap shrinks by when 1000
+// such groups go with their drivers (their logs stay).
 #include <malloc.h>
 
 #include <cstdlib>

@@ -183,8 +183,8 @@ void RandomLife::Restart(int broker) {
   if (OneIn(2)) TellOthers(broker);
 }
 
-// Whether of each membership in any log a majority still counts when this one does not. All of them together might have lost what they
-// acked; and those that are to be promoted may be voters sooner than the others can tell.
+// Whether of each membership in any log a majority still counts when this one does not: too many together may have lost what they
+// acked. Those that are to be promoted may be voters sooner than the others can tell.
 bool RandomLife::MayAbstain(int broker) {
   const auto counts = [&](ReplicaId id) {
     const auto of = static_cast<int>(id.broker.value());
