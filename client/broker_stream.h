@@ -17,9 +17,9 @@
 #include <vector>
 
 #include "absl/strings/cord.h"
-#include "client/backoff.h"
 #include "client/environment.h"
 #include "millrace/error.h"
+#include "proto/wire/backoff.h"
 #include "proto/wire/transport.h"
 
 namespace millrace::client {

@@ -20,10 +20,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
-#include "client/backoff.h"
 #include "client/environment.h"
 #include "millrace/error.h"
 #include "millrace/options.h"
+#include "proto/wire/backoff.h"
 
 namespace millrace::client {
 

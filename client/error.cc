@@ -118,6 +118,10 @@ Error ErrorOfCall(const CallEnd& end, const std::string& address) {
   Error error;
   if (end.error.code != 0) {
     error = FromFrame(end.error);
+  } else if (end.never_sent) {
+    error.code = ErrorCode::kNetworkException;
+    error.message = std::string(end.status.message());
+    error.retriable = true;
   } else if (end.status.code() == absl::StatusCode::kDeadlineExceeded) {
     error.code = ErrorCode::kRequestTimedOut;
     error.message = "no answer from " + address + " in time";

@@ -18,12 +18,12 @@
 #include <string_view>
 #include <vector>
 
-#include "client/backoff.h"
 #include "client/control.h"
 #include "client/control_client.h"
 #include "client/environment.h"
 #include "millrace/admin.h"
 #include "millrace/options.h"
+#include "proto/wire/backoff.h"
 
 namespace millrace::client {
 

@@ -24,10 +24,10 @@
 #include <optional>
 #include <vector>
 
-#include "client/backoff.h"
 #include "client/control.h"
 #include "client/producer_batch.h"
 #include "millrace/error.h"
+#include "proto/wire/backoff.h"
 #include "proto/wire/frames.h"
 
 namespace millrace::client {

@@ -2,13 +2,17 @@
 
 #include <condition_variable>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <mutex>
+#include <optional>
 #include <random>
+#include <tuple>
 
-#include "client/grpc_transport.h"
 #include "client/runtime_thread.h"
 #include "client/status.h"
 #include "proto/transport/completion_loop.h"
+#include "proto/transport/grpc_transport.h"
 #include "proto/wire/check.h"
 
 namespace millrace {
@@ -45,6 +49,20 @@ void TeachAllocator() {
   constexpr size_t kBlockBytes = (32 << 20) - (64 << 10);
   void* volatile block = std::malloc(kBlockBytes);
   std::free(block);
+}
+
+absl::StatusOr<std::optional<TlsKeys>> ReadTlsKeys(const ClientOptions& options) {
+  if (options.tls_ca.empty()) return std::nullopt;
+  TlsKeys keys;
+  for (auto [path, setting, text] : {std::tuple(&options.tls_ca, "ssl.ca.location", &keys.roots),
+                                     std::tuple(&options.tls_cert, "ssl.certificate.location", &keys.certificate),
+                                     std::tuple(&options.tls_key, "ssl.key.location", &keys.private_key)}) {
+    if (path->empty()) continue;
+    std::ifstream file(*path, std::ios::binary);
+    if (!file) return InvalidConfig("setting \"" + std::string(setting) + "\": cannot read '" + *path + "'");
+    text->assign(std::istreambuf_iterator<char>(file), {});
+  }
+  return keys;
 }
 
 }  // namespace
@@ -92,10 +110,10 @@ absl::StatusOr<std::unique_ptr<Foundation>> Foundation::Create(const ClientOptio
   if (thread->executor().OnThread()) {
     return InvalidRequest("a delivery callback cannot make a client on its own Runtime: that waits for its thread");
   }
-  auto transport =
-      GrpcTransport::Create(thread->loop(), {.ca = options.tls_ca, .cert = options.tls_cert, .key = options.tls_key});
-  if (!transport.ok()) return transport.status();
-  return std::unique_ptr<Foundation>(new Foundation(std::move(thread), *std::move(transport)));
+  const absl::StatusOr<std::optional<TlsKeys>> tls = ReadTlsKeys(options);
+  if (!tls.ok()) return tls.status();
+  auto transport = std::make_unique<GrpcTransport>(thread->loop(), GrpcTransport::Options{.tls = *tls});
+  return std::unique_ptr<Foundation>(new Foundation(std::move(thread), std::move(transport)));
 }
 
 Foundation::Foundation(std::shared_ptr<RuntimeThread> thread, std::unique_ptr<ClientTransport> transport)

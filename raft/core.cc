@@ -80,7 +80,7 @@ Core::Core(const Config& config, GroupId group, ReplicaId self, PersistedState p
   commit_taken_ = state_.commit_index;
   if (memberships_.empty()) memberships_.emplace_back();
   PruneMemberships();
-  if (state_.abstaining) abstaining_ = random_.Next() | 1;
+  if (state_.abstaining) abstention_ = random_.Next() | 1;
   MILLRACE_CHECK(config_.heartbeat_ticks >= 1 && config_.election_ticks > config_.heartbeat_ticks);
   ResetElectionTimer();
   CheckInvariants();
@@ -100,8 +100,8 @@ void Core::Tick() {
 }
 
 absl::Status Core::Step(Message message) {
-  if (stopped_) return absl::OkStatus();
   if (absl::Status status = CheckWellFormed(message); !status.ok()) return status;
+  if (stopped_) return absl::OkStatus();
   if (quiet_ && !KeepsQuiet(message)) Wake();
   if (!HandleOtherTerm(message)) {
     std::visit([&](auto& body) { Handle(message, body); }, message.body);
@@ -243,7 +243,7 @@ bool Core::FollowLeader(const Message& m) {
 
 void Core::Handle(const Message& m, AppendEntries& body) {
   if (!FollowLeader(m)) return;
-  if (body.abstain == life_ && !std::exchange(told_to_abstain_, true) && !state_.abstaining) SetAbstaining(true);
+  if (body.lost_in_life == life_ && !std::exchange(told_to_abstain_, true) && !state_.abstaining) SetAbstaining(true);
   AppendReply reply{.request = body.request};
   if (ContradictsCommitted(body.prev)) {
     return Fail(Fatal::kCommittedOverwrite, m, "the leader has another entry where this replica has a committed one");
@@ -342,7 +342,7 @@ void Core::Handle(const Message& m, const Heartbeat& body) {
   ReplyOnceTermIsDurable(
       m.from,
       HeartbeatReply{
-          .read_round = body.read_round, .quiet = quiet_, .last_index = last_index(), .abstaining = abstaining_});
+          .read_round = body.read_round, .quiet = quiet_, .last_index = last_index(), .abstention = abstention_});
 }
 
 void Core::Handle(const Message& m, const InstallSnapshot& body) {
@@ -378,7 +378,7 @@ void Core::ResetLog(const InstallSnapshot& snapshot) {
 // ---- Replies
 
 void Core::Reply(ReplicaId to, AppendReply reply) {
-  reply.abstaining = abstaining_;
+  reply.abstention = abstention_;
   reply.life = life_;
   // Refusals too may rest on a term that is not durable yet (etcd msgsAfterAppend, nodedb #161).
   const bool durable = TermIsDurable() && (!reply.accepted || reply.match <= stable_);
@@ -407,7 +407,7 @@ bool Core::DiskIsStalled() const {
 
 void Core::SetAbstaining(bool abstaining) {
   state_.abstaining = abstaining;
-  abstaining_ = abstaining ? random_.Next() | 1 : 0;
+  abstention_ = abstaining ? random_.Next() | 1 : 0;
   confirmed_ = LogIndex(0);
   term_and_vote_dirty_ = true;
   if (!abstaining) Notify(Notice::kAbstainingEnded, self_, state_.commit_index);
@@ -415,7 +415,7 @@ void Core::SetAbstaining(bool abstaining) {
 
 // `agreed`: up to where our log is known to be the leader's.
 void Core::NoteConfirmed(const Confirmed& confirmed, LogIndex agreed) {
-  if (confirmed.abstaining != abstaining_ || confirmed.index == LogIndex(0) || confirmed.index > agreed) return;
+  if (confirmed.abstention != abstention_ || confirmed.index == LogIndex(0) || confirmed.index > agreed) return;
   confirmed_ = confirmed.index;
   MaybeEndAbstaining();
 }
@@ -543,7 +543,7 @@ std::string Core::Dump() const {
       memberships_.back().index.value(), ", ", writing_.size(), " writes under way");
   for (const Progress& p : progress()) {
     absl::StrAppend(&out, "\n  member ", text(p.id), " ", ToString(p.state), " match ", p.match.value(), " next ",
-                    p.next.value(), " in flight ", p.inflights.count(), p.abstaining ? " abstaining" : "");
+                    p.next.value(), " in flight ", p.inflights.count(), p.abstention != 0 ? " abstaining" : "");
   }
   return out;
 }

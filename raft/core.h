@@ -50,11 +50,14 @@ struct Config {
   int heartbeat_ticks = 1;  // < election_ticks
   int stall_ticks = 20;  // a leader whose oldest write takes longer steps down, a follower does not campaign; 0: never
   int quiesce_ticks = 20;  // idle for so long, a group whose members all have everything goes quiet; 0: never
-  size_t append_bytes_max = 1 << 20;        // of one AppendEntries; one entry may be larger
-  size_t inflight_messages_max = 256;       // to one member
-  size_t inflight_bytes_max = 8 << 20;      // to one member
-  size_t uncommitted_bytes_max = 64 << 20;  // proposals beyond it are refused; one is always taken
-  int64_t promotion_lag_max = 64;           // entries a learner may lag behind the commit index when it becomes a voter
+  size_t append_bytes_max = 1 << 20;    // of one AppendEntries; one entry may be larger
+  size_t inflight_messages_max = 256;   // to one member
+  size_t inflight_bytes_max = 8 << 20;  // to one member
+  // Of what is not committed, and of what is not durable here: proposals beyond it are refused; one is always taken.
+  size_t uncommitted_bytes_max = 64 << 20;
+  // Members learn of each commit by a message of its own. false: with the next entries or heartbeat, for half the messages.
+  bool commit_at_once = true;
+  int64_t promotion_lag_max = 64;  // entries a learner may lag behind the commit index when it becomes a voter
   // Both on in the product: alone, each leaves a cluster without a leader in some partial partition (README, rule 11). Off only
   // to run other implementations' test cases.
   bool pre_vote = true;
@@ -164,6 +167,7 @@ class Core {
   LogIndex stable_index() const { return stable_; }
   LogIndex last_index() const { return terms_.last_index(); }
   Offset end_offset() const { return tail_.end_offset(); }
+  int64_t last_append_time() const { return last_append_time_; }
   const TermTable& terms() const { return terms_; }
   const Membership& membership() const { return memberships_.back().membership; }
   const std::vector<MembershipAt>& memberships() const { return memberships_; }
@@ -274,11 +278,12 @@ class Core {
   // core_replication.cc: the leader's side of the log (thesis 3.5, 3.6, 10.2).
   void AppendOwn(Entry entry);
   bool ReplicateTo(Progress& p);
+  bool OwesCommit(const Progress& p) const;
   void SendEntries(Progress& p, std::vector<Entry> entries);
   void SendHeartbeats();
   void AdvanceCommit();
   LogIndex AckedByMajority();
-  void NoteAbstaining(Progress& p, uint64_t abstaining, LogIndex last);
+  void NoteAbstaining(Progress& p, uint64_t abstention, LogIndex last);
   void ForgetAcks(Progress& p, LogIndex last);
   void ReplicateToAll();
   void RequestSnapshot(Progress& p);
@@ -297,6 +302,7 @@ class Core {
   EntryId AppendMembership(Membership membership);
   ReplicaSet RecipientsOfLog() const;
   void UpdateProgress();
+  void TellCommit();
   void AdvanceMembership();
   bool IsCaughtUp(const Progress& p) const;
   absl::Status CheckCaughtUp(const std::vector<MembershipChange>& changes);
@@ -329,7 +335,7 @@ class Core {
   bool quiet_ = false;
 
   bool told_to_abstain_ = false;  // by a leader, in this life: once is enough, whatever arrives late
-  uint64_t abstaining_ = 0;       // names this time of abstaining; 0 exactly when state_.abstaining is not set
+  uint64_t abstention_ = 0;       // names this time of abstaining; 0 exactly when state_.abstaining is not set
   // Of the abstaining replica: the index that ends it, once durable here. 0: not known.
   LogIndex confirmed_;
 

@@ -220,7 +220,7 @@ bool Core::QuorumIsActive() {
   const VoteResult result = Tally(membership(), [&](ReplicaId id) -> std::optional<bool> {
     if (id == self_) return counts(state_.abstaining);
     const Progress* p = Find(id);
-    return p->recent_active && counts(p->abstaining);
+    return p->recent_active && counts(p->abstention != 0);
   });
   for (Progress& p : leader.progress) p.recent_active = false;
   return result == VoteResult::kWon;

@@ -102,6 +102,12 @@ void Core::UpdateProgress() {
   send_due_ = true;
 }
 
+void Core::TellCommit() {
+  for (Progress& p : std::get<Leader>(role_).progress) p.nudge = p.nudge || p.commit_sent < state_.commit_index;
+  send_due_ = true;
+  ReplicateToAll();
+}
+
 // What follows from a membership that is committed.
 void Core::AdvanceMembership() {
   auto* leader = std::get_if<Leader>(&role_);
@@ -110,9 +116,7 @@ void Core::AdvanceMembership() {
     return;
   const Membership& now = membership();
   if (leader->some_leave) {
-    // The commit is the last that they hear of.
-    send_due_ = true;
-    ReplicateToAll();
+    TellCommit();  // the last that they hear of
     UpdateProgress();
   }
   if (now.joint()) {
@@ -122,15 +126,13 @@ void Core::AdvanceMembership() {
   }
   if (!now.IsVoter(self_)) {
     if (!config_.step_down_on_removal) return;
-    // Thesis 4.2.2. The others learn of the commit before we fall silent.
-    send_due_ = true;
-    ReplicateToAll();
+    TellCommit();  // thesis 4.2.2: the others learn of it before we fall silent
     BecomeFollower(state_.term, kNoReplica);
     return;
   }
   for (ReplicaId id : now.promote) {
     const Progress& p = *Find(id);
-    if (!IsCaughtUp(p) || p.abstaining) continue;
+    if (!IsCaughtUp(p) || p.abstention != 0) continue;
     AppendMembership(*ChangeSimply(now, {{MembershipChange::kAddVoter, id}}));
     return;
   }

@@ -17,8 +17,10 @@ absl::StatusOr<EntryId> Core::Propose(Entry entry) {
   if (leader->transfer_to)
     return absl::UnavailableError("leadership is being handed over; try again at the new leader");
   const size_t bytes = MemoryCost(entry);
-  if (leader->uncommitted.count() > 0 && leader->uncommitted.bytes() + bytes > config_.uncommitted_bytes_max) {
-    return absl::ResourceExhaustedError("too much is waiting for a majority; nothing was appended, try again later");
+  const size_t waiting = std::max(leader->uncommitted.bytes(), tail_.bytes());
+  if (waiting > 0 && waiting + bytes > config_.uncommitted_bytes_max) {
+    return absl::ResourceExhaustedError(
+        "too much is waiting for a majority or for this disk; nothing was appended, try again later");
   }
   Wake();
   leader->uncommitted.Add(last_index() + 1, bytes);
@@ -63,7 +65,7 @@ bool Core::ReplicateTo(Progress& p) {
     return false;
   }
   if (p.next > last_index() || full) {
-    const bool news = nudge || p.state == Progress::State::kProbe || p.commit_sent < state_.commit_index;
+    const bool news = nudge || p.state == Progress::State::kProbe || OwesCommit(p);
     if (news) SendEntries(p, {});
     return false;
   }
@@ -78,6 +80,8 @@ bool Core::ReplicateTo(Progress& p) {
   SendEntries(p, std::move(entries));
   return true;
 }
+
+bool Core::OwesCommit(const Progress& p) const { return config_.commit_at_once && p.commit_sent < state_.commit_index; }
 
 void Core::SendEntries(Progress& p, std::vector<Entry> entries) {
   auto& leader = std::get<Leader>(role_);
@@ -94,8 +98,8 @@ void Core::SendEntries(Progress& p, std::vector<Entry> entries) {
   Next().send_now.push_back(To(p.id, AppendEntries{.prev = {*terms_.At(prev), prev},
                                                    .entries = std::move(entries),
                                                    .commit = state_.commit_index,
-                                                   .confirmed = {leader.confirmed, p.abstaining},
-                                                   .abstain = p.told_to_abstain,
+                                                   .confirmed = {leader.confirmed, p.abstention},
+                                                   .lost_in_life = p.lost_in_life,
                                                    .request = leader.next_request++}));
 }
 
@@ -148,7 +152,7 @@ void Core::SendHeartbeats() {
   for (const Progress& p : leader.progress) {
     if (p.id == self_) continue;
     SendNewest(Next().send_now, To(p.id, Heartbeat{.commit = std::min(p.match, state_.commit_index),
-                                                   .confirmed = {leader.confirmed, p.abstaining},
+                                                   .confirmed = {leader.confirmed, p.abstention},
                                                    .read_round = leader.read_round,
                                                    .quiesce = quiesce,
                                                    .last_index = last_index()}));
@@ -165,11 +169,11 @@ Progress* Core::Find(ReplicaId id) {
   return at != leader->progress.end() && at->id == id ? &*at : nullptr;
 }
 
-void Core::NoteAbstaining(Progress& p, uint64_t abstaining, LogIndex last) {
-  if (abstaining != 0) p.told_to_abstain = 0;
-  if (p.told_to_abstain != 0 || p.abstaining == abstaining) return;
-  p.abstaining = abstaining;
-  if (abstaining != 0) ForgetAcks(p, last);
+void Core::NoteAbstaining(Progress& p, uint64_t abstention, LogIndex last) {
+  if (abstention != 0) p.lost_in_life = 0;
+  if (p.lost_in_life != 0 || p.abstention == abstention) return;
+  p.abstention = abstention;
+  if (abstention != 0) ForgetAcks(p, last);
   AdvanceCommit();
 }
 
@@ -189,8 +193,8 @@ void Core::Handle(const Message& m, const AppendReply& body) {
   p->recent_active = true;
   p->quiet_at = LogIndex(0);
   if (body.request < p->first_request) return;
-  if (p->told_to_abstain != 0) p->told_to_abstain = body.life;  // started again since, with the same disk
-  NoteAbstaining(*p, body.abstaining, body.last_index);
+  if (p->lost_in_life != 0) p->lost_in_life = body.life;  // started again since, with the same disk
+  NoteAbstaining(*p, body.abstention, body.last_index);
   if (p = Find(m.from); p == nullptr) return;  // the commit may have ended its membership, or our leadership
   if (body.accepted) {
     OnAcked(*p, body);
@@ -215,7 +219,7 @@ void Core::OnAcked(Progress& p, const AppendReply& reply) {
       p.inflights.FreeTo(reply.match);
       break;
   }
-  send_due_ = true;
+  send_due_ = send_due_ || p.state == Progress::State::kProbe || p.next <= last_index() || OwesCommit(p);
   if (!news) return;
   if (leader.transfer_to == p.id && p.match == last_index()) SendTimeoutNow(p.id);
   AdvanceCommit();
@@ -241,8 +245,8 @@ void Core::OnRefused(Progress& p, const AppendReply& reply) {
 
 void Core::OnLostDurability(Progress& p, const AppendReply& reply) {
   Notify(Notice::kLostDurability, p.id, reply.last_index);
-  p.told_to_abstain = reply.life;
-  p.abstaining = 1;  // until it names it
+  p.lost_in_life = reply.life;
+  p.abstention = kUnnamedAbstention;
   ForgetAcks(p, reply.last_index);
   send_due_ = true;
 }
@@ -251,7 +255,7 @@ void Core::Handle(const Message& m, const HeartbeatReply& body) {
   Progress* p = Find(m.from);
   if (p == nullptr) return;
   // That it abstains no more is taken from acks alone: an answer may be older than the abstaining.
-  if (body.abstaining != 0) NoteAbstaining(*p, body.abstaining, body.last_index);
+  if (body.abstention != 0) NoteAbstaining(*p, body.abstention, body.last_index);
   if (p = Find(m.from); p == nullptr) return;
   auto& leader = std::get<Leader>(role_);
   p->recent_active = true;
@@ -262,7 +266,7 @@ void Core::Handle(const Message& m, const HeartbeatReply& body) {
     p->BecomeProbe();  // it was lost on the way, or its ack was: ask what the member has
   }
   // Behind, and nothing may be under way that could tell: a lost request must not wedge the pipeline (hashicorp/raft #612).
-  p->nudge = p->state == Progress::State::kReplicate && (p->match < last_index() || p->abstaining);
+  p->nudge = p->state == Progress::State::kReplicate && (p->match < last_index() || p->abstention != 0);
   send_due_ = send_due_ || p->nudge || p->state == Progress::State::kProbe;
   ReleaseReads();
   if (!MayGoQuiet()) return;
@@ -279,7 +283,7 @@ LogIndex Core::AckedByMajority() {
   return CommittedIndex(membership(), [&](ReplicaId id) {
     if (id == self_) return state_.abstaining ? LogIndex(0) : stable_;
     const Progress* p = Find(id);
-    return p->abstaining ? LogIndex(0) : p->match;
+    return p->abstention != 0 ? LogIndex(0) : p->match;
   });
 }
 
@@ -291,7 +295,7 @@ void Core::AdvanceCommit() {
   if (acked > state_.commit_index && terms_.At(acked) == state_.term) {
     CommitTo(acked);
     leader.uncommitted.FreeTo(acked);
-    send_due_ = true;
+    send_due_ = send_due_ || config_.commit_at_once;
   }
   if (acked >= leader.first_of_term && acked >= state_.commit_index) {
     leader.confirmed = state_.commit_index;
@@ -335,7 +339,7 @@ void Core::ReleaseReads() {
   if (leader == nullptr || leader->reads.empty()) return;
   const LogIndex confirmed = CommittedIndex(membership(), [&](ReplicaId id) {
     const Progress* p = Find(id);
-    const bool counts = id == self_ ? !state_.abstaining : !p->abstaining;
+    const bool counts = id == self_ ? !state_.abstaining : p->abstention == 0;
     return LogIndex(!counts ? 0 : static_cast<int64_t>(id == self_ ? leader->read_round : p->read_round));
   });
   std::erase_if(leader->reads, [&](const PendingRead& read) {
@@ -372,8 +376,8 @@ bool Core::MayGoQuiet() const {
     return false;
   if (!leader.reads.empty() || leader.transfer_to || membership().joint() || taken_ != last_index()) return false;
   return std::all_of(leader.progress.begin(), leader.progress.end(), [&](const Progress& p) {
-    return p.id == self_ || (p.state == Progress::State::kReplicate && p.match == last_index() &&
-                             p.commit_sent == state_.commit_index && !p.abstaining);
+    return p.id == self_ ||
+           (p.state == Progress::State::kReplicate && p.match == last_index() && !OwesCommit(p) && p.abstention == 0);
   });
 }
 

@@ -1,6 +1,5 @@
 #include "raft/entry_tail.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "proto/wire/check.h"
@@ -10,23 +9,26 @@ namespace millrace::raft {
 void EntryTail::Append(Entry entry) {
   MILLRACE_CHECK(entry.header.index == last_index() + 1);
   end_offset_ = entry.header.end_offset();
+  bytes_ += MemoryCost(entry);
   entries_.push_back(std::move(entry));
 }
 
 void EntryTail::TruncateSuffix(LogIndex first_removed, Offset end_offset) {
+  while (!empty() && last_index() >= first_removed) {
+    bytes_ -= MemoryCost(entries_.back());
+    entries_.pop_back();
+  }
   if (first_removed < first_) {
     entries_.clear();
     head_ = 0;
     first_ = first_removed;
-  } else {
-    const auto kept = head_ + static_cast<size_t>(first_removed - first_);
-    entries_.resize(std::min(kept, entries_.size()));
   }
   end_offset_ = end_offset;
 }
 
 void EntryTail::RemovePrefix(LogIndex last_removed) {
   while (!empty() && first_ <= last_removed) {
+    bytes_ -= MemoryCost(entries_[head_]);
     entries_[head_++].payload.Clear();
     ++first_;
   }
@@ -40,13 +42,13 @@ void EntryTail::RemovePrefix(LogIndex last_removed) {
 }
 
 void EntryTail::CopyTo(LogIndex first, LogIndex last, size_t bytes_max, std::vector<Entry>* out) const {
-  size_t bytes = 0;
-  for (LogIndex i = first; i <= last; ++i) {
-    const Entry& entry = At(i);
-    bytes += MemoryCost(entry);
-    if (i > first && bytes > bytes_max) return;
-    out->push_back(entry);
+  LogIndex end = first + 1;
+  for (size_t bytes = MemoryCost(At(first)); end <= last; ++end) {
+    bytes += MemoryCost(At(end));
+    if (bytes > bytes_max) break;
   }
+  const Entry* const begin = &At(first);
+  out->insert(out->end(), begin, begin + (end - first));
 }
 
 void EntryTail::Shrink() {

@@ -17,6 +17,7 @@ class EntryTail {
   LogIndex first_index() const { return first_; }  // last_index() + 1 when empty
   LogIndex last_index() const { return first_ + (static_cast<int64_t>(entries_.size() - head_) - 1); }
   Offset end_offset() const { return end_offset_; }
+  size_t bytes() const { return bytes_; }  // MemoryCost of the entries
 
   // In [first_index, last_index].
   const Entry& At(LogIndex index) const { return entries_[head_ + static_cast<size_t>(index - first_)]; }
@@ -38,6 +39,7 @@ class EntryTail {
   size_t head_ = 0;  // entries before it are forgotten; compacted when they are the larger part
   LogIndex first_;   // of entries_[head_]
   Offset end_offset_;
+  size_t bytes_ = 0;
 };
 
 }  // namespace millrace::raft

@@ -189,12 +189,15 @@ void GroupDriver::OnSynced(RoundSeq round) {
 
 void GroupDriver::Advance() {
   auto next = in_flight_.begin();
+  ReadySeq durable;
   for (; Works() && next != in_flight_.end(); ++next) {
     if (!next->written || (next->needs_sync && *next->written > synced_)) break;
     Send(next->send_after_persist);
-    core_.OnPersisted(next->seq);
+    durable = std::max(durable, next->seq);
   }
   in_flight_.erase(in_flight_.begin(), next);
+  // Once for all of them: each call looks at everything that is under way.
+  if (durable != ReadySeq(0)) core_.OnPersisted(durable);
   if (in_flight_.empty()) in_flight_.shrink_to_fit();
   TellPrefixRemoved();
 }

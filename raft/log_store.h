@@ -147,6 +147,8 @@ class LogStore {
   // Calls `done` when everything written before this call is on the disk. `done` runs on a thread of the store. [any]
   virtual void Sync(std::function<void(absl::Status)> done) = 0;
 
+  // Limits in bytes of these five count raft::MemoryCost: a million of small entries is much, too.
+
   // Entries from the one that holds `from`, from memory alone: fills `entries` with at most `bytes_max` bytes (but at least
   // one entry) that end at or before `end`. False when the position is not in memory: use Read. [writer]
   virtual bool ReadCached(GroupId group, Offset from, Offset end, size_t bytes_max, std::vector<Entry>* entries) = 0;

@@ -12,7 +12,7 @@ struct Describe {
   std::string operator()(const AppendEntries& m) const {
     std::string text =
         absl::StrCat("AppendEntries request=", m.request, " prev=", Text(m.prev), " commit=", m.commit.value(),
-                     " confirmed=", m.confirmed.index.value(), m.abstain != 0 ? " abstain" : "", " entries=[");
+                     " confirmed=", m.confirmed.index.value(), m.lost_in_life != 0 ? " abstain" : "", " entries=[");
     for (const Entry& e : m.entries) {
       absl::StrAppend(&text, " ", Text({e.header.term, e.header.index}), "(", e.payload.size(), ")");
     }
@@ -22,7 +22,7 @@ struct Describe {
     return absl::StrCat("AppendReply request=", m.request,
                         m.accepted ? absl::StrCat(" match=", m.match.value())
                                    : absl::StrCat(" rejected=", m.rejected.value(), " hint=", Text(m.hint)),
-                        " last=", m.last_index.value(), m.abstaining ? " abstaining" : "");
+                        " last=", m.last_index.value(), m.abstention != 0 ? " abstaining" : "");
   }
   std::string operator()(const Heartbeat& m) const {
     return absl::StrCat("Heartbeat commit=", m.commit.value(), " round=", m.read_round,
@@ -31,7 +31,7 @@ struct Describe {
   std::string operator()(const HeartbeatReply& m) const {
     return absl::StrCat("HeartbeatReply round=", m.read_round,
                         m.quiet ? absl::StrCat(" quiet at ", m.last_index.value()) : "",
-                        m.abstaining ? " abstaining" : "");
+                        m.abstention != 0 ? " abstaining" : "");
   }
   std::string operator()(const VoteRequest& m) const {
     return absl::StrCat(m.pre_vote ? "PreVote" : "Vote", "Request last=", Text(m.last), m.transfer ? " transfer" : "");

@@ -15,10 +15,10 @@
 namespace millrace::raft {
 
 // To an abstaining replica: once it holds the log up to `index`, synced, it may count again (ARCHITECTURE D9). It holds for the
-// abstaining that the replica named, so that a late one cannot end another. 0: not known yet.
+// abstention that the replica named, so that a late one cannot end another. Index 0: not known yet.
 struct Confirmed {
   LogIndex index;
-  uint64_t abstaining = 0;
+  uint64_t abstention = 0;
 };
 
 // Leader to member: entries that follow `prev`. Without entries it asks whether `prev` is there, and tells the commit index.
@@ -28,7 +28,7 @@ struct AppendEntries {
   LogIndex commit;
   Confirmed confirmed;
   // The leader has seen this life of the replica without entries that it had acked: it must abstain until `confirmed`. 0: it has not.
-  uint64_t abstain = 0;
+  uint64_t lost_in_life = 0;
   uint64_t request = 0;  // rises with each AppendEntries of a leader's term; the reply carries it back
 };
 
@@ -39,7 +39,7 @@ struct AppendReply {
   LogIndex rejected;    // not accepted: the index of the request's prev
   EntryId hint;         // not accepted: the log may equal the leader's at or before here (a search by term, core.cc)
   LogIndex last_index;  // of the replica's log
-  uint64_t abstaining = 0;  // holds it and must not be counted; the number names this time of abstaining. 0: counts
+  uint64_t abstention = 0;  // holds it and must not be counted; the number names this time of abstaining. 0: counts
   // Drawn at each start: only between two lives can a disk turn out to have lost what was acked.
   uint64_t life = 0;
   uint64_t request = 0;
@@ -59,7 +59,7 @@ struct HeartbeatReply {
   uint64_t read_round = 0;
   bool quiet = false;  // its timers stand still, at last_index
   LogIndex last_index;
-  uint64_t abstaining = 0;  // as in AppendReply
+  uint64_t abstention = 0;  // as in AppendReply
 };
 
 struct VoteRequest {

@@ -33,6 +33,9 @@ class Inflights {
   size_t bytes_ = 0;
 };
 
+// Of a member that is to abstain and has not said so yet: those that are drawn are odd (Core::SetAbstaining).
+inline constexpr uint64_t kUnnamedAbstention = 2;
+
 struct Progress {
   enum class State : uint8_t { kProbe, kReplicate, kSnapshot };
 
@@ -57,9 +60,9 @@ struct Progress {
   bool nudge = false;          // ask, even without news: what is in flight may be lost
   bool reading = false;        // its next entries are being read from the store
   bool snapshot_requested = false;
-  uint64_t abstaining = 0;       // holds what it says, but does not count (AppendReply::abstaining)
-  uint64_t told_to_abstain = 0;  // the life that is to, until it says that it does
-  LogIndex quiet_at;             // it said that its timers stand still at this index; 0: they run
+  uint64_t abstention = 0;    // holds what it says, but does not count (AppendReply::abstention)
+  uint64_t lost_in_life = 0;  // the life that is to abstain, until it says that it does
+  LogIndex quiet_at;          // it said that its timers stand still at this index; 0: they run
 
   void BecomeProbe();
   void BecomeReplicate();

@@ -68,13 +68,8 @@ struct Description {
   int left = 0;
 };
 
-void DescribePartition(Partition& partition, v1::PartitionDescription* out, ErrorFrame* error) {
-  if (absl::Status status = partition.Open(); !status.ok()) {
-    *error = ErrorFromStatus(status);
-    error->topic = partition.name().topic;
-    error->partition = partition.name().partition;
-    return;
-  }
+void DescribePartition(const Partition& partition, v1::PartitionDescription* out, ErrorFrame* error) {
+  if (!partition.Readable(error)) return;
   out->set_leader_epoch(static_cast<int32_t>(partition.leader_epoch().value()));
   out->set_log_start_offset(partition.log_start().value());
   out->set_high_watermark(partition.high_watermark().value());
@@ -106,7 +101,7 @@ void DescribeTopic(Broker& broker, const v1::DescribeTopicRequest& request, Repl
     ErrorFrame error;
     auto partition = broker.FindPartition(topic->name, static_cast<int32_t>(p), topic->topic_id, &error);
     if (partition == nullptr) return reply.Fail(error);  // deleted just now
-    RunOn(partition->executor(), [description, partition, p, reply, &executor] {
+    const auto describe = [description, partition, p, reply, &executor] {
       v1::PartitionDescription found;
       ErrorFrame error;
       DescribePartition(*partition, &found, &error);
@@ -116,7 +111,8 @@ void DescribeTopic(Broker& broker, const v1::DescribeTopicRequest& request, Repl
         if (--description->left > 0) return;
         description->error.ok() ? reply.Send(description->response) : reply.Fail(description->error);
       });
-    });
+    };
+    RunOn(partition->executor(), [partition, describe] { partition->WhenSettled(describe); });
   }
 }
 
@@ -127,10 +123,7 @@ void TrimPartition(Broker& broker, const v1::TrimPartitionRequest& request, Repl
   if (partition == nullptr) return reply.Fail(std::move(error));
   if (request.before() < -1)
     return reply.Fail(MakeError(Error::INVALID_REQUEST, "`before` is an offset, or -1 for the high watermark"));
-  RunOn(partition->executor(), [partition, before = request.before(), reply, &executor] {
-    if (absl::Status status = partition->Open(); !status.ok()) {
-      return RunOn(executor, [reply, status] { reply.Fail(ErrorFromStatus(status)); });
-    }
+  const auto trim = [partition, before = request.before(), reply, &executor] {
     const raft::Offset to = before == -1 ? partition->high_watermark() : raft::Offset(before);
     partition->Trim(to, [reply, &executor](const ErrorFrame& error, raft::Offset log_start) {
       RunOn(executor, [reply, error, log_start] {
@@ -140,7 +133,8 @@ void TrimPartition(Broker& broker, const v1::TrimPartitionRequest& request, Repl
         reply.Send(response);
       });
     });
-  });
+  };
+  RunOn(partition->executor(), [partition, trim] { partition->WhenSettled(trim); });
 }
 
 void AddTopicMetadata(const Broker& broker, const MetadataImage& image, const std::string& name,
@@ -159,7 +153,9 @@ void AddTopicMetadata(const Broker& broker, const MetadataImage& image, const st
     v1::PartitionMetadata& partition = *out.add_partitions();
     partition.set_partition(static_cast<int32_t>(p));
     partition.set_leader(broker.options().broker_id);
-    partition.set_leader_epoch(static_cast<int32_t>(image.leader_epoch().value()));
+    ErrorFrame gone;
+    const auto replica = broker.FindPartition(name, static_cast<int32_t>(p), topic->topic_id, &gone);
+    if (replica != nullptr) partition.set_leader_epoch(static_cast<int32_t>(replica->leader_epoch().value()));
     for (int32_t replica : topic->partitions[p].replicas) partition.add_replicas(replica);
   }
 }

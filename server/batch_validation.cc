@@ -1,8 +1,10 @@
 #include "server/batch_validation.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "raft/damage.h"
 #include "server/errors.h"
 
 namespace millrace::server {
@@ -97,6 +99,20 @@ bool IsIntact(const raft::Entry& entry) {
   if (entry.header.type != raft::EntryType::kRecords) return true;
   const absl::StatusOr<BatchView> batch = ParseBatch(entry.payload);
   return batch.ok() && ComputeBatchCrc(batch->header, batch->payload) == entry.header.payload_crc;
+}
+
+absl::StatusOr<std::vector<raft::Entry>> IntactEntries(absl::StatusOr<std::vector<raft::Entry>> entries,
+                                                       bool (*is_intact)(const raft::Entry&)) {
+  if (!entries.ok()) return entries;
+  const auto damaged = std::find_if_not(entries->begin(), entries->end(), is_intact);
+  if (damaged == entries->end()) return entries;
+  if (damaged == entries->begin()) {
+    const raft::EntryHeader& header = damaged->header;
+    return raft::DamagedEntry(absl::StrCat("entry ", header.index.value(), ": its payload does not match its checksum"),
+                              {header.base_offset, header.end_offset()});
+  }
+  entries->erase(damaged, entries->end());
+  return entries;
 }
 
 }  // namespace millrace::server

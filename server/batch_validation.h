@@ -1,6 +1,9 @@
 // Whether a batch that came from outside may be stored. Nothing is changed by looking.
 #pragma once
 
+#include <vector>
+
+#include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "proto/wire/frames.h"
 #include "proto/wire/record_batch.h"
@@ -24,5 +27,9 @@ bool ValidateBatch(absl::Cord bytes, const TopicConfig& config, UnixMillis now, 
 
 // Of a partition's log: whether an entry's payload is still what its checksum was made of. Entries without records have none.
 bool IsIntact(const raft::Entry& entry);
+// Of what was read from the disk, where it may have changed: the entries before the first that is not intact; if that is the first of
+// all, its damage.
+absl::StatusOr<std::vector<raft::Entry>> IntactEntries(absl::StatusOr<std::vector<raft::Entry>> entries,
+                                                       bool (*is_intact)(const raft::Entry&) = IsIntact);
 
 }  // namespace millrace::server

@@ -19,15 +19,22 @@ constexpr int64_t kProduceShare = 8;
 constexpr int64_t kFetchShare = 16;
 constexpr int64_t kReadAheadShare = 16;
 
+class NoPeers : public PeerSender {
+ public:
+  void Send(raft::GroupId, raft::Message) override {}
+};
+
 std::vector<std::unique_ptr<Shard>> MakeShards(const Broker::Options& options, raft::LogStore& store, Clock& clock,
-                                               Metrics& metrics, const std::vector<Executor*>& executors,
+                                               Random& random, WorkPool& pool, PeerSender& peers, Metrics& metrics,
+                                               const std::vector<Executor*>& executors,
                                                const LogWriter::FatalHandler& on_fatal) {
   MILLRACE_CHECK(!executors.empty());
   const int64_t share = options.memory_limit / static_cast<int64_t>(executors.size());
   std::vector<std::unique_ptr<Shard>> shards;
   for (Executor* executor : executors) {
-    shards.push_back(std::make_unique<Shard>(store, *executor, clock, metrics.AddLoop(), on_fatal,
-                                             share / kProduceShare, share / kFetchShare, share / kReadAheadShare));
+    shards.push_back(std::make_unique<Shard>(
+        store, *executor, clock, pool, peers, metrics.AddLoop(), on_fatal,
+        Shard::Limits{share / kProduceShare, share / kFetchShare, share / kReadAheadShare}, random.Next()));
   }
   return shards;
 }
@@ -53,34 +60,40 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
       clock_(clock),
       pool_(pool),
       disk_floor_(clock, options_.disk_space, options_.disk_free_floor),
-      shards_(MakeShards(options_, store, clock, metrics, executors, on_fatal)),
+      peers_(std::make_unique<NoPeers>()),
+      shards_(MakeShards(options_, store, clock, random, pool, *peers_, metrics, executors, on_fatal)),
       directory_(std::make_shared<const Directory>()),
       controller_(options_.broker_id, options_.topic_defaults, store, shards_.front()->writer, clock, random,
                   disk_floor_, [this](std::shared_ptr<const MetadataImage> image) { OnImage(std::move(image)); }) {}
 
-Broker::~Broker() = default;
+Broker::~Broker() {
+  for (const auto& [name, entry] : *directory_.load()) {
+    for (const auto& partition : entry->partitions) partition->Abandon();
+  }
+}
 
-void Broker::Load(bool raise_epoch, std::function<void(absl::Status)> done) {
-  absl::Status status = controller_.Load(raise_epoch);
-  if (status.ok()) status = RemoveOrphans();
-  if (!status.ok()) return done(std::move(status));
+void Broker::Load(Partition::Lost may_have_lost, std::function<void(absl::Status)> done) {
+  may_have_lost_ = may_have_lost;
+  absl::StatusOr<std::vector<raft::GroupId>> found = store_.List();
+  if (!found.ok()) return done(found.status());
+  found_at_start_.insert(found->begin(), found->end());
+  if (absl::Status status = controller_.Load(); !status.ok()) return done(std::move(status));
+  found_at_start_.clear();
+  RemoveOrphans(*std::move(found));
   shards_.front()->writer.OnDurable([done = std::move(done)] { done(absl::OkStatus()); });
 }
 
 // Logs without a topic: of a creation or deletion that a crash cut short.
-absl::Status Broker::RemoveOrphans() {
-  absl::StatusOr<std::vector<raft::GroupId>> groups = store_.List();
-  if (!groups.ok()) return groups.status();
+void Broker::RemoveOrphans(std::vector<raft::GroupId> groups) {
   std::unordered_set<raft::GroupId> known{kMetadataGroup};
   const auto image = image_.load();
   for (const auto& [name, topic] : image->topics()) {
     for (const PartitionInfo& partition : topic->partitions) known.insert(partition.group);
   }
-  std::erase_if(*groups, [&known](raft::GroupId group) { return known.contains(group); });
-  if (groups->empty()) return absl::OkStatus();
-  MILLRACE_LOG(kInfo, "removing logs without a topic", {"logs", groups->size()});
-  RemoveLogs(*std::move(groups), *shards_.front());
-  return absl::OkStatus();
+  std::erase_if(groups, [&known](raft::GroupId group) { return known.contains(group); });
+  if (groups.empty()) return;
+  MILLRACE_LOG(kInfo, "removing logs without a topic", {"logs", groups.size()});
+  RemoveLogs(std::move(groups), *shards_.front());
 }
 
 Retention::Walk Broker::WalkPartitions(const Executor& executor) const {
@@ -170,8 +183,7 @@ void Broker::OnImage(std::shared_ptr<const MetadataImage> image) {
     auto it = old->find(name);
     const TopicEntry* before =
         it != old->end() && it->second->info->topic_id == info->topic_id ? it->second.get() : nullptr;
-    (*next)[name] =
-        before != nullptr && before->info == info ? it->second : MakeEntry(info, before, image->leader_epoch());
+    (*next)[name] = before != nullptr && before->info == info ? it->second : MakeEntry(info, before);
   }
   if (image_.load() != nullptr) LogChanges(*old, *next);
   image_.store(image);
@@ -204,7 +216,7 @@ void Broker::LogChanges(const Directory& old, const Directory& next) {
 
 // Keeps the partitions there were, with the new settings, and adds those that came.
 std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_ptr<const TopicInfo>& info,
-                                                            const TopicEntry* old, raft::Term epoch) {
+                                                            const TopicEntry* old) {
   auto entry = std::make_shared<TopicEntry>();
   entry->info = info;
   if (old != nullptr) entry->partitions = old->partitions;
@@ -215,13 +227,22 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
     const raft::GroupId group = info->partitions[p].group;
     Shard& shard = *shards_[static_cast<size_t>(group.value()) % shards_.size()];
     const Partition::Host host{.store = store_,
+                               .groups = shard.groups,
                                .writer = shard.writer,
                                .executor = shard.executor,
                                .log_clock = shard.log_clock,
                                .disk_floor = disk_floor_,
-                               .producer_ids_end = controller_.producer_ids_end()};
-    entry->partitions.push_back(std::make_shared<Partition>(
-        PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group, epoch, info->config, host));
+                               .producer_ids_end = controller_.producer_ids_end(),
+                               .self = {raft::BrokerId(options_.broker_id), options_.incarnation},
+                               .may_have_lost = may_have_lost_};
+    std::vector<raft::ReplicaId> replicas;
+    for (int32_t id : info->partitions[p].replicas) replicas.push_back({raft::BrokerId(id), options_.incarnation});
+    entry->partitions.push_back(
+        std::make_shared<Partition>(PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group,
+                                    std::move(replicas), info->config, host));
+    shard.executor.Post([partition = entry->partitions.back(), has_log = found_at_start_.contains(group)] {
+      partition->Begin(has_log);
+    });
   }
   return entry;
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "proto/wire/runtime.h"
@@ -18,6 +19,7 @@
 #include "server/flow_budget.h"
 #include "server/log_writer.h"
 #include "server/metrics.h"
+#include "server/multi_raft.h"
 #include "server/partition.h"
 #include "server/retention.h"
 #include "server/work_pool.h"
@@ -26,18 +28,25 @@ namespace millrace::server {
 
 // What the calls and partitions of one executor share.
 struct Shard {
-  Shard(raft::LogStore& store, Executor& executor, Clock& clock, LoopMetrics& metrics, LogWriter::FatalHandler on_fatal,
-        int64_t produce_bytes_max, int64_t fetch_bytes_max, int64_t read_ahead_bytes_max)
+  struct Limits {
+    int64_t produce_bytes;
+    int64_t fetch_bytes;
+    int64_t read_ahead_bytes;
+  };
+  Shard(raft::LogStore& store, Executor& executor, Clock& clock, WorkPool& pool, PeerSender& peers,
+        LoopMetrics& metrics, LogWriter::FatalHandler on_fatal, const Limits& limits, uint64_t seed)
       : executor(executor),
         metrics(metrics),
         log_clock(clock),
-        produce_budget(produce_bytes_max),
+        produce_budget(limits.produce_bytes),
         writer(store, executor, clock, metrics, produce_budget, std::move(on_fatal)),
-        fetch_budget(fetch_bytes_max),
-        read_ahead_budget(read_ahead_bytes_max),
-        cold_reads(executor, clock, [this] {
-          return ColdReadPacer::Written{writer.last_write(), writer.bytes_written()};
-        }) {
+        fetch_budget(limits.fetch_bytes),
+        read_ahead_budget(limits.read_ahead_bytes),
+        cold_reads(executor, clock,
+                   [this] {
+                     return ColdReadPacer::Written{writer.last_write(), writer.bytes_written()};
+                   }),
+        groups({store, writer, executor, pool, cold_reads, peers, seed}) {
     writer.OnSyncs([this](std::chrono::nanoseconds elapsed) { cold_reads.OnSync(elapsed); });
   }
 
@@ -49,6 +58,7 @@ struct Shard {
   FlowBudget fetch_budget;       // handed to connections and not yet on the wire
   FlowBudget read_ahead_budget;  // read, or being read, for clients and not yet in a frame
   ColdReadPacer cold_reads;
+  MultiRaft groups;
   std::unique_ptr<Retention> retention;  // executor's thread; unset while it does not run
 };
 
@@ -56,7 +66,8 @@ class Broker {
  public:
   struct Options {
     int32_t broker_id = 1;
-    std::string address;  // advertised HOST:PORT
+    uint64_t incarnation = 1;  // of its disk
+    std::string address;       // advertised HOST:PORT
     std::string rack;
     TopicConfig topic_defaults;
     int64_t memory_limit = 512 << 20;
@@ -70,9 +81,9 @@ class Broker {
          const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal);
   ~Broker();
 
-  // Reads the metadata; on the first executor, before any call. See Controller::Load. `done` is called there once what it wrote
-  // is on the disk, so that nothing rests on an epoch that a second crash could take back; or with why it failed.
-  void Load(bool raise_epoch, std::function<void(absl::Status)> done);
+  // Reads the metadata; on the first executor, before any call. `may_have_lost`: what the last stop may have cost. `done` is called
+  // there once what it wrote is on the disk, so that what was lost can be forgotten; or with why it failed.
+  void Load(Partition::Lost may_have_lost, std::function<void(absl::Status)> done);
 
   // Removes what retention no longer covers, from now on. Any thread. Stopped before the executors end.
   void StartRetention();
@@ -115,18 +126,20 @@ class Broker {
   Retention::Walk WalkPartitions(const Executor& executor) const;
   static void LogChanges(const Directory& old, const Directory& next);
   void OnImage(std::shared_ptr<const MetadataImage> image);
-  std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old,
-                                              raft::Term epoch);
+  std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old);
   void RemoveTopic(const std::shared_ptr<const TopicEntry>& entry);
   // On a shard's executor. What a stall refuses is tried again.
   void RemoveLogs(std::vector<raft::GroupId> groups, Shard& shard);
-  absl::Status RemoveOrphans();
+  void RemoveOrphans(std::vector<raft::GroupId> groups);
 
   const Options options_;
   raft::LogStore& store_;
   Clock& clock_;
   WorkPool& pool_;
   DiskFloor disk_floor_;
+  const std::unique_ptr<PeerSender> peers_;
+  Partition::Lost may_have_lost_ = Partition::Lost::kNothing;
+  std::unordered_set<raft::GroupId> found_at_start_;  // logs, while the metadata is loaded
   std::vector<std::unique_ptr<Shard>> shards_;
   std::atomic<std::shared_ptr<const MetadataImage>> image_;
   std::atomic<std::shared_ptr<const Directory>> directory_;

@@ -78,7 +78,7 @@ void Append(Broker& broker, const v1::AppendRequest& request, Reply<v1::AppendRe
     reply.Send(response);
   };
   RunOn(partition->executor(), [partition, batch = std::move(batch), acks, answer, &executor]() mutable {
-    partition->Append(std::move(batch), acks, [answer, &executor](const AppendOutcome& outcome) {
+    partition->Append(std::move(batch), {.acks = acks}, [answer, &executor](const AppendOutcome& outcome) {
       RunOn(executor, [answer, outcome] { answer(outcome); });
     });
   });

@@ -19,7 +19,7 @@ using v1::Error;
 
 constexpr int64_t kProducerIdBlock = 1000;
 constexpr size_t kReplayBytes = 1 << 20;
-// The metadata log has one writer and no elections yet; the epoch of partitions is a record in it.
+// The metadata log has one writer and no elections yet.
 constexpr raft::Term kMetadataTerm{1};
 
 std::string HexId(uint64_t high, uint64_t low) {
@@ -49,7 +49,6 @@ absl::Status CheckChosen(const std::map<std::string, std::string>& set, const st
 struct Controller::Decision {
   MetadataRecords records;
   std::function<void()> answer;
-  bool stalled = false;  // the store did not make a log: to be decided anew after the stall
 
   MetadataRecord& Add() { return *records.add_records(); }
 };
@@ -66,7 +65,7 @@ Controller::Controller(int32_t broker_id, TopicConfig defaults, raft::LogStore& 
       image_(std::make_shared<MetadataImage>(defaults)),
       defaults_(defaults) {}
 
-absl::Status Controller::Load(bool raise_epoch) {
+absl::Status Controller::Load() {
   absl::StatusOr<raft::LogState> state = store_.Open(kMetadataGroup);
   if (state.status().code() == absl::StatusCode::kNotFound) {
     if (absl::Status status = store_.Create(kMetadataGroup, {}); !status.ok()) return status;
@@ -102,10 +101,6 @@ absl::Status Controller::Load(bool raise_epoch) {
   MetadataRecords first;
   if (next_image.image().cluster_id().empty())
     first.add_records()->mutable_cluster()->set_cluster_id(HexId(random_.Next(), random_.Next()));
-  if (raise_epoch) {
-    first.add_records()->mutable_leader_epoch()->set_leader_epoch(
-        static_cast<int32_t>(next_image.image().leader_epoch().value() + 1));
-  }
   if (first.records_size() > 0) {
     for (const MetadataRecord& record : first.records()) {
       if (absl::Status status = next_image.Replay(record); !status.ok()) return status;
@@ -138,14 +133,7 @@ void Controller::RunNext() {
     queue_.pop_front();
     auto decision = std::make_shared<Decision>();
     decide(*decision);
-    if (decision->stalled) {
-      busy_ = true;
-      queue_.push_front(std::move(decide));
-      writer_.AfterStall([this] {
-        busy_ = false;
-        RunNext();
-      });
-    } else if (decision->records.records_size() == 0) {
+    if (decision->records.records_size() == 0) {
       decision->answer();
     } else {
       Commit(std::move(decision));
@@ -214,15 +202,13 @@ void Controller::DecideCreate(const NewTopic& topic, const CreateDone& done, Dec
   record.mutable_config()->insert(topic.config.begin(), topic.config.end());
   if (absl::Status status = AddPartitionRecords(decision, topic_id, 0, partitions, image_->next_group());
       !status.ok()) {
-    decision.stalled = raft::IsStalled(status);
     return refuse(Error::KAFKA_STORAGE_ERROR, ToStdString(status.message()));
   }
   decision.answer = [this, done, name = topic.name] { done({}, {image_->FindTopic(name), true}); };
 }
 
-// Logs are made before the records that name them: a crash in between leaves logs without a topic, which the next start removes.
 absl::Status Controller::AddPartitionRecords(Decision& decision, uint64_t topic_id, int32_t first, int32_t end,
-                                             raft::GroupId next) {
+                                             raft::GroupId next) const {
   if (disk_floor_.reserve_reached()) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the broker's disk has ", disk_floor_.free_bytes(),
@@ -230,9 +216,6 @@ absl::Status Controller::AddPartitionRecords(Decision& decision, uint64_t topic_
         "other files, and try again"));
   }
   for (int32_t p = first; p < end; ++p, ++next) {
-    if (absl::Status status = store_.Create(next, {});
-        !status.ok() && status.code() != absl::StatusCode::kAlreadyExists)
-      return status;
     auto& record = *decision.Add().mutable_partition();
     record.set_topic_id(topic_id);
     record.set_partition(p);
@@ -298,7 +281,6 @@ void Controller::AddPartitions(std::string name, int32_t partitions, Done done) 
                      AddPartitionRecords(decision, topic->topic_id, have, partitions, image_->next_group());
                  !status.ok()) {
         decision.records.Clear();
-        decision.stalled = raft::IsStalled(status);
         error = MakeError(Error::KAFKA_STORAGE_ERROR, name, std::nullopt, ToStdString(status.message()));
       }
     }

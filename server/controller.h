@@ -51,9 +51,8 @@ class Controller {
   Controller(int32_t broker_id, TopicConfig defaults, raft::LogStore& store, LogWriter& writer, const Clock& clock,
              Random& random, DiskFloor& disk_floor, ImageListener listener);
 
-  // Reads the log and makes it if there is none. Blocks; before serving. `raise_epoch`: unsynced records may have been lost.
-  // What it adds (the new epoch, a new cluster's id) is staged with the writer: durable before anything may rest on it.
-  absl::Status Load(bool raise_epoch);
+  // Reads the log and makes it if there is none. Blocks; before serving. What it adds (a new cluster's id) is staged with the writer.
+  absl::Status Load();
 
   void CreateTopic(NewTopic topic, CreateDone done);
   void DeleteTopic(std::string name, Done done);
@@ -77,7 +76,7 @@ class Controller {
   void StageRecords(const std::string& serialized);
   void DecideCreate(const NewTopic& topic, const CreateDone& done, Decision& decision);
   absl::Status AddPartitionRecords(Decision& decision, uint64_t topic_id, int32_t first, int32_t end,
-                                   raft::GroupId next);
+                                   raft::GroupId next) const;
   const TopicInfo* FindForChange(const std::string& name, ErrorFrame* error) const;
 
   const int32_t broker_id_;

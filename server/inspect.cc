@@ -206,6 +206,7 @@ class Reader {
           const raft::EntryHeader& header = entry.header;
           while (header.index > partition.segments[at].meta.last.index) ++at;
           Segment& segment = partition.segments[at];
+          if (header.record_count == 0) return;  // the log's own
           ++segment.batches;
           if (batches_) segment.list.push_back({header, entry.payload.size()});
           if (ChecksumMatches(group, entry)) return on_entry(entry);

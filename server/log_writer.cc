@@ -32,6 +32,13 @@ raft::Round& LogWriter::round() {
   return *round_;
 }
 
+void LogWriter::Wake(size_t bytes) {
+  Schedule();
+  if (bytes == 0) return;
+  ++changes_;
+  bytes_coming_ += bytes;
+}
+
 void LogWriter::OnWritten(Callback callback) {
   Schedule();
   on_written_.push_back(std::move(callback));
@@ -43,7 +50,7 @@ void LogWriter::OnDurable(Callback callback) {
 }
 
 void LogWriter::FlushIfLarge() {
-  if (changes_ >= kRoundChangesMax || round_->bytes() >= kRoundBytesMax) Flush();
+  if (changes_ >= kRoundChangesMax || round_->bytes() + bytes_coming_ >= kRoundBytesMax) Flush();
 }
 
 void LogWriter::Schedule() {
@@ -59,11 +66,14 @@ void LogWriter::Schedule() {
 
 void LogWriter::Flush() {
   if (failed_ || stalled_since_) return;
+  if (source_ != nullptr) source_->Stage(*round_);
   if (!round_->empty() && !WriteRound()) return;
   changes_ = 0;
+  bytes_coming_ = 0;
   for (Callback& callback : staged_durable_) unsynced_.push_back(std::move(callback));
   staged_durable_.clear();
-  if (!unsynced_.empty() && !syncing_) StartSync();
+  if (source_ != nullptr) source_->OnWritten(written_);
+  StartSync();
   std::vector<Callback> written;
   written.swap(on_written_);
   for (Callback& callback : written) callback();
@@ -77,6 +87,7 @@ bool LogWriter::WriteRound() {
     raft::IsStalled(written) ? AwaitStallEnd() : Fail(written);
     return false;
   }
+  ++written_;
   bytes_written_ += static_cast<int64_t>(bytes);
   last_write_ = clock_.Monotonic();
   const auto elapsed = last_write_ - start;
@@ -112,7 +123,10 @@ void LogWriter::OnStallEnd() {
 }
 
 void LogWriter::StartSync() {
+  const bool awaited = source_ != nullptr && source_->AwaitedSync() > sync_covers_;
+  if (syncing_ || (unsynced_.empty() && !awaited)) return;
   syncing_ = true;
+  sync_covers_ = written_;
   sync_started_ = clock_.Monotonic();
   synced_next_.swap(unsynced_);
   store_.Sync([self = self_, &executor = executor_](absl::Status status) {
@@ -130,7 +144,9 @@ void LogWriter::OnSynced(const absl::Status& status) {
   if (told_of_syncs_ != nullptr) told_of_syncs_(elapsed);
   std::vector<Callback> durable;
   durable.swap(synced_next_);
-  if (!unsynced_.empty()) StartSync();
+  const raft::RoundSeq covered = sync_covers_;
+  StartSync();
+  if (source_ != nullptr) source_->OnSynced(covered);
   for (Callback& callback : durable) callback();
 }
 

@@ -18,11 +18,26 @@
 #include <vector>
 
 #include "proto/wire/runtime.h"
+#include "raft/group_driver.h"
 #include "raft/log_store.h"
 #include "server/flow_budget.h"
 #include "server/metrics.h"
 
 namespace millrace::server {
+
+// Who has changes for each round, and is told how far they have come.
+class RoundSource {
+ public:
+  virtual ~RoundSource() = default;
+
+  // Right before a round is written: the last chance to add to it.
+  virtual void Stage(raft::Round& round) = 0;
+  virtual void OnWritten(raft::RoundSeq round) = 0;
+  // All rounds up to this one are on the disk.
+  virtual void OnSynced(raft::RoundSeq round) = 0;
+  // The last of the rounds written whose OnSynced is waited for.
+  virtual raft::RoundSeq AwaitedSync() const = 0;
+};
 
 class LogWriter {
  public:
@@ -34,6 +49,11 @@ class LogWriter {
             FatalHandler on_fatal);
   ~LogWriter();
 
+  // At most one; outlives the writer's use.
+  void SetSource(RoundSource* source) { source_ = source; }
+
+  // The source has something for a round: of so many bytes, about.
+  void Wake(size_t bytes = 0);
   // Where to stage a change. Schedules the write.
   raft::Round& round();
   void OnWritten(Callback callback);
@@ -51,6 +71,7 @@ class LogWriter {
   // When something was last written; monotonic time.
   std::chrono::nanoseconds last_write() const { return last_write_; }
   int64_t bytes_written() const { return bytes_written_; }
+  raft::RoundSeq last_written() const { return written_; }
 
  private:
   void Schedule();
@@ -69,7 +90,11 @@ class LogWriter {
   FlowBudget& intake_;
   FatalHandler on_fatal_;
   std::unique_ptr<raft::Round> round_;
-  int changes_ = 0;  // staged in round_, about
+  RoundSource* source_ = nullptr;
+  int changes_ = 0;          // staged in round_, or about to be; about
+  size_t bytes_coming_ = 0;  // what the source has said
+  raft::RoundSeq written_;
+  raft::RoundSeq sync_covers_;  // the last sync, running or over, covers the rounds up to this one
   bool scheduled_ = false;
   bool syncing_ = false;
   bool failed_ = false;

@@ -1,7 +1,7 @@
 #include "server/partition.h"
 
 #include <algorithm>
-#include <chrono>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,13 +18,6 @@ using raft::EntryType;
 using raft::Offset;
 using v1::Error;
 
-// How much may have to be read again at the first use after a start to bring the producer table up to date.
-constexpr int64_t kUnsavedEntriesMax = 256;
-constexpr int64_t kUnsavedBytesMax = 8 << 20;
-// The saved table covers entries up to this index.
-constexpr std::string_view kProducersUpToKey = "producers-up-to";
-constexpr size_t kReplayBytes = 4 << 20;
-
 Durability DurabilityOf(FlushPolicy flush, Acks acks) {
   if (flush == FlushPolicy::kCommit) return acks == Acks::kLeader ? Durability::kLeaderDisk : Durability::kQuorumDisk;
   return acks == Acks::kLeader ? Durability::kLeaderMemory : Durability::kQuorumMemory;
@@ -32,143 +25,75 @@ Durability DurabilityOf(FlushPolicy flush, Acks acks) {
 
 }  // namespace
 
-Partition::Partition(PartitionName name, raft::GroupId group, raft::Term leader_epoch,
+Partition::Partition(PartitionName name, raft::GroupId group, std::vector<raft::ReplicaId> replicas,
                      std::shared_ptr<const TopicConfig> config, const Host& host)
-    : name_(std::move(name)), group_(group), leader_epoch_(leader_epoch), host_(host), config_(std::move(config)) {}
+    : name_(std::move(name)),
+      group_(group),
+      replicas_(std::move(replicas)),
+      host_(host),
+      config_(std::move(config)),
+      may_have_lost_(host.may_have_lost) {}
 
-absl::Status Partition::Open() {
-  if (open_ && !closed_) return absl::OkStatus();
-  if (closed_) return absl::NotFoundError("the topic was deleted");
-  absl::StatusOr<raft::LogState> state = host_.store.Open(group_);
-  if (!state.ok()) return state.status();
-  const std::shared_ptr<const TopicConfig> config = config_.load();
-  host_.store.SetLimits(group_, {config->SegmentBytes(), config->SegmentMillis()});
-  if (absl::Status status = RebuildProducers(*state); !status.ok()) return status;
-  tail_ = LogTail(*state);
-  log_start_ = state->log_start;
-  high_watermark_ = tail_.end();  // with one replica, what recovery found is committed
-  open_ = true;
-  read_only_ = state->read_only;
-  if (read_only_) {
-    MILLRACE_LOG(kError, "the end of a partition is damaged; what is below is served, nothing can be appended",
-                 {"topic", name_.topic}, {"partition", name_.partition}, {"offset", tail_.end().value()});
-  }
-  return absl::OkStatus();
-}
+Partition::~Partition() = default;
 
-absl::Status Partition::RebuildProducers(const raft::LogState& state) {
-  auto values = host_.store.Values(group_);
-  if (!values.ok()) return values.status();
-  raft::LogIndex next = state.first_index;
-  for (const auto& [key, value] : *values) {
-    int64_t up_to = 0;
-    if (key == kProducersUpToKey && absl::SimpleAtoi(value, &up_to)) {
-      next = std::max(next, raft::LogIndex(up_to + 1));
-    } else if (ProducerTable::IsKey(key)) {
-      if (absl::Status status = producers_.Load(key, value); !status.ok()) return status;
-    }
-  }
-  while (next <= state.last_index) {
-    absl::StatusOr<std::vector<Entry>> entries = host_.store.ReadEntries(group_, next, state.last_index, kReplayBytes);
-    if (absl::IsDataLoss(entries.status())) {  // of the entry `next` alone
-      LogDamaged(next, entries.status().ToString());
-      ++next;
-      continue;
-    }
-    if (!entries.ok()) return entries.status();
-    if (entries->empty()) break;
-    ReplayProducers(*entries);
-    next = entries->back().header.index + 1;
-  }
-  return absl::OkStatus();
-}
+// ---- Appending
 
-void Partition::ReplayProducers(const std::vector<Entry>& entries) {
-  for (const Entry& entry : entries) {
-    if (entry.header.type != EntryType::kRecords) continue;
-    CountUnsaved(entry);
-    absl::StatusOr<BatchView> batch = ParseBatch(entry.payload);
-    // What cannot be trusted tells nothing of its producer: a wrong sequence would make the next batch a repeat, acked and lost.
-    if (!batch.ok() || ComputeBatchCrc(batch->header, batch->payload) != entry.header.payload_crc) {
-      LogDamaged(entry.header.index, "its checksum does not match");
-      continue;
-    }
-    if (batch->header.producer_id != 0) {
-      producers_.Update(batch->header, entry.header.base_offset, entry.header.append_time);
-    }
-  }
-}
-
-void Partition::LogDamaged(raft::LogIndex entry, const std::string& status) const {
-  MILLRACE_LOG(kError, "a stored batch is damaged; readers are told, everything else goes on", {"topic", name_.topic},
-               {"partition", name_.partition}, {"entry", entry.value()}, {"status", status});
-}
-
-void Partition::CountUnsaved(const Entry& entry) {
-  ++unsaved_entries_;
-  unsaved_bytes_ += static_cast<int64_t>(entry.payload.size());
-}
-
-ErrorFrame Partition::ErrorOf(const absl::Status& status) const {
-  ErrorFrame error = ErrorFromStatus(status);
-  error.topic = name_.topic;
-  error.partition = name_.partition;
-  return error;
-}
-
-void Partition::Append(ValidBatch batch, Acks acks, AppendDone done) {
-  AppendOutcome outcome;
-  outcome.leader_epoch = leader_epoch_;
-  outcome.crc_computed = batch.crc_computed;
-  if (closed_) {
-    outcome.error = GoneError();
-    return Complete(std::move(outcome), done);
-  }
-  if (absl::Status status = Open(); !status.ok()) {
-    outcome.error = ErrorOf(status);
-    return Complete(std::move(outcome), done);
-  }
-  if (read_only_) {
-    outcome.error = ReadOnlyError();
-    return Complete(std::move(outcome), done);
-  }
-  const std::shared_ptr<const TopicConfig> config = config_.load();
-  outcome.durability = DurabilityOf(config->flush, acks);
-  const BatchHeader& header = batch.header;
-  if (Refuses(header, static_cast<int64_t>(batch.bytes.size()), &outcome)) return Complete(std::move(outcome), done);
-  if (outcome.duplicate) {
-    // The original may not be durable yet; whatever is staged after it is durable after it.
-    WhenCommitted(config->flush,
-                  [self = shared_from_this(), outcome, done = std::move(done)] { self->Complete(outcome, done); });
-    return;
-  }
-
-  Entry entry = tail_.Next(EntryType::kRecords, leader_epoch_, host_.log_clock.AppendTime());
-  entry.header.record_count = header.record_count;
-  entry.header.max_timestamp = config->timestamp_type == TimestampType::kLogAppendTime ? entry.header.append_time
-                                                                                       : header.EffectiveMaxTimestamp();
-  entry.header.payload_crc = batch.crc;
-  entry.payload = std::move(batch.bytes);
-  outcome.base_offset = entry.header.base_offset;
-  outcome.append_time = entry.header.append_time;
-  const Offset end = entry.header.end_offset();
-  if (header.producer_id != 0) producers_.Update(header, outcome.base_offset, outcome.append_time);
-  CountUnsaved(entry);
-  Stage(std::move(entry));
-  if (unsaved_entries_ >= kUnsavedEntriesMax || unsaved_bytes_ >= kUnsavedBytesMax) SaveProducers();
-  WhenCommitted(config->flush, [self = shared_from_this(), outcome, end, done = std::move(done)]() mutable {
-    self->Advance(end);
-    if (self->closed_) {
-      outcome.error = self->GoneError();
-      outcome.error.may_have_happened = true;
-    }
-    self->Complete(std::move(outcome), done);
+void Partition::Append(ValidBatch batch, const AppendOptions& options, AppendDone done) {
+  if (serving_ != raft::Term(0)) return AppendSettled(std::move(batch), options, std::move(done));
+  WhenSettled([self = shared_from_this(), batch = std::move(batch), options, done = std::move(done)]() mutable {
+    self->AppendSettled(std::move(batch), options, std::move(done));
   });
 }
 
+void Partition::AppendSettled(ValidBatch batch, const AppendOptions& options, AppendDone done) {
+  AppendOutcome outcome;
+  outcome.leader_epoch = serving_;
+  outcome.crc_computed = batch.crc_computed;
+  const std::shared_ptr<const TopicConfig> config = config_.load();
+  outcome.durability = DurabilityOf(config->flush, options.acks);
+  const BatchHeader& header = batch.header;
+  if (Refuses(header, static_cast<int64_t>(batch.bytes.size()), options, &outcome)) {
+    return Complete(std::move(outcome), done);
+  }
+  if (!outcome.duplicate) {
+    Entry entry{.header = {.type = EntryType::kRecords,
+                           .record_count = header.record_count,
+                           .append_time = std::max(host_.log_clock.AppendTime(), replica_->core().last_append_time()),
+                           .payload_crc = batch.crc}};
+    entry.header.max_timestamp = config->timestamp_type == TimestampType::kLogAppendTime
+                                     ? entry.header.append_time
+                                     : header.EffectiveMaxTimestamp();
+    outcome.base_offset = replica_->core().end_offset();
+    outcome.append_time = entry.header.append_time;
+    entry.payload = std::move(batch.bytes);
+    raft::Core& core = host_.groups.Touch(*replica_, entry.payload.size());
+    if (absl::Status status = core.Propose(std::move(entry)).status(); !status.ok()) {
+      outcome.error = MakeError(Error::NOT_ENOUGH_REPLICAS,
+                                absl::StrCat(name_.topic, "/", name_.partition, ": ", ToStdString(status.message())));
+      return Complete(std::move(outcome), done);
+    }
+    if (header.producer_id != 0) producers_.OnAppended(header, outcome.base_offset, outcome.append_time);
+  }
+  // The original of a repeat may not be committed yet; whatever is appended by now is committed after it.
+  auto& waiting = options.acks == Acks::kLeader ? local_ : pending_;
+  waiting.push_back({replica_->core().last_index(),
+                     [self = shared_from_this(), outcome, done = std::move(done)](bool committed) mutable {
+                       if (!committed) outcome.error = self->closed_ ? self->GoneError() : self->LostLeadershipError();
+                       if (!committed) outcome.error.may_have_happened = true;
+                       self->Complete(std::move(outcome), done);
+                     }});
+  CompletePending();
+}
+
 // True: outcome->error says why. Repeats of what is stored are not refused.
-bool Partition::Refuses(const BatchHeader& header, int64_t bytes, AppendOutcome* outcome) const {
-  if (header.producer_id != 0 && !CheckProducer(header, outcome, &outcome->duplicate)) return true;
+bool Partition::Refuses(const BatchHeader& header, int64_t bytes, const AppendOptions& options,
+                        AppendOutcome* outcome) const {
+  if (!Readable(&outcome->error) || !CheckEpoch(options.leader_epoch, &outcome->error)) return true;
+  if (read_only_) {
+    outcome->error = ReadOnlyError();
+    return true;
+  }
+  if (header.producer_id != 0 && !CheckProducer(header, outcome)) return true;
   if (outcome->duplicate || !host_.disk_floor.Refuses(bytes)) return false;
   outcome->error = MakeError(
       Error::KAFKA_STORAGE_ERROR,
@@ -178,8 +103,17 @@ bool Partition::Refuses(const BatchHeader& header, int64_t bytes, AppendOutcome*
   return true;
 }
 
+bool Partition::CheckEpoch(int32_t expected, ErrorFrame* error) const {
+  const int64_t epoch = leader_epoch().value();
+  if (expected == 0 || expected == epoch) return true;
+  *error =
+      MakeError(expected < epoch ? Error::FENCED_LEADER_EPOCH : Error::UNKNOWN_LEADER_EPOCH,
+                absl::StrCat("leader epoch is ", epoch, ", the request says ", expected, "; ask for metadata again"));
+  return false;
+}
+
 // False: refused, outcome->error says why.
-bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome, bool* duplicate) const {
+bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome) const {
   using Verdict = ProducerTable::Verdict;
   const Verdict verdict = producers_.Check(header);
   const auto refuse = [&](ErrorCode code, std::string message) {
@@ -197,7 +131,7 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome,
     case Verdict::kDuplicate:
       outcome->base_offset = verdict.base_offset;
       outcome->append_time = verdict.append_time;
-      *duplicate = true;
+      outcome->duplicate = true;
       return true;
     case Verdict::kOldDuplicate:
       return refuse(
@@ -223,47 +157,6 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome,
   return false;
 }
 
-void Partition::Stage(Entry entry) {
-  tail_.Advance(entry.header);
-  host_.writer.round().Append(group_, std::move(entry));
-}
-
-void Partition::SaveProducers() {
-  if (closed_ || unsaved_entries_ == 0) return;
-  unsaved_entries_ = 0;
-  unsaved_bytes_ = 0;
-  raft::Round& round = host_.writer.round();
-  for (const auto& [key, value] : producers_.TakeChanges()) {
-    if (value.empty()) {
-      round.DeleteValue(group_, key);
-    } else {
-      round.PutValue(group_, key, value);
-    }
-  }
-  round.PutValue(group_, kProducersUpToKey, std::to_string(tail_.last_index().value()));
-}
-
-void Partition::WhenCommitted(FlushPolicy flush, std::function<void()> then) {
-  if (flush == FlushPolicy::kCommit) {
-    host_.writer.OnDurable(std::move(then));
-  } else {
-    host_.writer.OnWritten(std::move(then));
-  }
-}
-
-void Partition::Advance(Offset committed) {
-  if (committed <= high_watermark_) return;
-  high_watermark_ = committed;
-  MILLRACE_CHECK(high_watermark_ <= tail_.end()) << name_.topic << '/' << name_.partition;
-  NotifyWaiters();
-}
-
-void Partition::NotifyWaiters() {
-  std::vector<std::shared_ptr<Waiter>> waiters;
-  waiters.swap(waiters_);
-  for (auto& waiter : waiters) waiter->OnPartitionAdvanced();
-}
-
 void Partition::Complete(AppendOutcome outcome, const AppendDone& done) const {
   if (done == nullptr) return;
   if (!outcome.error.ok()) {
@@ -276,61 +169,79 @@ void Partition::Complete(AppendOutcome outcome, const AppendDone& done) const {
   done(outcome);
 }
 
+// ---- The log start
+
 void Partition::Trim(Offset before, TrimDone done) {
-  if (closed_) return done(GoneError(), log_start_);
-  if (absl::Status status = Open(); !status.ok()) return done(ErrorOf(status), log_start_);
+  ErrorFrame error;
+  if (!Readable(&error)) return done(error, log_start_);
   if (before > high_watermark_) {
-    ErrorFrame error =
-        MakeError(Error::OFFSET_OUT_OF_RANGE, name_.topic, name_.partition,
-                  absl::StrCat("cannot trim ", name_.topic, "/", name_.partition, " before offset ", before.value(),
-                               ": it ends at ", high_watermark_.value(), "; trim before that to remove all of it"));
+    error = MakeError(Error::OFFSET_OUT_OF_RANGE, name_.topic, name_.partition,
+                      absl::StrCat("cannot trim ", name_.topic, "/", name_.partition, " before offset ", before.value(),
+                                   ": it ends at ", high_watermark_.value(), "; trim before that to remove all of it"));
     error.log_start_offset = log_start_.value();
     error.high_watermark = high_watermark_.value();
     return done(error, log_start_);
   }
-  if (before <= log_start_) {  // the trim that moved it may not be durable yet
+  // What moved it may not be durable here yet.
+  if (before <= log_start_) {
     return host_.writer.OnDurable([self = shared_from_this(), done = std::move(done)] { done({}, self->log_start_); });
   }
   if (read_only_) return done(ReadOnlyError(), log_start_);
-  MoveLogStart(before);
+  if (absl::Status status = ProposeLogStart(before); !status.ok()) return done(ErrorOf(status), log_start_);
   MILLRACE_LOG(kInfo, "partition trimmed", {"topic", name_.topic}, {"partition", name_.partition},
                {"log_start", before.value()});
-  host_.writer.OnDurable([self = shared_from_this(), before, done = std::move(done)] {
-    self->NotifyWaiters();
-    done({}, before);
-  });
+  pending_.push_back({replica_->core().last_index(), [self = shared_from_this(), before, done](bool committed) {
+                        if (!committed) return done(self->LostLeadershipError(), self->log_start_);
+                        self->host_.writer.OnDurable([done, before] { done({}, before); });
+                      }});
 }
 
-void Partition::MoveLogStart(Offset to) {
-  SaveProducers();  // what goes away is not there any more to rebuild the table from
-  // The new start travels in the log, so that replicas follow the leader's decision and not their own clocks.
-  // It takes the time of the entry before, so that it makes no segment younger.
-  Entry entry = tail_.Next(EntryType::kLogStart, leader_epoch_, 0);
+// The new start travels in the log, so that replicas follow the leader's decision and not their own clocks.
+absl::Status Partition::ProposeLogStart(Offset to) {
+  Entry entry{
+      .header = {.type = EntryType::kLogStart}};  // takes the time of the entry before: it makes no segment younger
   entry.payload = absl::Cord(std::to_string(to.value()));
-  Stage(std::move(entry));
-  // With one replica what is written is committed: so entries without records go, too, and the store need not look for them.
-  host_.writer.round().SetTermAndVote(group_, {.term = leader_epoch_, .commit_index = tail_.last_index()});
-  host_.writer.round().SetLogStart(group_, to);
-  log_start_ = to;
+  const absl::Status status = host_.groups.Touch(*replica_).Propose(std::move(entry)).status();
+  if (status.ok()) log_start_proposed_ = std::max(log_start_proposed_, to);
+  return status;
 }
 
 absl::StatusOr<Partition::Removed> Partition::Retain(std::optional<UnixMillis> now) {
   const std::shared_ptr<const TopicConfig> config = config_.load();
   if (closed_ || (config->retention_ms == kUnlimited && config->retention_bytes == kUnlimited)) return Removed();
-  // The log alone: what nobody uses need not have its producers in memory.
+  if (open_ ? serving_ == raft::Term(0) : !alone()) return Removed();
+  // The log alone: what nobody uses need not have its replica started.
   absl::StatusOr<raft::LogState> state = host_.store.Open(group_);
+  if (absl::IsNotFound(state.status())) return Removed();  // not made yet
   if (!state.ok()) return state.status();
   if (state->read_only) return Removed();
   const RetentionDue due =
       FindRetentionDue(host_.store.Segments(group_), *config, now, open_ ? high_watermark_ : state->log_end);
-  if (due.segments == 0 || due.end <= (open_ ? log_start_ : state->log_start)) return Removed();
-  if (absl::Status status = Open(); !status.ok()) return status;
-  const Removed removed{due.segments, due.end - log_start_, due.bytes};
-  MoveLogStart(due.end);
-  MILLRACE_LOG(kDebug, "retention removed records", {"topic", name_.topic}, {"partition", name_.partition},
+  if (due.segments == 0 || due.end <= std::max(log_start_proposed_, state->log_start)) return Removed();
+  if (!open_) {  // and comes back when it serves
+    WhenSettled([self = shared_from_this(), now] { (void)self->Retain(now); });
+    return Removed();
+  }
+  const Removed removed{due.segments, due.end - std::max(log_start_, log_start_proposed_), due.bytes};
+  if (absl::Status status = ProposeLogStart(due.end); !status.ok()) return status;
+  MILLRACE_LOG(kDebug, "retention removes records", {"topic", name_.topic}, {"partition", name_.partition},
                {"log_start", due.end.value()}, {"records", removed.records}, {"reason", due.by_time ? "time" : "size"});
-  host_.writer.OnWritten([self = shared_from_this()] { self->NotifyWaiters(); });
   return removed;
+}
+
+// ---- Reading
+
+bool Partition::Readable(ErrorFrame* error) const {
+  if (closed_) {
+    *error = GoneError();
+  } else if (!open_error_.ok()) {
+    *error = ErrorOf(open_error_);
+  } else if (!read_only_ && serving_ == raft::Term(0)) {
+    *error = NotLeaderError();
+  } else {
+    return true;
+  }
+  return false;
 }
 
 bool Partition::ReadCached(Offset from, size_t bytes_max, std::vector<Entry>* entries) {
@@ -343,28 +254,81 @@ void Partition::RemoveWaiter(const Waiter* waiter) {
   std::erase_if(waiters_, [waiter](const auto& held) { return held.get() == waiter; });
 }
 
+void Partition::NotifyWaiters() {
+  std::vector<std::shared_ptr<Waiter>> waiters;
+  waiters.swap(waiters_);
+  for (auto& waiter : waiters) waiter->OnPartitionAdvanced();
+}
+
+// ---- The rest
+
 void Partition::SetConfig(std::shared_ptr<const TopicConfig> config) {
   config_.store(config);
-  if (open_ && !closed_) host_.store.SetLimits(group_, {config->SegmentBytes(), config->SegmentMillis()});
+  if (!open_ || closed_) return;
+  host_.store.SetLimits(group_, {config->SegmentBytes(), config->SegmentMillis()});
+  if (replica_ != nullptr) host_.groups.SetFlush(*replica_, FlushOf(*config));
 }
 
 void Partition::Close() {
   closed_ = true;
+  StopServing();
+  if (std::exchange(replica_, nullptr) != nullptr) host_.groups.Close(group_);
+  Settle();
   NotifyWaiters();
 }
 
+void Partition::Abandon() {
+  unsettled_.clear();
+  pending_.clear();
+  local_.clear();
+  waiters_.clear();
+}
+
+Offset Partition::log_end() const { return replica_ != nullptr ? replica_->core().end_offset() : high_watermark_; }
+
 int64_t Partition::bytes() const { return open_ && !closed_ ? host_.store.State(group_).bytes : 0; }
+
+ErrorFrame Partition::ErrorOf(const absl::Status& status) const {
+  ErrorFrame error = ErrorFromStatus(status);
+  error.topic = name_.topic;
+  error.partition = name_.partition;
+  return error;
+}
 
 ErrorFrame Partition::ReadOnlyError() const {
   return MakeError(
       Error::CORRUPT_MESSAGE, name_.topic, name_.partition,
-      absl::StrCat("what ", name_.topic, "/", name_.partition, " has at offset ", tail_.end().value(),
+      absl::StrCat("what ", name_.topic, "/", name_.partition, " has at offset ", high_watermark_.value(),
                    ", its end, is damaged, and how many records it held is not known: nothing can be appended, "
                    "trimmed or waited for there. Offsets ",
-                   log_start_.value(), " to ", tail_.end().value(),
+                   log_start_.value(), " to ", high_watermark_.value(),
                    " (exclusive) can be read; copy them to another topic, then delete this one"));
 }
 
 ErrorFrame Partition::GoneError() const { return TopicDeleted(name_.topic, name_.partition); }
+
+ErrorFrame Partition::NotLeaderError() const {
+  const raft::ReplicaId leader = replica_ == nullptr ? raft::kNoReplica : replica_->core().leader();
+  if (!leader || leader == host_.self) {
+    return MakeError(Error::LEADER_NOT_AVAILABLE, name_.topic, name_.partition,
+                     absl::StrCat(name_.topic, "/", name_.partition, " has no leader at the moment; try again"));
+  }
+  ErrorFrame error = MakeError(Error::NOT_LEADER_OR_FOLLOWER, name_.topic, name_.partition,
+                               absl::StrCat("broker ", leader.broker.value(), " leads ", name_.topic, "/",
+                                            name_.partition, ", not this one; ask there"));
+  error.has_leader = true;
+  error.leader_id = static_cast<int32_t>(leader.broker.value());
+  error.leader_epoch = static_cast<int32_t>(leader_epoch().value());
+  return error;
+}
+
+ErrorFrame Partition::LostLeadershipError() const {
+  ErrorFrame error = NotLeaderError();
+  error.message = absl::StrCat("the leadership of ", name_.topic, "/", name_.partition,
+                               " was lost before a majority had it: whether it is kept is not known yet; send it again "
+                               "with the same producer id and sequence, so that it cannot be stored twice");
+  error.may_have_happened = true;
+  return error;
+}
 
 }  // namespace millrace::server

@@ -1,16 +1,22 @@
 // One partition as its broker serves it: appends (validated, without duplicates), reads below the high watermark, waiting
-// readers. The log itself is a raft::LogStore group.
+// readers. What stands behind it is a replica of a Raft group (multi_raft.h), whose log holds the batches.
 //
-//     partition->Append(std::move(batch), Acks::kQuorum, [](const AppendOutcome& outcome) { ... });
+//     partition->Append(std::move(batch), {.acks = Acks::kQuorum}, [](const AppendOutcome& outcome) { ... });
+//     partition->WhenSettled([=] { ... partition->Readable(&error) ... });
 //     partition->ReadCached(from, bytes_max, &entries) || cold read through store().Read(...)
+//
+// The leader serves once it has applied an entry of its own term: then it has applied all that was ever acked, so that its high
+// watermark and its producer table are complete (Raft thesis 6.4). Other replicas refuse, with the leader as a hint. A replica
+// that is alone is started by the first use of its partition.
 //
 // Lives on one executor (executor()); everything is called there. Others reach it by posting to it.
 //
-// Invariants: log_start <= high_watermark <= log_end. The high watermark covers what is as durable as the topic's `flush`
-// asks; it never moves back. Offsets are dense.
+// Invariants: log_start <= high_watermark <= log_end. The high watermark is the end of what is committed and applied here; it never
+// moves back in a replica's life. Offsets are dense.
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -23,9 +29,9 @@
 #include "server/batch_validation.h"
 #include "server/disk_floor.h"
 #include "server/log_clock.h"
-#include "server/log_tail.h"
 #include "server/log_writer.h"
-#include "server/producer_table.h"
+#include "server/multi_raft.h"
+#include "server/producer_state.h"
 #include "server/topic_config.h"
 
 namespace millrace::server {
@@ -49,8 +55,12 @@ struct AppendOutcome {
   bool crc_computed = false;
 };
 
-class Partition : public std::enable_shared_from_this<Partition> {
+class Partition : public std::enable_shared_from_this<Partition>, private GroupMachine {
  public:
+  struct AppendOptions {
+    Acks acks = Acks::kQuorum;
+    int32_t leader_epoch = 0;  // that the client knows; 0: any
+  };
   using AppendDone = std::function<void(const AppendOutcome&)>;
   // What one look at the retention removed.
   struct Removed {
@@ -60,7 +70,7 @@ class Partition : public std::enable_shared_from_this<Partition> {
   };
   using TrimDone = std::function<void(const ErrorFrame&, raft::Offset log_start)>;
 
-  // Told once of the next move of the high watermark or log start, or of the partition's end.
+  // Told once of the next move of the high watermark or log start, or that this replica serves no more.
   class Waiter {
    public:
     virtual void OnPartitionAdvanced() = 0;
@@ -68,30 +78,50 @@ class Partition : public std::enable_shared_from_this<Partition> {
     virtual ~Waiter() = default;
   };
 
+  // What the disk may have lost of what was acked, before this start.
+  enum class Lost : uint8_t {
+    kNothing,
+    kUnsynced,  // of flush=async: the machine went down
+    kAnything,  // the write-ahead log was cut
+  };
   // What it lives on; all of it outlives the partition.
   struct Host {
     raft::LogStore& store;
+    MultiRaft& groups;
     LogWriter& writer;
     Executor& executor;
     const LogClock& log_clock;
     DiskFloor& disk_floor;
     const std::atomic<int64_t>& producer_ids_end;  // ids from here on were not given out
+    raft::ReplicaId self;
+    Lost may_have_lost = Lost::kNothing;
   };
 
-  Partition(PartitionName name, raft::GroupId group, raft::Term leader_epoch, std::shared_ptr<const TopicConfig> config,
-            const Host& host);
+  // `replicas`: those that the partition was made with.
+  Partition(PartitionName name, raft::GroupId group, std::vector<raft::ReplicaId> replicas,
+            std::shared_ptr<const TopicConfig> config, const Host& host);
+  ~Partition() override;
 
-  // Brings the log into memory; done by the first use. Cheap afterwards.
+  // When the broker starts or the partition is new: makes the log if this replica has none yet, and starts the replica unless it is
+  // alone: then its first use does.
+  void Begin(bool has_log);
+  // Brings the log into memory and starts the replica, which may settle later. Cheap afterwards.
   absl::Status Open();
+  // Whether it is known if this replica serves.
+  bool settled() const;
+  // Calls `then` once it is, perhaps at once.
+  void WhenSettled(std::function<void()> then);
+  // Settled, and this replica serves readers; false: `error` says why not.
+  bool Readable(ErrorFrame* error) const;
 
   // `done` (may be null) is called when the batch is durable as the topic says, or was refused. It may be called at once.
-  void Append(ValidBatch batch, Acks acks, AppendDone done);
+  void Append(ValidBatch batch, const AppendOptions& options, AppendDone done);
 
   // Moves the log start forward; `done` when that is durable. An offset below the log start changes nothing.
   void Trim(raft::Offset before, TrimDone done);
 
-  // Moves the log start behind the segments that the topic's retention no longer covers; see retention_rule.h for `now`. What is
-  // removed is gone for readers at once, and for good once written. Costs a microsecond when nothing is due.
+  // Has the log start moved behind the segments that the topic's retention no longer covers; see retention_rule.h for `now`.
+  // Only where this replica serves, or could if it were asked. Costs a microsecond when nothing is due.
   absl::StatusOr<Removed> Retain(std::optional<UnixMillis> now);
 
   // Saves what the next Open() would have to read the log for. Not durable by itself.
@@ -108,6 +138,8 @@ class Partition : public std::enable_shared_from_this<Partition> {
   // The topic is gone: appends fail, waiters are told. Entries that were not yet acked fail with an unknown outcome.
   void Close();
   bool closed() const { return closed_; }
+  // The broker ends: nobody who waits is told any more. They hold on to the partition, and it to them.
+  void Abandon();
 
   const PartitionName& name() const { return name_; }
   // What `status` of the store means to a client, with this partition named.
@@ -116,47 +148,89 @@ class Partition : public std::enable_shared_from_this<Partition> {
   raft::LogStore& store() { return host_.store; }
   Executor& executor() { return host_.executor; }
   std::shared_ptr<const TopicConfig> config() const { return config_.load(); }  // any thread
-  raft::Term leader_epoch() const { return leader_epoch_; }
+  // As far as this replica knows; 0: it was not started yet. Any thread.
+  raft::Term leader_epoch() const { return raft::Term(leader_epoch_.load(std::memory_order_relaxed)); }
   raft::Offset log_start() const { return log_start_; }
   raft::Offset high_watermark() const { return high_watermark_; }
-  raft::Offset log_end() const { return tail_.end(); }
+  raft::Offset log_end() const;
   int64_t bytes() const;
   // What follows the high watermark is damaged, its end unknown: nothing can be appended, and who waits there waits in vain.
   bool read_only() const { return read_only_; }
   ErrorFrame ReadOnlyError() const;
 
  private:
-  absl::Status RebuildProducers(const raft::LogState& state);
-  void ReplayProducers(const std::vector<raft::Entry>& entries);
-  void LogDamaged(raft::LogIndex entry, const std::string& status) const;
-  void CountUnsaved(const raft::Entry& entry);
-  bool Refuses(const BatchHeader& header, int64_t bytes, AppendOutcome* outcome) const;
-  bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome, bool* duplicate) const;
-  void MoveLogStart(raft::Offset to);
-  void Stage(raft::Entry entry);
-  void WhenCommitted(FlushPolicy flush, std::function<void()> then);
-  void Advance(raft::Offset committed);
-  void NotifyWaiters();
+  // Waits for an entry of this leader to be committed; false: the leadership was lost, and what becomes of it is not known.
+  struct Pending {
+    raft::LogIndex index;
+    std::function<void(bool committed)> then;
+  };
+
+  // raft::StateMachine and GroupMachine; partition_replica.cc.
+  void Apply(const std::vector<raft::Entry>& entries) override;
+  absl::Status ApplyDamaged(raft::LogIndex index, const absl::Status& damage) override;
+  std::optional<Snapshot> MakeSnapshot() override;
+  absl::Status Install(const raft::InstallSnapshot& snapshot, raft::Round& round) override;
+  // What is not committed is kept by the leader alone, and forgotten with the role.
+  void OnTruncated(raft::LogIndex first_removed) override {}
+  void OnRoleChange(const raft::RoleChange& change) override;
+  void OnReadAnswered(uint64_t id, bool ready) override {}  // none are asked: readers get what is committed
+  void OnNotice(const raft::Notice& notice) override;
+  void OnProgress() override;
+
+  absl::Status MakeLog();
+  void OpenAgain(const std::function<void(std::function<void()>)>& when);
+  bool MustAbstain(const raft::LogState& state) const;
+  absl::Status StartReplica(const raft::LogState& state);
+  absl::Status LoadProducers(raft::LogIndex* saved_up_to);
+  void ApplyOne(const raft::Entry& entry);
+  void ApplyLogStart(const raft::Entry& entry);
+  void BeginServing();
+  void StopServing();
+  void Settle();
+  bool hosted() const;
+  static raft::Flush FlushOf(const TopicConfig& config);
+  bool alone() const { return replicas_.size() == 1; }
+
+  void AppendSettled(ValidBatch batch, const AppendOptions& options, AppendDone done);
+  bool Refuses(const BatchHeader& header, int64_t bytes, const AppendOptions& options, AppendOutcome* outcome) const;
+  bool CheckEpoch(int32_t expected, ErrorFrame* error) const;
+  bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome) const;
+  absl::Status ProposeLogStart(raft::Offset to);
   void Complete(AppendOutcome outcome, const AppendDone& done) const;
+  void CompletePending();
+  void LogDamaged(raft::LogIndex entry, const std::string& status) const;
+  void NotifyWaiters();
   ErrorFrame GoneError() const;
+  ErrorFrame NotLeaderError() const;
+  ErrorFrame LostLeadershipError() const;
 
   // Set at construction.
   const PartitionName name_;
   const raft::GroupId group_;
-  const raft::Term leader_epoch_;
+  const std::vector<raft::ReplicaId> replicas_;
   const Host host_;
 
   std::atomic<std::shared_ptr<const TopicConfig>> config_;
+  std::atomic<int64_t> leader_epoch_ = 0;
+  Lost may_have_lost_;
+  bool opening_ = false;  // what has to be written first is on its way
   bool open_ = false;
   bool closed_ = false;
   bool read_only_ = false;
-  LogTail tail_;  // staged entries included
+  absl::Status open_error_;
+  MultiRaft::Group* replica_ = nullptr;  // once open, unless read_only_
+  raft::Term serving_;                   // the term in which this replica serves; 0: it does not
   raft::Offset log_start_;
-  raft::Offset high_watermark_;  // log_start_ <= high_watermark_ <= log_end()
-  ProducerTable producers_;
+  raft::Offset log_start_proposed_;  // on its way through the log
+  raft::Offset high_watermark_;      // log_start_ <= high_watermark_ <= log_end()
+  raft::LogIndex applied_;
+  ProducerState producers_;
   // Entries with records, and their bytes, that the saved table does not cover.
   int64_t unsaved_entries_ = 0;
   int64_t unsaved_bytes_ = 0;
+  std::vector<std::function<void()>> unsettled_;
+  std::deque<Pending> pending_;  // rising index
+  std::deque<Pending> local_;    // wait for this replica's disk alone; rising index
   std::vector<std::shared_ptr<Waiter>> waiters_;
 };
 

@@ -76,32 +76,25 @@ void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, bool acks_known) 
   }
   std::shared_ptr<Partition> partition = broker_.FindPartition(frame.topic, frame.partition, frame.topic_id, &error);
   if (partition == nullptr) return Refuse(frame.id, acks, std::move(error));
-  if (frame.leader_epoch != 0 && frame.leader_epoch != partition->leader_epoch().value()) {
-    const bool older = frame.leader_epoch < partition->leader_epoch().value();
-    return Refuse(
-        frame.id, acks,
-        MakeError(older ? Error::FENCED_LEADER_EPOCH : Error::UNKNOWN_LEADER_EPOCH, frame.topic, frame.partition,
-                  absl::StrCat("leader epoch is ", partition->leader_epoch().value(), ", the request says ",
-                               frame.leader_epoch, "; ask for metadata again")));
-  }
   ValidBatch valid;
   if (!ValidateBatch(std::move(frame.batch), *partition->config(), broker_.clock().Wall(), &valid, &error)) {
     error.topic = frame.topic;
     error.partition = frame.partition;
     return Refuse(frame.id, acks, std::move(error));
   }
-  AppendTo(std::move(partition), std::move(valid), frame.id, acks, bytes);
+  AppendTo(std::move(partition), std::move(valid), frame.id, {.acks = acks, .leader_epoch = frame.leader_epoch}, bytes);
 }
 
-void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id, Acks acks,
-                           int64_t bytes) {
+void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id,
+                           const Partition::AppendOptions& options, int64_t bytes) {
   const int64_t cost = bytes + kBatchOverheadBytes;
   bytes_in_flight_ += cost;
   ++batches_in_flight_;
   shard_.produce_budget.Take(cost);
   shard_.metrics.produce_queue_bytes.Set(shard_.produce_budget.bytes());
   auto on_appended = [self = self_, &shard = shard_, &clock = broker_.clock(), start = broker_.clock().Monotonic(), id,
-                      acks, bytes, cost, records = batch.header.record_count](const AppendOutcome& outcome) {
+                      acks = options.acks, bytes, cost,
+                      records = batch.header.record_count](const AppendOutcome& outcome) {
     shard.produce_budget.Return(cost);
     shard.metrics.produce_queue_bytes.Set(shard.produce_budget.bytes());
     if (outcome.duplicate) {
@@ -113,11 +106,11 @@ void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batc
     if (*self != nullptr) (*self)->OnAppended(id, acks, cost, outcome);
   };
   if (partition->executor().OnThread()) {
-    partition->Append(std::move(batch), acks, std::move(on_appended));
+    partition->Append(std::move(batch), options, std::move(on_appended));
     return;
   }
-  partition->executor().Post([partition, batch = std::move(batch), acks, &home = executor_, on_appended]() mutable {
-    partition->Append(std::move(batch), acks, [&home, on_appended](const AppendOutcome& outcome) {
+  partition->executor().Post([partition, batch = std::move(batch), options, &home = executor_, on_appended]() mutable {
+    partition->Append(std::move(batch), options, [&home, on_appended](const AppendOutcome& outcome) {
       home.Post([on_appended, outcome] { on_appended(outcome); });
     });
   });

@@ -24,7 +24,8 @@ class ProduceCall : public Call {
 
  private:
   void Handle(PartitionBatchFrame batch, Acks acks, bool acks_known);
-  void AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id, Acks acks, int64_t bytes);
+  void AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id,
+                const Partition::AppendOptions& options, int64_t bytes);
   void Refuse(uint64_t id, Acks acks, ErrorFrame error);
   void OnAppended(uint64_t id, Acks acks, int64_t cost, const AppendOutcome& outcome);
   void ReadNext();

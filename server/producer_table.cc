@@ -102,24 +102,44 @@ void ProducerTable::ForgetMostSilent() {
   }
 }
 
+void ProducerTable::CopyFrom(const ProducerTable& other, int64_t producer_id) {
+  const auto known = other.producers_.find(producer_id);
+  if (known != other.producers_.end()) producers_[producer_id] = known->second;
+}
+
+bool ProducerTable::Covers(int64_t producer_id, raft::Offset base_offset) const {
+  const auto known = producers_.find(producer_id);
+  return known != producers_.end() && base_offset <= known->second.last().base_offset;
+}
+
+std::string ProducerTable::KeyOf(int64_t id) { return std::string(kKeyPrefix) + std::to_string(id); }
+
+std::string ProducerTable::Producer::Save() const {
+  std::string value(kProducerBytes + batches().size() * kBatchBytes, '\0');
+  storage::LittleEndianWriter out(value.data());
+  out.Put<uint8_t>(kVersion).Put<int32_t>(epoch);
+  for (const Batch& batch : batches()) {
+    out.Put<int32_t>(batch.base_sequence)
+        .Put<int32_t>(batch.last_sequence)
+        .Put<int64_t>(batch.base_offset.value())
+        .Put<int64_t>(batch.append_time);
+  }
+  return value;
+}
+
+std::vector<std::pair<std::string, std::string>> ProducerTable::All() const {
+  std::vector<std::pair<std::string, std::string>> all;
+  all.reserve(producers_.size());
+  for (const auto& [id, producer] : producers_) all.emplace_back(KeyOf(id), producer.Save());
+  return all;
+}
+
 std::vector<std::pair<std::string, std::string>> ProducerTable::TakeChanges() {
   std::vector<std::pair<std::string, std::string>> changes;
   changes.reserve(changed_.size());
   for (int64_t id : changed_) {
-    std::string value;
-    if (auto it = producers_.find(id); it != producers_.end()) {
-      const Producer& producer = it->second;
-      value.resize(kProducerBytes + producer.batches().size() * kBatchBytes);
-      storage::LittleEndianWriter out(value.data());
-      out.Put<uint8_t>(kVersion).Put<int32_t>(producer.epoch);
-      for (const Batch& batch : producer.batches()) {
-        out.Put<int32_t>(batch.base_sequence)
-            .Put<int32_t>(batch.last_sequence)
-            .Put<int64_t>(batch.base_offset.value())
-            .Put<int64_t>(batch.append_time);
-      }
-    }
-    changes.emplace_back(std::string(kKeyPrefix) + std::to_string(id), std::move(value));
+    const auto it = producers_.find(id);
+    changes.emplace_back(KeyOf(id), it == producers_.end() ? std::string() : it->second.Save());
   }
   changed_.clear();
   return changes;

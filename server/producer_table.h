@@ -52,6 +52,17 @@ class ProducerTable {
   Verdict Check(const BatchHeader& header) const;
   void Update(const BatchHeader& header, raft::Offset base_offset, int64_t append_time);
 
+  // Takes over what another table knows of a producer, if anything.
+  void CopyFrom(const ProducerTable& other, int64_t producer_id);
+  void Erase(int64_t producer_id) {
+    producers_.erase(producer_id);
+    changed_.erase(producer_id);
+  }
+  // Whether the producer's batches up to this offset are in the table.
+  bool Covers(int64_t producer_id, raft::Offset base_offset) const;
+
+  // Saved form of all producers, as (key, value).
+  std::vector<std::pair<std::string, std::string>> All() const;
   // Saved form of the producers changed since the last call: (key, value); an empty value: forgotten.
   std::vector<std::pair<std::string, std::string>> TakeChanges();
   static bool IsKey(std::string_view key);
@@ -73,6 +84,7 @@ class ProducerTable {
     void Clear() { count_ = 0; }
     std::span<const Batch> batches() const { return {batches_.data(), count_}; }  // oldest first
     const Batch& last() const { return batches_[count_ - 1]; }
+    std::string Save() const;
 
     int32_t epoch = 0;
 
@@ -81,6 +93,7 @@ class ProducerTable {
     std::array<Batch, kBatchesKept> batches_;
   };
 
+  static std::string KeyOf(int64_t id);
   void ForgetSilent(int64_t now);
   void ForgetMostSilent();
 

@@ -21,40 +21,11 @@ PartitionBounds BoundsOf(const Partition& partition) {
   return {partition.log_start(), partition.high_watermark(), partition.leader_epoch()};
 }
 
-// On the partition's executor.
-bool Ready(Partition& partition, ErrorFrame* error) {
-  const PartitionName& name = partition.name();
-  if (partition.closed()) {
-    *error = TopicDeleted(name.topic, name.partition);
-    return false;
-  }
-  if (absl::Status status = partition.Open(); !status.ok()) {
-    *error = partition.ErrorOf(status);
-    return false;
-  }
-  return true;
-}
-
-// What was on the disk may have changed there: up to the first such entry, or its damage if that is the first one.
-void CutDamaged(absl::StatusOr<std::vector<raft::Entry>>* entries) {
-  const auto damaged = std::find_if_not((*entries)->begin(), (*entries)->end(), IsIntact);
-  if (damaged == (*entries)->end()) return;
-  if (damaged != (*entries)->begin()) {
-    (*entries)->erase(damaged, (*entries)->end());
-    return;
-  }
-  const raft::EntryHeader& header = damaged->header;
-  *entries =
-      raft::DamagedEntry(absl::StrCat("entry ", header.index.value(), ": its payload does not match its checksum"),
-                         {header.base_offset, header.end_offset()});
-}
-
 // On a thread that may block. False: the log start has passed `from` meanwhile, so where the partition stands has to be seen anew.
 bool ReadCold(Partition& partition, Offset from, size_t bytes_max, ReadOutcome* outcome) {
   const PartitionName& name = partition.name();
   const Offset end = outcome->bounds.high_watermark;
-  auto entries = partition.store().Read(partition.group(), from, end, bytes_max);
-  if (entries.ok()) CutDamaged(&entries);
+  auto entries = IntactEntries(partition.store().Read(partition.group(), from, end, bytes_max));
   if (entries.ok() && !entries->empty()) {
     outcome->entries = *std::move(entries);
   } else if (entries.ok()) {
@@ -112,7 +83,8 @@ ErrorFrame DamagedError(const PartitionName& name, Offset from, const std::optio
 
 bool ReadNow(Partition& partition, Offset from, size_t bytes_max, const std::shared_ptr<Partition::Waiter>& waiter,
              ReadOutcome* outcome) {
-  if (!Ready(partition, &outcome->error)) return true;
+  if (!partition.settled()) return false;
+  if (!partition.Readable(&outcome->error)) return true;
   outcome->bounds = BoundsOf(partition);
   outcome->loss = LossOutside(from, outcome->bounds);
   if (outcome->loss) {
@@ -127,42 +99,52 @@ bool ReadNow(Partition& partition, Offset from, size_t bytes_max, const std::sha
   return partition.ReadCached(from, bytes_max, &outcome->entries);
 }
 
+// Settled, on the partition's executor.
+void ReadSettled(Broker& broker, const std::shared_ptr<Partition>& partition, Offset from, size_t bytes_max,
+                 const std::shared_ptr<Partition::Waiter>& waiter, Executor& home,
+                 const std::function<void(ReadOutcome)>& done) {
+  ReadOutcome outcome;
+  if (ReadNow(*partition, from, bytes_max, waiter, &outcome)) {
+    RunOn(home, [done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
+    return;
+  }
+  Shard& shard = broker.ShardOf(partition->executor());
+  shard.metrics.cold_reads.Add();
+  shard.metrics.cold_read_rate.Set(shard.cold_reads.bytes_per_second());
+  shard.cold_reads.Admit(static_cast<int64_t>(bytes_max),
+                         [&broker, partition, from, bytes_max, waiter, &home, done,
+                          outcome = std::move(outcome)](ColdReadPacer::Done tell) mutable {
+                           broker.pool().Submit([&broker, partition, from, bytes_max, waiter, &home, done,
+                                                 tell = std::move(tell), outcome = std::move(outcome)]() mutable {
+                             if (!ReadCold(*partition, from, bytes_max, &outcome)) {
+                               tell(0);
+                               return ReadPartition(broker, partition, from, bytes_max, waiter, home, done);
+                             }
+                             int64_t bytes = 0;
+                             for (const raft::Entry& entry : outcome.entries)
+                               bytes += static_cast<int64_t>(entry.payload.size());
+                             tell(bytes);
+                             home.Post([done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
+                           });
+                         });
+}
+
 void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, Offset from, size_t bytes_max,
                    std::shared_ptr<Partition::Waiter> waiter, Executor& home, std::function<void(ReadOutcome)> done) {
   RunOn(partition->executor(),
         [&broker, partition, from, bytes_max, waiter = std::move(waiter), &home, done = std::move(done)] {
-          ReadOutcome outcome;
-          if (ReadNow(*partition, from, bytes_max, waiter, &outcome)) {
-            RunOn(home, [done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
-            return;
-          }
-          Shard& shard = broker.ShardOf(partition->executor());
-          shard.metrics.cold_reads.Add();
-          shard.metrics.cold_read_rate.Set(shard.cold_reads.bytes_per_second());
-          shard.cold_reads.Admit(
-              static_cast<int64_t>(bytes_max), [&broker, partition, from, bytes_max, waiter, &home, done,
-                                                outcome = std::move(outcome)](ColdReadPacer::Done tell) mutable {
-                broker.pool().Submit([&broker, partition, from, bytes_max, waiter, &home, done, tell = std::move(tell),
-                                      outcome = std::move(outcome)]() mutable {
-                  if (!ReadCold(*partition, from, bytes_max, &outcome)) {
-                    tell(0);
-                    return ReadPartition(broker, partition, from, bytes_max, waiter, home, done);
-                  }
-                  int64_t bytes = 0;
-                  for (const raft::Entry& entry : outcome.entries) bytes += static_cast<int64_t>(entry.payload.size());
-                  tell(bytes);
-                  home.Post([done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
-                });
-              });
+          partition->WhenSettled([&broker, partition, from, bytes_max, waiter, &home, done] {
+            ReadSettled(broker, partition, from, bytes_max, waiter, home, done);
+          });
         });
 }
 
 void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, PositionSpec spec, Executor& home,
                      std::function<void(PositionOutcome)> done) {
-  RunOn(partition->executor(), [&broker, partition, spec, &home, done = std::move(done)] {
+  const auto resolve = [&broker, partition, spec, &home, done = std::move(done)] {
     PositionOutcome outcome;
     const auto answer = [&home, &done](PositionOutcome o) { RunOn(home, [done, o = std::move(o)] { done(o); }); };
-    if (!Ready(*partition, &outcome.error)) return answer(outcome);
+    if (!partition->Readable(&outcome.error)) return answer(outcome);
     outcome.bounds = BoundsOf(*partition);
     const Offset start = outcome.bounds.log_start, end = outcome.bounds.high_watermark;
     switch (spec.kind) {
@@ -195,7 +177,8 @@ void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, Posit
         return;
     }
     answer(outcome);
-  });
+  };
+  RunOn(partition->executor(), [partition, resolve] { partition->WhenSettled(resolve); });
 }
 
 }  // namespace millrace::server

@@ -19,6 +19,7 @@
 #include "server/http_server.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/peer_frames.h"
 #include "server/process_limits.h"
 #include "server/rpc_server.h"
 #include "server/services.h"
@@ -34,6 +35,7 @@ constexpr std::chrono::milliseconds kShutdownGrace{300};
 // The largest message taken: the largest batch there may be, and as much again, so that a batch that is too large gets its
 // typed error and not gRPC's refusal.
 constexpr int64_t kMessageBytesMax = 2 * kMaxMessageBytesLimit;
+static_assert(kMessageBytesMax >= kPeerFrameBytesMax);
 // Shares of memory.limit; broker.cc has those of messages under way.
 constexpr int64_t kCacheShare = 8;
 constexpr int64_t kMemtableShare = 4;
@@ -235,7 +237,9 @@ absl::Status Server::LoadBroker() {
           p.heap_filler->Fill(0);
         });
     // What was cut off may have been synced and read, if it was damaged.
-    const bool may_have_lost = p.store->os_crashed() || !p.store->cut_log().empty();
+    const auto may_have_lost = !p.store->cut_log().empty() ? Partition::Lost::kAnything
+                               : p.store->os_crashed()     ? Partition::Lost::kUnsynced
+                                                           : Partition::Lost::kNothing;
     p.broker->Load(may_have_lost, [&loaded](absl::Status status) { loaded.set_value(std::move(status)); });
   });
   const absl::Status status = loaded.get_future().get();

@@ -68,7 +68,8 @@ bool LogEditor::NeedsNewSegment(const Entry& entry) const {
   const SegmentMeta& active = *image_.active;
   const auto bytes = static_cast<int64_t>(entry.payload.size());
   if (active.bytes() > 0 && active.bytes() + bytes > image_.limits.bytes_max) return true;
-  return entry.header.append_time - active.first_append_time >= image_.limits.age_ms_max;
+  return active.first_append_time > 0 &&
+         entry.header.append_time - active.first_append_time >= image_.limits.age_ms_max;
 }
 
 void LogEditor::Append(Entry entry, rocksdb::WriteBatch& batch) {
@@ -84,6 +85,10 @@ void LogEditor::Append(Entry entry, rocksdb::WriteBatch& batch) {
   if (NeedsNewSegment(entry)) BeginSegment(header.append_time, batch);
 
   SegmentMeta& active = *image_.active;
+  if (active.first_append_time == 0 && header.append_time > 0) {
+    active.first_append_time = header.append_time;
+    Put(batch, SegmentKey(group_, active.first_index()), Encode(active));
+  }
   IntervalMeta& interval = image_.interval;
   if (header.record_count > 0) {
     active.max_timestamp = std::max(active.max_timestamp, header.max_timestamp);

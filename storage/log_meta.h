@@ -32,9 +32,9 @@ struct LogPosition {
 // A contiguous run of entries, sealed by size or age, removed as a whole. `last` of the active one moves with each append; its
 // stored form has `last` == `before`.
 struct SegmentMeta {
-  LogPosition before;  // the entry before the first
-  LogPosition last;    // the last entry
-  int64_t first_append_time = 0;
+  LogPosition before;             // the entry before the first
+  LogPosition last;               // the last entry
+  int64_t first_append_time = 0;  // of the first entry that has one: a leader's first one in an empty log has none
   int64_t max_timestamp = kNoTimestamp;  // of entries with records; an upper bound
   bool sealed = false;
 

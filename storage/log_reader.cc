@@ -291,7 +291,7 @@ absl::StatusOr<std::vector<Entry>> LogReader::Read(GroupId group, LogIndex first
     }
     expected = key.index + 1;
     if (header->entry.end_offset() <= limits.from) continue;
-    bytes += header->payload_bytes;
+    bytes += sizeof(raft::EntryHeader) + header->payload_bytes;
     if (header->entry.end_offset() > limits.end || (!entries.empty() && bytes > limits.bytes_max)) break;
     absl::StatusOr<absl::Cord> payload = Payload(key, *header, it.value());
     if (!payload.ok()) {

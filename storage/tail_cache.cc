@@ -38,7 +38,7 @@ bool CachedTail::Read(Offset from, Offset end, size_t bytes_max, std::vector<Ent
   entries->clear();
   size_t bytes = 0;
   for (; item != items_.end() && item->entry.header.end_offset() <= end; ++item) {
-    bytes += item->entry.payload.size();
+    bytes += raft::MemoryCost(item->entry);
     if (!entries->empty() && bytes > bytes_max) break;
     entries->push_back(item->entry);
   }
@@ -53,7 +53,7 @@ bool CachedTail::ReadEntries(LogIndex first, LogIndex last, size_t bytes_max, st
   const LogIndex oldest = items_.front().entry.header.index;
   for (auto at = static_cast<size_t>(first - oldest); at < items_.size(); ++at) {
     const Entry& entry = items_[at].entry;
-    bytes += entry.payload.size();
+    bytes += raft::MemoryCost(entry);
     if (entry.header.index > last || (!entries->empty() && bytes > bytes_max)) break;
     entries->push_back(entry);
   }

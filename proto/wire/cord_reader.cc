@@ -61,16 +61,12 @@ uint64_t CordReader::VarintNearChunkEnd() {
   return value;
 }
 
-uint32_t CordReader::Fixed32() {
-  if (remaining() < 4) return Fail();
-  char bytes[4];
-  for (char& byte : bytes) {
-    byte = *p_;
+void CordReader::CopyNearChunkEnd(char* out, size_t size) {
+  if (remaining() < size) return void(Fail());
+  for (char* p = out; p < out + size; ++p) {
+    *p = *p_;
     SkipBytes(1);
   }
-  uint32_t value;
-  std::memcpy(&value, bytes, 4);
-  return value;
 }
 
 void CordReader::String(std::string* out) {

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -66,7 +67,8 @@ class CordReader {
   int64_t Int64() { return static_cast<int64_t>(Varint()); }
   int32_t Int32() { return static_cast<int32_t>(Varint()); }  // wider numbers are cut off, as protobuf does
   bool Bool() { return Varint() != 0; }
-  uint32_t Fixed32();
+  uint32_t Fixed32() { return Fixed<uint32_t>(); }
+  uint64_t Fixed64() { return Fixed<uint64_t>(); }
 
   // The length of a field's bytes, checked against what is left.
   size_t Length() {
@@ -82,6 +84,12 @@ class CordReader {
 
   // The next Length() bytes, shared. Appending is how protobuf merges a message that comes in several pieces.
   void AppendTo(absl::Cord* out);
+
+  // A field of bytes: the last one counts.
+  void Bytes(absl::Cord* out) {
+    out->Clear();
+    AppendTo(out);
+  }
 
   // One value of a repeated uint64, and a packed run of them.
   void AppendTo(std::vector<uint64_t>* out) { AddElement(out) = Varint(); }
@@ -120,6 +128,9 @@ class CordReader {
     }
   }
 
+  // For what is protobuf and still not acceptable. `cause` is a literal.
+  void Refuse(const char* cause) { Fail(cause); }
+
   bool ok() const { return failed_ == nullptr; }
   // kInvalidArgument names `what`, the cause and the place after a failure.
   absl::Status status(const char* what) const;
@@ -133,6 +144,20 @@ class CordReader {
   void Sync();
   void SkipToOtherChunk(size_t n);
   uint64_t VarintNearChunkEnd();
+  template <typename Value>
+  Value Fixed() {
+    Value value;
+    if (static_cast<size_t>(end_ - p_) > sizeof(value) && remaining() >= sizeof(value)) [[likely]] {
+      std::memcpy(&value, p_, sizeof(value));
+      p_ += sizeof(value);
+      return value;
+    }
+    char bytes[sizeof(value)] = {};
+    CopyNearChunkEnd(bytes, sizeof(value));
+    std::memcpy(&value, bytes, sizeof(value));
+    return value;
+  }
+  void CopyNearChunkEnd(char* out, size_t size);
 
   absl::Cord::CharIterator iterator_;  // at chunk_
   size_t total_;

@@ -1,5 +1,7 @@
 #include "proto/wire/frame_writer.h"
 
+#include <utility>
+
 #include "proto/wire/utf8.h"
 
 namespace millrace::internal {
@@ -18,13 +20,13 @@ void FrameWriter::Packed(uint32_t field, const std::vector<uint64_t>& values) {
   });
 }
 
-void FrameWriter::Shared(uint32_t field, const absl::Cord& message) {
-  if (message.empty()) return;
+void FrameWriter::Shared(uint32_t field, absl::Cord bytes) {
+  if (bytes.empty()) return;
   char* p = buffer_.Reserve(kTagBytes + kVarintBytesMax);
   *p++ = static_cast<char>(Tag(field, kBytes));
-  buffer_.SetEnd(WriteVarint(p, message.size()));
-  shared_.push_back({buffer_.size(), &message});
-  shared_bytes_ += message.size();
+  buffer_.SetEnd(WriteVarint(p, bytes.size()));
+  shared_bytes_ += bytes.size();
+  shared_.push_back({buffer_.size(), std::move(bytes)});
 }
 
 void FrameWriter::CloseMessage(const Open& open) {
@@ -45,9 +47,9 @@ absl::Cord FrameWriter::ToCord() && {
   if (shared_.empty()) return std::move(buffer_).ToCord();
   absl::Cord result;
   size_t done = 0;
-  for (const SharedPart& part : shared_) {
+  for (SharedPart& part : shared_) {
     result.Append(absl::string_view(buffer_.data() + done, part.at - done));
-    result.Append(*part.cord);
+    result.Append(std::move(part.cord));
     done = part.at;
   }
   result.Append(absl::string_view(buffer_.data() + done, buffer_.size() - done));

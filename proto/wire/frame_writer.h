@@ -1,14 +1,15 @@
-// Writes a protobuf message whose large parts are Cords that are referred to, not copied.
+// Writes a protobuf message whose large parts are Cords that are shared, not copied.
 //
 //     FrameWriter out;
 //     out.Integer(1, id);                       // left out when 0, as proto3 does
 //     out.Message(15, [&] { out.String(2, topic); out.Shared(15, batch); });
 //     return std::move(out).ToCord();
 //
-// All fields have numbers below 16. Shared Cords must stay until ToCord().
+// All fields have numbers below 16.
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 #include <vector>
 
@@ -31,13 +32,16 @@ class FrameWriter {
     buffer_.SetEnd(WriteVarint(p, static_cast<uint64_t>(value)));
   }
 
+  void Fixed32(uint32_t field, uint32_t value) { Fixed(field, internal::kFixed32, value); }
+  void Fixed64(uint32_t field, uint64_t value) { Fixed(field, internal::kFixed64, value); }
+
   // Left out when empty. Bytes that are not UTF-8 become '?': they would make the whole message unreadable.
   void String(uint32_t field, std::string_view text);
 
   void Packed(uint32_t field, const std::vector<uint64_t>& values);
 
-  // A submessage already serialized; left out when empty.
-  void Shared(uint32_t field, const absl::Cord& message);
+  // Bytes, or a submessage already serialized; left out when empty.
+  void Shared(uint32_t field, absl::Cord bytes);
 
   // A submessage with the fields that `body()` writes.
   template <typename Body>
@@ -50,9 +54,21 @@ class FrameWriter {
     CloseMessage(open);
   }
 
+  // Of all that was written, what is shared included.
+  size_t bytes() const { return buffer_.size() + shared_bytes_; }
+
   absl::Cord ToCord() &&;
 
  private:
+  template <typename Value>
+  void Fixed(uint32_t field, WireType type, Value value) {
+    if (value == 0) return;
+    char* p = buffer_.Reserve(kTagBytes + sizeof(value));
+    *p++ = static_cast<char>(Tag(field, type));
+    std::memcpy(p, &value, sizeof(value));
+    buffer_.SetEnd(p + sizeof(value));
+  }
+
   // State where a submessage's fields began.
   struct Open {
     size_t begin;
@@ -63,7 +79,7 @@ class FrameWriter {
 
   struct SharedPart {
     size_t at;  // in buffer_
-    const absl::Cord* cord;
+    absl::Cord cord;
   };
 
   WriteBuffer buffer_;

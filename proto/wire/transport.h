@@ -27,6 +27,7 @@ namespace millrace {
 struct CallEnd {
   absl::Status status;
   ErrorFrame error;
+  bool never_sent = false;  // there was no connection to send anything on: nothing can have happened
 };
 
 class StreamHandler {

@@ -62,6 +62,10 @@ TEST(Errors, EndOfACallThatSaysNothingIsTheConnections) {
   EXPECT_EQ(broken.code, ErrorCode::kNetworkException);
   EXPECT_TRUE(broken.may_have_happened);
   EXPECT_EQ(client::ErrorOfCall({absl::UnimplementedError("x"), {}}, "a:1").code, ErrorCode::kUnsupportedVersion);
+  const Error refused = client::ErrorOfCall({.status = absl::UnavailableError("refused"), .never_sent = true}, "a:1");
+  EXPECT_EQ(refused.code, ErrorCode::kNetworkException);
+  EXPECT_TRUE(refused.retriable);
+  EXPECT_FALSE(refused.may_have_happened);
 }
 
 }  // namespace

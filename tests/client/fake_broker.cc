@@ -389,11 +389,7 @@ void FakeBroker::Call(const std::string& address, const std::string& method, abs
   executor_.Post([this, address, method, request, done, alive = alive_] {
     if (!*alive) return;
     if (!Reachable(address)) {
-      CallEnd end{absl::UnavailableError("connection refused"), {}};
-      end.error.code = 13;
-      end.error.message = "connection refused";
-      end.error.retriable = true;
-      return done({std::move(end), {}});
+      return done({{.status = absl::UnavailableError("connection refused"), .never_sent = true}, {}});
     }
     done({{}, Answer(method, request)});
   });

@@ -17,7 +17,7 @@ CLEAN = {
     "CMakePresets.json": "{}",
     "client/include/millrace/producer.h": "#include <string>\n#include <millrace/record.h>\n#include \"absl/status/status.h\"\n",
     "client/producer.cc": "#include <millrace/producer.h>\n#include \"proto/wire/frames.h\"\n",
-    "client/grpc_transport.cc": "#include <grpcpp/grpcpp.h>\n#include \"millrace/v1/broker.pb.h\"\n",
+    "client/control.cc": "#include \"millrace/v1/broker.pb.h\"\n",
     "proto/wire/frames.cc": "#include \"proto/wire/frames.h\"\n#include <lz4frame.h>\n",
     "proto/transport/loop.h": "#include <grpcpp/completion_queue.h>\n",
     "raft/types.h": "#include <compare>\n#include \"absl/strings/cord.h\"\n",

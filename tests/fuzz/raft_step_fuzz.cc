@@ -156,7 +156,7 @@ class FuzzedReplica {
                                .entries = Entries(prev),
                                .commit = AnyIndex(),
                                .confirmed = {AnyIndex(), in_.Byte()},
-                               .abstain = in_.Byte() < 64 ? life_ : 0,
+                               .lost_in_life = in_.Byte() < 64 ? life_ : 0,
                                .request = in_.Byte()};
         break;
       }
@@ -166,7 +166,7 @@ class FuzzedReplica {
                              .rejected = AnyIndex(),
                              .hint = AnyPlace(),
                              .last_index = AnyIndex(),
-                             .abstaining = in_.Byte() % 3u,
+                             .abstention = in_.Byte() % 3u,
                              .request = in_.Byte()};
         break;
       case 2:
@@ -175,7 +175,7 @@ class FuzzedReplica {
         break;
       case 3:
         m.body = HeartbeatReply{
-            .read_round = in_.Byte(), .quiet = in_.Flag(), .last_index = AnyIndex(), .abstaining = in_.Byte() % 3u};
+            .read_round = in_.Byte(), .quiet = in_.Flag(), .last_index = AnyIndex(), .abstention = in_.Byte() % 3u};
         break;
       case 4:
         m.body = VoteRequest{.last = AnyPlace(), .pre_vote = in_.Flag(), .transfer = in_.Flag()};

@@ -327,7 +327,7 @@ TEST(Abstaining, ALateRequestToAbstainIsOfNoUse) {
   std::optional<Message> request;
   g.drop = [&](const Message& m) {
     const auto* append = std::get_if<AppendEntries>(&m.body);
-    if (append != nullptr && append->abstain != 0) request = m;
+    if (append != nullptr && append->lost_in_life != 0) request = m;
     return false;
   };
   g.core(1).OnUnreachable(Id(3));
@@ -346,13 +346,13 @@ TEST(Abstaining, AcksFromBeforeDoNotCountAfter) {
   g.Elect(1);
   g.Propose(1, "a");
   g.Run();
-  ASSERT_TRUE(g.core(1).Step(From(3, 1, 1, HeartbeatReply{.last_index = LogIndex(0), .abstaining = 9})).ok());
+  ASSERT_TRUE(g.core(1).Step(From(3, 1, 1, HeartbeatReply{.last_index = LogIndex(0), .abstention = 9})).ok());
   ASSERT_TRUE(
       g.core(1)
           .Step(From(3, 1, 1,
                      AppendReply{.accepted = true, .match = LogIndex(2), .last_index = LogIndex(2), .request = 2}))
           .ok());
-  EXPECT_TRUE(g.core(1).progress()[2].abstaining);
+  EXPECT_TRUE(g.core(1).progress()[2].abstention != 0);
   EXPECT_EQ(g.core(1).progress()[2].match, LogIndex(0));
 }
 

@@ -257,6 +257,8 @@ TEST(Election, MessagesForALostDiskAreNotTaken) {
   m.to.incarnation = 6;
   EXPECT_TRUE(absl::IsInvalidArgument(g.core(2).Step(m)));
   EXPECT_EQ(g.core(2).term(), Term(0));
+  g.core(2).Stop();
+  EXPECT_TRUE(absl::IsInvalidArgument(g.core(2).Step(m))) << "nor does one that has stopped pretend to take them";
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // Entries on their way to a majority's disks (reliability rules 2-8, 10, 18, 23, 24).
+#include <set>
+
 #include "tests/raft/test_group.h"
 
 namespace millrace::raft {
@@ -466,6 +468,40 @@ TEST(Replication, ProposalsBeyondTheLimitAreRefusedAndNothingIsAppended) {
   EXPECT_TRUE(g.core(1).Propose({.payload = absl::Cord("x")}).ok());
 }
 
+TEST(Replication, WhatIsCommittedAndNotOnTheOwnDiskCountsForTheLimit) {
+  Config config = TestGroup::TestConfig();
+  config.uncommitted_bytes_max = 1000;
+  TestGroup g(3, config);
+  g.Elect(1);
+  g.node(1).hold_writes = true;
+  const EntryId first = g.Propose(1, std::string(5000, 'x'));
+  g.Run();
+  ASSERT_EQ(g.core(1).commit_index(), first.index);
+  EXPECT_TRUE(absl::IsResourceExhausted(g.core(1).Propose({.payload = absl::Cord("x")}).status()));
+  g.Persist(1);
+  EXPECT_TRUE(g.core(1).Propose({.payload = absl::Cord("x")}).ok());
+}
+
+TEST(Replication, TheCommitMayWaitForTheNextHeartbeat) {
+  Config config = TestGroup::TestConfig();
+  config.commit_at_once = false;
+  TestGroup g(3, config);
+  g.Elect(1);
+  g.TickAll(2);
+  std::set<uint64_t> requests;
+  g.drop = [&](const Message& m) {
+    if (const auto* request = As<AppendEntries>(m)) requests.insert(request->request);
+    return false;
+  };
+  const EntryId id = g.Propose(1, "a");
+  g.Run();
+  EXPECT_EQ(requests.size(), 2u) << "one to each";
+  EXPECT_EQ(g.core(1).commit_index(), id.index);
+  EXPECT_LT(g.core(2).commit_index(), id.index);
+  g.TickAll(2);
+  EXPECT_EQ(g.core(2).commit_index(), id.index);
+}
+
 TEST(Replication, AppendTimesDoNotGoBack) {
   TestGroup g(3);
   g.Elect(1);
@@ -488,7 +524,7 @@ TEST(Replication, StaleAcksDoNotMoveTheMatch) {
           .Step(From(2, 1, 1, AppendReply{.rejected = LogIndex(2), .hint = {Term(1), LogIndex(1)}, .request = 1}))
           .ok());
   EXPECT_EQ(g.core(1).progress()[1].state, Progress::State::kReplicate);
-  EXPECT_FALSE(g.core(1).progress()[1].abstaining);
+  EXPECT_EQ(g.core(1).progress()[1].abstention, 0u);
 }
 
 TEST(Replication, AcksOfWhatWasNeverSentAreRefused) {

@@ -42,6 +42,7 @@ void DrawConfig(Swarm& swarm, Dice& dice) {
   int64_t quiesce_ticks = dice.Between(3, 20);
   config.quiesce_ticks = swarm.Has(Fault::kQuiescence) ? static_cast<int>(quiesce_ticks) : 0;
   config.promotion_lag_max = dice.Between(0, 20);
+  config.commit_at_once = dice.OneIn(2);
   // Drawn whether used or not, so that a run without tiny limits is otherwise the same.
   int64_t append_bytes = dice.Between(1, 60);
   int64_t inflight_messages = dice.Between(1, 4);
@@ -103,10 +104,11 @@ std::string ToString(const Swarm& swarm) {
   std::string text = absl::StrCat(
       "brokers=", swarm.brokers, " voters=", swarm.voters, " election_ticks=", config.election_ticks,
       " heartbeat_ticks=", config.heartbeat_ticks, " quiesce_ticks=", config.quiesce_ticks,
-      " append_bytes_max=", config.append_bytes_max, " inflight_messages_max=", config.inflight_messages_max,
-      " inflight_bytes_max=", config.inflight_bytes_max, " uncommitted_bytes_max=", config.uncommitted_bytes_max,
-      " delay=", swarm.delay, " disk_delay=", swarm.disk_delay, " client_interval=", swarm.client_interval,
-      " fault_interval=", swarm.fault_interval, " retention_entries=", swarm.retention_entries, " faults=");
+      " commit_at_once=", config.commit_at_once, " append_bytes_max=", config.append_bytes_max,
+      " inflight_messages_max=", config.inflight_messages_max, " inflight_bytes_max=", config.inflight_bytes_max,
+      " uncommitted_bytes_max=", config.uncommitted_bytes_max, " delay=", swarm.delay, " disk_delay=", swarm.disk_delay,
+      " client_interval=", swarm.client_interval, " fault_interval=", swarm.fault_interval,
+      " retention_entries=", swarm.retention_entries, " faults=");
   const char* separator = "";
   for (int i = 0; i < kFaultCount; ++i) {
     if (!swarm.Has(static_cast<Fault>(i))) continue;

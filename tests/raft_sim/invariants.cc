@@ -72,6 +72,7 @@ void Invariants::OnInstall(Node& node, const InstallSnapshot& snapshot) {
   if (last > committed_last() || committed_[static_cast<size_t>(last.value())].digest != digest) {
     Fail(node, "state machine safety", absl::StrCat("a snapshot at ", last.value(), " of what is not committed"));
   }
+  std::erase(victims_, node.id());  // it keeps nothing of what was lost
 }
 
 // ---- Roles and commit
@@ -226,7 +227,7 @@ void Invariants::OnSend(Node& node, const Message& message) {
 
 void Invariants::OnAppendReply(Node& node, const Message& message, const AppendReply& reply) {
   const Image& acked = node.disk().acked();
-  const bool marked = reply.abstaining != 0;
+  const bool marked = reply.abstention != 0;
   if (node.must_mark() && !marked) Fail(node, "abstaining", "an answer without its mark");
   if (reply.accepted && acked.chain().last() < reply.match) {
     Fail(node, "acks are durable", absl::StrCat("match ", reply.match.value()));

@@ -35,6 +35,8 @@ class Network {
   // No fault from now on: no loss, no doubles, no cuts, short delays, in order.
   void Heal();
 
+  // Those under way; others are empty.
+  const std::vector<Message>& messages() const { return slots_; }
   uint64_t dropped() const { return dropped_; }
 
  private:

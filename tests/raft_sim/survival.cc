@@ -1,7 +1,11 @@
 #include "tests/raft_sim/survival.h"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
+#include <string>
+#include <variant>
+#include <vector>
 
 #include "tests/raft_sim/node.h"
 #include "tests/raft_sim/world.h"
@@ -38,13 +42,42 @@ bool Survives(const World& world, const Membership& m, const Supposed& supposed)
          std::none_of(m.outgoing.begin(), m.outgoing.end(), is_dead);
 }
 
-bool EachSurvives(const World& world, const Supposed& supposed) {
-  return std::all_of(world.nodes.begin(), world.nodes.end(), [&](const auto& node) {
-    const auto& memberships = node->up() ? node->core().memberships() : node->disk().acked().memberships();
-    return std::all_of(memberships.begin(), memberships.end(), [&](const MembershipAt& m) {
-      return m.membership.voters.empty() || Survives(world, m.membership, supposed);
-    });
+using Holds = std::function<bool(const Membership&)>;
+
+bool HoldsOfAll(const std::vector<MembershipAt>& memberships, const Holds& holds) {
+  return std::all_of(memberships.begin(), memberships.end(),
+                     [&](const MembershipAt& m) { return holds(m.membership); });
+}
+
+// Of those that its next start may find: a crash undoes what is not on the disk, also the cut that took a membership away.
+bool HoldsOfAllIn(const Node& node, const Holds& holds) {
+  const Disk& disk = node.disk();
+  return (!node.up() || HoldsOfAll(node.core().memberships(), holds)) &&
+         HoldsOfAll(disk.acked().memberships(), holds) && HoldsOfAll(disk.synced().memberships(), holds) &&
+         std::all_of(disk.queue().begin(), disk.queue().end(),
+                     [&](const Batch& batch) { return !batch.memberships || HoldsOfAll(*batch.memberships, holds); });
+}
+
+bool HoldsOfAllIn(const Message& message, const Holds& holds) {
+  const auto* append = std::get_if<AppendEntries>(&message.body);
+  if (append == nullptr) return true;
+  return std::all_of(append->entries.begin(), append->entries.end(), [&](const Entry& entry) {
+    if (entry.header.type != EntryType::kMembership) return true;
+    const absl::StatusOr<Membership> membership = DecodeMembership(std::string(entry.payload));
+    return !membership.ok() || holds(*membership);
   });
+}
+
+// Of every membership that may come into force: those of all logs, and those that are under way to one.
+bool HoldsOfAllIn(const World& world, const Holds& holds) {
+  const auto in_node = [&](const auto& node) { return HoldsOfAllIn(*node, holds); };
+  const auto& messages = world.network.messages();
+  return std::all_of(world.nodes.begin(), world.nodes.end(), in_node) &&
+         std::all_of(messages.begin(), messages.end(), [&](const Message& m) { return HoldsOfAllIn(m, holds); });
+}
+
+bool EachSurvives(const World& world, const Supposed& supposed) {
+  return HoldsOfAllIn(world, [&](const Membership& m) { return m.voters.empty() || Survives(world, m, supposed); });
 }
 
 }  // namespace
@@ -62,16 +95,13 @@ bool MayForget(const World& world, const Node& victim) {
   const Chain& chain = victim.disk().acked().chain();
   if (chain.last() > world.invariants.committed_last()) return false;
   const EntryId last{chain.back().term, chain.last()};
-  return std::all_of(world.nodes.begin(), world.nodes.end(), [&](const auto& node) {
-    const auto& memberships = node->up() ? node->core().memberships() : node->disk().acked().memberships();
-    return std::all_of(memberships.begin(), memberships.end(), [&](const MembershipAt& m) {
-      const ReplicaSet alone = {victim.id()};
-      if (m.membership.voters == alone || m.membership.outgoing == alone) return false;
-      const ReplicaSet members = m.membership.Members();
-      return std::all_of(members.begin(), members.end(), [&](ReplicaId id) {
-        const Node* other = world.Alive(id);
-        return other != nullptr && !other->abstaining() && other->disk().acked().chain().Holds(last);
-      });
+  return HoldsOfAllIn(world, [&](const Membership& m) {
+    const ReplicaSet alone = {victim.id()};
+    if (m.voters == alone || m.outgoing == alone) return false;
+    const ReplicaSet members = m.Members();
+    return std::all_of(members.begin(), members.end(), [&](ReplicaId id) {
+      const Node* other = world.Alive(id);
+      return other != nullptr && !other->abstaining() && other->disk().acked().chain().Holds(last);
     });
   });
 }

@@ -13,7 +13,8 @@ struct World;
 // and does not abstain; or all exist, abstaining or not (ARCHITECTURE D9).
 bool Survives(const World& world, const Membership& membership);
 
-// Whether each membership that any log holds would survive if this node's disk were lost.
+// Whether each membership that any log holds, may hold again after a crash, or is on its way to would survive if this node's disk
+// were lost.
 bool MayWipe(const World& world, const Node& victim);
 // The same if it came back abstaining.
 bool MayAbstain(const World& world, const Node& victim);

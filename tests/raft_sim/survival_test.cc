@@ -47,6 +47,25 @@ TEST_F(SurvivalTest, AThirdVoterWhoseBrokerIsGoneDoesNoHarm) {
   EXPECT_FALSE(MayWipe(world, node(2)));
 }
 
+TEST_F(SurvivalTest, AMembershipThatACrashBringsBackCounts) {
+  Hold({.voters = {id(0), id(1), id(2)}});
+  const std::vector<MembershipAt> removed = {{LogIndex(0), {.voters = {id(0), id(1), id(2)}}},
+                                             {LogIndex(4), {.voters = {id(1), id(2)}}}};
+  node(1).disk().Queue({.memberships = removed});
+  EXPECT_FALSE(MayWipe(world, node(2)));
+  EXPECT_TRUE(MayWipe(world, node(0)));
+}
+
+TEST_F(SurvivalTest, AMembershipThatIsUnderWayCounts) {
+  Hold({.voters = {id(0), id(1), id(2)}});
+  Entry entry{.header = {.type = EntryType::kMembership}};
+  entry.payload = absl::Cord(Encode({.voters = {id(1), id(2)}}));
+  world.network.Send(world.now,
+                     {.from = id(1), .to = id(2), .term = Term(1), .body = AppendEntries{.entries = {entry}}});
+  EXPECT_FALSE(MayWipe(world, node(2)));
+  EXPECT_TRUE(MayWipe(world, node(0)));
+}
+
 TEST_F(SurvivalTest, AllMayAbstain) {
   Hold({.voters = {id(0), id(1), id(2)}});
   for (int broker = 0; broker < 3; ++broker) {

@@ -15,10 +15,10 @@ struct BriefBody {
     out.a = m.prev.index.value();
     out.b = static_cast<int64_t>(m.entries.size());
     out.c = m.commit.value();
-    out.flags = m.abstain;
+    out.flags = m.lost_in_life != 0;
   }
   void operator()(const AppendReply& m) {
-    out.flags = static_cast<uint8_t>(m.accepted | (m.abstaining != 0) << 1);
+    out.flags = static_cast<uint8_t>(m.accepted | (m.abstention != 0) << 1);
     out.a = m.accepted ? m.match.value() : m.rejected.value();
     out.b = m.accepted ? m.last_index.value() : m.hint.index.value();
     out.c = m.hint.term.value();
@@ -30,7 +30,7 @@ struct BriefBody {
     out.c = m.confirmed.index.value();
   }
   void operator()(const HeartbeatReply& m) {
-    out.flags = static_cast<uint8_t>(m.quiet | (m.abstaining != 0) << 1);
+    out.flags = static_cast<uint8_t>(m.quiet | (m.abstention != 0) << 1);
     out.a = static_cast<int64_t>(m.read_round);
     out.b = m.last_index.value();
   }

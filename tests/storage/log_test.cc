@@ -113,7 +113,7 @@ TEST_F(LogTest, EntriesWithoutRecordsHoldNoOffset) {
 TEST_F(LogTest, SequentialReadsFindTheirPlaceAgainAfterACut) {
   OpenStore();
   WriteMany(4, {.records = 10, .bytes = 2000});
-  EXPECT_EQ(ReadIndexes(0, 40, 4000), (Ints{1, 2}));  // remembers that entry 3 begins at 20
+  EXPECT_EQ(ReadIndexes(0, 40, 4500), (Ints{1, 2}));  // remembers that entry 3 begins at 20
   round_->TruncateSuffix(group_, LogIndex(2));
   ASSERT_TRUE(store_->Write(*round_).ok());
   WriteMany(1, {.records = 30, .bytes = 2000, .term = Term(2)});

@@ -10,6 +10,7 @@
 #include "proto/wire/check.h"
 #include "storage/rocks_log_store.h"
 #include "tests/storage/store_text.h"
+#include "tests/support/through_stalls.h"
 
 namespace millrace::storage {
 namespace {
@@ -84,7 +85,7 @@ class Driver {
   template <typename Change>
   void Write(Change change) {
     life_.steps.push_back({.begun = files_->position()});
-    const absl::Status status = change();
+    const absl::Status status = ThroughStalls(*store_, change);
     MILLRACE_CHECK(status.ok()) << status.ToString();
     RecordedLife::Step& step = life_.steps.back();
     step.written = files_->position();

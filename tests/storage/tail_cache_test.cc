@@ -55,7 +55,7 @@ TEST(TailCache, ReadsFromTheEntryThatHoldsTheOffset) {
   EXPECT_EQ(IndexesFrom(*tail, 59), (Indexes{6, 7, 8}));
   EXPECT_EQ(IndexesFrom(*tail, 60, Offset(80)), (Indexes{7, 8}));
   EXPECT_EQ(IndexesFrom(*tail, 60, Offset(79)), (Indexes{7}));
-  EXPECT_EQ(IndexesFrom(*tail, 40, kEnd, 250), (Indexes{5, 6}));
+  EXPECT_EQ(IndexesFrom(*tail, 40, kEnd, 2 * (100 + sizeof(raft::EntryHeader))), (Indexes{5, 6}));
   EXPECT_EQ(IndexesFrom(*tail, 40, kEnd, 1), (Indexes{5}));
   EXPECT_EQ(IndexesFrom(*tail, 39), (Indexes{-1}));
 

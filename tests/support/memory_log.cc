@@ -19,7 +19,8 @@ bool MemoryLog::NeedsNewSegment(const Entry& entry) const {
   size_t bytes = 0;
   for (LogIndex i = segments_.back().first; i <= LastIndex(); ++i) bytes += At(i).payload.size();
   if (bytes > 0 && static_cast<int64_t>(bytes + entry.payload.size()) > limits_.bytes_max) return true;
-  return entry.header.append_time - segments_.back().first_append_time >= limits_.age_ms_max;
+  const int64_t first = segments_.back().first_append_time;
+  return first > 0 && entry.header.append_time - first >= limits_.age_ms_max;
 }
 
 void MemoryLog::Append(Entry entry) {
@@ -30,6 +31,7 @@ void MemoryLog::Append(Entry entry) {
   MILLRACE_CHECK_GE(entry.header.append_time, last.append_time);
   entry.header.chain = storage::ChainDigest(last.chain, entry.header);
   if (NeedsNewSegment(entry)) segments_.push_back({entry.header.index, entry.header.append_time});
+  if (segments_.back().first_append_time == 0) segments_.back().first_append_time = entry.header.append_time;
   entries_.push_back(std::move(entry));
 }
 
@@ -117,7 +119,7 @@ absl::StatusOr<std::vector<Entry>> MemoryLog::Read(Offset from, Offset end, size
   size_t bytes = 0;
   for (const Entry& entry : entries_) {
     if (entry.header.end_offset() <= from) continue;
-    bytes += entry.payload.size();
+    bytes += raft::MemoryCost(entry);
     if (entry.header.end_offset() > end || (!entries.empty() && bytes > bytes_max)) break;
     entries.push_back(entry);
   }
@@ -132,7 +134,7 @@ absl::StatusOr<std::vector<Entry>> MemoryLog::ReadEntries(LogIndex first, LogInd
   std::vector<Entry> entries;
   size_t bytes = 0;
   for (LogIndex i = first; i <= std::min(last, LastIndex()); ++i) {
-    bytes += At(i).payload.size();
+    bytes += raft::MemoryCost(At(i));
     if (!entries.empty() && bytes > bytes_max) break;
     entries.push_back(At(i));
   }

@@ -47,7 +47,8 @@ void SimBroker::Start() {
   server::AddHealthService([] { return true; }, *services_);
   server::AddReflectionService(*services_);
   absl::Status loaded = absl::UnknownError("not yet");
-  broker_->Load(power_lost_, [&loaded](absl::Status status) { loaded = std::move(status); });
+  broker_->Load(power_lost_ ? server::Partition::Lost::kUnsynced : server::Partition::Lost::kNothing,
+                [&loaded](absl::Status status) { loaded = std::move(status); });
   executor_.RunUntilIdle();  // as far as the disk lets it
   disk_.CompleteSyncs();
   executor_.RunUntilIdle();
@@ -60,9 +61,12 @@ void SimBroker::Start() {
 void SimBroker::Crash(size_t unsynced_writes_kept) {
   power_lost_ = unsynced_writes_kept != FakeLogStore::kKeepUnsynced;
   network_.Detach(options_.address);
-  disk_.Crash(unsynced_writes_kept);
+  disk_.Stall();  // nothing is written any more while the calls that were cut off end
   executor_.RunUntilIdle();
   broker_.reset();
+  disk_.Crash(unsynced_writes_kept);
+  disk_.EndStall();
+  executor_.RunUntilIdle();
 }
 
 }  // namespace millrace

@@ -1,5 +1,7 @@
 #include "tests/wire/random_stub.h"
 
+#include <set>
+
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/unknown_field_set.h"
 
@@ -22,6 +24,9 @@ void SetField(RandomInput& random, UnknownFields unknown, Message* message, cons
     case FieldDescriptor::TYPE_UINT64:
       if (field->is_repeated()) return reflection.AddUInt64(message, field, random.Number());
       return reflection.SetUInt64(message, field, random.Number());
+    case FieldDescriptor::TYPE_FIXED64:
+      return reflection.SetUInt64(message, field, random.Number());
+    case FieldDescriptor::TYPE_UINT32:
     case FieldDescriptor::TYPE_FIXED32:
       return reflection.SetUInt32(message, field, static_cast<uint32_t>(random.Number()));
     case FieldDescriptor::TYPE_BOOL:
@@ -59,9 +64,15 @@ void AddUnknownField(RandomInput& random, Message* message) {
 }  // namespace
 
 void FillRandomly(RandomInput& random, UnknownFields unknown, Message* message) {
+  std::set<const FieldDescriptor*> left_out;
+  for (int i = 0; i < message->GetDescriptor()->real_oneof_decl_count(); ++i) {
+    const auto* oneof = message->GetDescriptor()->oneof_decl(i);
+    for (int j = 0; j < oneof->field_count(); ++j) left_out.insert(oneof->field(j));
+    left_out.erase(oneof->field(static_cast<int>(random.Below(static_cast<size_t>(oneof->field_count())))));
+  }
   for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor* field = message->GetDescriptor()->field(i);
-    if (random.OneIn(3)) continue;
+    if (left_out.contains(field) || random.OneIn(3)) continue;
     for (size_t n = field->is_repeated() ? random.Below(4) : 1; n > 0; --n) SetField(random, unknown, message, field);
   }
   if (unknown == UnknownFields::kSome && random.OneIn(2)) AddUnknownField(random, message);

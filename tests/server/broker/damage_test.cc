@@ -20,7 +20,7 @@ class Damage : public BrokerTest {
   // In the store: found by its checksum.
   void DamageInStore() {
     Fill();
-    disk_.Damage(GroupOf("t", 0), raft::LogIndex(2));
+    disk_.Damage(GroupOf("t", 0), raft::LogIndex(3));
     disk_.DropCache();
   }
 
@@ -138,7 +138,7 @@ TEST_F(Damage, FetchEndsTheSubscriptionOfTheOthersWithTheRange) {
 
 TEST_F(Damage, AtTheEndOfTheLogReadersWaitBehindIt) {
   Fill();
-  disk_.Damage(GroupOf("t", 0), raft::LogIndex(4));
+  disk_.Damage(GroupOf("t", 0), raft::LogIndex(5));
   disk_.DropCache();
   FrameClient client(executor_, network_, "Fetch");
   FetchSubscriptionFrame subscription = At(1, "t", 0, 10);

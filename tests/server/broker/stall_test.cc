@@ -29,6 +29,7 @@ class Stall : public BrokerTest {
   std::vector<std::string> Stored(const std::string& topic, int32_t partition) {
     FrameClient fetch(executor_, network_, "Fetch");
     fetch.Send(FetchFrom(At(1, topic, partition, 0)));
+    executor_.Advance(milliseconds(5));
     return ValuesFetched(fetch, 1);
   }
   void EndStall() {

@@ -7,7 +7,7 @@
 
 #include "proto/wire/runtime.h"
 
-namespace millrace::client {
+namespace millrace {
 
 class Backoff {
  public:
@@ -30,4 +30,4 @@ class Backoff {
   std::chrono::nanoseconds next_;
 };
 
-}  // namespace millrace::client
+}  // namespace millrace

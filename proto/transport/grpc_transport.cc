@@ -1,23 +1,20 @@
-#include "client/grpc_transport.h"
+#include "proto/transport/grpc_transport.h"
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
-#include <fstream>
-#include <iterator>
+#include <map>
 #include <optional>
-#include <tuple>
 #include <unordered_map>
 #include <utility>
 
-#include "client/status.h"
 #include "proto/transport/completion_loop.h"
 #include "proto/transport/cord_buffer.h"
 #include "proto/wire/check.h"
 
-namespace millrace::client {
+namespace millrace {
 namespace {
 
 // A broker that is gone is noticed within half a minute, one that is back is found within a second.
@@ -60,12 +57,7 @@ CallEnd EndOf(const grpc::Status& status, const grpc::ClientContext& context, bo
     auto error = ParseError(absl::Cord(absl::string_view(it->second.data(), it->second.length())));
     if (error.ok()) end.error = *std::move(error);
   }
-  if (end.error.ok() && !was_sent && status.error_code() == grpc::StatusCode::UNAVAILABLE) {
-    end.error.code = static_cast<int32_t>(ErrorCode::kNetworkException);
-    end.error.message = status.error_message();
-    end.error.retriable = true;
-    end.error.may_have_happened = false;
-  }
+  end.never_sent = !was_sent && status.error_code() == grpc::StatusCode::UNAVAILABLE;
   return end;
 }
 
@@ -221,21 +213,9 @@ class GrpcStream : public Stream {
   GrpcCall* const call_;
 };
 
-absl::StatusOr<std::string> ReadFile(const std::string& path, const char* setting) {
-  if (path.empty()) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return InvalidConfig("setting \"" + std::string(setting) + "\": cannot read '" + path + "'");
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
 }  // namespace
 
 struct GrpcTransport::Impl {
-  struct Channel {
-    std::shared_ptr<grpc::Channel> channel;
-    std::unique_ptr<grpc::GenericStub> stub;
-  };
-
   // A unary call under way.
   class Unary : public StreamHandler {
    public:
@@ -265,47 +245,41 @@ struct GrpcTransport::Impl {
     GrpcCall* call_ = nullptr;
     CallReply reply_;
   };
+  std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
+    return grpc::CreateCustomChannel(TargetOf(address), credentials, ChannelArguments());
+  }
   grpc::GenericStub& StubFor(const std::string& address) {
-    Channel& channel = channels[address];
-    if (!channel.stub) {
-      channel.channel = grpc::CreateCustomChannel(TargetOf(address), credentials, ChannelArguments());
-      channel.stub = std::make_unique<grpc::GenericStub>(channel.channel);
-    }
-    return *channel.stub;
+    std::unique_ptr<grpc::GenericStub>& stub = stubs[address];
+    if (!stub) stub = std::make_unique<grpc::GenericStub>(NewChannel(address));
+    return *stub;
   }
 
   CompletionLoop* loop = nullptr;
   std::shared_ptr<grpc::ChannelCredentials> credentials;
-  std::map<std::string, Channel> channels;
+  bool connection_per_stream = false;
+  std::map<std::string, std::unique_ptr<grpc::GenericStub>> stubs;  // one for each channel that is shared
   std::unordered_map<Unary*, std::unique_ptr<Unary>> unary_calls;
 };
 
-GrpcTransport::GrpcTransport(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+GrpcTransport::GrpcTransport(CompletionLoop& loop, const Options& options) : impl_(std::make_unique<Impl>()) {
+  impl_->loop = &loop;
+  impl_->credentials = options.tls ? grpc::SslCredentials({.pem_root_certs = options.tls->roots,
+                                                           .pem_private_key = options.tls->private_key,
+                                                           .pem_cert_chain = options.tls->certificate})
+                                   : grpc::InsecureChannelCredentials();
+  impl_->connection_per_stream = options.connection_per_stream;
+}
 
 GrpcTransport::~GrpcTransport() = default;
 
-absl::StatusOr<std::unique_ptr<GrpcTransport>> GrpcTransport::Create(CompletionLoop& loop, const TlsFiles& tls) {
-  auto impl = std::make_unique<Impl>();
-  impl->loop = &loop;
-  impl->credentials = grpc::InsecureChannelCredentials();
-  if (!tls.ca.empty()) {
-    grpc::SslCredentialsOptions options;
-    for (auto [path, setting, target] : {std::tuple(&tls.ca, "ssl.ca.location", &options.pem_root_certs),
-                                         std::tuple(&tls.cert, "ssl.certificate.location", &options.pem_cert_chain),
-                                         std::tuple(&tls.key, "ssl.key.location", &options.pem_private_key)}) {
-      absl::StatusOr<std::string> text = ReadFile(*path, setting);
-      if (!text.ok()) return text.status();
-      *target = *std::move(text);
-    }
-    impl->credentials = grpc::SslCredentials(options);
-  }
-  return std::unique_ptr<GrpcTransport>(new GrpcTransport(std::move(impl)));
-}
-
 std::unique_ptr<Stream> GrpcTransport::OpenStream(const std::string& address, const std::string& method,
                                                   StreamHandler* handler) {
-  return std::make_unique<GrpcStream>(
-      new GrpcCall(impl_->StubFor(address), impl_->loop->queue(), method, handler, std::nullopt));
+  const auto open = [&](grpc::GenericStub& stub) {
+    return std::make_unique<GrpcStream>(new GrpcCall(stub, impl_->loop->queue(), method, handler, std::nullopt));
+  };
+  if (!impl_->connection_per_stream) return open(impl_->StubFor(address));
+  grpc::GenericStub stub(impl_->NewChannel(address));  // the call keeps its channel
+  return open(stub);
 }
 
 void GrpcTransport::Call(const std::string& address, const std::string& method, absl::Cord request,
@@ -316,4 +290,4 @@ void GrpcTransport::Call(const std::string& address, const std::string& method, 
   unary->Start(new GrpcCall(impl_->StubFor(address), impl_->loop->queue(), method, unary, timeout), std::move(request));
 }
 
-}  // namespace millrace::client
+}  // namespace millrace

@@ -1,0 +1,215 @@
+#include "server/multi_raft.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/check.h"
+#include "server/log.h"
+
+namespace millrace::server {
+namespace {
+
+raft::Config ConfigOfGroups() {
+  raft::Config config;
+  config.election_ticks = 12;  // 0.6 to 1.2 s; a broker that dies is noticed by its connection, long before
+  config.heartbeat_ticks = 2;
+  config.stall_ticks = 20;
+  config.quiesce_ticks = 20;
+  config.uncommitted_bytes_max = 256 << 20;  // what is received and not acked is bounded before (FlowBudget)
+  return config;
+}
+
+// A replica that has nobody to hand over to leads on through a stall of its disk.
+raft::Config ConfigOfLoneGroups() {
+  raft::Config config = ConfigOfGroups();
+  config.stall_ticks = 0;
+  return config;
+}
+
+}  // namespace
+
+MultiRaft::MultiRaft(const Seams& seams)
+    : seams_(seams),
+      config_(ConfigOfGroups()),
+      lone_config_(ConfigOfLoneGroups()),
+      random_(seams.seed),
+      driver_seams_{seams_.store, *this, *this, random_},
+      self_(std::make_shared<MultiRaft*>(this)) {
+  seams_.writer.SetSource(this);
+}
+
+MultiRaft::~MultiRaft() {
+  *self_ = nullptr;
+  seams_.writer.SetSource(nullptr);
+  if (tick_ != 0) seams_.executor.Cancel(tick_);
+}
+
+absl::StatusOr<MultiRaft::Group*> MultiRaft::Open(const Options& options, GroupMachine& machine) {
+  auto driver = raft::GroupDriver::Open(options.lone ? lone_config_ : config_, options.driver, machine, driver_seams_);
+  if (!driver.ok()) return driver.status();
+  auto group = std::make_unique<Group>();
+  group->driver_ = *std::move(driver);
+  group->machine_ = &machine;
+  group->id_ = options.driver.group;
+  group->is_intact_ = options.is_intact;
+  Group& opened = *group;
+  const bool added = groups_.emplace(opened.id_, std::move(group)).second;
+  MILLRACE_CHECK(added) << "group " << opened.id_ << " is open";
+  Touch(opened);
+  return &opened;
+}
+
+void MultiRaft::Close(raft::GroupId group) { groups_.erase(group); }
+
+MultiRaft::Group* MultiRaft::Find(raft::GroupId group) {
+  const auto found = groups_.find(group);
+  return found == groups_.end() ? nullptr : found->second.get();
+}
+
+// ---- Events
+
+raft::Core& MultiRaft::Touch(Group& group, size_t bytes) {
+  MarkDirty(group);
+  StartTicking(group);
+  seams_.writer.Wake(bytes);
+  return group.driver_->core();
+}
+
+void MultiRaft::SetFlush(Group& group, raft::Flush flush) {
+  group.driver_->SetFlush(flush);
+  if (group.driver_->AwaitsSync()) Await(group, seams_.writer.last_written());
+  MarkDirty(group);
+}
+
+void MultiRaft::SetLogStart(Group& group, raft::Offset log_start) {
+  group.driver_->SetLogStart(log_start);
+  MarkDirty(group);
+}
+
+void MultiRaft::Step(raft::GroupId id, raft::Message message) {
+  Group* const group = Find(id);
+  if (group == nullptr) return;
+  const std::string sender = absl::StrCat(message.from.broker.value());
+  if (absl::Status status = Touch(*group).Step(std::move(message)); !status.ok()) {
+    MILLRACE_LOG_EVERY(std::chrono::seconds(1), kWarning, "a peer's message is refused", {"group", id.value()},
+                       {"peer", sender}, {"status", status.ToString()});
+  }
+}
+
+void MultiRaft::OnPeerLost(raft::BrokerId broker) {
+  for (auto& [id, group] : groups_) {
+    for (const raft::ReplicaId& member : group->core().membership().Members()) {
+      if (member.broker == broker) Touch(*group).OnUnreachable(member);
+    }
+  }
+}
+
+// ---- Time
+
+void MultiRaft::StartTicking(Group& group) {
+  if (group.ticking_) return;
+  group.ticking_ = true;
+  ticking_.push_back(group.id_);
+  if (tick_ == 0) tick_ = seams_.executor.After(kTick, [this] { Tick(); });
+}
+
+void MultiRaft::Tick() {
+  tick_ = 0;
+  std::erase_if(ticking_, [this](raft::GroupId id) {
+    Group* const group = Find(id);
+    if (group == nullptr) return true;
+    group->driver_->core().Tick();
+    group->ticking_ = !group->core().quiet();
+    if (group->driver_->HasWork()) MarkDirty(*group);
+    return !group->ticking_;
+  });
+  if (!ticking_.empty()) tick_ = seams_.executor.After(kTick, [this] { Tick(); });
+}
+
+// ---- Rounds
+
+void MultiRaft::MarkDirty(Group& group) {
+  seams_.writer.Wake();
+  if (std::exchange(group.dirty_, true)) return;
+  dirty_.push_back(group.id_);
+}
+
+void MultiRaft::Await(Group& group, raft::RoundSeq round) {
+  awaited_sync_ = std::max(awaited_sync_, round);
+  if (!std::exchange(group.awaiting_, true)) awaiting_.push_back(group.id_);
+}
+
+void MultiRaft::Stage(raft::Round& round) {
+  for (size_t i = 0; i < dirty_.size(); ++i) {  // machines may touch more of them
+    Group* const group = Find(dirty_[i]);
+    if (group == nullptr) continue;
+    group->dirty_ = false;
+    if (group->driver_->Stage(round)) staged_.push_back(group->id_);
+    AfterEvents(*group);
+  }
+  dirty_.clear();
+}
+
+void MultiRaft::OnWritten(raft::RoundSeq round) {
+  std::vector<raft::GroupId> staged;
+  staged.swap(staged_);
+  for (raft::GroupId id : staged) {
+    Group* const group = Find(id);
+    if (group == nullptr) continue;
+    group->driver_->OnWritten(round);
+    if (group->driver_->AwaitsSync()) Await(*group, round);
+    AfterEvents(*group);
+  }
+}
+
+void MultiRaft::OnSynced(raft::RoundSeq round) {
+  std::vector<raft::GroupId> awaiting;
+  awaiting.swap(awaiting_);
+  for (raft::GroupId id : awaiting) {
+    Group* const group = Find(id);
+    if (group == nullptr) continue;
+    group->driver_->OnSynced(round);
+    group->awaiting_ = group->driver_->AwaitsSync();
+    if (group->awaiting_) awaiting_.push_back(id);
+    AfterEvents(*group);
+  }
+}
+
+void MultiRaft::AfterEvents(Group& group) {
+  group.machine_->OnProgress();
+  if (group.driver_->HasWork()) MarkDirty(group);
+  if (group.driver_->fatal() == nullptr || std::exchange(group.stop_told_, true)) return;
+  MILLRACE_LOG(kError, "a replica has stopped, its data stays; the others of its group go on",
+               {"group", group.id_.value()}, {"why", group.driver_->fatal()->text});
+}
+
+// ---- Reading
+
+void MultiRaft::Read(raft::GroupId group, const raft::EntryRead& read) {
+  seams_.cold_reads.Admit(static_cast<int64_t>(read.bytes_max), [self = self_, group, read](ColdReadPacer::Done told) {
+    if (*self != nullptr) (*self)->ReadCold(group, read, std::move(told));
+  });
+}
+
+void MultiRaft::ReadCold(raft::GroupId group, const raft::EntryRead& read, ColdReadPacer::Done told) {
+  const Group* const open = Find(group);
+  if (open == nullptr) return told(0);
+  seams_.pool.Submit([&store = seams_.store, &executor = seams_.executor, self = self_, group, read, told,
+                      is_intact = open->is_intact_] {
+    auto entries = IntactEntries(store.ReadEntries(group, read.first, read.last, read.bytes_max), is_intact);
+    int64_t bytes = 0;
+    if (entries.ok()) {
+      for (const raft::Entry& entry : *entries) bytes += static_cast<int64_t>(entry.payload.size());
+    }
+    told(bytes);
+    executor.Post([self, group, id = read.id, entries = std::move(entries)]() mutable {
+      Group* const reader = *self == nullptr ? nullptr : (*self)->Find(group);
+      if (reader == nullptr) return;
+      reader->driver_->OnRead(id, std::move(entries));
+      (*self)->AfterEvents(*reader);
+    });
+  });
+}
+
+}  // namespace millrace::server

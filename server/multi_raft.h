@@ -1,0 +1,135 @@
+// The Raft groups of one executor (ARCHITECTURE D4): their drivers, their clock, and the rounds in which all of them write.
+//
+//     MultiRaft groups(seams, config);
+//     absl::StatusOr<MultiRaft::Group*> group = groups.Open({.driver = {.group = id, .self = self}}, machine);
+//     groups.Touch(**group).Propose(std::move(entry));     // looked after before the executor waits for more
+//     groups.Step(id, std::move(message));                 // from a peer
+//
+// A group that has something to do is staged with all others into the next round of the LogWriter; one write and one sync then
+// serve all of them. Groups that are quiet (raft/core.h) cost nothing: the clock passes them over until something touches them.
+//
+// Threads: the executor's. Ownership: machines outlive their groups, everything in Seams outlives this.
+// Errors: a replica that stops by itself (GroupDriver::fatal) is told in the log once and stays open, doing nothing; what its
+// machine answers then is up to the machine.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/wire/runtime.h"
+#include "raft/group_driver.h"
+#include "server/batch_validation.h"
+#include "server/cold_read_pacer.h"
+#include "server/log_writer.h"
+#include "server/work_pool.h"
+
+namespace millrace::server {
+
+// Where a group's messages to other brokers go. They may be lost; see raft/transport.h.
+class PeerSender {
+ public:
+  virtual ~PeerSender() = default;
+  virtual void Send(raft::GroupId group, raft::Message message) = 0;
+};
+
+class GroupMachine : public raft::StateMachine {
+ public:
+  // More of the log may be durable here (Core::stable_index).
+  virtual void OnProgress() = 0;
+};
+
+class MultiRaft : public RoundSource, private raft::Transport, private raft::EntryReader {
+ public:
+  static constexpr std::chrono::milliseconds kTick{50};  // of the cores' clocks
+
+  struct Seams {
+    raft::LogStore& store;
+    LogWriter& writer;
+    Executor& executor;
+    WorkPool& pool;
+    ColdReadPacer& cold_reads;
+    PeerSender& peers;
+    uint64_t seed;  // of election timeouts
+  };
+
+  struct Options {
+    raft::GroupDriver::Options driver;
+    bool lone = false;  // nobody else votes
+    // Of entries from the disk; on any thread.
+    bool (*is_intact)(const raft::Entry&) = IsIntact;
+  };
+
+  class Group {
+   public:
+    const raft::Core& core() const { return driver_->core(); }
+    const raft::GroupDriver& driver() const { return *driver_; }
+
+   private:
+    friend class MultiRaft;
+    std::unique_ptr<raft::GroupDriver> driver_;
+    GroupMachine* machine_ = nullptr;
+    raft::GroupId id_;
+    bool (*is_intact_)(const raft::Entry&) = nullptr;
+    bool dirty_ = false;  // in MultiRaft::dirty_, and so on
+    bool awaiting_ = false;
+    bool ticking_ = false;
+    bool stop_told_ = false;
+  };
+
+  explicit MultiRaft(const Seams& seams);
+  ~MultiRaft() override;
+  MultiRaft(const MultiRaft&) = delete;
+  MultiRaft& operator=(const MultiRaft&) = delete;
+
+  // Starts the replica that the store has; may block (raft/persisted_state.h). Statuses as GroupDriver::Open.
+  absl::StatusOr<Group*> Open(const Options& options, GroupMachine& machine);
+  // The group's machine hears nothing more; its log stays.
+  void Close(raft::GroupId group);
+  Group* Find(raft::GroupId group);
+
+  // The core, for events. `bytes`: of what is about to be proposed.
+  raft::Core& Touch(Group& group, size_t bytes = 0);
+  void SetFlush(Group& group, raft::Flush flush);
+  void SetLogStart(Group& group, raft::Offset log_start);
+
+  // A message of a peer. One for a group that is not here is passed over.
+  void Step(raft::GroupId group, raft::Message message);
+  // The broker is gone, or was started again: whatever was on the way to it is lost, and nobody waits for it as a leader.
+  void OnPeerLost(raft::BrokerId broker);
+
+  size_t size() const { return groups_.size(); }
+
+ private:
+  void Stage(raft::Round& round) override;
+  void OnWritten(raft::RoundSeq round) override;
+  void OnSynced(raft::RoundSeq round) override;
+  raft::RoundSeq AwaitedSync() const override { return awaited_sync_; }
+  void Send(raft::GroupId group, raft::Message message) override { seams_.peers.Send(group, std::move(message)); }
+  void Read(raft::GroupId group, const raft::EntryRead& read) override;
+
+  void MarkDirty(Group& group);
+  void StartTicking(Group& group);
+  void Await(Group& group, raft::RoundSeq round);
+  void AfterEvents(Group& group);
+  void Tick();
+  void ReadCold(raft::GroupId group, const raft::EntryRead& read, ColdReadPacer::Done told);
+
+  const Seams seams_;
+  const raft::Config config_;
+  const raft::Config lone_config_;  // of groups with one voter when they are opened
+  raft::SeededRandom random_;
+  const raft::GroupDriver::Seams driver_seams_;
+  std::unordered_map<raft::GroupId, std::unique_ptr<Group>> groups_;
+  std::vector<raft::GroupId> dirty_;     // have work, or had
+  std::vector<raft::GroupId> staged_;    // in the round that is being written
+  std::vector<raft::GroupId> awaiting_;  // a sync
+  std::vector<raft::GroupId> ticking_;
+  raft::RoundSeq awaited_sync_;
+  Executor::TimerId tick_ = 0;
+  std::shared_ptr<MultiRaft*> self_;  // what comes back from the pool finds out through this whether it still exists
+};
+
+}  // namespace millrace::server

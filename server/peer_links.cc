@@ -1,0 +1,106 @@
+#include "server/peer_links.h"
+
+#include "proto/wire/check.h"
+
+namespace millrace::server {
+
+PeerLinks::PeerLinks(Options options, PeerPresence& presence, ClientTransport& transport, Executor& executor,
+                     const Clock& clock, Random& random, Listener& listener)
+    : environment_{std::move(options.self), std::move(options.secret), transport, executor},
+      storage_progresses_(std::move(options.storage_progresses)),
+      presence_(presence),
+      clock_(clock),
+      random_(random),
+      listener_(listener),
+      last_tick_(clock.Monotonic()),
+      self_(std::make_shared<PeerLinks*>(this)) {
+  watch_ = presence_.Watch(executor, [self = self_](const PeerLife& life, bool here) {
+    if (*self != nullptr) (*self)->OnPresence(life, here);
+  });
+}
+
+PeerLinks::~PeerLinks() {
+  presence_.Unwatch(watch_);
+  if (timer_ != 0) environment_.executor.Cancel(timer_);
+  *self_ = nullptr;
+}
+
+void PeerLinks::SetPeers(const std::map<raft::BrokerId, PeerAddress>& peers) {
+  std::erase_if(links_, [&](auto& entry) {
+    const auto it = peers.find(entry.first);
+    if (it != peers.end() && it->second == entry.second->address()) return false;
+    entry.second->Close();
+    return true;
+  });
+  PeerLink::Owner& self = *this;
+  for (const auto& [broker, address] : peers) {
+    if (broker == environment_.self.life.replica.broker || links_.contains(broker)) continue;
+    auto& link = links_[broker] = std::make_unique<PeerLink>(environment_, broker, address, random_, self);
+    link->Open();
+    const PeerPresence::Heard heard = presence_.HeardSince(broker, clock_.Monotonic() - kPeerSilence);
+    if (heard.alive) link->OnPresence(*heard.life, /*here=*/true);
+  }
+  if (timer_ == 0 && !links_.empty()) StartTimer();
+}
+
+void PeerLinks::Send(raft::GroupId group, raft::Message message) {
+  MILLRACE_CHECK_EQ(message.from, environment_.self.life.replica);
+  const raft::ReplicaId to = message.to;
+  const auto link = links_.find(to.broker);
+  if (link == links_.end() || link->second->connected() != to) return;
+  // The link names both ends.
+  message.from = message.to = raft::kNoReplica;
+  if (!link->second->Send(group, message)) NoteLost(to, group);
+}
+
+void PeerLinks::SendLeaders(const std::vector<GroupLeader>& leaders) {
+  for (const auto& [broker, link] : links_) {
+    if (!link->connected()) continue;
+    for (const GroupLeader& leader : leaders) {
+      if (!link->Send(leader)) break;
+    }
+  }
+}
+
+void PeerLinks::OnPresence(const PeerLife& life, bool here) {
+  const auto link = links_.find(life.replica.broker);
+  if (link != links_.end()) link->second->OnPresence(life, here);
+}
+
+void PeerLinks::StartTimer() {
+  timer_ = environment_.executor.After(kPeerHeartbeat, [this] { Tick(); });
+}
+
+void PeerLinks::Tick() {
+  timer_ = 0;
+  if (links_.empty()) return;
+  StartTimer();
+  const bool stalled = storage_progresses_ && !storage_progresses_();
+  const std::chrono::nanoseconds since = std::exchange(last_tick_, clock_.Monotonic());
+  for (const auto& [broker, link] : links_) link->Tick(presence_.HeardSince(broker, since), stalled);
+}
+
+void PeerLinks::Bury(std::unique_ptr<PeerStream> stream) {
+  if (buried_.empty()) {
+    environment_.executor.Defer([self = self_] {
+      if (*self != nullptr) (*self)->buried_.clear();
+    });
+  }
+  buried_.push_back(std::move(stream));
+}
+
+// The core that sends is on the stack.
+void PeerLinks::NoteLost(raft::ReplicaId to, raft::GroupId group) {
+  if (lost_.empty()) {
+    environment_.executor.Defer([self = self_] {
+      if (*self != nullptr) (*self)->TellLost();
+    });
+  }
+  lost_.emplace(to, group);
+}
+
+void PeerLinks::TellLost() {
+  for (const auto& [to, group] : std::exchange(lost_, {})) listener_.OnLost(to, group);
+}
+
+}  // namespace millrace::server

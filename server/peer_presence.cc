@@ -1,0 +1,66 @@
+#include "server/peer_presence.h"
+
+#include <utility>
+
+namespace millrace::server {
+
+using std::chrono::nanoseconds;
+
+bool PeerPresence::IsTaken(const PeerLife& life) const {
+  std::lock_guard lock(mutex_);
+  const auto it = peers_.find(life.replica.broker);
+  return it != peers_.end() && it->second->life != life && it->second->heard.load() > clock_.Monotonic() - kPeerSilence;
+}
+
+std::unique_ptr<PeerPresence::Visit> PeerPresence::Enter(const PeerLife& life) {
+  std::lock_guard lock(mutex_);
+  std::shared_ptr<Peer>& peer = peers_[life.replica.broker];
+  if (peer == nullptr || peer->life != life) {
+    if (peer != nullptr) peer->outlived.store(true);
+    peer = std::make_shared<Peer>(life);
+  }
+  ++peer->visits;
+  Tell(life, /*here=*/true);
+  return std::make_unique<Visit>(*this, peer);
+}
+
+void PeerPresence::Leave(Peer& peer) {
+  std::lock_guard lock(mutex_);
+  --peer.visits;
+  if (peer.outlived.load()) return;
+  Tell(peer.life, /*here=*/false);
+  if (peer.visits == 0) peers_.erase(peer.life.replica.broker);
+}
+
+void PeerPresence::Tell(const PeerLife& life, bool here) {
+  for (const auto& [watch, watching] : watching_) {
+    watching.executor->Post([on_change = watching.on_change, life, here] { on_change(life, here); });
+  }
+}
+
+PeerPresence::Heard PeerPresence::HeardSince(raft::BrokerId broker, nanoseconds time) const {
+  std::lock_guard lock(mutex_);
+  const auto it = peers_.find(broker);
+  if (it == peers_.end()) return {};
+  const Peer& peer = *it->second;
+  return {.life = peer.life, .any = peer.heard.load() >= time, .alive = peer.alive.load() >= time};
+}
+
+int PeerPresence::Watch(Executor& executor, Watcher on_change) {
+  std::lock_guard lock(mutex_);
+  watching_.emplace(++last_watch_, Watching{&executor, std::move(on_change)});
+  return last_watch_;
+}
+
+void PeerPresence::Unwatch(int watch) {
+  std::lock_guard lock(mutex_);
+  watching_.erase(watch);
+}
+
+void PeerPresence::Visit::Heard(bool alive) {
+  const nanoseconds now = presence_.clock_.Monotonic();
+  peer_->heard.store(now);
+  if (alive) peer_->alive.store(now);
+}
+
+}  // namespace millrace::server

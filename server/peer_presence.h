@@ -1,0 +1,96 @@
+// Which peers have a link to this broker open, and when each was heard last: what all executors go by.
+//
+//     auto visit = presence.Enter(life);      // the receiving end of a link, once it has let the peer in
+//     visit->Heard(alive);                    // with each frame
+//     visit.reset();                          // the link is closed
+//
+//     presence.Watch(executor, [&](const PeerLife& life, bool here) { … });
+//
+// A peer's broken connection is told at once; that one fell silent is found by whoever asks with HeardSince().
+// Any thread. Visits and watchers go before the presence does.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "proto/wire/runtime.h"
+#include "server/peer_identity.h"
+
+namespace millrace::server {
+
+// How often a peer is heard of at least, and after what time of silence it is taken to be gone.
+inline constexpr std::chrono::milliseconds kPeerHeartbeat{100};
+inline constexpr std::chrono::milliseconds kPeerSilence{1'000};
+
+class PeerPresence {
+ public:
+  explicit PeerPresence(const Clock& clock) : clock_(clock) {}
+  PeerPresence(const PeerPresence&) = delete;
+
+  class Visit;
+
+  // Whether another life of the broker has a link open and was heard within kPeerSilence: two brokers with one id.
+  bool IsTaken(const PeerLife& life) const;
+
+  // From here on it is this life of the broker that is here; those before it are outlived.
+  std::unique_ptr<Visit> Enter(const PeerLife& life);
+
+  struct Heard {
+    std::optional<PeerLife> life;  // who is here
+    bool any = false;              // said anything
+    bool alive = false;            // and its storage makes progress
+  };
+  Heard HeardSince(raft::BrokerId broker, std::chrono::nanoseconds time) const;
+
+  // Tells `executor` of links that open and close. `on_change` must bear to be called after Unwatch(), once what was on its way
+  // has come.
+  using Watcher = std::function<void(const PeerLife& life, bool here)>;
+  int Watch(Executor& executor, Watcher on_change);
+  void Unwatch(int watch);
+
+ private:
+  struct Peer {
+    explicit Peer(const PeerLife& life) : life(life) {}
+    const PeerLife life;
+    int visits = 0;  // guarded by mutex_
+    std::atomic<bool> outlived{false};
+    std::atomic<std::chrono::nanoseconds> heard{std::chrono::nanoseconds::min()};
+    std::atomic<std::chrono::nanoseconds> alive{std::chrono::nanoseconds::min()};
+  };
+  struct Watching {
+    Executor* executor;
+    Watcher on_change;
+  };
+
+  void Leave(Peer& peer);
+  void Tell(const PeerLife& life, bool here);  // with mutex_ held
+
+  const Clock& clock_;
+  mutable std::mutex mutex_;
+  std::map<raft::BrokerId, std::shared_ptr<Peer>> peers_;  // guarded by mutex_; those with visits
+  std::map<int, Watching> watching_;                       // guarded by mutex_
+  int last_watch_ = 0;                                     // guarded by mutex_
+};
+
+// One open link of a peer.
+class PeerPresence::Visit {
+ public:
+  Visit(PeerPresence& presence, std::shared_ptr<Peer> peer) : presence_(presence), peer_(std::move(peer)) {}
+  ~Visit() { presence_.Leave(*peer_); }
+  Visit(const Visit&) = delete;
+
+  void Heard(bool alive);
+  // Another life of the broker is here in the meantime.
+  bool outlived() const { return peer_->outlived.load(); }
+
+ private:
+  PeerPresence& presence_;
+  const std::shared_ptr<Peer> peer_;
+};
+
+}  // namespace millrace::server

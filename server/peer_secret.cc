@@ -1,0 +1,78 @@
+#include "server/peer_secret.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "proto/wire/check.h"
+#include "raft/fixed_int.h"
+
+namespace millrace::server {
+namespace {
+
+constexpr size_t kKeyBytesMin = 16;
+
+void Put(std::string& out, const internal::v1::ReplicaId& replica) {
+  raft::PutInt<int64_t>(out, replica.broker_id());
+  raft::PutInt<uint64_t>(out, replica.incarnation());
+}
+
+}  // namespace
+
+absl::StatusOr<PeerSecret> PeerSecret::Read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!file) return absl::InvalidArgumentError(absl::StrCat("cannot read the peer secret in '", path, "'"));
+  absl::StripAsciiWhitespace(&text);
+  if (text.size() < kKeyBytesMin) {
+    return absl::InvalidArgumentError(absl::StrCat("the peer secret in '", path, "' has ", text.size(),
+                                                   " bytes and needs ", kKeyBytesMin,
+                                                   "; make one with: head -c 32 /dev/urandom | base64 > ", path));
+  }
+  return PeerSecret(std::move(text));
+}
+
+std::string PeerSecret::ProofOf(const internal::v1::Hello& hello, std::string_view nonce) const {
+  std::string statement = "millrace peer link 1";
+  statement += nonce;
+  Put(statement, hello.from());
+  Put(statement, hello.to());
+  statement += hello.cluster_id();
+  return Sign(statement);
+}
+
+std::string PeerSecret::ProofOf(const internal::v1::IdentifyRequest& request) const {
+  return Sign("millrace peer identify 1" + request.nonce());
+}
+
+std::string PeerSecret::ProofOf(const internal::v1::IdentifyResponse& response, std::string_view nonce) const {
+  std::string statement = "millrace peer identity 1";
+  statement += nonce;
+  Put(statement, response.replica());
+  raft::PutInt<uint64_t>(statement, response.session());
+  raft::PutInt<uint64_t>(statement, static_cast<uint64_t>(response.founders_size()));
+  for (const internal::v1::ReplicaId& founder : response.founders()) Put(statement, founder);
+  statement += response.cluster_id();
+  return Sign(statement);
+}
+
+bool PeerSecret::Accepts(std::string_view proof, std::string_view expected) const {
+  return empty() ||
+         (proof.size() == expected.size() && CRYPTO_memcmp(proof.data(), expected.data(), proof.size()) == 0);
+}
+
+std::string PeerSecret::Sign(std::string_view statement) const {
+  if (empty()) return "";
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  MILLRACE_CHECK(HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()),
+                      reinterpret_cast<const unsigned char*>(statement.data()), statement.size(), digest, &size));
+  return std::string(reinterpret_cast<const char*>(digest), size);
+}
+
+}  // namespace millrace::server
