@@ -42,6 +42,8 @@ class Node {
   LogIndex applied() const { return applied_; }
   bool leads() const { return up() && seen_.role == Role::kLeader; }
   const Glance& seen() const { return seen_; }
+  // The term in which it learnt that this entry is committed: a busy driver may look when the core has gone further.
+  Term LearntIn(LogIndex index) const;
   // Its process has a disk that answers.
   bool healthy() const { return up() && !paused_ && !disk_stalled_; }
   // Has lost what it acked, and nobody knows.
@@ -95,6 +97,7 @@ class Node {
   void Tick();
   void HearBrokers();
   void RemovePrefix();
+  void NoteCommit();
   void Settle();
   void Drain();
   void Perform(Ready ready);
@@ -124,6 +127,7 @@ class Node {
   std::optional<Core> core_;
   Chain chain_;  // the core's log, as its Readies tell
   Glance seen_;
+  std::vector<EntryId> learnt_;  // commit indexes not looked at yet, with the term in which each was learnt; rising
   LogIndex applied_;
   LogIndex to_apply_;
   std::vector<Question> questions_;
