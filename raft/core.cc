@@ -41,7 +41,7 @@ struct WellFormed {
   bool operator()(const AppendReply& m) const {
     return IsSane(m.match.value()) && IsSane(m.rejected.value()) && IsSane(m.last_index.value()) && IsSane(m.hint);
   }
-  bool operator()(const Heartbeat& m) const { return term >= Term(1) && IsSane(m.commit.value()); }
+  bool operator()(const Heartbeat& m) const { return term >= Term(1) && IsSane(m.commit); }
   bool operator()(const HeartbeatReply&) const { return true; }
   bool operator()(const VoteRequest& m) const { return IsSane(m.last) && m.last.term <= term; }
   bool operator()(const VoteReply&) const { return true; }
@@ -331,9 +331,9 @@ void Core::TruncateLog(LogIndex first_removed, Offset end_offset) {
 
 void Core::Handle(const Message& m, const Heartbeat& body) {
   if (!FollowLeader(m)) return;
-  // The leader knows that we hold the entry. Who abstains may have lost it, and what it had replaced be back: it learns the commit
-  // index from requests that show the entries.
-  if (!state_.abstaining && body.commit <= last_index()) CommitTo(body.commit);
+  // What the leader knows us to hold we may have lost, and what it had replaced may be back (thesis 3.5: the same index and term,
+  // the same log up to there).
+  if (terms_.At(body.commit.index) == body.commit.term) CommitTo(body.commit.index);
   NoteConfirmed(body.confirmed, state_.commit_index);
   const bool idle = writing_.empty() && !term_and_vote_dirty_ && taken_ == last_index() && !state_.abstaining;
   if (body.quiesce && idle && body.last_index == last_index() && state_.commit_index == last_index()) {

@@ -151,7 +151,9 @@ void Core::SendHeartbeats() {
   const bool quiesce = MayGoQuiet();
   for (const Progress& p : leader.progress) {
     if (p.id == self_) continue;
-    SendNewest(Next().send_now, To(p.id, Heartbeat{.commit = std::min(p.match, state_.commit_index),
+    const LogIndex commit = std::min(p.match, state_.commit_index);
+    const std::optional<Term> term = terms_.At(commit);  // none where retention has removed it
+    SendNewest(Next().send_now, To(p.id, Heartbeat{.commit = term ? EntryId{*term, commit} : EntryId(),
                                                    .confirmed = {leader.confirmed, p.abstention},
                                                    .read_round = leader.read_round,
                                                    .quiesce = quiesce,
@@ -226,8 +228,10 @@ void Core::OnAcked(Progress& p, const AppendReply& reply) {
 }
 
 void Core::OnRefused(Progress& p, const AppendReply& reply) {
-  // Asked after we knew of its ack, it has less than it acked. (A refusal of an earlier request is just late.)
-  if (reply.request >= p.match_known_since && reply.last_index < p.match) return OnLostDurability(p, reply);
+  // Asked after we knew of its ack, it has less than it acked, or something else. (A refusal of an earlier request is just late,
+  // and one that names no request is for a leader of an earlier term.)
+  const bool lost = reply.last_index < p.match || (reply.rejected <= p.match && p.match > LogIndex(0));
+  if (lost && reply.request >= p.match_known_since) return OnLostDurability(p, reply);
   if (p.state == Progress::State::kSnapshot) return;
   if (p.state == Progress::State::kReplicate) {
     if (reply.rejected <= p.match) return;  // stale

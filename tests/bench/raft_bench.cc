@@ -113,7 +113,7 @@ std::vector<std::unique_ptr<Core>> QuietFollowers(const Config& config, int grou
     Entry first{.header = {.type = EntryType::kNoop, .term = Term(1), .index = LogIndex(1)}};
     Step(*core, 1, Term(1), AppendEntries{.entries = {first}, .commit = LogIndex(1)});
     Drain(*core);
-    Step(*core, 1, Term(1), Heartbeat{.commit = LogIndex(1), .quiesce = true, .last_index = LogIndex(1)});
+    Step(*core, 1, Term(1), Heartbeat{.commit = {Term(1), LogIndex(1)}, .quiesce = true, .last_index = LogIndex(1)});
     Drain(*core);
     cores.push_back(std::move(core));
   }

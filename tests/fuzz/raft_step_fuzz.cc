@@ -171,7 +171,7 @@ class FuzzedReplica {
         break;
       case 2:
         m.body =
-            Heartbeat{.commit = AnyIndex(), .read_round = in_.Byte(), .quiesce = in_.Flag(), .last_index = AnyIndex()};
+            Heartbeat{.commit = AnyPlace(), .read_round = in_.Byte(), .quiesce = in_.Flag(), .last_index = AnyIndex()};
         break;
       case 3:
         m.body = HeartbeatReply{

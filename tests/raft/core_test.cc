@@ -315,6 +315,51 @@ TEST(Abstaining, AReplicaWithoutWhatItAckedIsNoticedAndAbstains) {
   EXPECT_TRUE(abstained);
 }
 
+// Its disk lost the cut that its acks rest on: it holds what had been cut off, as far as what it had acked and no shorter. Nothing
+// but the terms can tell.
+TEST(Abstaining, ACutThatIsLostBringsNothingBackThatIsCommitted) {
+  TestGroup g(3);
+  g.Elect(3);
+  g.drop = [](const Message& m) { return m.from == Id(3) || m.to == Id(3); };
+  for (int i = 0; i < 2; ++i) g.Propose(3, "cut off");
+  g.Run();
+  const TestDisk before = g.node(3).disk;
+  g.Elect(1);
+  g.Propose(1, "a");
+  g.drop = nullptr;
+  g.TickAll(3);
+  ASSERT_EQ(LogText(g.node(3).disk), "1/1 2/2 2/3");
+  ASSERT_EQ(LogText(before), "1/1 1/2 1/3");
+  g.node(3).disk.entries = before.entries;
+  g.node(3).disk.term_and_vote.commit_index = LogIndex(1);
+  g.node(3).applied.clear();
+  g.Restart(3);
+  g.TickAll(3);
+  EXPECT_EQ(g.core(3).commit_index(), LogIndex(1)) << "heartbeats name an entry that it does not hold";
+  EXPECT_TRUE(g.node(1).notices.empty()) << "nothing has shown it yet";
+  g.Propose(1, "b");
+  g.TickAll(4);
+  ASSERT_FALSE(g.node(1).notices.empty()) << g.core(1).Dump();
+  EXPECT_EQ(g.node(1).notices[0].kind, Notice::kLostDurability);
+  EXPECT_EQ(g.node(1).notices[0].replica, Id(3));
+  EXPECT_EQ(LogText(g.node(3).disk), "1/1 2/2 2/3 2/4");
+  EXPECT_EQ(g.node(3).applied, (std::vector<std::string>{"a", "b"}));
+  EXPECT_FALSE(g.core(3).abstaining()) << "it caught up";
+}
+
+// A refusal of a request from before the leader knew of the ack proves nothing: it is late.
+TEST(Abstaining, ALateRefusalIsNoLoss) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.Propose(1, "a");
+  g.Run();
+  const AppendReply refused{.rejected = LogIndex(1), .request = 1};
+  ASSERT_TRUE(g.core(1).Step(From(3, 1, 1, refused)).ok());
+  g.TickAll(3);
+  EXPECT_TRUE(g.node(1).notices.empty());
+  EXPECT_EQ(g.core(1).progress()[2].match, LogIndex(2));
+}
+
 TEST(Abstaining, ALateRequestToAbstainIsOfNoUse) {
   TestGroup g(3);
   g.Elect(1);

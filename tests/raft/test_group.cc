@@ -6,6 +6,11 @@
 #include "absl/strings/str_cat.h"
 
 namespace millrace::raft {
+namespace {
+
+constexpr int kTurnsMax = 1000;
+
+}  // namespace
 
 void TestDisk::Write(const Ready& ready) {
   ReadyLog::Write(ready);
@@ -119,9 +124,11 @@ void TestGroup::DeliverTo(int n) {
 }
 
 void TestGroup::Run() {
+  int turns = 0;
   for (bool busy = true; busy;) {
     busy = false;
     for (auto& [id, node] : nodes_) Take(static_cast<int>(id.broker.value()));
+    if (++turns > kTurnsMax) FAIL() << "no end; next " << (network.empty() ? "nothing" : ToString(network.front()));
     std::deque<Message> now = std::exchange(network, {});
     for (Message& m : now) {
       busy = true;

@@ -92,14 +92,15 @@ void Node::Stop(Disk::Level level) {
 
 void Node::ForgetBehind(LogIndex last) {
   Stop(Disk::Level::kMachine);
-  const LogIndex end = disk_.acked().chain().last();
+  const Chain& chain = disk_.acked().chain();
+  const EntryId end{chain.back().term, chain.last()};
   if (disk_.Forget(last)) forgotten_ = end;
 }
 
 void Node::Wipe() {
   Stop(Disk::Level::kProcess);
   ++id_.incarnation;
-  forgotten_ = LogIndex(0);
+  forgotten_ = EntryId();
   disk_ = Disk(world_.swarm.Has(Fault::kAsyncFlush));
 }
 

@@ -47,7 +47,7 @@ class Node {
   // Its process has a disk that answers.
   bool healthy() const { return up() && !paused_ && !disk_stalled_; }
   // Has lost what it acked, and nobody knows.
-  bool forgetful() const { return disk_.acked().chain().last() < forgotten_; }
+  bool forgetful() const { return !disk_.acked().chain().Holds(forgotten_); }
   // May have lost what it acked, by its disk.
   bool abstaining() const { return disk_.acked().term_and_vote().abstaining; }
   bool must_mark() const { return abstaining() && !counted_; }
@@ -150,7 +150,7 @@ class Node {
   int64_t disk_stalled_until_ = 0;
   bool disk_stalled_ = false;
   bool disk_fails_ = false;
-  LogIndex forgotten_;  // the log's end before its disk forgot
+  EntryId forgotten_;  // the log's end before its disk forgot
   int disk_factor_ = 1;
 };
 
