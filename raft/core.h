@@ -110,7 +110,8 @@ class Core {
   // Starts a change: one at a time, through a joint configuration when more than one voter changes. No changes: leave a joint
   // configuration that was entered with auto_leave = false. New voters must be caught-up learners.
   // kFailedPrecondition: not the leader, a change is under way, a voter would be behind, or nothing would change. kUnavailable:
-  // leadership is being transferred, or nothing of the term is committed yet; try again. kInvalidArgument: no voter would be left.
+  // leadership is being transferred, or nothing of the term is committed yet; try again. kInvalidArgument: no voter would be left, or
+  // one is to be promoted.
   struct MembershipOptions {
     enum class Joint : uint8_t { kWhenNeeded, kAlways };
     Joint joint = Joint::kWhenNeeded;

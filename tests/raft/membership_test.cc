@@ -33,6 +33,20 @@ TEST(Membership, AVoterThatWouldBeBehindIsRefused) {
   EXPECT_EQ(g.core(1).membership().voters.size(), 3u);
 }
 
+TEST(Membership, AVoterIsNotMadeALearnerThatIsToBePromoted) {
+  TestGroup g(3);
+  g.Elect(1);
+  using Joint = Core::MembershipOptions::Joint;
+  for (Joint joint : {Joint::kWhenNeeded, Joint::kAlways}) {
+    const auto status = g.core(1)
+                            .ProposeMembership({{MembershipChange::kRemove, Id(3)},
+                                                {MembershipChange::kAddLearner, Id(3), /*promote=*/true}},
+                                               {.joint = joint})
+                            .status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  }
+}
+
 TEST(Membership, LearnersDoNotCount) {
   TestGroup g(2);
   g.Elect(1);
