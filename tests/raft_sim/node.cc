@@ -343,7 +343,8 @@ void Node::BeginRound() {
     takes = disk_stalled_until_ - world_.now;
     disk_stalled_ = true;
   }
-  world_.queue.Schedule(world_.now + takes, {EventKind::kDisk, static_cast<uint8_t>(broker()), life_});
+  round_ends_ = world_.now + takes;
+  world_.queue.Schedule(round_ends_, {EventKind::kDisk, static_cast<uint8_t>(broker()), life_});
 }
 
 void Node::FinishRound() {

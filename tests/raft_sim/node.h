@@ -46,6 +46,8 @@ class Node {
   Term LearntIn(LogIndex index) const;
   // Its process has a disk that answers.
   bool healthy() const { return up() && !paused_ && !disk_stalled_; }
+  // When its disk answers for what it is doing.
+  int64_t round_ends() const { return round_ends_; }
   // Has lost what it acked, and nobody knows.
   bool forgetful() const { return !disk_.acked().chain().Holds(forgotten_); }
   // May have lost what it acked, by its disk.
@@ -148,6 +150,7 @@ class Node {
   Step crash_at_ = Step::kNone;
   int64_t tick_length_;
   int64_t disk_stalled_until_ = 0;
+  int64_t round_ends_ = 0;
   bool disk_stalled_ = false;
   bool disk_fails_ = false;
   EntryId forgotten_;  // the log's end before its disk forgot
