@@ -30,9 +30,7 @@ class FuzzedReplica {
         random_(in.Byte()) {
     config_.pre_vote = in.Flag();
     PersistedState state;
-    Membership membership{.voters = {Id(1), Id(2), Id(3)}, .learners = {Id(4)}};
-    if (in.Flag()) membership.voters = {Id(1)};
-    state.memberships = {{LogIndex(0), membership}};
+    state.memberships = {{LogIndex(0), AnyMembership()}};
     state.term_and_vote.abstaining = in.Flag();
     core_.emplace(config_, GroupId(1), Id(1), std::move(state), random_);
   }
@@ -118,6 +116,22 @@ class FuzzedReplica {
     return changes;
   }
 
+  // Simple or joint, with learners and some of them to be promoted; of 1 alone where what was drawn is none.
+  Membership AnyMembership() {
+    Membership m;
+    for (int n = 1; n <= 5; ++n) {
+      const int sets = in_.Choice(64);
+      if (sets & 1) m.voters.push_back(Id(n));
+      if (sets & 2) m.outgoing.push_back(Id(n));
+      if (!(sets & 3) && sets & 4) m.learners.push_back(Id(n));
+      if ((sets & 3) == 2 && sets & 8) m.learners_next.push_back(Id(n));
+      if (!(sets & 3) && (sets & 20) == 20) m.promote.push_back(Id(n));
+    }
+    if (in_.Flag()) m.outgoing = m.learners_next = {};
+    m.auto_leave = m.joint() && in_.Flag();
+    return Validate(m).ok() ? m : Membership{.voters = {Id(1)}};
+  }
+
   LogIndex AnyIndex() { return LogIndex(in_.Number(core_->last_index().value())); }
   Term AnyTerm() { return Term(in_.Number(core_->term().value())); }
   EntryId AnyPlace() {
@@ -139,7 +153,7 @@ class FuzzedReplica {
       h.record_count = in_.Choice(3);
       h.type = static_cast<EntryType>(1 + in_.Choice(4));
       if (h.type == EntryType::kMembership) {
-        entry.payload = absl::Cord(in_.Flag() ? Encode(Membership{.voters = {Id(1), Id(2 + in_.Choice(3))}}) : "?");
+        entry.payload = absl::Cord(in_.Byte() < 250 ? Encode(AnyMembership()) : "?");
       }
       offset = h.end_offset();
       prev = {h.term, h.index};
@@ -186,7 +200,7 @@ class FuzzedReplica {
       case 6:
         m.body = InstallSnapshot{.last = AnyPlace(),
                                  .end_offset = Offset(in_.Number(0)),
-                                 .membership = {.voters = {Id(1), Id(2)}},
+                                 .membership = AnyMembership(),
                                  .membership_index = AnyIndex()};
         break;
       case 7:
