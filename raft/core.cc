@@ -243,7 +243,7 @@ bool Core::FollowLeader(const Message& m) {
 
 void Core::Handle(const Message& m, AppendEntries& body) {
   if (!FollowLeader(m)) return;
-  if (body.lost_in_life == life_ && !std::exchange(told_to_abstain_, true) && !state_.abstaining) SetAbstaining(true);
+  if (body.lost_in_life == life_) BeToldToAbstain();
   AppendReply reply{.request = body.request};
   if (ContradictsCommitted(body.prev)) {
     return Fail(Fatal::kCommittedOverwrite, m, "the leader has another entry where this replica has a committed one");
@@ -403,27 +403,6 @@ bool Core::TermIsDurable() const {
 bool Core::DiskIsStalled() const {
   return config_.stall_ticks > 0 && !writing_.empty() &&
          ticks_ - writing_.front().tick > static_cast<uint64_t>(config_.stall_ticks);
-}
-
-void Core::SetAbstaining(bool abstaining) {
-  state_.abstaining = abstaining;
-  abstention_ = abstaining ? random_.Next() | 1 : 0;
-  confirmed_ = LogIndex(0);
-  term_and_vote_dirty_ = true;
-  if (!abstaining) Notify(Notice::kAbstainingEnded, self_, state_.commit_index);
-}
-
-// `agreed`: up to where our log is known to be the leader's.
-void Core::NoteConfirmed(const Confirmed& confirmed, LogIndex agreed) {
-  if (confirmed.abstention != abstention_ || confirmed.index == LogIndex(0) || confirmed.index > agreed) return;
-  confirmed_ = confirmed.index;
-  MaybeEndAbstaining();
-}
-
-void Core::MaybeEndAbstaining() {
-  if (!state_.abstaining) return;
-  // The Ready that stores this is synced, and with it all that was written before.
-  if (confirmed_ > LogIndex(0) && stable_ >= confirmed_) SetAbstaining(false);
 }
 
 void Core::CommitTo(LogIndex index) {

@@ -15,11 +15,7 @@
 // Errors: a contradiction in the replica's own state CHECKs with a dump; one that a message proves is Ready.fatal, after which
 // the core does nothing more. Statuses say whether something has happened: every status that is not OK means that nothing has.
 //
-// Abstaining (ARCHITECTURE D9). A replica that may have lost what it acked (it wrote without syncing and the machine went down)
-// starts with TermAndVote::abstaining. It takes part, but its vote and its log count for nobody, so that what the others acked
-// with its help is decided by those who still hold it; when the leader confirms an index without counting it, and it holds the
-// log up to there on its disk, it counts again. Its vote is given with a mark: if *all* voters grant, marked votes count too.
-// That is the only way on when too many abstain: the longest log wins, and Notice::kPossibleLoss says so.
+// A replica that may have lost what it acked abstains (ARCHITECTURE D9): core_abstaining.cc says how, and how that ends.
 #pragma once
 
 #include <cstdint>
@@ -254,9 +250,6 @@ class Core {
   void ResetLog(const InstallSnapshot& snapshot);
   void Fail(Fatal::Kind kind, const Message& m, std::string_view what);
   void Notify(Notice::Kind kind, ReplicaId replica = kNoReplica, LogIndex index = LogIndex(0));
-  void SetAbstaining(bool abstaining);
-  void NoteConfirmed(const Confirmed& confirmed, LogIndex agreed);
-  void MaybeEndAbstaining();
   void CommitTo(LogIndex index);
   bool DiskIsStalled() const;
   Ready& Next();
@@ -284,20 +277,26 @@ class Core {
   void SendHeartbeats();
   void AdvanceCommit();
   LogIndex AckedByMajority();
-  void NoteAbstaining(Progress& p, uint64_t abstention, LogIndex last);
-  void ForgetAcks(Progress& p, LogIndex last);
   void ReplicateToAll();
   void RequestSnapshot(Progress& p);
   void SendTimeoutNow(ReplicaId to);
   void StartReadRound();
   void OnAcked(Progress& p, const AppendReply& reply);
   void OnRefused(Progress& p, const AppendReply& reply);
-  void OnLostDurability(Progress& p, const AppendReply& reply);
   Progress* Find(ReplicaId id);
   void ReleaseReads();
   void FailReads();
   bool MayGoQuiet() const;
   void GoQuiet();
+
+  // core_abstaining.cc: what may be lost does not count (ARCHITECTURE D9); the replica's side, and the leader's.
+  void SetAbstaining(bool abstaining);
+  void BeToldToAbstain();
+  void NoteConfirmed(const Confirmed& confirmed, LogIndex agreed);
+  void MaybeEndAbstaining();
+  void NoteAbstaining(Progress& p, uint64_t abstention, LogIndex last);
+  void ForgetAcks(Progress& p, LogIndex last);
+  void OnLostDurability(Progress& p, const AppendReply& reply);
 
   // core_membership.cc: changes (thesis 4).
   EntryId AppendMembership(Membership membership);

@@ -171,24 +171,6 @@ Progress* Core::Find(ReplicaId id) {
   return at != leader->progress.end() && at->id == id ? &*at : nullptr;
 }
 
-void Core::NoteAbstaining(Progress& p, uint64_t abstention, LogIndex last) {
-  if (abstention != 0) p.lost_in_life = 0;
-  if (p.lost_in_life != 0 || p.abstention == abstention) return;
-  p.abstention = abstention;
-  if (abstention != 0) ForgetAcks(p, last);
-  AdvanceCommit();
-}
-
-// What `p` had acked may be gone: begin anew behind its `last` index.
-void Core::ForgetAcks(Progress& p, LogIndex last) {
-  auto& leader = std::get<Leader>(role_);
-  p.BecomeProbe();
-  p.next = std::min({p.match, last, last_index()}) + 1;
-  p.match = LogIndex(0);
-  p.first_request = p.match_known_since = leader.next_request;
-  leader.confirmed = LogIndex(0);  // its acks may have been counted for it
-}
-
 void Core::Handle(const Message& m, const AppendReply& body) {
   Progress* p = Find(m.from);
   if (p == nullptr) return;
@@ -244,14 +226,6 @@ void Core::OnRefused(Progress& p, const AppendReply& reply) {
     p.next = std::max(std::min(reply.rejected, agree + 1), p.match + 1);
     p.probe_sent = false;
   }
-  send_due_ = true;
-}
-
-void Core::OnLostDurability(Progress& p, const AppendReply& reply) {
-  Notify(Notice::kLostDurability, p.id, reply.last_index);
-  p.lost_in_life = reply.life;
-  p.abstention = kUnnamedAbstention;
-  ForgetAcks(p, reply.last_index);
   send_due_ = true;
 }
 

@@ -72,7 +72,7 @@ struct VoteRequest {
 struct VoteReply {
   bool granted = false;
   bool pre_vote = false;
-  // Granted by a replica that may have lost what it acked: it counts only if every voter grants (core.h, "Abstaining").
+  // Granted by a replica that may have lost what it acked: it counts only if every voter grants (core_abstaining.cc).
   bool abstaining = false;
   Term asked;  // the request's term: pre-votes of an earlier round do not count (no term has changed since)
 };
