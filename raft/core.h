@@ -194,9 +194,9 @@ class Core {
   };
   struct Leader {
     std::vector<Progress> progress;  // sorted by id, one for each of RecipientsOfLog()
-    bool some_leave = false;         // progress has replicas that the membership, not yet committed, leaves out
     LogIndex first_of_term;
-    bool unanimous = false;  // elected with marked votes
+    bool some_leave = false;  // progress has replicas that the membership, not yet committed, leaves out
+    bool unanimous = false;   // elected with marked votes
     uint64_t next_request = 1;
     int heartbeat_elapsed = 0;
     int idle_ticks = 0;
@@ -328,11 +328,12 @@ class Core {
   int64_t last_append_time_ = 0;
 
   std::variant<Follower, Candidate, Leader> role_;
-  bool needed_as_candidate_ = false;  // though no voter by its own memberships; until a leader is heard of
+  uint64_t ticks_ = 0;
   int election_elapsed_ = 0;          // ticks since a leader was heard of; of a leader: since the quorum was checked
   int election_timeout_ = 0;          // drawn anew with each role change
-  uint64_t ticks_ = 0;
+  bool needed_as_candidate_ = false;  // though no voter by its own memberships; until a leader is heard of
   bool quiet_ = false;
+  bool stopped_ = false;  // after Ready.fatal or Stop()
 
   bool told_to_abstain_ = false;  // by a leader, in this life: once is enough, whatever arrives late
   uint64_t abstention_ = 0;       // names this time of abstaining; 0 exactly when state_.abstaining is not set
@@ -350,7 +351,6 @@ class Core {
   LogIndex commit_taken_;         // the commit index last given for storing
   std::vector<Writing> writing_;  // oldest first
   ReadySeq last_seq_;
-  bool stopped_ = false;  // after Ready.fatal or Stop()
 };
 
 }  // namespace millrace::raft
