@@ -1,3 +1,4 @@
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -5,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "millrace/v1/admin.pb.h"
+#include "server/controller_call.h"
 #include "server/reads.h"
 #include "server/services.h"
 #include "server/unary_call.h"
@@ -19,7 +21,7 @@ template <typename Response>
 void OnController(Broker& broker, Executor& executor, Reply<Response> reply,
                   std::function<void(Controller&, Controller::Done)> operation) {
   RunOn(broker.control_executor(), [&broker, &executor, reply, operation = std::move(operation)] {
-    operation(broker.controller(), [&executor, reply](const ErrorFrame& error) {
+    operation(broker.metadata().controller(), [&executor, reply](const ErrorFrame& error) {
       RunOn(executor, [reply, error] { error.ok() ? reply.Send({}) : reply.Fail(error); });
     });
   });
@@ -33,17 +35,18 @@ void CreateTopic(Broker& broker, const v1::CreateTopicRequest& request, Reply<v1
                  {request.config().begin(), request.config().end()},
                  request.if_not_exists()};
   RunOn(broker.control_executor(), [&broker, &executor, reply, topic = std::move(topic)] {
-    broker.controller().CreateTopic(topic, [&executor, reply](const ErrorFrame& error, const CreatedTopic& created) {
-      RunOn(executor, [reply, error, created] {
-        if (!error.ok()) return reply.Fail(error);
-        v1::CreateTopicResponse response;
-        response.set_topic_id(created.topic->topic_id);
-        response.set_partitions(static_cast<int32_t>(created.topic->partitions.size()));
-        response.set_replication_factor(created.topic->replication_factor);
-        response.set_created(created.created);
-        reply.Send(response);
-      });
-    });
+    broker.metadata().controller().CreateTopic(
+        topic, [&executor, reply](const ErrorFrame& error, const CreatedTopic& created) {
+          RunOn(executor, [reply, error, created] {
+            if (!error.ok()) return reply.Fail(error);
+            v1::CreateTopicResponse response;
+            response.set_topic_id(created.topic->topic_id);
+            response.set_partitions(static_cast<int32_t>(created.topic->partitions.size()));
+            response.set_replication_factor(created.topic->replication_factor);
+            response.set_created(created.created);
+            reply.Send(response);
+          });
+        });
   });
 }
 
@@ -95,7 +98,8 @@ void DescribeTopic(Broker& broker, const v1::DescribeTopicRequest& request, Repl
       out.add_replicas(static_cast<int32_t>(replica.broker.value()));
       out.add_in_sync(static_cast<int32_t>(replica.broker.value()));
     }
-    out.set_leader(broker.options().broker_id);
+    const auto leader = broker.view().LeaderOf(topic->partitions[p].group, topic->partitions[p].replicas);
+    out.set_leader(leader ? static_cast<int32_t>(leader->broker.value()) : -1);
   }
   for (size_t p = 0; p < topic->partitions.size(); ++p) {
     ErrorFrame error;
@@ -152,25 +156,33 @@ void AddTopicMetadata(const Broker& broker, const MetadataImage& image, const st
   for (size_t p = 0; p < topic->partitions.size(); ++p) {
     v1::PartitionMetadata& partition = *out.add_partitions();
     partition.set_partition(static_cast<int32_t>(p));
-    partition.set_leader(broker.options().broker_id);
-    ErrorFrame gone;
-    const auto here = broker.FindPartition(name, static_cast<int32_t>(p), topic->topic_id, &gone);
-    if (here != nullptr) partition.set_leader_epoch(static_cast<int32_t>(here->leader_epoch().value()));
+    partition.set_leader(-1);
+    if (const auto leader = broker.view().LeaderOf(topic->partitions[p].group, topic->partitions[p].replicas)) {
+      partition.set_leader(static_cast<int32_t>(leader->broker.value()));
+      partition.set_leader_epoch(static_cast<int32_t>(leader->epoch.value()));
+    }
     for (raft::ReplicaId replica : topic->partitions[p].replicas) {
       partition.add_replicas(static_cast<int32_t>(replica.broker.value()));
     }
   }
 }
 
+int32_t ControllerOf(const Broker& broker) {
+  const auto leader = broker.view().LeaderOf(kMetadataGroup);
+  return leader ? static_cast<int32_t>(leader->broker.value()) : -1;
+}
+
 void GetMetadata(Broker& broker, const v1::GetMetadataRequest& request, const Reply<v1::GetMetadataResponse>& reply) {
   v1::GetMetadataResponse response;
   const auto image = broker.image();
   response.set_cluster_id(image->cluster_id());
-  response.set_controller(broker.options().broker_id);
-  v1::BrokerInfo& info = *response.add_brokers();
-  info.set_broker_id(broker.options().broker_id);
-  info.set_address(broker.options().address);
-  info.set_rack(broker.options().rack);
+  response.set_controller(ControllerOf(broker));
+  for (const auto& [id, known] : image->brokers()) {
+    v1::BrokerInfo& info = *response.add_brokers();
+    info.set_broker_id(static_cast<int32_t>(id.value()));
+    info.set_address(known.address);
+    info.set_rack(known.rack);
+  }
   if (request.topics().empty()) {
     for (const auto& [name, topic] : image->topics()) AddTopicMetadata(broker, *image, name, &response);
   } else {
@@ -179,25 +191,84 @@ void GetMetadata(Broker& broker, const v1::GetMetadataRequest& request, const Re
   reply.Send(response);
 }
 
+// Replicas and leaderships of each broker, as this one knows them.
+struct Shares {
+  std::map<raft::BrokerId, int32_t> replicas, leads;
+  int32_t leaderless = 0;
+};
+
+Shares SharesOf(const Broker& broker, const MetadataImage& image) {
+  Shares shares;
+  for (const auto& [name, topic] : image.topics()) {
+    for (const PartitionInfo& partition : topic->partitions) {
+      for (raft::ReplicaId replica : partition.replicas) ++shares.replicas[replica.broker];
+      const auto leader = broker.view().LeaderOf(partition.group, partition.replicas);
+      leader ? ++shares.leads[leader->broker] : ++shares.leaderless;
+    }
+  }
+  return shares;
+}
+
 void DescribeCluster(Broker& broker, const Reply<v1::DescribeClusterResponse>& reply) {
   v1::DescribeClusterResponse response;
   const auto image = broker.image();
   response.set_cluster_id(image->cluster_id());
-  response.set_controller(broker.options().broker_id);
-  v1::BrokerStatus& status = *response.add_brokers();
-  status.set_broker_id(broker.options().broker_id);
-  status.set_address(broker.options().address);
-  status.set_rack(broker.options().rack);
-  status.set_alive(true);
-  status.set_version(MILLRACE_VERSION);
-  status.set_partitions(static_cast<int32_t>(image->partitions()));
-  status.set_leaders(static_cast<int32_t>(image->partitions()));
-  status.set_start_time(broker.options().start_time);
-  const DiskSpace disk = broker.options().disk_space();
-  status.set_disk_free_bytes(disk.free_bytes);
-  status.set_disk_total_bytes(disk.total_bytes);
-  status.set_disk_full(broker.disk_floor().reached());
+  response.set_controller(ControllerOf(broker));
+  Shares shares = SharesOf(broker, *image);
+  response.set_leaderless(shares.leaderless);
+  for (const auto& [id, known] : image->brokers()) {
+    v1::BrokerStatus& status = *response.add_brokers();
+    status.set_broker_id(static_cast<int32_t>(id.value()));
+    status.set_address(known.address);
+    status.set_rack(known.rack);
+    status.set_alive(broker.view().IsAlive(id));
+    status.set_version(known.build);
+    status.set_partitions(shares.replicas[id]);
+    status.set_leaders(shares.leads[id]);
+    if (known.id != broker.options().self) continue;
+    status.set_start_time(broker.options().start_time);
+    const DiskSpace disk = broker.options().disk_space();
+    status.set_disk_free_bytes(disk.free_bytes);
+    status.set_disk_total_bytes(disk.total_bytes);
+    status.set_disk_full(broker.disk_floor().reached());
+  }
   reply.Send(response);
+}
+
+// As the controller does it, wherever the call comes in.
+template <typename Request, typename Response, typename F>
+void AddControlled(Broker& broker, const std::string& name, F handler, ServiceRegistry& services) {
+  AddControllerMethod(
+      broker, "/millrace.v1.Admin/" + name,
+      [&broker](Executor& e, const ErrorFrame& error) { broker.NoteFailure(e, error); },
+      Parsed<Request, Response>([&broker, handler](const Request& request, Reply<Response> reply, Executor& executor) {
+        handler(broker, request, std::move(reply), executor);
+      }),
+      services);
+}
+
+void DeleteTopic(Broker& broker, const v1::DeleteTopicRequest& request, Reply<v1::DeleteTopicResponse> reply,
+                 Executor& executor) {
+  OnController<v1::DeleteTopicResponse>(
+      broker, executor, std::move(reply),
+      [name = request.name()](Controller& c, Controller::Done done) { c.DeleteTopic(name, std::move(done)); });
+}
+
+void AlterTopic(Broker& broker, const v1::AlterTopicRequest& request, Reply<v1::AlterTopicResponse> reply,
+                Executor& executor) {
+  OnController<v1::AlterTopicResponse>(
+      broker, executor, std::move(reply), [request](Controller& c, Controller::Done done) {
+        c.AlterTopic(request.name(), {request.set().begin(), request.set().end()},
+                     {request.unset().begin(), request.unset().end()}, std::move(done));
+      });
+}
+
+void AddPartitions(Broker& broker, const v1::AddPartitionsRequest& request, Reply<v1::AddPartitionsResponse> reply,
+                   Executor& executor) {
+  OnController<v1::AddPartitionsResponse>(broker, executor, std::move(reply),
+                                          [request](Controller& c, Controller::Done done) {
+                                            c.AddPartitions(request.name(), request.partitions(), std::move(done));
+                                          });
 }
 
 }  // namespace
@@ -205,35 +276,10 @@ void DescribeCluster(Broker& broker, const Reply<v1::DescribeClusterResponse>& r
 void AddAdminService(Broker& broker, ServiceRegistry& services) {
   const auto failures = [&broker](Executor& e, const ErrorFrame& error) { broker.NoteFailure(e, error); };
   const std::string prefix = "/millrace.v1.Admin/";
-  services.Add(prefix + "CreateTopic", Unary<v1::CreateTopicRequest, v1::CreateTopicResponse>(
-                                           failures, [&broker](const auto& request, auto reply, Executor& e) {
-                                             CreateTopic(broker, request, std::move(reply), e);
-                                           }));
-  services.Add(prefix + "DeleteTopic", Unary<v1::DeleteTopicRequest, v1::DeleteTopicResponse>(
-                                           failures, [&broker](const auto& request, auto reply, Executor& e) {
-                                             OnController<v1::DeleteTopicResponse>(
-                                                 broker, e, reply,
-                                                 [name = request.name()](Controller& c, Controller::Done done) {
-                                                   c.DeleteTopic(name, std::move(done));
-                                                 });
-                                           }));
-  services.Add(prefix + "AlterTopic",
-               Unary<v1::AlterTopicRequest, v1::AlterTopicResponse>(
-                   failures, [&broker](const auto& request, auto reply, Executor& e) {
-                     OnController<v1::AlterTopicResponse>(
-                         broker, e, reply, [request](Controller& c, Controller::Done done) {
-                           c.AlterTopic(request.name(), {request.set().begin(), request.set().end()},
-                                        {request.unset().begin(), request.unset().end()}, std::move(done));
-                         });
-                   }));
-  services.Add(prefix + "AddPartitions", Unary<v1::AddPartitionsRequest, v1::AddPartitionsResponse>(
-                                             failures, [&broker](const auto& request, auto reply, Executor& e) {
-                                               OnController<v1::AddPartitionsResponse>(
-                                                   broker, e, reply, [request](Controller& c, Controller::Done done) {
-                                                     c.AddPartitions(request.name(), request.partitions(),
-                                                                     std::move(done));
-                                                   });
-                                             }));
+  AddControlled<v1::CreateTopicRequest, v1::CreateTopicResponse>(broker, "CreateTopic", CreateTopic, services);
+  AddControlled<v1::DeleteTopicRequest, v1::DeleteTopicResponse>(broker, "DeleteTopic", DeleteTopic, services);
+  AddControlled<v1::AlterTopicRequest, v1::AlterTopicResponse>(broker, "AlterTopic", AlterTopic, services);
+  AddControlled<v1::AddPartitionsRequest, v1::AddPartitionsResponse>(broker, "AddPartitions", AddPartitions, services);
   services.Add(prefix + "ListTopics", Unary<v1::ListTopicsRequest, v1::ListTopicsResponse>(
                                           failures, [&broker](const auto& request, auto reply, Executor&) {
                                             ListTopics(broker, request, reply);

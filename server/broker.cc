@@ -20,21 +20,18 @@ constexpr int64_t kProduceShare = 8;
 constexpr int64_t kFetchShare = 16;
 constexpr int64_t kReadAheadShare = 16;
 
-class NoPeers : public PeerSender {
- public:
-  void Send(raft::GroupId, raft::Message) override {}
-};
-
 std::vector<std::unique_ptr<Shard>> MakeShards(const Broker::Options& options, raft::LogStore& store, Clock& clock,
-                                               Random& random, WorkPool& pool, PeerSender& peers, Metrics& metrics,
-                                               const std::vector<Executor*>& executors,
+                                               Random& random, WorkPool& pool, ClusterView& view, PeerGate& gate,
+                                               Metrics& metrics, const std::vector<Broker::Loop>& loops,
                                                const LogWriter::FatalHandler& on_fatal) {
-  MILLRACE_CHECK(!executors.empty());
-  const int64_t share = options.memory_limit / static_cast<int64_t>(executors.size());
+  MILLRACE_CHECK(!loops.empty());
+  const int64_t share = options.memory_limit / static_cast<int64_t>(loops.size());
   std::vector<std::unique_ptr<Shard>> shards;
-  for (Executor* executor : executors) {
+  for (const Broker::Loop& loop : loops) {
+    const ShardPeers::Seams peers{
+        {gate.self(), gate.secret(), nullptr}, gate.presence(), loop.links, loop.executor, clock, random, view};
     shards.push_back(std::make_unique<Shard>(
-        store, *executor, clock, pool, peers, metrics.AddLoop(), on_fatal,
+        store, loop.executor, clock, pool, peers, loop.calls, metrics.AddLoop(), on_fatal,
         Shard::Limits{share / kProduceShare, share / kFetchShare, share / kReadAheadShare}, random.Next()));
   }
   return shards;
@@ -55,19 +52,35 @@ std::string ChangesOf(const TopicConfig& before, const TopicConfig& after) {
 }  // namespace
 
 Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& random, WorkPool& pool, Metrics& metrics,
-               const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal)
+               PeerGate& gate, const std::vector<Loop>& loops, LogWriter::FatalHandler on_fatal)
     : options_(std::move(options)),
       store_(store),
       clock_(clock),
       random_(random),
       pool_(pool),
       disk_floor_(clock, options_.disk_space, options_.disk_free_floor),
-      peers_(std::make_unique<NoPeers>()),
-      shards_(MakeShards(options_, store, clock, random, pool, *peers_, metrics, executors, on_fatal)),
+      view_(options_.self, options_.listed),
+      shards_(MakeShards(options_, store, clock, random, pool, view_, gate, metrics, loops, on_fatal)),
       directory_(std::make_shared<const Directory>()),
-      metadata_(options_.topic_defaults, store, shards_.front()->writer, clock,
-                [this](std::shared_ptr<const MetadataImage> image) { OnImage(std::move(image)); }),
-      controller_({.defaults = options_.topic_defaults}, metadata_, random, disk_floor_) {}
+      ask_(loops.front().calls, gate.secret(), random),
+      metadata_({.topic_defaults = options_.topic_defaults,
+                 .self = {options_.self, options_.address, options_.rack, kFeatureLevels, MILLRACE_VERSION,
+                          gate.self().life.session},
+                 .cluster = {ClusterIdOf(options_.founders), options_.founders}},
+                {.store = store,
+                 .shard = *shards_.front(),
+                 .view = view_,
+                 .clock = clock,
+                 .random = random,
+                 .disk_floor = disk_floor_,
+                 .peers = ask_,
+                 .on_image = [this](std::shared_ptr<const MetadataImage> image) { OnImage(std::move(image)); },
+                 .on_fatal = std::move(on_fatal)}) {
+  for (const auto& shard : shards_) {
+    shard->peers.Serve(shard->groups, shard->writer,
+                       [this](raft::GroupId group) -> ShardPeers& { return ShardOf(group).peers; });
+  }
+}
 
 Broker::~Broker() {
   for (const auto& [name, entry] : *directory_.load()) {
@@ -80,27 +93,56 @@ void Broker::Load(Partition::Lost may_have_lost, std::function<void(absl::Status
   absl::StatusOr<std::vector<raft::GroupId>> found = store_.List();
   if (!found.ok()) return done(found.status());
   found_at_start_.insert(found->begin(), found->end());
-  if (absl::Status status = metadata_.Load(); !status.ok()) return done(std::move(status));
-  found_at_start_.clear();
-  RemoveOrphans(*std::move(found));
-  BeginAsController(std::move(done));
+  ConnectTo(nullptr);
+  metadata_.Start([this, done = std::move(done)](absl::Status status) {
+    status.ok() ? OnCaughtUp(done) : done(std::move(status));
+  });
 }
 
-// The cluster's id is made of a disk that has no incarnation of its own yet.
-void Broker::BeginAsController(std::function<void(absl::Status)> done) {
-  const NewCluster cluster{ClusterIdOf({{self().broker, random_.Next()}}), {self()}};
-  const BrokerInfo broker{self(), options_.address, options_.rack, kFeatureLevels, MILLRACE_VERSION};
-  controller_.Begin(cluster, [](const ErrorFrame&) {});
-  controller_.RegisterBroker(broker, [this, done = std::move(done)](const ErrorFrame& error, raft::BrokerId) {
-    if (!error.ok()) return done(absl::FailedPreconditionError(error.message));
-    shards_.front()->writer.OnDurable([done] { done(absl::OkStatus()); });
-  });
+void Broker::OnCaughtUp(const std::function<void(absl::Status)>& done) {
+  caught_up_ = true;
+  ApplyImage(*image());
+  RemoveOrphans({found_at_start_.begin(), found_at_start_.end()});
+  found_at_start_.clear();
+  shards_.front()->writer.OnDurable([done] { done(absl::OkStatus()); });
+}
+
+// To the brokers of --cluster and to those that are known, by the address that each list has for use among brokers.
+void Broker::ConnectTo(const MetadataImage* image) {
+  std::map<raft::BrokerId, PeerAddress> peers;
+  if (image != nullptr) {
+    for (const auto& [id, broker] : image->brokers()) peers[id] = {broker.address, broker.id.incarnation};
+  }
+  for (const ListedBroker& broker : options_.listed) peers[broker.id].address = broker.address;
+  for (raft::ReplicaId founder : options_.founders) {
+    const auto peer = peers.find(founder.broker);
+    if (peer != peers.end() && peer->second.incarnation == 0) peer->second.incarnation = founder.incarnation;
+  }
+  if (peers == peers_) return;
+  peers_ = peers;
+  for (const auto& shard : shards_) {
+    RunOn(shard->executor, [&shard = *shard, peers] { shard.peers.SetPeers(peers); });
+  }
+}
+
+void Broker::Disconnect(std::function<void()> done) {
+  auto left = std::make_shared<std::atomic<size_t>>(shards_.size());
+  for (const auto& shard : shards_) {
+    shard->executor.Post([this, &shard = *shard, left, done] {
+      if (&shard == shards_.front().get()) metadata_.Stop();
+      shard.peers.SetPeers({});
+      // What is closed may still be on the call stack, and goes a turn later.
+      shard.executor.Post([left, done] {
+        if (--*left == 0) done();
+      });
+    });
+  }
 }
 
 // Logs without a topic: of a creation or deletion that a crash cut short.
 void Broker::RemoveOrphans(std::vector<raft::GroupId> groups) {
   std::unordered_set<raft::GroupId> known{kMetadataGroup};
-  const auto image = image_.load();
+  const auto image = this->image();
   for (const auto& [name, topic] : image->topics()) {
     for (const PartitionInfo& partition : topic->partitions) known.insert(partition.group);
   }
@@ -190,17 +232,22 @@ Shard& Broker::ShardOf(const Executor& executor) {
 }
 
 void Broker::OnImage(std::shared_ptr<const MetadataImage> image) {
+  view_.SetImage(image);
+  ConnectTo(image.get());
+  if (caught_up_) ApplyImage(*image);
+}
+
+void Broker::ApplyImage(const MetadataImage& image) {
   const std::shared_ptr<const Directory> old = directory_.load();
   auto next = std::make_shared<Directory>();
-  next->reserve(image->topics().size());
-  for (const auto& [name, info] : image->topics()) {
+  next->reserve(image.topics().size());
+  for (const auto& [name, info] : image.topics()) {
     auto it = old->find(name);
     const TopicEntry* before =
         it != old->end() && it->second->info->topic_id == info->topic_id ? it->second.get() : nullptr;
     (*next)[name] = before != nullptr && before->info == info ? it->second : MakeEntry(info, before);
   }
-  if (image_.load() != nullptr) LogChanges(*old, *next);
-  image_.store(image);
+  if (found_at_start_.empty()) LogChanges(*old, *next);
   directory_.store(next);
   for (const auto& [name, entry] : *old) {
     auto it = next->find(name);
@@ -239,15 +286,17 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
   }
   for (size_t p = entry->partitions.size(); p < info->partitions.size(); ++p) {
     const raft::GroupId group = info->partitions[p].group;
-    Shard& shard = *shards_[static_cast<size_t>(group.value()) % shards_.size()];
+    Shard& shard = ShardOf(group);
     const Partition::Host host{.store = store_,
                                .groups = shard.groups,
                                .writer = shard.writer,
                                .executor = shard.executor,
                                .log_clock = shard.log_clock,
                                .disk_floor = disk_floor_,
-                               .producer_ids_end = controller_.producer_ids_end(),
-                               .self = self(),
+                               .view = view_,
+                               .peers = shard.peers,
+                               .producer_ids_end = metadata_.producer_ids_end(),
+                               .self = options_.self,
                                .may_have_lost = may_have_lost_};
     entry->partitions.push_back(
         std::make_shared<Partition>(PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group,

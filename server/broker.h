@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -14,77 +15,53 @@
 
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
-#include "server/cold_read_pacer.h"
-#include "server/controller.h"
-#include "server/flow_budget.h"
-#include "server/local_metadata_log.h"
-#include "server/log_writer.h"
+#include "server/cluster_view.h"
+#include "server/metadata_replica.h"
 #include "server/metrics.h"
-#include "server/multi_raft.h"
 #include "server/partition.h"
-#include "server/retention.h"
+#include "server/peer_gate.h"
+#include "server/peer_service.h"
+#include "server/shard.h"
 #include "server/work_pool.h"
 
 namespace millrace::server {
 
-// What the calls and partitions of one executor share.
-struct Shard {
-  struct Limits {
-    int64_t produce_bytes;
-    int64_t fetch_bytes;
-    int64_t read_ahead_bytes;
-  };
-  Shard(raft::LogStore& store, Executor& executor, Clock& clock, WorkPool& pool, PeerSender& peers,
-        LoopMetrics& metrics, LogWriter::FatalHandler on_fatal, const Limits& limits, uint64_t seed)
-      : executor(executor),
-        metrics(metrics),
-        log_clock(clock),
-        produce_budget(limits.produce_bytes),
-        writer(store, executor, clock, metrics, produce_budget, std::move(on_fatal)),
-        fetch_budget(limits.fetch_bytes),
-        read_ahead_budget(limits.read_ahead_bytes),
-        cold_reads(executor, clock,
-                   [this] {
-                     return ColdReadPacer::Written{writer.last_write(), writer.bytes_written()};
-                   }),
-        groups({store, writer, executor, pool, cold_reads, peers, seed}) {
-    writer.OnSyncs([this](std::chrono::nanoseconds elapsed) { cold_reads.OnSync(elapsed); });
-  }
-
-  Executor& executor;
-  LoopMetrics& metrics;
-  LogClock log_clock;
-  FlowBudget produce_budget;  // received and not yet acked; closed while the store stalls
-  LogWriter writer;
-  FlowBudget fetch_budget;       // handed to connections and not yet on the wire
-  FlowBudget read_ahead_budget;  // read, or being read, for clients and not yet in a frame
-  ColdReadPacer cold_reads;
-  MultiRaft groups;
-  std::unique_ptr<Retention> retention;  // executor's thread; unset while it does not run
-};
-
 class Broker {
  public:
   struct Options {
-    int32_t broker_id = 1;
-    uint64_t incarnation = 1;  // of its disk
-    std::string address;       // advertised HOST:PORT
+    raft::ReplicaId self{raft::BrokerId(1), 1};
+    raft::ReplicaSet founders{self};   // of the cluster
+    std::vector<ListedBroker> listed;  // --cluster
+    std::string address;               // advertised HOST:PORT
     std::string rack;
     TopicConfig topic_defaults;
-    int64_t memory_limit = 512 << 20;
-    UnixMillis start_time = 0;
-    std::function<DiskSpace()> disk_space = [] { return DiskSpace{}; };  // of the data directory
+    int64_t memory_limit = 256 << 20;
+    int64_t start_time = 0;  // ms since 1970
+    std::function<DiskSpace()> disk_space = [] { return DiskSpace{}; };
     int64_t disk_free_floor = 0;
   };
 
-  // `executors`: at least one; all must outlive the broker. `on_fatal` stops the process.
-  Broker(Options options, raft::LogStore& store, Clock& clock, Random& random, WorkPool& pool, Metrics& metrics,
-         const std::vector<Executor*>& executors, LogWriter::FatalHandler on_fatal);
-  ~Broker();
+  // An executor that partitions are spread over, and its ways to other brokers: for links, which want connections of their own, and
+  // for calls.
+  struct Loop {
+    Executor& executor;
+    ClientTransport& links;
+    ClientTransport& calls;
+  };
 
-  // Reads the metadata; on the first executor, before any call. `may_have_lost`: what the last stop may have cost. `done` is called
-  // there once what it wrote is on the disk, so that what was lost can be forgotten; or with why it failed.
+  // `gate`: who this broker is to its peers; it knows the cluster. All that is given by reference outlives the broker.
+  Broker(Options options, raft::LogStore& store, Clock& clock, Random& random, WorkPool& pool, Metrics& metrics,
+         PeerGate& gate, const std::vector<Loop>& loops, LogWriter::FatalHandler on_fatal);
+  ~Broker();
+  Broker(const Broker&) = delete;
+
+  // Reads the metadata and catches up with the cluster; on the first executor. `may_have_lost`: what the last stop may have cost.
+  // `done` is called there once this broker can serve and what it wrote is on the disk, so that what was lost can be forgotten; or
+  // with why it failed. Peers' calls have to come in meanwhile.
   void Load(Partition::Lost may_have_lost, std::function<void(absl::Status)> done);
+
+  // Ends what goes to other brokers, for good, and calls `done` when nothing does any more. Any thread.
+  void Disconnect(std::function<void()> done);
 
   // Removes what retention no longer covers, from now on. Any thread. Stopped before the executors end.
   void StartRetention();
@@ -97,17 +74,22 @@ class Broker {
   std::shared_ptr<Partition> FindPartition(const std::string& topic, int32_t partition, uint64_t topic_id,
                                            ErrorFrame* error) const;
 
-  // The current image. Any thread.
-  std::shared_ptr<const MetadataImage> image() const { return image_.load(); }
+  // The current image; null before the first. Any thread.
+  std::shared_ptr<const MetadataImage> image() const { return view_.image(); }
+  const ClusterView& view() const { return view_; }
 
   // First executor only.
-  Controller& controller() { return controller_; }
+  MetadataReplica& metadata() { return metadata_; }
   Executor& control_executor() { return shards_.front()->executor; }
+
+  // Where peers' frames go that come in on this executor.
+  PeerSink& PeerSinkOf(const Executor& executor) { return ShardOf(executor).peers; }
 
   // Counts and logs an error that a client is sent. `error` without a code: nothing happens. Executor's thread.
   void NoteFailure(const Executor& executor, const ErrorFrame& error);
 
   Shard& ShardOf(const Executor& executor);
+  Shard& ShardOf(raft::GroupId group) { return *shards_[static_cast<size_t>(group.value()) % shards_.size()]; }
   const std::vector<std::unique_ptr<Shard>>& shards() const { return shards_; }
 
   const Options& options() const { return options_; }
@@ -127,13 +109,14 @@ class Broker {
   Retention::Walk WalkPartitions(const Executor& executor) const;
   static void LogChanges(const Directory& old, const Directory& next);
   void OnImage(std::shared_ptr<const MetadataImage> image);
+  void OnCaughtUp(const std::function<void(absl::Status)>& done);
+  void ApplyImage(const MetadataImage& image);
+  void ConnectTo(const MetadataImage* image);
   std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old);
   void RemoveTopic(const std::shared_ptr<const TopicEntry>& entry);
   // On a shard's executor. What a stall refuses is tried again.
   void RemoveLogs(std::vector<raft::GroupId> groups, Shard& shard);
   void RemoveOrphans(std::vector<raft::GroupId> groups);
-  void BeginAsController(std::function<void(absl::Status)> done);
-  raft::ReplicaId self() const { return {raft::BrokerId(options_.broker_id), options_.incarnation}; }
 
   const Options options_;
   raft::LogStore& store_;
@@ -141,14 +124,15 @@ class Broker {
   Random& random_;
   WorkPool& pool_;
   DiskFloor disk_floor_;
-  const std::unique_ptr<PeerSender> peers_;
+  ClusterView view_;
   Partition::Lost may_have_lost_ = Partition::Lost::kNothing;
-  std::unordered_set<raft::GroupId> found_at_start_;  // logs, while the metadata is loaded
+  std::unordered_set<raft::GroupId> found_at_start_;  // logs, until it has caught up
+  bool caught_up_ = false;                            // first executor
+  std::map<raft::BrokerId, PeerAddress> peers_;       // first executor
   std::vector<std::unique_ptr<Shard>> shards_;
-  std::atomic<std::shared_ptr<const MetadataImage>> image_;
   std::atomic<std::shared_ptr<const Directory>> directory_;
-  LocalMetadataLog metadata_;
-  Controller controller_;
+  PeerAsker ask_;
+  MetadataReplica metadata_;
 };
 
 }  // namespace millrace::server

@@ -6,6 +6,7 @@
 #include "millrace/v1/broker.pb.h"
 #include "proto/wire/partitioner.h"
 #include "server/batch_validation.h"
+#include "server/controller_call.h"
 #include "server/fetch_call.h"
 #include "server/plain_records.h"
 #include "server/produce_call.h"
@@ -135,7 +136,7 @@ void ListOffsets(Broker& broker, const v1::ListOffsetsRequest& request, Reply<v1
 
 void InitProducer(Broker& broker, Reply<v1::InitProducerResponse> reply, Executor& executor) {
   RunOn(broker.control_executor(), [&broker, reply, &executor] {
-    broker.controller().NewProducerId([reply, &executor](const ErrorFrame& error, int64_t id) {
+    broker.metadata().controller().NewProducerId([reply, &executor](const ErrorFrame& error, int64_t id) {
       RunOn(executor, [reply, error, id] {
         if (!error.ok()) return reply.Fail(error);
         v1::InitProducerResponse response;
@@ -165,10 +166,11 @@ void AddBrokerService(Broker& broker, ServiceRegistry& services) {
                                            failures, [&broker](const auto& request, auto reply, Executor& e) {
                                              ListOffsets(broker, request, std::move(reply), e);
                                            }));
-  services.Add(prefix + "InitProducer", Unary<v1::InitProducerRequest, v1::InitProducerResponse>(
-                                            failures, [&broker](const auto&, auto reply, Executor& e) {
-                                              InitProducer(broker, std::move(reply), e);
-                                            }));
+  AddControllerMethod(
+      broker, prefix + "InitProducer", failures,
+      Parsed<v1::InitProducerRequest, v1::InitProducerResponse>(
+          [&broker](const auto&, auto reply, Executor& e) { InitProducer(broker, std::move(reply), e); }),
+      services);
 }
 
 }  // namespace millrace::server

@@ -21,20 +21,25 @@ class Call : public StreamHandler {
   virtual void Start(Stream& stream) = 0;
 };
 
-// The methods that are served, by full name ("/millrace.v1.Broker/Produce"). Filled before serving, then read-only.
+// The methods that are served, by full name ("/millrace.v1.Broker/Produce"). Filled before it is served, then read-only.
 class ServiceRegistry {
  public:
   using Factory = std::function<std::unique_ptr<Call>(Executor& executor)>;
 
   void Add(std::string method, Factory factory) { factories_[std::move(method)] = std::move(factory); }
 
+  // For all methods that were not added.
+  void AddOthers(Factory factory) { others_ = std::move(factory); }
+
   // nullptr: no such method.
   std::unique_ptr<Call> NewCall(const std::string& method, Executor& executor) const {
     auto it = factories_.find(method);
-    return it == factories_.end() ? nullptr : it->second(executor);
+    if (it != factories_.end()) return it->second(executor);
+    return others_ == nullptr ? nullptr : others_(executor);
   }
 
  private:
+  Factory others_;
   std::unordered_map<std::string, Factory> factories_;
 };
 

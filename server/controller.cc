@@ -169,14 +169,7 @@ void Controller::DecideRegister(BrokerInfo broker, Decision& decision) const {
                                                   broker.build, ") speaks ", broker.feature_levels.min, " to ",
                                                   broker.feature_levels.max, "; install a release that speaks it")));
   }
-  auto& record = *decision.Add().mutable_broker();
-  record.set_broker_id(static_cast<int32_t>(id));
-  record.set_incarnation(broker.id.incarnation);
-  record.set_address(broker.address);
-  record.set_rack(broker.rack);
-  record.set_feature_level_min(broker.feature_levels.min);
-  record.set_feature_level_max(broker.feature_levels.max);
-  record.set_build(broker.build);
+  FillRecord(*decision.Add().mutable_broker(), broker);
 }
 
 // ---- Topics

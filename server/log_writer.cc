@@ -10,6 +10,7 @@ namespace {
 constexpr size_t kRoundBytesMax = 256 << 10;
 constexpr int kRoundChangesMax = 4096;
 constexpr std::chrono::milliseconds kSlowWrite{1};
+constexpr std::chrono::milliseconds kSlowSync{500};
 
 }  // namespace
 
@@ -47,6 +48,10 @@ void LogWriter::OnWritten(Callback callback) {
 void LogWriter::OnDurable(Callback callback) {
   Schedule();
   staged_durable_.push_back(std::move(callback));
+}
+
+bool LogWriter::progresses() const {
+  return !stalled_since_ && (!syncing_ || clock_.Monotonic() - sync_started_ < kSlowSync);
 }
 
 void LogWriter::FlushIfLarge() {

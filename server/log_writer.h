@@ -68,6 +68,11 @@ class LogWriter {
   // Writes now what is staged if it is much. Called between batches, never by a partition.
   void FlushIfLarge();
 
+  // Nothing is written, and what is staged waits.
+  bool stalled() const { return stalled_since_.has_value(); }
+  // False: a stall, or a sync that takes longer than others may wait for.
+  bool progresses() const;
+
   // When something was last written; monotonic time.
   std::chrono::nanoseconds last_write() const { return last_write_; }
   int64_t bytes_written() const { return bytes_written_; }

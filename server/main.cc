@@ -29,7 +29,15 @@ sigset_t StopSignals() {
   return signals;
 }
 
-// Waits for one of the signals, which every thread has blocked.
+// Whether one of the signals, which every thread has blocked, has come.
+bool HasCome(const sigset_t& signals) {
+  sigset_t pending;
+  sigpending(&pending);
+  return (sigismember(&signals, SIGTERM) && sigismember(&pending, SIGTERM)) ||
+         (sigismember(&signals, SIGINT) && sigismember(&pending, SIGINT));
+}
+
+// Waits for one of them.
 void WaitFor(const sigset_t& signals) {
   int signal = 0;
   sigwait(&signals, &signal);
@@ -45,7 +53,13 @@ int Run(const Config& config) {
     MILLRACE_LOG(kWarning, "could not raise the limit on open files", {"status", limit.status().ToString()});
   }
   Server server(config);
-  if (absl::Status status = server.Start(); !status.ok()) {
+  absl::Status status = server.Start([&signals] { return HasCome(signals); });
+  if (absl::IsCancelled(status)) {
+    MILLRACE_LOG(kInfo, "stopping before the broker was ready");
+    server.Stop();
+    return 0;
+  }
+  if (!status.ok()) {
     std::fprintf(stderr, "millraced: %s\n", std::string(status.message()).c_str());
     server.Stop();
     return absl::IsDataLoss(status) ? kExitStoreFailed : kExitCouldNotStart;

@@ -48,8 +48,7 @@ bool MetadataImage::operator==(const MetadataImage& other) const {
          feature_level_ == other.feature_level_ && brokers_ == other.brokers_ &&
          topics_.size() == other.topics_.size() &&
          std::equal(topics_.begin(), topics_.end(), other.topics_.begin(), same_topic) && groups_ == other.groups_ &&
-         producer_ids_end_ == other.producer_ids_end_ && leader_epoch_ == other.leader_epoch_ &&
-         next_group_ == other.next_group_;
+         producer_ids_end_ == other.producer_ids_end_ && next_group_ == other.next_group_;
 }
 
 // nullptr when there is no such topic.
@@ -76,9 +75,6 @@ absl::Status MetadataImage::Builder::Replay(const MetadataRecord& record) {
       return ReplayRemoveTopic(record);
     case MetadataRecord::kProducerIds:
       image_.producer_ids_end_ = std::max(image_.producer_ids_end_, record.producer_ids().end());
-      return absl::OkStatus();
-    case MetadataRecord::kLeaderEpoch:
-      image_.leader_epoch_ = std::max(image_.leader_epoch_, raft::Term(record.leader_epoch().leader_epoch()));
       return absl::OkStatus();
     case MetadataRecord::kBroker:
       return ReplayBroker(record);
@@ -110,13 +106,8 @@ absl::Status MetadataImage::Builder::ReplayCluster(const MetadataRecord& record)
 }
 
 absl::Status MetadataImage::Builder::ReplayBroker(const MetadataRecord& record) {
-  const auto& r = record.broker();
-  const raft::BrokerId id(r.broker_id());
-  image_.brokers_.Set(id, {.id = {id, r.incarnation()},
-                           .address = r.address(),
-                           .rack = r.rack(),
-                           .feature_levels = {r.feature_level_min(), r.feature_level_max()},
-                           .build = r.build()});
+  BrokerInfo broker = FromRecord(record.broker());
+  image_.brokers_.Set(broker.id.broker, std::move(broker));
   return absl::OkStatus();
 }
 

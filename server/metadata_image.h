@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "raft/membership.h"
 #include "raft/types.h"
+#include "server/broker_info.h"
 #include "server/shared_map.h"
 #include "server/topic_config.h"
 
@@ -29,25 +30,6 @@ class MetadataRecord;
 }
 
 namespace millrace::server {
-
-// What a release speaks (ARCHITECTURE D18), both ends included.
-struct FeatureLevels {
-  int32_t min = 1;
-  int32_t max = 1;
-
-  bool operator==(const FeatureLevels&) const = default;
-};
-inline constexpr FeatureLevels kFeatureLevels{1, 1};  // this one
-
-struct BrokerInfo {
-  raft::ReplicaId id;
-  std::string address;  // advertised HOST:PORT
-  std::string rack;
-  FeatureLevels feature_levels;
-  std::string build;
-
-  bool operator==(const BrokerInfo&) const = default;
-};
 
 struct PartitionInfo {
   raft::GroupId group;
@@ -101,7 +83,6 @@ class MetadataImage {
   int64_t partitions() const { return static_cast<int64_t>(groups_.size()); }
 
   int64_t producer_ids_end() const { return producer_ids_end_; }
-  raft::Term leader_epoch() const { return leader_epoch_; }
   raft::GroupId next_group() const { return next_group_; }
 
   // Settings in effect count, too: two brokers with other defaults have other images.
@@ -125,8 +106,7 @@ class MetadataImage {
   SharedMap<uint64_t, std::shared_ptr<const TopicInfo>> topics_by_id_;  // the same
   SharedMap<raft::GroupId, PartitionName> groups_;
   int64_t producer_ids_end_ = 1;  // ids below were given out; 0 means "not idempotent" on the wire
-  raft::Term leader_epoch_{1};
-  raft::GroupId next_group_{2};  // 1 is the metadata log's own
+  raft::GroupId next_group_{2};   // 1 is the metadata log's own
 };
 
 class MetadataImage::Builder {

@@ -155,6 +155,7 @@ void MetadataLog::OnTruncated(raft::LogIndex first_removed) { FailPending(first_
 
 void MetadataLog::OnRoleChange(const raft::RoleChange& change) {
   leader_ = change.leader;
+  if (options_.on_role_change) options_.on_role_change(change);
   const bool leads = change.role == raft::Role::kLeader;
   if (leads && leading_ == change.term) return;
   leading_ = leads ? std::optional(change.term) : std::nullopt;

@@ -28,10 +28,10 @@
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
 #include "raft/membership.h"
-#include "raft/state_machine.h"
 #include "server/metadata_image.h"
 #include "server/metadata_proposer.h"
 #include "server/metadata_snapshot.h"
+#include "server/multi_raft.h"
 
 namespace millrace::server {
 
@@ -40,7 +40,7 @@ namespace millrace::server {
 // the store is stalled.
 absl::Status MakeMetadataLog(raft::LogStore& store, const raft::ReplicaSet& members);
 
-class MetadataLog : public raft::StateMachine, public MetadataProposer {
+class MetadataLog : public GroupMachine, public MetadataProposer {
  public:
   // The replica that it stands on, as whoever drives it offers it.
   class Group {
@@ -59,6 +59,7 @@ class MetadataLog : public raft::StateMachine, public MetadataProposer {
     int64_t entries_per_snapshot = 10'000;
     // Told of every new image, before proposals in it are answered. May be null, as the others.
     std::function<void(std::shared_ptr<const MetadataImage>)> on_image;
+    std::function<void(const raft::RoleChange&)> on_role_change;
     // This broker is the controller from now on (it leads, and has applied all that earlier ones have decided), or is no more.
     std::function<void(bool is_controller)> on_controller;
     std::function<void(const absl::Status&)> on_fatal;
@@ -89,6 +90,7 @@ class MetadataLog : public raft::StateMachine, public MetadataProposer {
   void OnRoleChange(const raft::RoleChange& change) override;
   void OnReadAnswered(uint64_t, bool) override {}
   void OnNotice(const raft::Notice& notice) override;
+  void OnProgress() override {}
 
  private:
   struct Pending {

@@ -54,20 +54,10 @@ void RecordCluster(const MetadataImage& image, Recorder& out) {
   }
   out.Add().mutable_feature_level()->set_feature_level(image.feature_level());
   out.Add().mutable_producer_ids()->set_end(image.producer_ids_end());
-  out.Add().mutable_leader_epoch()->set_leader_epoch(static_cast<int32_t>(image.leader_epoch().value()));
   out.Add().mutable_group_ids()->set_end(image.next_group().value());
 }
 
-void RecordBroker(const BrokerInfo& info, Recorder& out) {
-  auto& broker = *out.Add().mutable_broker();
-  broker.set_broker_id(static_cast<int32_t>(info.id.broker.value()));
-  broker.set_incarnation(info.id.incarnation);
-  broker.set_address(info.address);
-  broker.set_rack(info.rack);
-  broker.set_feature_level_min(info.feature_levels.min);
-  broker.set_feature_level_max(info.feature_levels.max);
-  broker.set_build(info.build);
-}
+void RecordBroker(const BrokerInfo& info, Recorder& out) { FillRecord(*out.Add().mutable_broker(), info); }
 
 void RecordTopic(const TopicInfo& info, Recorder& out) {
   auto& topic = *out.Add().mutable_topic();

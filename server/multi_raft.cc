@@ -10,6 +10,9 @@
 namespace millrace::server {
 namespace {
 
+// Questions for votes of groups that are not here yet: as many as there may be new partitions at a time.
+constexpr size_t kEarlyVotesMax = 20'000;
+
 raft::Config ConfigOfGroups() {
   raft::Config config;
   config.election_ticks = 12;  // 0.6 to 1.2 s; a broker that dies is noticed by its connection, long before
@@ -34,7 +37,7 @@ MultiRaft::MultiRaft(const Seams& seams)
       config_(ConfigOfGroups()),
       lone_config_(ConfigOfLoneGroups()),
       random_(seams.seed),
-      driver_seams_{seams_.store, *this, *this, random_},
+      driver_seams_{seams_.store, seams_.peers, *this, random_},
       self_(std::make_shared<MultiRaft*>(this)) {
   seams_.writer.SetSource(this);
 }
@@ -53,14 +56,20 @@ absl::StatusOr<MultiRaft::Group*> MultiRaft::Open(const Options& options, GroupM
   group->machine_ = &machine;
   group->id_ = options.driver.group;
   group->is_intact_ = options.is_intact;
+  group->preferred_ = options.preferred;
   Group& opened = *group;
   const bool added = groups_.emplace(opened.id_, std::move(group)).second;
   MILLRACE_CHECK(added) << "group " << opened.id_ << " is open";
-  Touch(opened);
+  raft::Core& core = Touch(opened);
+  if (opened.preferred_) core.Campaign();
+  if (auto early = early_votes_.extract(opened.id_); !early.empty()) Step(opened.id_, std::move(early.mapped()));
   return &opened;
 }
 
-void MultiRaft::Close(raft::GroupId group) { groups_.erase(group); }
+void MultiRaft::Close(raft::GroupId group) {
+  groups_.erase(group);
+  early_votes_.erase(group);
+}
 
 MultiRaft::Group* MultiRaft::Find(raft::GroupId group) {
   const auto found = groups_.find(group);
@@ -89,12 +98,28 @@ void MultiRaft::SetLogStart(Group& group, raft::Offset log_start) {
 
 void MultiRaft::Step(raft::GroupId id, raft::Message message) {
   Group* const group = Find(id);
-  if (group == nullptr) return;
+  if (group == nullptr) {
+    const bool asks = std::holds_alternative<raft::VoteRequest>(message.body);
+    if (asks && early_votes_.size() < kEarlyVotesMax) early_votes_[id] = std::move(message);
+    return;
+  }
   const std::string sender = absl::StrCat(message.from.broker.value());
   if (absl::Status status = Touch(*group).Step(std::move(message)); !status.ok()) {
     MILLRACE_LOG_EVERY(std::chrono::seconds(1), kWarning, "a peer's message is refused", {"group", id.value()},
                        {"peer", sender}, {"status", status.ToString()});
   }
+}
+
+void MultiRaft::OnPeerUp(raft::ReplicaId peer) {
+  for (auto& [id, group] : groups_) {
+    if (!group->preferred_ || group->core().leader() || group->core().role() == raft::Role::kLeader) continue;
+    const raft::ReplicaSet members = group->core().membership().Members();
+    if (std::find(members.begin(), members.end(), peer) != members.end()) Touch(*group).Campaign();
+  }
+}
+
+void MultiRaft::OnLost(raft::ReplicaId to, raft::GroupId id) {
+  if (Group* const group = Find(id)) Touch(*group).OnUnreachable(to);
 }
 
 void MultiRaft::OnPeerLost(raft::BrokerId broker) {

@@ -28,20 +28,13 @@
 
 namespace millrace::server {
 
-// Where a group's messages to other brokers go. They may be lost; see raft/transport.h.
-class PeerSender {
- public:
-  virtual ~PeerSender() = default;
-  virtual void Send(raft::GroupId group, raft::Message message) = 0;
-};
-
 class GroupMachine : public raft::StateMachine {
  public:
   // More of the log may be durable here (Core::stable_index).
   virtual void OnProgress() = 0;
 };
 
-class MultiRaft : public RoundSource, private raft::Transport, private raft::EntryReader {
+class MultiRaft : public RoundSource, private raft::EntryReader {
  public:
   static constexpr std::chrono::milliseconds kTick{50};  // of the cores' clocks
 
@@ -51,13 +44,15 @@ class MultiRaft : public RoundSource, private raft::Transport, private raft::Ent
     Executor& executor;
     WorkPool& pool;
     ColdReadPacer& cold_reads;
-    PeerSender& peers;
+    raft::Transport& peers;
     uint64_t seed;  // of election timeouts
   };
 
   struct Options {
     raft::GroupDriver::Options driver;
     bool lone = false;  // nobody else votes
+    // Campaigns as soon as there is no leader and others can be reached: at the start it is the one that leads.
+    bool preferred = false;
     // Of entries from the disk; on any thread.
     bool (*is_intact)(const raft::Entry&) = IsIntact;
   };
@@ -73,6 +68,7 @@ class MultiRaft : public RoundSource, private raft::Transport, private raft::Ent
     GroupMachine* machine_ = nullptr;
     raft::GroupId id_;
     bool (*is_intact_)(const raft::Entry&) = nullptr;
+    bool preferred_ = false;
     bool dirty_ = false;  // in MultiRaft::dirty_, and so on
     bool awaiting_ = false;
     bool ticking_ = false;
@@ -95,8 +91,12 @@ class MultiRaft : public RoundSource, private raft::Transport, private raft::Ent
   void SetFlush(Group& group, raft::Flush flush);
   void SetLogStart(Group& group, raft::Offset log_start);
 
-  // A message of a peer. One for a group that is not here is passed over.
+  // A message of a peer. For a group that is not here yet a question for its vote is kept; what else comes is passed over.
   void Step(raft::GroupId group, raft::Message message);
+  // Preferred leaders that lacked it ask again.
+  void OnPeerUp(raft::ReplicaId peer);
+  // A message did not reach it.
+  void OnLost(raft::ReplicaId to, raft::GroupId group);
   // The broker is gone, or was started again: whatever was on the way to it is lost, and nobody waits for it as a leader.
   void OnPeerLost(raft::BrokerId broker);
 
@@ -107,7 +107,6 @@ class MultiRaft : public RoundSource, private raft::Transport, private raft::Ent
   void OnWritten(raft::RoundSeq round) override;
   void OnSynced(raft::RoundSeq round) override;
   raft::RoundSeq AwaitedSync() const override { return awaited_sync_; }
-  void Send(raft::GroupId group, raft::Message message) override { seams_.peers.Send(group, std::move(message)); }
   void Read(raft::GroupId group, const raft::EntryRead& read) override;
 
   void MarkDirty(Group& group);
@@ -123,6 +122,8 @@ class MultiRaft : public RoundSource, private raft::Transport, private raft::Ent
   raft::SeededRandom random_;
   const raft::GroupDriver::Seams driver_seams_;
   std::unordered_map<raft::GroupId, std::unique_ptr<Group>> groups_;
+  // Of groups that others have been told of before this broker; the last of each, up to a number.
+  std::unordered_map<raft::GroupId, raft::Message> early_votes_;
   std::vector<raft::GroupId> dirty_;     // have work, or had
   std::vector<raft::GroupId> staged_;    // in the round that is being written
   std::vector<raft::GroupId> awaiting_;  // a sync

@@ -124,6 +124,11 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome)
     case Verdict::kAppend:
       // An id that a producer made up would later be given to another one, whose records would then pass for repeats.
       if (verdict.first && header.producer_id >= host_.producer_ids_end) {
+        // Or the controller gave it out a moment ago, and this broker has not heard of that yet.
+        if (host_.view.image()->brokers().size() > 1) {
+          return refuse(Error::LEADER_NOT_AVAILABLE, absl::StrCat("producer id ", header.producer_id,
+                                                                  " is not known to have been given out; try again"));
+        }
         return refuse(Error::UNKNOWN_PRODUCER_ID, absl::StrCat("producer id ", header.producer_id,
                                                                " was never given out; get one with InitProducer"));
       }
@@ -273,6 +278,7 @@ void Partition::Close() {
   closed_ = true;
   StopServing();
   if (std::exchange(replica_, nullptr) != nullptr) host_.groups.Close(group_);
+  host_.peers.Forget(group_);
   Settle();
   NotifyWaiters();
 }
@@ -308,17 +314,18 @@ ErrorFrame Partition::ReadOnlyError() const {
 ErrorFrame Partition::GoneError() const { return TopicDeleted(name_.topic, name_.partition); }
 
 ErrorFrame Partition::NotLeaderError() const {
-  const raft::ReplicaId leader = replica_ == nullptr ? raft::kNoReplica : replica_->core().leader();
-  if (!leader || leader == host_.self) {
+  const auto leader = host_.view.LeaderOf(group_, replicas_);
+  if (!leader || leader->broker == host_.self.broker) {
     return MakeError(Error::LEADER_NOT_AVAILABLE, name_.topic, name_.partition,
                      absl::StrCat(name_.topic, "/", name_.partition, " has no leader at the moment; try again"));
   }
   ErrorFrame error = MakeError(Error::NOT_LEADER_OR_FOLLOWER, name_.topic, name_.partition,
-                               absl::StrCat("broker ", leader.broker.value(), " leads ", name_.topic, "/",
+                               absl::StrCat("broker ", leader->broker.value(), " leads ", name_.topic, "/",
                                             name_.partition, ", not this one; ask there"));
   error.has_leader = true;
-  error.leader_id = static_cast<int32_t>(leader.broker.value());
-  error.leader_epoch = static_cast<int32_t>(leader_epoch().value());
+  error.leader_id = static_cast<int32_t>(leader->broker.value());
+  error.leader_address = leader->address;
+  error.leader_epoch = static_cast<int32_t>(leader->epoch.value());
   return error;
 }
 

@@ -27,11 +27,13 @@
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
 #include "server/batch_validation.h"
+#include "server/cluster_view.h"
 #include "server/disk_floor.h"
 #include "server/log_clock.h"
 #include "server/log_writer.h"
 #include "server/multi_raft.h"
 #include "server/producer_state.h"
+#include "server/shard_peers.h"
 #include "server/topic_config.h"
 
 namespace millrace::server {
@@ -92,6 +94,8 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
     Executor& executor;
     const LogClock& log_clock;
     DiskFloor& disk_floor;
+    ClusterView& view;
+    ShardPeers& peers;
     const std::atomic<int64_t>& producer_ids_end;  // ids from here on were not given out
     raft::ReplicaId self;
     Lost may_have_lost = Lost::kNothing;

@@ -141,13 +141,13 @@ absl::Status Partition::StartReplica(const raft::LogState& state) {
   }
   auto replica = host_.groups.Open(
       {.driver = {.group = group_, .self = host_.self, .flush = FlushOf(*config_.load()), .applied = applied_},
-       .lone = alone()},
+       .lone = alone(),
+       .preferred = replicas_.front() == host_.self},
       *this);
   if (!replica.ok()) return replica.status();
   replica_ = *replica;
   open_ = true;
   leader_epoch_ = replica_->core().term().value();
-  if (alone()) host_.groups.Touch(*replica_).Campaign();
   if (settled()) Settle();
   return absl::OkStatus();
 }
@@ -206,6 +206,7 @@ void Partition::StopServing() {
 
 void Partition::OnRoleChange(const raft::RoleChange& change) {
   leader_epoch_ = change.term.value();
+  host_.peers.OnRoleChange(group_, change);
   if (change.role != raft::Role::kLeader && serving_ != raft::Term(0)) StopServing();
   if (settled()) Settle();
 }

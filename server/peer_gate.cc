@@ -90,10 +90,9 @@ std::optional<Refusal> CheckSender(const Hello& hello, const PeerLife& self, con
 PeerGate::PeerGate(PeerIdentity self, PeerSecret secret, PeerPresence& presence, Random& random)
     : secret_(std::move(secret)), presence_(presence), self_(std::move(self)), random_(random) {}
 
-void PeerGate::SetCluster(std::string cluster_id, std::vector<raft::ReplicaId> founders) {
+void PeerGate::SetCluster(std::string cluster_id) {
   std::lock_guard lock(mutex_);
   self_.cluster_id = std::move(cluster_id);
-  self_.founders = std::move(founders);
 }
 
 PeerIdentity PeerGate::self() const {
@@ -135,24 +134,6 @@ void PeerGate::LogRefusal(const Refusal& refusal) {
 void PeerGate::ForgetRefusals() {
   std::lock_guard lock(mutex_);
   logged_.clear();
-}
-
-absl::StatusOr<internal::v1::IdentifyResponse> PeerGate::Identify(const internal::v1::IdentifyRequest& request) const {
-  if (!secret_.Accepts(request.proof(), secret_.ProofOf(request))) {
-    return absl::UnauthenticatedError(
-        "brokers of this cluster share a secret: ask with the one in the others' --peer-secret-file");
-  }
-  const PeerIdentity self = this->self();
-  internal::v1::IdentifyResponse response;
-  response.set_cluster_id(self.cluster_id);
-  *response.mutable_replica() = ToProto(self.life.replica);
-  for (raft::ReplicaId founder : self.founders) *response.add_founders() = ToProto(founder);
-  response.set_protocol_min(self.protocol_min);
-  response.set_protocol_max(self.protocol_max);
-  response.set_session(self.life.session);
-  response.set_build(self.build);
-  response.set_proof(secret_.ProofOf(response, request.nonce()));
-  return response;
 }
 
 }  // namespace millrace::server

@@ -2,7 +2,7 @@
 //
 //     PeerGate gate(self, std::move(secret), presence, random);
 //     if (auto refusal = gate.Check(hello, nonce)) …
-//     gate.SetCluster(id, founders);                    // once there is one
+//     gate.SetCluster(id);                              // once there is one
 //
 // Any thread. `random` is used under a lock of the gate's: nobody else may use it at the time, unless it bears that.
 #pragma once
@@ -12,9 +12,7 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include "absl/status/statusor.h"
 #include "millrace/internal/v1/peer.pb.h"
 #include "proto/wire/runtime.h"
 #include "server/peer_identity.h"
@@ -27,8 +25,9 @@ class PeerGate {
  public:
   PeerGate(PeerIdentity self, PeerSecret secret, PeerPresence& presence, Random& random);
 
-  void SetCluster(std::string cluster_id, std::vector<raft::ReplicaId> founders);
+  void SetCluster(std::string cluster_id);
   PeerIdentity self() const;
+  const PeerSecret& secret() const { return secret_; }
   PeerPresence& presence() { return presence_; }
 
   // What a link's challenge asks to be proved.
@@ -40,9 +39,6 @@ class PeerGate {
   // A peer was refused, again and again until somebody mends it: logged once, until a peer is let in.
   void LogRefusal(const internal::v1::Refusal& refusal);
   void ForgetRefusals();
-
-  // kUnauthenticated: whoever asks does not know the secret.
-  absl::StatusOr<internal::v1::IdentifyResponse> Identify(const internal::v1::IdentifyRequest& request) const;
 
  private:
   const PeerSecret secret_;

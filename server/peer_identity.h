@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "millrace/internal/v1/peer.pb.h"
 #include "raft/types.h"
@@ -24,8 +23,7 @@ struct PeerLife {
 
 struct PeerIdentity {
   PeerLife life;
-  std::string cluster_id;                 // empty: it belongs to no cluster yet
-  std::vector<raft::ReplicaId> founders;  // what the cluster was formed from, where it is known
+  std::string cluster_id;  // empty: it belongs to no cluster yet
   uint32_t protocol_min = kPeerProtocolMin;
   uint32_t protocol_max = kPeerProtocolMax;
   std::string build;  // for logs

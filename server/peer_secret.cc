@@ -46,18 +46,12 @@ std::string PeerSecret::ProofOf(const internal::v1::Hello& hello, std::string_vi
   return Sign(statement);
 }
 
-std::string PeerSecret::ProofOf(const internal::v1::IdentifyRequest& request) const {
-  return Sign("millrace peer identify 1" + request.nonce());
-}
-
-std::string PeerSecret::ProofOf(const internal::v1::IdentifyResponse& response, std::string_view nonce) const {
-  std::string statement = "millrace peer identity 1";
-  statement += nonce;
-  Put(statement, response.replica());
-  raft::PutInt<uint64_t>(statement, response.session());
-  raft::PutInt<uint64_t>(statement, static_cast<uint64_t>(response.founders_size()));
-  for (const internal::v1::ReplicaId& founder : response.founders()) Put(statement, founder);
-  statement += response.cluster_id();
+std::string PeerSecret::ProofOf(std::string_view purpose, std::initializer_list<std::string_view> parts) const {
+  std::string statement(purpose);
+  for (std::string_view part : parts) {
+    raft::PutInt<uint32_t>(statement, static_cast<uint32_t>(part.size()));
+    statement += part;
+  }
   return Sign(statement);
 }
 

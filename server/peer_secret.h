@@ -7,6 +7,7 @@
 // Without a secret proofs are empty and everybody is believed. Values; the const functions may be called by any thread.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -26,8 +27,8 @@ class PeerSecret {
   bool empty() const { return key_.empty(); }
 
   std::string ProofOf(const internal::v1::Hello& hello, std::string_view nonce) const;
-  std::string ProofOf(const internal::v1::IdentifyRequest& request) const;
-  std::string ProofOf(const internal::v1::IdentifyResponse& response, std::string_view nonce) const;
+  // `purpose` tells one kind of statement from all others.
+  std::string ProofOf(std::string_view purpose, std::initializer_list<std::string_view> parts) const;
 
   // Takes the same time wherever the two differ.
   bool Accepts(std::string_view proof, std::string_view expected) const;

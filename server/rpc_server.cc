@@ -42,8 +42,8 @@ void LogOfProtobuf(google::protobuf::LogLevel, const char*, int, const std::stri
 class GrpcCall : public Stream {
  public:
   // Waits for a call on `loop`; once one came, waits for the next with a new object.
-  static void Await(RpcServer& server, const ServiceRegistry& services, CompletionLoop& loop) {
-    auto* call = new GrpcCall(server, services, loop);
+  static void Await(RpcServer& server, CompletionLoop& loop) {
+    auto* call = new GrpcCall(server, loop);
     ++call->pending_;
     call->context_.AsyncNotifyWhenDone(static_cast<CompletionEvent*>(&call->on_done_));
     auto* queue = static_cast<grpc::ServerCompletionQueue*>(loop.queue());
@@ -87,8 +87,7 @@ class GrpcCall : public Stream {
     GrpcCall* call;
   };
 
-  GrpcCall(RpcServer& server, const ServiceRegistry& services, CompletionLoop& loop)
-      : server_(server), services_(services), loop_(loop), stream_(&context_) {}
+  GrpcCall(RpcServer& server, CompletionLoop& loop) : server_(server), loop_(loop), stream_(&context_) {}
 
   void OnAccept(bool ok) {
     --pending_;
@@ -98,8 +97,8 @@ class GrpcCall : public Stream {
     }
     ++pending_;  // for on_done_
     server_.calls_.fetch_add(1, std::memory_order_relaxed);
-    if (!server_.stopping_.load()) Await(server_, services_, loop_);
-    call_ = services_.NewCall(context_.method(), loop_);
+    if (!server_.stopping_.load()) Await(server_, loop_);
+    call_ = server_.services_.load()->NewCall(context_.method(), loop_);
     if (call_ == nullptr) {
       Finish(
           {absl::UnimplementedError(absl::StrCat("no method ", context_.method(), "; this broker serves millrace.v1")),
@@ -166,7 +165,6 @@ class GrpcCall : public Stream {
   }
 
   RpcServer& server_;
-  const ServiceRegistry& services_;
   CompletionLoop& loop_;
   grpc::GenericServerContext context_;
   grpc::GenericServerAsyncReaderWriter stream_;
@@ -229,18 +227,24 @@ absl::Status RpcServer::Bind() {
 }
 
 void RpcServer::Serve(const ServiceRegistry& services) {
+  if (services_.exchange(&services) != nullptr) return;
   for (auto& loop : loops_) {
-    loop->Post([this, &services, &loop = *loop] {
-      if (!stopping_.load()) GrpcCall::Await(*this, services, loop);  // the queue may be shut down already
+    loop->Post([this, &loop = *loop] {
+      if (!stopping_.load()) GrpcCall::Await(*this, loop);  // the queue may be shut down already
     });
   }
 }
 
-void RpcServer::Shutdown(std::chrono::milliseconds grace) {
+void RpcServer::EndCalls(std::chrono::milliseconds grace) {
   if (server_ == nullptr || stopping_.exchange(true)) return;
   server_->Shutdown(std::chrono::system_clock::now() + grace);
+}
+
+void RpcServer::StopLoops() {
+  if (server_ == nullptr) return;
   for (auto& loop : loops_) loop->Stop();
   for (auto& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 }  // namespace millrace::server

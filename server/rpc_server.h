@@ -5,9 +5,11 @@
 // service of gRPC's own (its health and reflection plugins, callback or sync services) brings a second poller into the
 // process, which would cost more than half of the throughput.
 //
-//     RpcServer server(services, {.listen = {"127.0.0.1", 0}, .loops = 1});
-//     absl::Status s = server.Start();      // server.port()
-//     server.Shutdown(deadline);            // from any thread; returns when all calls ended
+//     RpcServer server({.listen = {"127.0.0.1", 0}, .loops = 1});
+//     absl::Status s = server.Bind();       // server.port()
+//     server.Serve(services);
+//     server.EndCalls(grace);               // from any thread; returns when all have
+//     server.StopLoops();
 #pragma once
 
 #include <grpcpp/generic/async_generic_service.h>
@@ -40,7 +42,7 @@ class RpcServer {
 
   // Binds the address and starts the loops' threads; calls are not accepted yet. Errors: kUnavailable with the reason.
   absl::Status Bind();
-  // Accepts calls. The registry must outlive the server.
+  // Accepts calls; again: those that come from now on go by another registry. Registries must outlive the server.
   void Serve(const ServiceRegistry& services);
 
   int port() const { return port_; }
@@ -48,8 +50,10 @@ class RpcServer {
   int loops() const { return static_cast<int>(loops_.size()); }
   int64_t calls() const { return calls_.load(std::memory_order_relaxed); }
 
-  // Stops accepting, cancels calls that are still open at the deadline, ends the loops' threads.
-  void Shutdown(std::chrono::milliseconds grace);
+  // Stops accepting, and cancels calls that are still open after `grace`. What the loops do besides goes on.
+  void EndCalls(std::chrono::milliseconds grace);
+  // Ends the loops' threads, after the calls.
+  void StopLoops();
 
  private:
   friend class GrpcCall;
@@ -57,6 +61,7 @@ class RpcServer {
   Options options_;
   int port_ = 0;
   std::atomic<int64_t> calls_{0};
+  std::atomic<const ServiceRegistry*> services_{nullptr};
   std::atomic<bool> stopping_{false};
   grpc::AsyncGenericService service_;
   std::vector<std::unique_ptr<CompletionLoop>> loops_;

@@ -7,25 +7,30 @@
 #include <atomic>
 #include <cstdlib>
 #include <future>
-#include <random>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "proto/transport/grpc_transport.h"
+#include "proto/wire/check.h"
 #include "server/broker.h"
+#include "server/cluster_entry.h"
 #include "server/errors.h"
 #include "server/heap.h"
 #include "server/http_server.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/peer_frames.h"
+#include "server/peer_gate.h"
+#include "server/peer_service.h"
 #include "server/process_limits.h"
 #include "server/rpc_server.h"
 #include "server/services.h"
 #include "server/traffic_watch.h"
 #include "server/work_pool.h"
 #include "storage/rocks_log_store.h"
+#include "storage/store_directory.h"
 
 namespace millrace::server {
 namespace {
@@ -50,12 +55,14 @@ constexpr int64_t kMemtableBytesMax = 256 << 20;
 // senders less; past it, it ends streams that hold much.
 constexpr int64_t kGrpcShare = 2;
 
+// Any thread.
 class SystemRandom : public Random {
  public:
-  uint64_t Next() override { return (static_cast<uint64_t>(device_()) << 32) | device_(); }
-
- private:
-  std::random_device device_;
+  uint64_t Next() override {
+    uint64_t number = 0;
+    MILLRACE_CHECK(getentropy(&number, sizeof(number)) == 0);
+    return number;
+  }
 };
 
 DiskSpace DiskSpaceOf(const std::string& directory) {
@@ -149,6 +156,59 @@ void EmitStore(const storage::StoreStats& stats, const Metrics::Emit& emit) {
         .is_counter = true});
 }
 
+// Of what a founder or adopted broker begins with; on the disk when it returns.
+absl::Status MakeMetadata(raft::LogStore& store, const Identity& member) {
+  const bool founds = std::ranges::find(member.founders, member.self) != member.founders.end();
+  if (absl::Status status = MakeMetadataLog(store, founds ? member.founders : raft::ReplicaSet()); !status.ok()) {
+    return status;
+  }
+  std::promise<absl::Status> synced;
+  store.Sync([&synced](absl::Status status) { synced.set_value(std::move(status)); });
+  return synced.get_future().get();
+}
+
+// Waits for the value, or until the process is asked to stop.
+template <typename T>
+T Await(std::promise<T>& promise, const std::function<bool()>& stop_requested) {
+  constexpr std::chrono::milliseconds kLook{50};
+  std::future<T> value = promise.get_future();
+  while (value.wait_for(kLook) != std::future_status::ready) {
+    if (stop_requested()) return absl::CancelledError("asked to stop");
+  }
+  return value.get();
+}
+
+void AddPeerServices(Broker& broker, PeerGate& gate, ServiceRegistry& services) {
+  AddPeerService(
+      gate, [&broker](Executor& executor) -> PeerSink& { return broker.PeerSinkOf(executor); }, services);
+  AddRegisterService(
+      gate,
+      [&broker](BrokerInfo info, RegisterDone done, Executor& executor) {
+        RunOn(broker.control_executor(), [&broker, info = std::move(info), done = std::move(done), &executor] {
+          broker.metadata().OnRegister(info, [done, &executor](const ErrorFrame& error, raft::BrokerId id) {
+            RunOn(executor, [done, error, id] { done(error, id); });
+          });
+        });
+      },
+      services);
+}
+
+// Of a broker that cannot serve yet.
+class NotReadyCall : public Call {
+ public:
+  explicit NotReadyCall(const Health& health) : health_(health) {}
+  void Start(Stream& stream) override {
+    stream.Finish(FailedCall(
+        MakeError(v1::Error::LEADER_NOT_AVAILABLE, absl::StrCat("this broker is not ready: ", health_.WhyNotReady()))));
+  }
+  void OnMessage(absl::Cord) override {}
+  void OnWritten() override {}
+  void OnClosed(CallEnd) override {}
+
+ private:
+  const Health& health_;
+};
+
 HostPort WithPort(HostPort address, int port) {
   address.port = static_cast<uint16_t>(port);
   return address;
@@ -170,9 +230,16 @@ struct Server::Parts {
   std::unique_ptr<storage::RocksLogStore> store;
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<RpcServer> rpc;
+  // Of each loop; made and destroyed on it.
+  std::vector<std::unique_ptr<GrpcTransport>> links, calls;
+  std::unique_ptr<PeerPresence> presence;
+  std::unique_ptr<PeerGate> gate;
+  std::unique_ptr<PeerAsker> ask;
+  std::unique_ptr<ClusterEntry> entry;  // destroyed on the first loop
   std::unique_ptr<Broker> broker;
   std::unique_ptr<HeapFiller> heap_filler;
   std::unique_ptr<TrafficWatch> traffic_watch;  // made and destroyed on the first loop
+  ServiceRegistry services_before;              // until this broker is in a cluster
   ServiceRegistry services;
   std::unique_ptr<HttpServer> http;
 };
@@ -222,13 +289,111 @@ absl::Status Server::OpenStore() {
   return absl::OkStatus();
 }
 
-// On the first executor, where the controller lives. Only once what it wrote is on the disk is a crash of the machine dealt with.
-absl::Status Server::LoadBroker() {
+// A store without a file is new, or has lost it; see identity.h.
+absl::StatusOr<Identity> Server::FindOrMakeIdentity(const std::optional<Identity>& found) {
+  if (found) return *found;
+  const auto groups = parts_->store->List();
+  if (!groups.ok()) return groups.status();
+  const int32_t broker = config_.broker_id.value_or(config_.join.empty() ? kDefaultBrokerId : -1);
+  return MakeIdentity(config_.data_dir, groups->empty(), raft::BrokerId(broker), parts_->random);
+}
+
+absl::Status Server::Listen() {
   Parts& p = *parts_;
-  std::promise<absl::Status> loaded;
+  p.rpc = std::make_unique<RpcServer>(
+      RpcServer::Options{config_.listen, config_.io_threads, kMessageBytesMax, config_.memory_limit / kGrpcShare});
+  if (absl::Status status = p.rpc->Bind(); !status.ok()) {
+    p.rpc.reset();  // its loops do not run
+    return status;
+  }
+  p.listen = WithPort(config_.listen, p.rpc->port());
+  p.advertise = config_.advertise.port == 0 ? WithPort(config_.advertise, p.rpc->port()) : config_.advertise;
+  p.links.resize(p.rpc->loops());
+  p.calls.resize(p.rpc->loops());
+  AwaitOnEachLoop([&p](int loop) {
+    p.links[loop] =
+        std::make_unique<GrpcTransport>(p.rpc->loop(loop), GrpcTransport::Options{.connection_per_stream = true});
+    p.calls[loop] = std::make_unique<GrpcTransport>(p.rpc->loop(loop), GrpcTransport::Options());
+  });
+  auto http = HttpServer::Start(config_.http, {p.health, [&metrics = *p.metrics] { return metrics.Text(); }});
+  if (!http.ok()) return http.status();
+  p.http = *std::move(http);
+  return absl::OkStatus();
+}
+
+// Before it belongs to a cluster a broker answers other brokers, and tells everybody else to wait.
+absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const std::function<bool()>& stop_requested) {
+  Parts& p = *parts_;
+  p.presence = std::make_unique<PeerPresence>(p.clock);
+  const PeerSecret secret(config_.peer_secret);
+  p.gate = std::make_unique<PeerGate>(PeerIdentity{.life = {identity.self, p.random.Next()}, .build = MILLRACE_VERSION},
+                                      secret, *p.presence, p.random);
+  p.ask = std::make_unique<PeerAsker>(*p.calls.front(), secret, p.random);
+  Formation::Options options{.identity = identity};
+  if (config_.broker_id) options.broker = raft::BrokerId(*config_.broker_id);
+  for (const auto& [id, address] : config_.cluster) options.cluster.push_back({raft::BrokerId(id), address.ToString()});
+  for (const HostPort& address : config_.join) options.join.push_back(address.ToString());
+  Executor& home = p.rpc->loop(0);
+  p.entry = std::make_unique<ClusterEntry>(
+      std::move(options),
+      ClusterEntry::Seams{
+          .executor = home,
+          .clock = p.clock,
+          .peers = *p.ask,
+          .write = [this](const Identity& next) { return WriteIdentity(config_.data_dir, next); },
+          .make_metadata_log = [this](const Identity& next) { return MakeMetadata(*parts_->store, next); },
+          .on_waiting =
+              [&p](const std::string& why) {
+                if (!why.empty()) p.health.SetNotReady(why);
+              }});
+  for (ServiceRegistry* services : {&p.services_before, &p.services}) {
+    if (secret.empty()) break;  // a broker that is alone and wants to be
+    AddIntroduceService(
+        secret, home, [&p](const Introduction& asker) { return p.entry->OnIntroduced(asker); }, *services);
+  }
+  AddHealthService([&serving = p.serving] { return serving.load(); }, p.services_before);
+  p.services_before.AddOthers([&p](Executor&) { return std::make_unique<NotReadyCall>(p.health); });
+  p.rpc->Serve(p.services_before);
+  const auto entered = std::make_shared<std::promise<absl::StatusOr<Identity>>>();
+  home.Post([&p, entered] {
+    p.entry->Start([entered](absl::StatusOr<Identity> member) { entered->set_value(std::move(member)); });
+  });
+  return Await(*entered, stop_requested);
+}
+
+void Server::MakeBroker(const Identity& member) {
+  Parts& p = *parts_;
+  p.gate->SetCluster(member.cluster_id());
+  Broker::Options options;
+  options.self = member.self;
+  options.founders = member.founders;
+  for (const auto& [id, address] : config_.cluster) options.listed.push_back({raft::BrokerId(id), address.ToString()});
+  options.address = p.advertise.ToString();
+  options.rack = config_.rack;
+  options.topic_defaults = config_.topic_defaults;
+  options.memory_limit = config_.memory_limit;
+  options.start_time = p.clock.Wall();
+  options.disk_space = [dir = config_.data_dir] { return DiskSpaceOf(dir); };
+  options.disk_free_floor = config_.disk_free_floor;
+  std::vector<Broker::Loop> loops;
+  for (int i = 0; i < p.rpc->loops(); ++i) loops.push_back({p.rpc->loop(i), *p.links[i], *p.calls[i]});
+  p.broker = std::make_unique<Broker>(std::move(options), *p.store, p.clock, p.random, *p.pool, *p.metrics, *p.gate,
+                                      loops, StopForStore);
+  AddBrokerService(*p.broker, p.services);
+  AddAdminService(*p.broker, p.services);
+  if (!config_.peer_secret.empty()) AddPeerServices(*p.broker, *p.gate, p.services);
+  AddHealthService([&serving = p.serving] { return serving.load(); }, p.services);
+  AddReflectionService(p.services);
+}
+
+// On the first executor, where the controller lives. Only once what it wrote is on the disk is a crash of the machine dealt with.
+absl::Status Server::LoadBroker(const std::function<bool()>& stop_requested) {
+  Parts& p = *parts_;
+  const auto loaded = std::make_shared<std::promise<absl::Status>>();
   p.heap_filler = std::make_unique<HeapFiller>(
       config_.memory_limit / kCacheShare + std::min(kHeapBesideCache, config_.memory_limit / kHeapBesideCacheShare));
-  p.rpc->loop(0).Post([&p, &loaded] {
+  p.health.SetNotReady("catching up with the cluster");
+  p.rpc->loop(0).Post([&p, loaded] {
     p.traffic_watch = std::make_unique<TrafficWatch>(
         p.rpc->loop(0), [&p] { return TrafficOf(*p.broker); },
         [&p](uint64_t bytes_in) { p.heap_filler->Fill(kFillAhead * static_cast<int64_t>(bytes_in)); },
@@ -236,13 +401,17 @@ absl::Status Server::LoadBroker() {
           ReturnFreeMemory();
           p.heap_filler->Fill(0);
         });
+    p.entry->SetCounts([&p](raft::ReplicaId disk) {
+      const auto image = p.broker->image();
+      return image != nullptr && image->Counts(disk);
+    });
     // What was cut off may have been synced and read, if it was damaged.
     const auto may_have_lost = !p.store->cut_log().empty() ? Partition::Lost::kAnything
                                : p.store->os_crashed()     ? Partition::Lost::kUnsynced
                                                            : Partition::Lost::kNothing;
-    p.broker->Load(may_have_lost, [&loaded](absl::Status status) { loaded.set_value(std::move(status)); });
+    p.broker->Load(may_have_lost, [loaded](absl::Status status) { loaded->set_value(std::move(status)); });
   });
-  const absl::Status status = loaded.get_future().get();
+  const absl::Status status = Await(*loaded, stop_requested);
   if (absl::IsDataLoss(status)) {
     return absl::DataLossError(
         absl::StrCat("the store in ", config_.data_dir, " is damaged where the broker's own metadata lies: ",
@@ -252,54 +421,31 @@ absl::Status Server::LoadBroker() {
   return status.ok() ? p.store->ForgetOsCrash() : status;
 }
 
-absl::Status Server::Start() {
-  if (config_.cluster.size() > 1 || !config_.join.empty()) {
-    return absl::UnimplementedError(
-        "a cluster of several brokers is not implemented in this version; leave --cluster and "
-        "--join out");
-  }
+absl::Status Server::Start(const std::function<bool()>& stop_requested) {
   Parts& p = *parts_;
   p.metrics = std::make_unique<Metrics>(
       Metrics::Options{config_.data_dir, config_.memory_limit, config_.disk_free_floor,
                        [](int code) { return v1::Error::Code_Name(static_cast<ErrorCode>(code)); }});
+  const auto found = FindIdentity(config_.data_dir, storage::StoreDirectory::Exists(config_.data_dir));
+  if (!found.ok()) return found.status();
   if (absl::Status status = OpenStore(); !status.ok()) return status;
+  const absl::StatusOr<Identity> identity = FindOrMakeIdentity(*found);
+  if (!identity.ok()) return identity.status();
   p.pool = std::make_unique<ThreadPool>(kColdReadThreads);
-  p.rpc = std::make_unique<RpcServer>(
-      RpcServer::Options{config_.listen, config_.io_threads, kMessageBytesMax, config_.memory_limit / kGrpcShare});
-  if (absl::Status status = p.rpc->Bind(); !status.ok()) return status;
-  p.listen = WithPort(config_.listen, p.rpc->port());
-  p.advertise = config_.advertise.port == 0 ? WithPort(config_.advertise, p.rpc->port()) : config_.advertise;
-
-  std::vector<Executor*> executors;
-  for (int i = 0; i < p.rpc->loops(); ++i) executors.push_back(&p.rpc->loop(i));
-  Broker::Options options;
-  options.broker_id = config_.broker_id.value_or(kDefaultBrokerId);
-  options.address = p.advertise.ToString();
-  options.rack = config_.rack;
-  options.topic_defaults = config_.topic_defaults;
-  options.memory_limit = config_.memory_limit;
-  options.start_time = p.clock.Wall();
-  options.disk_space = [dir = config_.data_dir] { return DiskSpaceOf(dir); };
-  options.disk_free_floor = config_.disk_free_floor;
-  p.broker = std::make_unique<Broker>(std::move(options), *p.store, p.clock, p.random, *p.pool, *p.metrics, executors,
-                                      StopForStore);
-  if (absl::Status status = LoadBroker(); !status.ok()) return status;
-  AddBrokerService(*p.broker, p.services);
-  AddAdminService(*p.broker, p.services);
-  AddHealthService([&serving = p.serving] { return serving.load(); }, p.services);
-  AddReflectionService(p.services);
-  RegisterMetrics();
-  auto http = HttpServer::Start(config_.http, {p.health, [&metrics = *p.metrics] { return metrics.Text(); }});
-  if (!http.ok()) return http.status();
-  p.http = *std::move(http);
+  if (absl::Status status = Listen(); !status.ok()) return status;
+  const absl::StatusOr<Identity> member = EnterCluster(*identity, stop_requested);
+  if (!member.ok()) return member.status();
+  MakeBroker(*member);
   p.rpc->Serve(p.services);
+  if (absl::Status status = LoadBroker(stop_requested); !status.ok()) return status;
+  RegisterMetrics();
   p.broker->StartRetention();
   p.names.Know(p.broker.get());
   p.serving = true;
   p.health.SetReady();
   p.start_ms =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started_).count();
-  MILLRACE_LOG(kInfo, "started", {"version", MILLRACE_VERSION}, {"broker", p.broker->options().broker_id},
+  MILLRACE_LOG(kInfo, "started", {"version", MILLRACE_VERSION}, {"broker", member->self.broker.value()},
                {"listen", p.listen.ToString()}, {"data", config_.data_dir}, {"memory.limit", config_.memory_limit},
                {"disk.free.floor", config_.disk_free_floor}, {"io.threads", config_.io_threads},
                {"topics", p.broker->image()->topics().size()}, {"partitions", p.broker->image()->partitions()},
@@ -327,21 +473,23 @@ void Server::RegisterMetrics() {
 }
 
 std::string Server::ReadyLine() const {
-  return absl::StrCat("ready broker=", parts_->broker->options().broker_id, " listen=", parts_->listen.ToString(),
-                      " http=", parts_->http->Address().ToString(), " data=", config_.data_dir,
-                      " start_ms=", parts_->start_ms);
+  return absl::StrCat("ready broker=", parts_->broker->options().self.broker.value(),
+                      " listen=", parts_->listen.ToString(), " http=", parts_->http->Address().ToString(),
+                      " data=", config_.data_dir, " start_ms=", parts_->start_ms);
 }
 
 void Server::Stop() {
   Parts& p = *parts_;
-  p.serving = false;
+  const bool served = p.serving.exchange(false);
   p.health.SetNotReady("stopping");
-  if (p.broker != nullptr) {
+  if (served) {
     p.broker->StopRetention();
     SavePartitions();
   }
-  if (p.traffic_watch != nullptr) p.rpc->loop(0).Post([&p] { p.traffic_watch.reset(); });
-  if (p.rpc != nullptr) p.rpc->Shutdown(kShutdownGrace);
+  if (p.rpc != nullptr) {
+    p.rpc->EndCalls(kShutdownGrace);
+    EndLoops();
+  }
   p.heap_filler.reset();
   p.http.reset();
   p.pool.reset();
@@ -355,6 +503,38 @@ void Server::Stop() {
   p.broker.reset();
   p.rpc.reset();
   p.store.reset();
+}
+
+// What lives on the loops goes before they do.
+void Server::EndLoops() {
+  Parts& p = *parts_;
+  if (p.broker != nullptr) {
+    std::promise<void> disconnected;
+    p.broker->Disconnect([&disconnected] { disconnected.set_value(); });
+    disconnected.get_future().wait();
+  }
+  AwaitOnEachLoop([&p](int loop) {
+    if (loop == 0) {
+      p.traffic_watch.reset();
+      p.entry.reset();
+    }
+    if (loop < static_cast<int>(p.links.size())) {
+      p.links[loop].reset();
+      p.calls[loop].reset();
+    }
+  });
+  p.rpc->StopLoops();
+}
+
+void Server::AwaitOnEachLoop(const std::function<void(int loop)>& task) {
+  for (int i = 0; i < parts_->rpc->loops(); ++i) {
+    std::promise<void> done;
+    parts_->rpc->loop(i).Post([&task, i, &done] {
+      task(i);
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
 }
 
 // Spares the next start reading the end of each partition again.

@@ -1,18 +1,22 @@
 // A whole broker process: builds everything in order, serves, and takes it down again in order.
 //
 //     Server server(config);
-//     if (absl::Status s = server.Start(); !s.ok()) ...;
+//     if (absl::Status s = server.Start([] { return false; }); !s.ok()) ...;
 //     std::puts(server.ReadyLine().c_str());
 //     ...
 //     server.Stop();
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/config.h"
+#include "server/identity.h"
 
 namespace millrace::server {
 
@@ -24,9 +28,10 @@ class Server {
   explicit Server(Config config);
   ~Server();
 
-  // kUnavailable, kFailedPrecondition, ...: what could not be had, and what to do. kDataLoss: the store is damaged, and starting
-  // again will not help. Nothing runs then.
-  absl::Status Start();
+  // Returns when the broker serves; it may wait long for the others of its cluster. kUnavailable, kFailedPrecondition, ...: what
+  // could not be had, and what to do. kDataLoss: the store is damaged, and starting again will not help. kCancelled:
+  // `stop_requested` said so. What runs then is to be stopped.
+  absl::Status Start(const std::function<bool()>& stop_requested);
 
   // "ready broker=1 listen=... http=... data=... start_ms=..."
   std::string ReadyLine() const;
@@ -38,7 +43,13 @@ class Server {
   struct Parts;
 
   absl::Status OpenStore();
-  absl::Status LoadBroker();
+  absl::StatusOr<Identity> FindOrMakeIdentity(const std::optional<Identity>& found);
+  absl::Status Listen();
+  absl::StatusOr<Identity> EnterCluster(const Identity& identity, const std::function<bool()>& stop_requested);
+  void MakeBroker(const Identity& member);
+  absl::Status LoadBroker(const std::function<bool()>& stop_requested);
+  void EndLoops();
+  void AwaitOnEachLoop(const std::function<void(int loop)>& task);
   void SavePartitions();
   void RegisterMetrics();
 

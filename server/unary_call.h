@@ -63,8 +63,8 @@ class Reply {
 
 // A factory of calls that parse a Request and give it to handler(const Request&, Reply<Response>, Executor&).
 template <typename Request, typename Response, typename F>
-ServiceRegistry::Factory Unary(UnaryCall::FailureListener on_failure, F handler) {
-  UnaryCall::Handler raw = [handler = std::move(handler)](std::string bytes, RawReply reply, Executor& executor) {
+UnaryCall::Handler Parsed(F handler) {
+  return [handler = std::move(handler)](std::string bytes, RawReply reply, Executor& executor) {
     Request request;
     if (!request.ParseFromString(bytes)) {
       reply.Fail(MakeError(v1::Error::INVALID_REQUEST, "the request is not a " + request.GetTypeName()));
@@ -72,7 +72,11 @@ ServiceRegistry::Factory Unary(UnaryCall::FailureListener on_failure, F handler)
     }
     handler(request, Reply<Response>(std::move(reply)), executor);
   };
-  return [raw = std::move(raw), on_failure = std::move(on_failure)](Executor& executor) {
+}
+
+template <typename Request, typename Response, typename F>
+ServiceRegistry::Factory Unary(UnaryCall::FailureListener on_failure, F handler) {
+  return [raw = Parsed<Request, Response>(std::move(handler)), on_failure = std::move(on_failure)](Executor& executor) {
     return std::make_unique<UnaryCall>(raw, on_failure, executor);
   };
 }

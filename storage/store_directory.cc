@@ -94,6 +94,8 @@ absl::Status InUse(const std::string& path, int fd) {
                                                     "; stop that broker, or choose another data directory"));
 }
 
+std::string FormatFile(const std::string& path) { return path + "/FORMAT"; }
+
 // What a process that was killed had made ahead goes once the directory is ours.
 std::string NextWal(const std::string& path) { return path + "/" + std::string(kNextWalName); }
 
@@ -176,7 +178,7 @@ absl::Status CheckManifest(const std::string& path, rocksdb::FileSystem& files) 
 }
 
 absl::Status CheckFormat(const std::string& path, rocksdb::FileSystem& files) {
-  const std::string name = path + "/FORMAT";
+  const std::string name = FormatFile(path);
   std::string text;
   const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, name, &text);
   if (read.IsPathNotFound() || read.IsNotFound()) {
@@ -208,7 +210,7 @@ bool HoldsStore(const std::string& path) { return access((path + "/CURRENT").c_s
 // A directory for a store that is new, or whose first process died while it was made.
 absl::Status BeginStore(const std::string& path, rocksdb::FileSystem& files) {
   if (absl::Status status = CheckNothingLostCurrent(path, files); !status.ok()) return status;
-  const std::string name = path + "/FORMAT";
+  const std::string name = FormatFile(path);
   rocksdb::IOStatus written =
       rocksdb::WriteStringToFile(&files, absl::StrCat(kFormatPrefix, StoreDirectory::kFormat, "\n"), name, true);
   if (written.ok()) return absl::OkStatus();
@@ -281,6 +283,11 @@ std::optional<std::string> StoreDirectory::DamagedMark(const std::string& path, 
   const rocksdb::IOStatus read = rocksdb::ReadFileToString(&files, path + "/" + std::string(kDamagedName), &text);
   if (read.IsPathNotFound() || read.IsNotFound()) return std::nullopt;
   return read.ok() ? text : read.ToString();
+}
+
+bool StoreDirectory::Exists(const std::string& path) {
+  struct stat info;
+  return stat(FormatFile(path).c_str(), &info) == 0;
 }
 
 StoreDirectory::~StoreDirectory() {

@@ -35,6 +35,9 @@ class StoreDirectory {
   static absl::StatusOr<StoreDirectory> ClaimToRead(const std::string& path, rocksdb::FileSystem& files,
                                                     absl::Status* damage);
 
+  // Whether a store was made there, whatever became of it.
+  static bool Exists(const std::string& path);
+
   // From now on Claim() refuses it: kDataLoss, with `text`, until somebody has mended it and removed the file DAMAGED.
   static rocksdb::IOStatus MarkDamaged(const std::string& path, rocksdb::FileSystem& files, const std::string& text);
 

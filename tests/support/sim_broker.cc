@@ -37,11 +37,17 @@ void SimBroker::Start() {
   pool_ = std::make_unique<InlinePool>(executor_);
   metrics_ = std::make_unique<server::Metrics>(server::Metrics::Options{.memory_limit = options_.memory_limit});
   services_ = std::make_unique<server::ServiceRegistry>();
-  broker_ = std::make_unique<server::Broker>(options_, disk_, executor_.clock(), random_, *pool_, *metrics_,
-                                             std::vector<Executor*>{&executor_}, [](const absl::Status& status) {
-                                               MILLRACE_CHECK(false)
-                                                   << "the store failed: " << std::string(status.message());
-                                             });
+  presence_ = std::make_unique<server::PeerPresence>(executor_.clock());
+  gate_ = std::make_unique<server::PeerGate>(server::PeerIdentity{.life = {options_.self, random_.Next()},
+                                                                  .cluster_id = server::ClusterIdOf(options_.founders)},
+                                             server::PeerSecret(), *presence_, random_);
+  const absl::Status made = server::MakeMetadataLog(disk_, options_.founders);
+  MILLRACE_CHECK(made.ok() || absl::IsFailedPrecondition(made)) << made.ToString();  // it was made before
+  broker_ = std::make_unique<server::Broker>(
+      options_, disk_, executor_.clock(), random_, *pool_, *metrics_, *gate_,
+      std::vector<server::Broker::Loop>{{executor_, network_, network_}}, [](const absl::Status& status) {
+        MILLRACE_CHECK(false) << "the store failed: " << std::string(status.message());
+      });
   server::AddBrokerService(*broker_, *services_);
   server::AddAdminService(*broker_, *services_);
   server::AddHealthService([] { return true; }, *services_);

@@ -11,6 +11,7 @@
 #include "server/broker.h"
 #include "server/call.h"
 #include "server/metrics.h"
+#include "server/peer_gate.h"
 #include "tests/support/fake_log_store.h"
 #include "tests/support/sim_executor.h"
 #include "tests/support/sim_network.h"
@@ -45,6 +46,8 @@ class SimBroker {
   std::unique_ptr<server::WorkPool> pool_;
   std::unique_ptr<server::Metrics> metrics_;
   std::unique_ptr<server::ServiceRegistry> services_;
+  std::unique_ptr<server::PeerPresence> presence_;
+  std::unique_ptr<server::PeerGate> gate_;
   std::unique_ptr<server::Broker> broker_;
 };
 

@@ -164,14 +164,14 @@ using ControllerDeathTest = ControllerTest;
 TEST_F(ControllerDeathTest, AFlippedBitInTheMetadataIsFoundBeforeAnythingRestsOnIt) {
   ASSERT_TRUE(Create("t", 1).status.ok());
   broker_->Crash(FakeLogStore::kKeepUnsynced);
-  disk_.ChangePayload(server::kMetadataGroup, raft::LogIndex(3), [](std::string& payload) {
+  disk_.ChangePayload(server::kMetadataGroup, raft::LogIndex(4), [](std::string& payload) {
     internal::v1::MetadataRecords records;
     ASSERT_TRUE(records.ParseFromString(payload));
     auto& partition = *records.mutable_records(1)->mutable_partition();
     partition.set_group_id(partition.group_id() ^ 4);
     payload = records.SerializeAsString();
   });
-  EXPECT_DEATH(broker_->Start(), "entry 3 of the metadata log is damaged");
+  EXPECT_DEATH(broker_->Start(), "entry 4 of the metadata log is damaged");
 }
 
 TEST_F(ControllerTest, ProducerIdsAreNeverGivenTwice) {

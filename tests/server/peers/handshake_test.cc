@@ -102,7 +102,7 @@ TEST_F(HandshakeTest, WithoutAClusterNobodyIsLetInYet) {
   const Outcome outcome = Try(*node, [](Hello& hello) { hello.set_cluster_id("c"); });
   EXPECT_EQ(outcome.refusal.reason(), Refusal::NO_CLUSTER);
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kUnavailable);
-  node->gate.SetCluster("c", {});
+  node->gate.SetCluster("c");
   ScriptedPeer peer(executor_, network_, node->address());
   Hello hello = peer.HelloTo(*node);
   hello.set_cluster_id("c");
@@ -300,39 +300,47 @@ TEST_F(HandshakeTest, ABrokerBehindTheWrongAddressIsNotTakenForAnother) {
               AllOf(SizeIs(1), Contains(HasSubstr("expects broker 3 where broker 2 is"))));
 }
 
-class IdentifyTest : public HandshakeTest {
+class IntroduceTest : public HandshakeTest {
  protected:
-  absl::StatusOr<PeerIdentity> Ask(const std::string& address, const PeerSecret& secret) {
-    std::optional<absl::StatusOr<PeerIdentity>> answer;
+  void Answer(PeerNode& node, const Introduction& as) {
+    AddIntroduceService(
+        node.gate.secret(), executor_,
+        [this, as](const Introduction& asker) {
+          asker_ = asker;
+          return as;
+        },
+        node.services());
+  }
+
+  absl::StatusOr<Introduction> Ask(const std::string& address, const PeerSecret& secret) {
+    std::optional<absl::StatusOr<Introduction>> answer;
     SimRandom random(5);
-    Identify(network_, address, secret, random, seconds(1), [&](absl::StatusOr<PeerIdentity> who) { answer = who; });
+    PeerAsker ask(network_, secret, random);
+    ask.Introduce(address, {.self = {raft::BrokerId(9), 90}}, [&](absl::StatusOr<Introduction> who) { answer = who; });
     executor_.Advance(seconds(2));
     EXPECT_TRUE(answer.has_value());
     return *answer;
   }
+
+  Introduction asker_;
 };
 
-TEST_F(IdentifyTest, TellsWhoIsThere) {
-  auto node = Node({.id = 1, .incarnation = 42, .session = 7, .cluster = ""});
-  auto who = Ask(node->address(), {});
+TEST_F(IntroduceTest, EachTellsWhoItIs) {
+  auto node = Node({.id = 1});
+  const Introduction as = {
+      .self = {raft::BrokerId(1), 42}, .stage = Identity::Stage::kMember, .founders = {{raft::BrokerId(1), 42}}};
+  Answer(*node, as);
+  const auto who = Ask(node->address(), {});
   ASSERT_TRUE(who.ok()) << who.status();
-  EXPECT_EQ(who->life, (PeerLife{{raft::BrokerId(1), 42}, 7}));
-  EXPECT_EQ(who->cluster_id, "");
-  EXPECT_EQ(who->build, "test");
-  EXPECT_EQ(who->protocol_max, kPeerProtocolMax);
-
-  const std::vector<raft::ReplicaId> founders = {{raft::BrokerId(1), 42}, {raft::BrokerId(2), 43}};
-  node->gate.SetCluster("c", founders);
-  who = Ask(node->address(), {});
-  ASSERT_TRUE(who.ok()) << who.status();
-  EXPECT_EQ(who->cluster_id, "c");
-  EXPECT_EQ(who->founders, founders);
+  EXPECT_EQ(*who, as);
+  EXPECT_EQ(asker_.self, (raft::ReplicaId{raft::BrokerId(9), 90}));
   EXPECT_FALSE(Ask("nobody:1", {}).ok());
 }
 
-TEST_F(IdentifyTest, BothSidesMustKnowTheSecret) {
+TEST_F(IntroduceTest, BothSidesMustKnowTheSecret) {
   auto node = Node({.id = 1, .secret = "0123456789abcdef"});
   auto open = Node({.id = 2});
+  for (PeerNode* each : {node.get(), open.get()}) Answer(*each, {});
   EXPECT_TRUE(Ask(node->address(), PeerSecret("0123456789abcdef")).ok());
   for (const PeerSecret& secret : {PeerSecret(), PeerSecret("another secret!!")}) {
     EXPECT_THAT(Ask(node->address(), secret).status().ToString(),

@@ -70,7 +70,8 @@ class GrpcNode : public PeerSink, public PeerLinks::Listener {
       links_.reset();
       transport_.reset();
     });
-    server_.Shutdown(milliseconds(0));
+    server_.EndCalls(milliseconds(0));
+    server_.StopLoops();
   }
 
   raft::ReplicaId replica() const { return self_.life.replica; }

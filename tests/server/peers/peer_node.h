@@ -164,6 +164,7 @@ class PeerNode : public PeerSink, public PeerLinks::Listener {
 
   raft::ReplicaId replica() const { return self_.life.replica; }
   const PeerIdentity& identity() const { return self_; }
+  ServiceRegistry& services() { return services_; }
   std::string address() const { return AddressOf(replica().broker.value()); }
   static std::string AddressOf(int64_t id) { return "broker-" + std::to_string(id) + ":9470"; }
 

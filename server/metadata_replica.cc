@@ -1,0 +1,150 @@
+#include "server/metadata_replica.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/crc32c.h"
+#include "server/errors.h"
+#include "server/log.h"
+
+namespace millrace::server {
+namespace {
+
+using v1::Error;
+
+// Between two attempts to be registered; nothing else happens at the time.
+constexpr std::chrono::milliseconds kRetry{50};
+
+bool HasItsChecksum(const raft::Entry& entry) { return Crc32c(0, entry.payload) == entry.header.payload_crc; }
+
+// Nothing that was tried again would end otherwise.
+bool IsFinal(const ErrorFrame& error) {
+  return error.code == Error::INVALID_REQUEST || error.code == Error::UNSUPPORTED_VERSION ||
+         error.code == Error::CLUSTER_AUTHORIZATION_FAILED;
+}
+
+}  // namespace
+
+MetadataReplica::MetadataReplica(Options options, Seams seams)
+    : options_(std::move(options)), seams_(std::move(seams)), self_(std::make_shared<MetadataReplica*>(this)) {}
+
+MetadataReplica::~MetadataReplica() {
+  *self_ = nullptr;
+  if (timer_ != 0) seams_.shard.executor.Cancel(timer_);
+}
+
+void MetadataReplica::Start(std::function<void(absl::Status)> caught_up) {
+  caught_up_ = std::move(caught_up);
+  if (absl::Status status = Open(); !status.ok()) return CatchUp(std::move(status));
+  TryToRegister();
+}
+
+absl::Status MetadataReplica::Open() {
+  auto log = MetadataLog::Load(
+      seams_.store, seams_.clock,
+      {.defaults = options_.topic_defaults,
+       .on_image = [this](auto image) { OnImage(std::move(image)); },
+       .on_role_change =
+           [this](const raft::RoleChange& change) {
+             seams_.shard.peers.OnRoleChange(kMetadataGroup, change);
+             if (change.leader && change.role != raft::Role::kLeader) TryToRegister();
+           },
+       .on_controller = [this](bool is_controller) { OnController(is_controller); },
+       .on_fatal =
+           [this](const absl::Status& status) { caught_up_ != nullptr ? CatchUp(status) : seams_.on_fatal(status); }});
+  if (absl::IsNotFound(log.status())) {
+    return absl::DataLossError("the metadata log, which every broker of a cluster has, is gone");
+  }
+  if (!log.ok()) return log.status();
+  log_ = *std::move(log);
+  log_->Attach(this);
+  controller_ = std::make_unique<Controller>(
+      Controller::Options{.defaults = options_.topic_defaults,
+                          .is_alive = [&view = seams_.view](raft::ReplicaId id) { return view.IsAlive(id.broker); }},
+      *log_, seams_.random, seams_.disk_floor);
+  const raft::ReplicaSet& founders = options_.cluster.founders;
+  auto replica = seams_.shard.groups.Open({.driver = {.group = kMetadataGroup,
+                                                      .self = options_.self.id,
+                                                      .flush = raft::Flush::kCommit,
+                                                      .applied = log_->applied()},
+                                           .lone = founders.size() == 1,
+                                           .preferred = founders.front() == options_.self.id,
+                                           .is_intact = HasItsChecksum},
+                                          *log_);
+  if (!replica.ok()) return replica.status();
+  replica_ = *replica;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<raft::EntryId> MetadataReplica::Propose(raft::Entry entry) {
+  return seams_.shard.groups.Touch(*replica_, entry.payload.size()).Propose(std::move(entry));
+}
+
+void MetadataReplica::OnImage(std::shared_ptr<const MetadataImage> image) {
+  producer_ids_end_ = image->producer_ids_end();
+  seams_.on_image(image);
+  const BrokerInfo* const here = image->FindBroker(options_.self.id.broker);
+  if (here != nullptr && *here == options_.self) CatchUp(absl::OkStatus());
+}
+
+void MetadataReplica::OnController(bool is_controller) {
+  if (!is_controller) return;
+  MILLRACE_LOG(kInfo, "this broker is the controller", {"cluster", options_.cluster.cluster_id});
+  controller_->Begin(options_.cluster, [](const ErrorFrame&) {});
+  TryToRegister();
+}
+
+// ---- Registration
+
+void MetadataReplica::TryToRegister() {
+  if (timer_ != 0) seams_.shard.executor.Cancel(std::exchange(timer_, 0));
+  if (caught_up_ == nullptr) return;
+  timer_ = seams_.shard.executor.After(kRetry, [this] {
+    timer_ = 0;
+    TryToRegister();
+  });
+  if (registering_) return;
+  const auto done = [self = self_](const ErrorFrame& error, raft::BrokerId) {
+    if (*self != nullptr) (*self)->OnRegistered(error);
+  };
+  if (is_controller()) {
+    registering_ = true;
+    return controller_->RegisterBroker(options_.self, done);
+  }
+  const raft::ReplicaId leader = log_->leader();
+  const std::string address = leader ? seams_.view.PeerAddressOf(leader.broker) : "";
+  if (address.empty() || leader == options_.self.id) return;
+  registering_ = true;
+  seams_.peers.Register(address, options_.cluster.cluster_id, options_.self, done);
+}
+
+// That it worked is seen in the image.
+void MetadataReplica::OnRegistered(const ErrorFrame& error) {
+  registering_ = false;
+  if (IsFinal(error)) CatchUp(absl::FailedPreconditionError(error.message));
+}
+
+void MetadataReplica::OnRegister(BrokerInfo broker, RegisterDone done) {
+  if (!is_controller()) return done(NotControllerError(), kNoBrokerId);
+  controller_->RegisterBroker(std::move(broker), std::move(done));
+}
+
+void MetadataReplica::CatchUp(absl::Status status) {
+  if (caught_up_ != nullptr) std::exchange(caught_up_, nullptr)(std::move(status));
+}
+
+ErrorFrame MetadataReplica::NotControllerError() const {
+  const auto leader = seams_.view.LeaderOf(kMetadataGroup);
+  if (!leader || leader->broker == options_.self.id.broker) {
+    return MakeError(Error::LEADER_NOT_AVAILABLE, "the cluster has no controller at the moment; try again");
+  }
+  ErrorFrame error = MakeError(Error::NOT_LEADER_OR_FOLLOWER,
+                               absl::StrCat("broker ", leader->broker.value(), " is the controller; ask there"));
+  error.has_leader = true;
+  error.leader_id = static_cast<int32_t>(leader->broker.value());
+  error.leader_address = leader->address;
+  error.leader_epoch = static_cast<int32_t>(leader->epoch.value());
+  return error;
+}
+
+}  // namespace millrace::server

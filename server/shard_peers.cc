@@ -1,0 +1,108 @@
+#include "server/shard_peers.h"
+
+#include <utility>
+
+#include "server/log.h"
+
+namespace millrace::server {
+namespace {
+
+PeerLinks::Options WithProgress(PeerLinks::Options options, LogWriter*& writer) {
+  options.storage_progresses = [&writer] { return writer == nullptr || writer->progresses(); };
+  return options;
+}
+
+}  // namespace
+
+ShardPeers::ShardPeers(const Seams& seams)
+    : view_(seams.view),
+      executor_(seams.executor),
+      self_(std::make_shared<ShardPeers*>(this)),
+      links_(WithProgress(seams.links, writer_), seams.presence, seams.transport, seams.executor, seams.clock,
+             seams.random, *this) {}
+
+void ShardPeers::Serve(MultiRaft& groups, LogWriter& writer, std::function<ShardPeers&(raft::GroupId)> shard_of) {
+  groups_ = &groups;
+  writer_ = &writer;
+  shard_of_ = std::move(shard_of);
+}
+
+// ---- What peers send
+
+void ShardPeers::OnMessages(raft::ReplicaId, std::vector<GroupMessage> messages) {
+  std::map<ShardPeers*, std::vector<GroupMessage>> by_shard;
+  for (GroupMessage& message : messages) by_shard[&shard_of_(message.group)].push_back(std::move(message));
+  for (auto& [shard, theirs] : by_shard) {
+    if (shard->executor_.OnThread()) {
+      shard->Take(std::move(theirs));
+    } else {
+      shard->executor_.Post([shard = shard, theirs = std::move(theirs)]() mutable { shard->Take(std::move(theirs)); });
+    }
+  }
+}
+
+void ShardPeers::Take(std::vector<GroupMessage> messages) {
+  for (GroupMessage& each : messages) {
+    if (each.message.to != view_.self()) continue;  // for a replica that this broker was once
+    groups_->Step(each.group, std::move(each.message));
+    writer_->FlushIfLarge();
+  }
+}
+
+void ShardPeers::OnLeaders(raft::ReplicaId, std::vector<GroupLeader> leaders) {
+  for (const GroupLeader& leader : leaders) view_.Learn(leader.group, {leader.term, leader.broker});
+}
+
+// What was received waits in the round while the store stalls.
+void ShardPeers::WhenReady(std::function<void()> read) {
+  writer_->stalled() ? writer_->AfterStall(std::move(read)) : read();
+}
+
+// ---- Who is there
+
+void ShardPeers::OnPeerUp(raft::ReplicaId peer) {
+  view_.SetAlive(peer.broker, true);
+  untold_ = led_;
+  TellLeaders();
+  groups_->OnPeerUp(peer);
+}
+
+void ShardPeers::OnPeerDown(raft::BrokerId peer) {
+  view_.SetAlive(peer, false);
+  groups_->OnPeerLost(peer);
+}
+
+void ShardPeers::OnLost(raft::ReplicaId to, raft::GroupId group) { groups_->OnLost(to, group); }
+
+// ---- Who leads
+
+void ShardPeers::OnRoleChange(raft::GroupId group, const raft::RoleChange& change) {
+  view_.Learn(group, {change.term, change.leader.broker});
+  if (change.role != raft::Role::kLeader) {
+    led_.erase(group);
+    untold_.erase(group);
+    return;
+  }
+  led_[group] = change.term;
+  if (untold_.empty()) {
+    executor_.Defer([self = self_] {
+      if (*self != nullptr) (*self)->TellLeaders();
+    });
+  }
+  untold_[group] = change.term;
+}
+
+void ShardPeers::Forget(raft::GroupId group) {
+  led_.erase(group);
+  untold_.erase(group);
+  view_.Forget(group);
+}
+
+void ShardPeers::TellLeaders() {
+  std::vector<GroupLeader> leaders;
+  for (const auto& [group, term] : untold_) leaders.push_back({group, term, view_.self().broker});
+  untold_.clear();
+  if (!leaders.empty()) links_.SendLeaders(leaders);
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,76 @@
+// One shard's way to the other brokers, and theirs to its groups.
+//
+//     ShardPeers peers(seams);
+//     peers.Serve(groups, writer, [&](raft::GroupId group) -> ShardPeers& { … });   // once they exist
+//     peers.SetPeers(addresses);
+//     peers.OnRoleChange(group, change);          // of a replica that lives here: who leads is told to everybody
+//
+// What peers send arrives on whatever executor their connection was given to, and goes to the shard of the group.
+// Threads: the shard's executor. Ownership: everything in Seams outlives this.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "proto/wire/runtime.h"
+#include "raft/ready.h"
+#include "server/cluster_view.h"
+#include "server/log_writer.h"
+#include "server/multi_raft.h"
+#include "server/peer_call.h"
+#include "server/peer_links.h"
+
+namespace millrace::server {
+
+class ShardPeers : public raft::Transport, public PeerSink, private PeerLinks::Listener {
+ public:
+  struct Seams {
+    PeerLinks::Options links;  // storage_progresses is filled in
+    PeerPresence& presence;
+    ClientTransport& transport;
+    Executor& executor;
+    const Clock& clock;
+    Random& random;
+    ClusterView& view;
+  };
+
+  explicit ShardPeers(const Seams& seams);
+  ~ShardPeers() override { *self_ = nullptr; }
+
+  // Before anything else. `shard_of`: which shard a group lives on.
+  void Serve(MultiRaft& groups, LogWriter& writer, std::function<ShardPeers&(raft::GroupId)> shard_of);
+
+  void SetPeers(const std::map<raft::BrokerId, PeerAddress>& peers) { links_.SetPeers(peers); }
+  void Send(raft::GroupId group, raft::Message message) override { links_.Send(group, std::move(message)); }
+  void OnRoleChange(raft::GroupId group, const raft::RoleChange& change);
+  // The group is gone.
+  void Forget(raft::GroupId group);
+
+  // PeerSink: from any shard's executor that a peer's connection lives on.
+  void OnMessages(raft::ReplicaId from, std::vector<GroupMessage> messages) override;
+  void OnLeaders(raft::ReplicaId from, std::vector<GroupLeader> leaders) override;
+  void WhenReady(std::function<void()> read) override;
+
+ private:
+  void OnPeerUp(raft::ReplicaId peer) override;
+  void OnPeerDown(raft::BrokerId peer) override;
+  void OnLost(raft::ReplicaId to, raft::GroupId group) override;
+  void Take(std::vector<GroupMessage> messages);
+  void TellLeaders();
+
+  ClusterView& view_;
+  Executor& executor_;
+  MultiRaft* groups_ = nullptr;
+  LogWriter* writer_ = nullptr;
+  std::function<ShardPeers&(raft::GroupId)> shard_of_;
+  std::map<raft::GroupId, raft::Term> led_;     // by this broker, on this shard
+  std::map<raft::GroupId, raft::Term> untold_;  // of these, news
+  // What was deferred finds out through this whether the peers still exist.
+  std::shared_ptr<ShardPeers*> self_;
+  PeerLinks links_;  // its listener is all of the above
+};
+
+}  // namespace millrace::server
