@@ -6,7 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "millrace/v1/admin.pb.h"
-#include "server/controller_call.h"
+#include "server/errors.h"
+#include "server/forwarded_call.h"
 #include "server/reads.h"
 #include "server/services.h"
 #include "server/unary_call.h"
@@ -121,14 +122,22 @@ void DescribeTopic(Broker& broker, const v1::DescribeTopicRequest& request, Repl
 }
 
 void TrimPartition(Broker& broker, const v1::TrimPartitionRequest& request, Reply<v1::TrimPartitionResponse> reply,
-                   Executor& executor) {
+                   Executor& executor, Routing routing) {
   ErrorFrame error;
   auto partition = broker.FindPartition(request.name(), request.partition(), 0, &error);
   if (partition == nullptr) return reply.Fail(std::move(error));
   if (request.before() < -1)
     return reply.Fail(MakeError(Error::INVALID_REQUEST, "`before` is an offset, or -1 for the high watermark"));
-  const auto trim = [partition, before = request.before(), reply, &executor] {
-    const raft::Offset to = before == -1 ? partition->high_watermark() : raft::Offset(before);
+  const auto trim = [&broker, partition, request, reply, &executor, routing] {
+    ErrorFrame not_here;
+    if (!partition->Readable(&not_here)) {
+      const std::string leader = AddressOfLeader(broker, routing, not_here);
+      if (!leader.empty()) {
+        return AskLeader(broker, *partition, leader, "/millrace.v1.Admin/TrimPartition", request.SerializeAsString(),
+                         reply.raw(), executor);
+      }
+    }
+    const raft::Offset to = request.before() == -1 ? partition->high_watermark() : raft::Offset(request.before());
     partition->Trim(to, [reply, &executor](const ErrorFrame& error, raft::Offset log_start) {
       RunOn(executor, [reply, error, log_start] {
         if (!error.ok()) return reply.Fail(error);
@@ -288,10 +297,12 @@ void AddAdminService(Broker& broker, ServiceRegistry& services) {
                                              failures, [&broker](const auto& request, auto reply, Executor& e) {
                                                DescribeTopic(broker, request, std::move(reply), e);
                                              }));
-  services.Add(prefix + "TrimPartition", Unary<v1::TrimPartitionRequest, v1::TrimPartitionResponse>(
-                                             failures, [&broker](const auto& request, auto reply, Executor& e) {
-                                               TrimPartition(broker, request, std::move(reply), e);
-                                             }));
+  AddForwardable<v1::TrimPartitionRequest, v1::TrimPartitionResponse>(
+      prefix + "TrimPartition", failures,
+      [&broker](const auto& request, auto reply, Executor& e, Routing routing) {
+        TrimPartition(broker, request, std::move(reply), e, routing);
+      },
+      services);
   services.Add(prefix + "GetMetadata", Unary<v1::GetMetadataRequest, v1::GetMetadataResponse>(
                                            failures, [&broker](const auto& request, auto reply, Executor&) {
                                              GetMetadata(broker, request, reply);

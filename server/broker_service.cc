@@ -6,8 +6,8 @@
 #include "millrace/v1/broker.pb.h"
 #include "proto/wire/partitioner.h"
 #include "server/batch_validation.h"
-#include "server/controller_call.h"
 #include "server/fetch_call.h"
+#include "server/forwarded_call.h"
 #include "server/plain_records.h"
 #include "server/produce_call.h"
 #include "server/reads.h"
@@ -38,7 +38,8 @@ bool SamePlacement(const v1::AppendRequest& request, int32_t partition, int32_t 
   return true;
 }
 
-void Append(Broker& broker, const v1::AppendRequest& request, Reply<v1::AppendResponse> reply, Executor& executor) {
+void Append(Broker& broker, const v1::AppendRequest& request, Reply<v1::AppendResponse> reply, Executor& executor,
+            Routing routing) {
   if (request.records().empty()) return reply.Fail(MakeError(Error::INVALID_REQUEST, "no records to append"));
   if (request.acks() < 0 || request.acks() > v1::ACKS_QUORUM)
     return reply.Fail(MakeError(Error::INVALID_REQUEST, "acks is not known"));
@@ -78,10 +79,21 @@ void Append(Broker& broker, const v1::AppendRequest& request, Reply<v1::AppendRe
     response.set_high_watermark(outcome.high_watermark.value());
     reply.Send(response);
   };
-  RunOn(partition->executor(), [partition, batch = std::move(batch), acks, answer, &executor]() mutable {
-    partition->Append(std::move(batch), {.acks = acks}, [answer, &executor](const AppendOutcome& outcome) {
-      RunOn(executor, [answer, outcome] { answer(outcome); });
-    });
+  if (request.routing() == v1::ROUTING_LEADER_ONLY) routing = Routing::kLeaderOnly;
+  v1::AppendRequest elsewhere;
+  if (routing == Routing::kAny) elsewhere = request;
+  elsewhere.set_partition(number);
+  RunOn(partition->executor(), [&broker, partition, batch = std::move(batch), acks, answer, &executor, routing,
+                                elsewhere = std::move(elsewhere), reply]() mutable {
+    partition->Append(std::move(batch), {.acks = acks},
+                      [&broker, partition, answer, &executor, routing, elsewhere = std::move(elsewhere),
+                       reply](const AppendOutcome& outcome) {
+                        const std::string leader =
+                            outcome.error.may_have_happened ? "" : AddressOfLeader(broker, routing, outcome.error);
+                        if (leader.empty()) return RunOn(executor, [answer, outcome] { answer(outcome); });
+                        AskLeader(broker, *partition, leader, "/millrace.v1.Broker/Append",
+                                  elsewhere.SerializeAsString(), reply.raw(), executor);
+                      });
   });
 }
 
@@ -129,7 +141,7 @@ void ListOffsets(Broker& broker, const v1::ListOffsetsRequest& request, Reply<v1
     if (!outcome.error.ok()) {
       finish(outcome);
     } else {
-      ResolvePosition(broker, partition, SpecOf(query), executor, finish);
+      ResolvePosition(broker, partition, SpecOf(query), static_cast<Routing>(request.routing()), executor, finish);
     }
   }
 }
@@ -158,10 +170,12 @@ void AddBrokerService(Broker& broker, ServiceRegistry& services) {
                [&broker](Executor& e) { return std::make_unique<TailCall>(broker, e, TailCall::Mode::kFollow); });
   services.Add(prefix + "Read",
                [&broker](Executor& e) { return std::make_unique<TailCall>(broker, e, TailCall::Mode::kOnce); });
-  services.Add(prefix + "Append", Unary<v1::AppendRequest, v1::AppendResponse>(
-                                      failures, [&broker](const auto& request, auto reply, Executor& e) {
-                                        Append(broker, request, std::move(reply), e);
-                                      }));
+  AddForwardable<v1::AppendRequest, v1::AppendResponse>(
+      prefix + "Append", failures,
+      [&broker](const auto& request, auto reply, Executor& e, Routing routing) {
+        Append(broker, request, std::move(reply), e, routing);
+      },
+      services);
   services.Add(prefix + "ListOffsets", Unary<v1::ListOffsetsRequest, v1::ListOffsetsResponse>(
                                            failures, [&broker](const auto& request, auto reply, Executor& e) {
                                              ListOffsets(broker, request, std::move(reply), e);

@@ -152,7 +152,7 @@ void FetchCall::Subscribe(const FetchSubscriptionFrame& request) {
   sub.link = std::make_shared<WakeOn>(executor_, [self = self_, id = request.id] {
     if (*self != nullptr) (*self)->OnAdvanced(id);
   });
-  ResolvePosition(broker_, sub.partition, *spec, executor_,
+  ResolvePosition(broker_, sub.partition, *spec, sub.routing(), executor_,
                   [self = self_, id = request.id](const PositionOutcome& outcome) {
                     if (*self != nullptr) (*self)->OnResolved(id, outcome);
                   });
@@ -175,26 +175,28 @@ void FetchCall::OnResolved(uint64_t id, const PositionOutcome& outcome) {
 
 // Whether the record before the position is still the one the client read: its entry has the same leader epoch.
 void FetchCall::CheckEpoch(uint64_t id, Subscription& sub) {
-  ReadPartition(broker_, sub.partition, sub.next - 1, 1, nullptr, executor_, [self = self_, id](ReadOutcome outcome) {
-    if (*self == nullptr) return;
-    FetchCall& call = **self;
-    auto it = call.subscriptions_.find(id);
-    if (it == call.subscriptions_.end()) return;
-    Subscription& sub = it->second;
-    std::optional<GapFrame> gap;
-    if (outcome.error.ok() && !outcome.entries.empty() &&
-        outcome.entries[0].header.term.value() != sub.request.leader_epoch) {
-      if (sub.request.out_of_range != static_cast<int32_t>(OutOfRange::kGap)) {
-        ErrorFrame error = OutOfRangeError(sub.partition->name(), sub.next.value(), outcome.bounds);
-        error.message = absl::StrCat("the log was truncated below offset ", sub.next.value(),
-                                     ": the record before it is of leader epoch ",
-                                     outcome.entries[0].header.term.value(), ", not ", sub.request.leader_epoch);
-        return call.EndWithError(id, std::move(error));
-      }
-      gap = GapFrame{sub.next.value(), sub.next.value(), Gap::TRUNCATED};
-    }
-    call.Begin(id, sub, gap);
-  });
+  ReadPartition(broker_, sub.partition, {sub.next - 1, 1, sub.routing()}, nullptr, executor_,
+                [self = self_, id](ReadOutcome outcome) {
+                  if (*self == nullptr) return;
+                  FetchCall& call = **self;
+                  auto it = call.subscriptions_.find(id);
+                  if (it == call.subscriptions_.end()) return;
+                  Subscription& sub = it->second;
+                  std::optional<GapFrame> gap;
+                  if (outcome.error.ok() && !outcome.entries.empty() &&
+                      outcome.entries[0].header.term.value() != sub.request.leader_epoch) {
+                    if (sub.request.out_of_range != static_cast<int32_t>(OutOfRange::kGap)) {
+                      ErrorFrame error = OutOfRangeError(sub.partition->name(), sub.next.value(), outcome.bounds);
+                      error.message =
+                          absl::StrCat("the log was truncated below offset ", sub.next.value(),
+                                       ": the record before it is of leader epoch ",
+                                       outcome.entries[0].header.term.value(), ", not ", sub.request.leader_epoch);
+                      return call.EndWithError(id, std::move(error));
+                    }
+                    gap = GapFrame{sub.next.value(), sub.next.value(), Gap::TRUNCATED};
+                  }
+                  call.Begin(id, sub, gap);
+                });
 }
 
 // Tells the client where reading begins.
@@ -389,7 +391,7 @@ bool FetchCall::Load(uint64_t id, Subscription& sub, std::optional<GapFrame>* ga
   const int64_t bytes = std::clamp<int64_t>(room, 1, kReadBytes);
   ReadOutcome outcome;
   if (sub.partition->executor().OnThread() &&
-      ReadNow(*sub.partition, sub.next, static_cast<size_t>(bytes), sub.link, &outcome)) {
+      ReadNow(*sub.partition, {sub.next, static_cast<size_t>(bytes), sub.routing()}, sub.link, &outcome)) {
     return Accept(id, sub, std::move(outcome), gap);
   }
   StartRead(id, sub);
@@ -406,7 +408,7 @@ void FetchCall::StartRead(uint64_t id, Subscription& sub) {
   sub.state = Subscription::State::kReading;
   read_ahead_bytes_ += bytes;
   budget.Take(bytes);
-  ReadPartition(broker_, sub.partition, sub.next, static_cast<size_t>(bytes), sub.link, executor_,
+  ReadPartition(broker_, sub.partition, {sub.next, static_cast<size_t>(bytes), sub.routing()}, sub.link, executor_,
                 [self = self_, id, bytes, &budget](ReadOutcome outcome) {
                   budget.Return(bytes);
                   if (*self == nullptr) return;

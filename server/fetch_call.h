@@ -52,6 +52,8 @@ class FetchCall : public Call {
     PartitionBounds bounds;              // as last seen
     std::deque<raft::Entry> read_ahead;  // from `next` on
     int64_t read_ahead_bytes = 0;
+
+    Routing routing() const { return static_cast<Routing>(request.routing); }
   };
 
   bool Apply(const FetchRequestFrame& request);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
+#include "server/forward.h"
 #include "server/reads.h"
 
 namespace millrace::server {
@@ -61,14 +62,13 @@ void ProduceCall::OnMessage(absl::Cord message) {
   const bool acks_known = request->acks >= 0 && request->acks <= static_cast<int32_t>(Acks::kQuorum);
   const Acks acks = acks_known && request->acks != 0 ? static_cast<Acks>(request->acks) : Acks::kQuorum;
   for (PartitionBatchFrame& batch : request->batches) {
-    Handle(std::move(batch), acks, acks_known);
+    Handle(std::move(batch), acks, static_cast<Routing>(request->routing), acks_known);
     shard_.writer.FlushIfLarge();
   }
   ReadNext();
 }
 
-void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, bool acks_known) {
-  const int64_t bytes = static_cast<int64_t>(frame.batch.size());
+void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, Routing routing, bool acks_known) {
   ErrorFrame error;
   if (!acks_known) {
     return Refuse(frame.id, acks,
@@ -77,23 +77,25 @@ void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, bool acks_known) 
   std::shared_ptr<Partition> partition = broker_.FindPartition(frame.topic, frame.partition, frame.topic_id, &error);
   if (partition == nullptr) return Refuse(frame.id, acks, std::move(error));
   ValidBatch valid;
-  if (!ValidateBatch(std::move(frame.batch), *partition->config(), broker_.clock().Wall(), &valid, &error)) {
+  absl::Cord batch = routing == Routing::kAny ? frame.batch : std::move(frame.batch);  // to be handed on, maybe
+  if (!ValidateBatch(std::move(batch), *partition->config(), broker_.clock().Wall(), &valid, &error)) {
     error.topic = frame.topic;
     error.partition = frame.partition;
     return Refuse(frame.id, acks, std::move(error));
   }
-  AppendTo(std::move(partition), std::move(valid), frame.id, {.acks = acks, .leader_epoch = frame.leader_epoch}, bytes);
+  AppendTo(std::move(partition), std::move(valid), frame, {.acks = acks, .leader_epoch = frame.leader_epoch}, routing);
 }
 
-void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id,
-                           const Partition::AppendOptions& options, int64_t bytes) {
+void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, const PartitionBatchFrame& frame,
+                           const Partition::AppendOptions& options, Routing routing) {
+  const auto bytes = static_cast<int64_t>(batch.bytes.size());
   const int64_t cost = bytes + kBatchOverheadBytes;
   bytes_in_flight_ += cost;
   ++batches_in_flight_;
   shard_.produce_budget.Take(cost);
   shard_.metrics.produce_queue_bytes.Set(shard_.produce_budget.bytes());
-  auto on_appended = [self = self_, &shard = shard_, &clock = broker_.clock(), start = broker_.clock().Monotonic(), id,
-                      acks = options.acks, bytes, cost,
+  auto on_appended = [self = self_, &shard = shard_, &clock = broker_.clock(), start = broker_.clock().Monotonic(),
+                      id = frame.id, acks = options.acks, bytes, cost,
                       records = batch.header.record_count](const AppendOutcome& outcome) {
     shard.produce_budget.Return(cost);
     shard.metrics.produce_queue_bytes.Set(shard.produce_budget.bytes());
@@ -105,15 +107,27 @@ void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batc
     shard.metrics.produce_seconds.Record(clock.Monotonic() - start);
     if (*self != nullptr) (*self)->OnAppended(id, acks, cost, outcome);
   };
+  Partition::AppendDone done = std::move(on_appended);
+  if (routing == Routing::kAny) done = OrAtLeader(frame, options.acks, std::move(done));
   if (partition->executor().OnThread()) {
-    partition->Append(std::move(batch), options, std::move(on_appended));
+    partition->Append(std::move(batch), options, std::move(done));
     return;
   }
-  partition->executor().Post([partition, batch = std::move(batch), options, &home = executor_, on_appended]() mutable {
-    partition->Append(std::move(batch), options, [&home, on_appended](const AppendOutcome& outcome) {
-      home.Post([on_appended, outcome] { on_appended(outcome); });
-    });
+  partition->executor().Post([partition, batch = std::move(batch), options, &home = executor_, done]() mutable {
+    partition->Append(std::move(batch), options,
+                      [&home, done](const AppendOutcome& outcome) { home.Post([done, outcome] { done(outcome); }); });
   });
+}
+
+// What is refused here because another broker leads goes there, once.
+Partition::AppendDone ProduceCall::OrAtLeader(const PartitionBatchFrame& frame, Acks acks, Partition::AppendDone done) {
+  return [&broker = broker_, &shard = shard_, frame, acks, done = std::move(done)](const AppendOutcome& outcome) {
+    const std::string leader = outcome.error.code == Error::NOT_LEADER_OR_FOLLOWER && !outcome.error.may_have_happened
+                                   ? AddressOfLeader(broker, Routing::kAny, outcome.error)
+                                   : "";
+    if (leader.empty()) return done(outcome);
+    shard.forward.Append(leader, frame, acks, done);
+  };
 }
 
 void ProduceCall::Refuse(uint64_t id, Acks acks, ErrorFrame error) {

@@ -23,9 +23,10 @@ class ProduceCall : public Call {
   void OnClosed(CallEnd end) override;
 
  private:
-  void Handle(PartitionBatchFrame batch, Acks acks, bool acks_known);
-  void AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, uint64_t id,
-                const Partition::AppendOptions& options, int64_t bytes);
+  void Handle(PartitionBatchFrame batch, Acks acks, Routing routing, bool acks_known);
+  void AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, const PartitionBatchFrame& frame,
+                const Partition::AppendOptions& options, Routing routing);
+  Partition::AppendDone OrAtLeader(const PartitionBatchFrame& frame, Acks acks, Partition::AppendDone done);
   void Refuse(uint64_t id, Acks acks, ErrorFrame error);
   void OnAppended(uint64_t id, Acks acks, int64_t cost, const AppendOutcome& outcome);
   void ReadNext();

@@ -81,70 +81,104 @@ ErrorFrame DamagedError(const PartitionName& name, Offset from, const std::optio
   return MakeError(Error::CORRUPT_MESSAGE, name.topic, name.partition, what);
 }
 
-bool ReadNow(Partition& partition, Offset from, size_t bytes_max, const std::shared_ptr<Partition::Waiter>& waiter,
+std::string AddressOfLeader(const Broker& broker, Routing routing, const ErrorFrame& not_here) {
+  if (routing == Routing::kLeaderOnly || !not_here.has_leader) return "";
+  return broker.view().PeerAddressOf(raft::BrokerId(not_here.leader_id));
+}
+
+bool ReadNow(Partition& partition, const ReadSpec& spec, const std::shared_ptr<Partition::Waiter>& waiter,
              ReadOutcome* outcome) {
   if (!partition.settled()) return false;
-  if (!partition.Readable(&outcome->error)) return true;
-  outcome->bounds = BoundsOf(partition);
-  outcome->loss = LossOutside(from, outcome->bounds);
-  if (outcome->loss) {
-    outcome->error = OutOfRangeError(partition.name(), from.value(), outcome->bounds);
+  if (ErrorFrame error; !partition.Readable(&error)) {
+    if (spec.routing == Routing::kAny && error.has_leader) return false;
+    outcome->error = std::move(error);
     return true;
   }
-  if (from == outcome->bounds.high_watermark) {
+  outcome->bounds = BoundsOf(partition);
+  outcome->loss = LossOutside(spec.from, outcome->bounds);
+  if (outcome->loss) {
+    outcome->error = OutOfRangeError(partition.name(), spec.from.value(), outcome->bounds);
+    return true;
+  }
+  if (spec.from == outcome->bounds.high_watermark) {
     if (partition.read_only()) outcome->error = partition.ReadOnlyError();
     if (waiter != nullptr) partition.AddWaiter(waiter);
     return true;
   }
-  return partition.ReadCached(from, bytes_max, &outcome->entries);
+  return partition.ReadCached(spec.from, spec.bytes_max, &outcome->entries);
+}
+
+namespace {
+
+// What is read at the leader's end of the log comes again: it waits there in the reader's place, who is told and then reads anew.
+constexpr std::chrono::seconds kWaitAtLeader{2};
+
+void ReadAtLeader(Forward& forward, const std::string& address, const std::shared_ptr<Partition>& partition,
+                  const ReadSpec& spec, const std::shared_ptr<Partition::Waiter>& waiter, Executor& home,
+                  const std::function<void(ReadOutcome)>& done) {
+  forward.Read(address, partition->name(), spec.from, spec.bytes_max, std::chrono::milliseconds(0),
+               [&forward, address, partition, spec, waiter, &home, done](ReadOutcome outcome) {
+                 if (outcome.error.ok() && outcome.entries.empty() && waiter != nullptr) {
+                   forward.Read(address, partition->name(), spec.from, 1, kWaitAtLeader,
+                                [waiter](const ReadOutcome&) { waiter->OnPartitionAdvanced(); });
+                 }
+                 RunOn(home, [done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
+               });
 }
 
 // Settled, on the partition's executor.
-void ReadSettled(Broker& broker, const std::shared_ptr<Partition>& partition, Offset from, size_t bytes_max,
+void ReadSettled(Broker& broker, const std::shared_ptr<Partition>& partition, const ReadSpec& spec,
                  const std::shared_ptr<Partition::Waiter>& waiter, Executor& home,
                  const std::function<void(ReadOutcome)>& done) {
   ReadOutcome outcome;
-  if (ReadNow(*partition, from, bytes_max, waiter, &outcome)) {
+  Shard& shard = broker.ShardOf(partition->executor());
+  if (ErrorFrame error; !partition->Readable(&error)) {
+    const std::string leader = AddressOfLeader(broker, spec.routing, error);
+    if (!leader.empty()) return ReadAtLeader(shard.forward, leader, partition, spec, waiter, home, done);
+  }
+  if (ReadNow(*partition, {spec.from, spec.bytes_max, Routing::kLeaderOnly}, waiter, &outcome)) {
     RunOn(home, [done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
     return;
   }
-  Shard& shard = broker.ShardOf(partition->executor());
   shard.metrics.cold_reads.Add();
   shard.metrics.cold_read_rate.Set(shard.cold_reads.bytes_per_second());
-  shard.cold_reads.Admit(static_cast<int64_t>(bytes_max),
-                         [&broker, partition, from, bytes_max, waiter, &home, done,
-                          outcome = std::move(outcome)](ColdReadPacer::Done tell) mutable {
-                           broker.pool().Submit([&broker, partition, from, bytes_max, waiter, &home, done,
-                                                 tell = std::move(tell), outcome = std::move(outcome)]() mutable {
-                             if (!ReadCold(*partition, from, bytes_max, &outcome)) {
-                               tell(0);
-                               return ReadPartition(broker, partition, from, bytes_max, waiter, home, done);
-                             }
-                             int64_t bytes = 0;
-                             for (const raft::Entry& entry : outcome.entries)
-                               bytes += static_cast<int64_t>(entry.payload.size());
-                             tell(bytes);
-                             home.Post([done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
-                           });
-                         });
-}
-
-void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, Offset from, size_t bytes_max,
-                   std::shared_ptr<Partition::Waiter> waiter, Executor& home, std::function<void(ReadOutcome)> done) {
-  RunOn(partition->executor(),
-        [&broker, partition, from, bytes_max, waiter = std::move(waiter), &home, done = std::move(done)] {
-          partition->WhenSettled([&broker, partition, from, bytes_max, waiter, &home, done] {
-            ReadSettled(broker, partition, from, bytes_max, waiter, home, done);
-          });
+  shard.cold_reads.Admit(
+      static_cast<int64_t>(spec.bytes_max),
+      [&broker, partition, spec, waiter, &home, done, outcome = std::move(outcome)](ColdReadPacer::Done tell) mutable {
+        broker.pool().Submit([&broker, partition, spec, waiter, &home, done, tell = std::move(tell),
+                              outcome = std::move(outcome)]() mutable {
+          if (!ReadCold(*partition, spec.from, spec.bytes_max, &outcome)) {
+            tell(0);
+            return ReadPartition(broker, partition, spec, waiter, home, done);
+          }
+          int64_t bytes = 0;
+          for (const raft::Entry& entry : outcome.entries) bytes += static_cast<int64_t>(entry.payload.size());
+          tell(bytes);
+          home.Post([done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
         });
+      });
 }
 
-void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, PositionSpec spec, Executor& home,
-                     std::function<void(PositionOutcome)> done) {
-  const auto resolve = [&broker, partition, spec, &home, done = std::move(done)] {
+}  // namespace
+
+void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, const ReadSpec& spec,
+                   std::shared_ptr<Partition::Waiter> waiter, Executor& home, std::function<void(ReadOutcome)> done) {
+  RunOn(partition->executor(), [&broker, partition, spec, waiter = std::move(waiter), &home, done = std::move(done)] {
+    partition->WhenSettled(
+        [&broker, partition, spec, waiter, &home, done] { ReadSettled(broker, partition, spec, waiter, home, done); });
+  });
+}
+
+void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, PositionSpec spec, Routing routing,
+                     Executor& home, std::function<void(PositionOutcome)> done) {
+  const auto resolve = [&broker, partition, spec, routing, &home, done = std::move(done)] {
     PositionOutcome outcome;
-    const auto answer = [&home, &done](PositionOutcome o) { RunOn(home, [done, o = std::move(o)] { done(o); }); };
-    if (!partition->Readable(&outcome.error)) return answer(outcome);
+    const auto answer = [&home, done](PositionOutcome o) { RunOn(home, [done, o = std::move(o)] { done(o); }); };
+    if (!partition->Readable(&outcome.error)) {
+      const std::string leader = AddressOfLeader(broker, routing, outcome.error);
+      if (leader.empty()) return answer(outcome);
+      return broker.ShardOf(partition->executor()).forward.Resolve(leader, partition->name(), spec, answer);
+    }
     outcome.bounds = BoundsOf(*partition);
     const Offset start = outcome.bounds.log_start, end = outcome.bounds.high_watermark;
     switch (spec.kind) {

@@ -11,36 +11,24 @@
 #include "proto/wire/frames.h"
 #include "raft/types.h"
 #include "server/broker.h"
+#include "server/read_outcome.h"
 
 namespace millrace::server {
 
-// Where a partition stands, taken together.
-struct PartitionBounds {
-  raft::Offset log_start;
-  raft::Offset high_watermark;
-  raft::Term leader_epoch;
+struct ReadSpec {
+  raft::Offset from;
+  size_t bytes_max = 0;
+  Routing routing = Routing::kAny;  // whether another broker is asked that leads
 };
 
-// Records that a reader who stands at `gap.from` does not get, and where it can go on.
-struct Loss {
-  GapFrame gap;
-  raft::Offset resume;
-};
+// Reads entries from the one that holds `from`, as far as that needs no disk and no other broker; false otherwise, with only
+// `bounds` set. At the high watermark there are none; `waiter`, if given, is then added to the partition. On the partition's
+// executor.
+bool ReadNow(Partition& partition, const ReadSpec& spec, const std::shared_ptr<Partition::Waiter>& waiter,
+             ReadOutcome* outcome);
 
-struct ReadOutcome {
-  ErrorFrame error;  // OFFSET_OUT_OF_RANGE: outside [log_start, high_watermark]; CORRUPT_MESSAGE: damaged in the store
-  std::optional<Loss> loss;  // with these two
-  PartitionBounds bounds;
-  std::vector<raft::Entry> entries;  // none at the high watermark
-};
-
-// Reads entries from the one that holds `from`, as far as that needs no disk; false otherwise, with only `bounds` set. At the
-// high watermark there are none; `waiter`, if given, is then added to the partition. On the partition's executor.
-bool ReadNow(Partition& partition, raft::Offset from, size_t bytes_max,
-             const std::shared_ptr<Partition::Waiter>& waiter, ReadOutcome* outcome);
-
-// The same from anywhere, and from the disk if need be. `done` is called on `home`.
-void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, raft::Offset from, size_t bytes_max,
+// The same from anywhere, and from the disk or the leader if need be. `done` is called on `home`.
+void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, const ReadSpec& spec,
                    std::shared_ptr<Partition::Waiter> waiter, Executor& home, std::function<void(ReadOutcome)> done);
 
 // Hears of a partition's progress on the partition's executor and tells `wake` of it on `home`.
@@ -64,21 +52,12 @@ Loss LossFrom(raft::Offset from, raft::Offset end);
 ErrorFrame DamagedError(const PartitionName& name, raft::Offset from, const std::optional<Loss>& loss,
                         const std::string& cause);
 
-// A position as a client gives it.
-struct PositionSpec {
-  enum Kind { kOffset, kEarliest, kLatest, kTimestamp, kRecordsBeforeEnd };
-  Kind kind = kOffset;
-  int64_t value = 0;
-};
-
-struct PositionOutcome {
-  ErrorFrame error;
-  PartitionBounds bounds;
-  raft::Offset offset;
-};
-
 // Turns a position into an offset; an offset given as such is returned unchecked. `done` is called on `home`.
-void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, PositionSpec spec, Executor& home,
-                     std::function<void(PositionOutcome)> done);
+void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, PositionSpec spec, Routing routing,
+                     Executor& home, std::function<void(PositionOutcome)> done);
+
+// Where the leader of a partition is that this broker does not lead and may ask; empty: it is here, or is not known, or is not to
+// be asked. `not_here`: what Partition::Readable said.
+std::string AddressOfLeader(const Broker& broker, Routing routing, const ErrorFrame& not_here);
 
 }  // namespace millrace::server

@@ -381,6 +381,7 @@ void Server::MakeBroker(const Identity& member) {
                                       loops, StopForStore);
   AddBrokerService(*p.broker, p.services);
   AddAdminService(*p.broker, p.services);
+  AddForwardService(*p.broker, p.services);
   if (!config_.peer_secret.empty()) AddPeerServices(*p.broker, *p.gate, p.services);
   AddHealthService([&serving = p.serving] { return serving.load(); }, p.services);
   AddReflectionService(p.services);

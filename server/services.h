@@ -11,6 +11,9 @@ namespace millrace::server {
 // millrace.v1.Broker: streams (produce_call, fetch_call), plain calls, offsets. broker_service.cc
 void AddBrokerService(Broker& broker, ServiceRegistry& services);
 
+// millrace.internal.v1.Forward: what other brokers ask in their clients' place. forward_service.cc
+void AddForwardService(Broker& broker, ServiceRegistry& services);
+
 // millrace.v1.Admin. admin_service.cc
 void AddAdminService(Broker& broker, ServiceRegistry& services);
 

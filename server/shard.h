@@ -10,6 +10,7 @@
 #include "raft/log_store.h"
 #include "server/cold_read_pacer.h"
 #include "server/flow_budget.h"
+#include "server/forward.h"
 #include "server/log_clock.h"
 #include "server/log_writer.h"
 #include "server/metrics.h"
@@ -30,7 +31,6 @@ struct Shard {
         ClientTransport& calls, LoopMetrics& metrics, LogWriter::FatalHandler on_fatal, const Limits& limits,
         uint64_t seed)
       : executor(executor),
-        calls(calls),
         metrics(metrics),
         log_clock(clock),
         produce_budget(limits.produce_bytes),
@@ -41,13 +41,13 @@ struct Shard {
                    [this] {
                      return ColdReadPacer::Written{writer.last_write(), writer.bytes_written()};
                    }),
+        forward(calls, executor),
         groups({store, writer, executor, pool, cold_reads, this->peers, seed}),
         peers(peers) {
     writer.OnSyncs([this](std::chrono::nanoseconds elapsed) { cold_reads.OnSync(elapsed); });
   }
 
   Executor& executor;
-  ClientTransport& calls;  // to other brokers
   LoopMetrics& metrics;
   LogClock log_clock;
   FlowBudget produce_budget;  // received and not yet acked; closed while the store stalls
@@ -55,6 +55,7 @@ struct Shard {
   FlowBudget fetch_budget;       // handed to connections and not yet on the wire
   FlowBudget read_ahead_budget;  // read, or being read, for clients and not yet in a frame
   ColdReadPacer cold_reads;
+  Forward forward;
   MultiRaft groups;
   ShardPeers peers;
   std::unique_ptr<Retention> retention;  // executor's thread; unset while it does not run

@@ -64,6 +64,7 @@ bool TailCall::ParseOnce(const absl::Cord& message, PositionSpec* spec) {
   if (!request.ParseFromString(std::string(message))) return false;
   topic_ = request.topic();
   partition_number_ = request.partition();
+  routing_ = static_cast<Routing>(request.routing());
   *spec = {PositionSpec::kOffset, request.offset()};
   LimitTo(request.max_bytes(), request.max_reply_bytes());
   wait_ms_ = std::min(request.max_wait_ms(), kWaitMsMax);
@@ -76,6 +77,7 @@ bool TailCall::ParseFollow(const absl::Cord& message, PositionSpec* spec) {
   if (!request.ParseFromString(std::string(message))) return false;
   topic_ = request.topic();
   partition_number_ = request.partition();
+  routing_ = static_cast<Routing>(request.routing());
   *spec = request.has_offset() ? PositionSpec{PositionSpec::kOffset, request.offset()}
                                : PositionSpec{PositionSpec::kLatest, 0};
   LimitTo(0, request.max_reply_bytes());
@@ -101,7 +103,7 @@ void TailCall::OnMessage(absl::Cord message) {
       Read();
     });
   }
-  ResolvePosition(broker_, partition_, spec, executor_, [self = self_](const PositionOutcome& outcome) {
+  ResolvePosition(broker_, partition_, spec, routing_, executor_, [self = self_](const PositionOutcome& outcome) {
     if (*self == nullptr) return;
     if (!outcome.error.ok()) return (*self)->Fail(outcome.error);
     (*self)->next_ = outcome.offset;
@@ -113,7 +115,7 @@ void TailCall::Read() {
   if (busy_ || stream_ == nullptr || partition_ == nullptr) return;
   busy_ = true;
   const size_t bytes = static_cast<size_t>(limits_.records_bytes_max);
-  ReadPartition(broker_, partition_, next_, bytes, deadline_passed_ ? nullptr : link_, executor_,
+  ReadPartition(broker_, partition_, {next_, bytes, routing_}, deadline_passed_ ? nullptr : link_, executor_,
                 [self = self_](ReadOutcome outcome) {
                   if (*self != nullptr) (*self)->OnRead(std::move(outcome));
                 });

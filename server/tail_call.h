@@ -50,6 +50,7 @@ class TailCall : public Call {
   std::shared_ptr<WakeOn> link_;
   raft::Offset next_;
   std::string topic_;
+  Routing routing_ = Routing::kAny;
   int32_t partition_number_ = 0;
   int64_t wait_ms_ = 0;
   PlainLimits limits_;

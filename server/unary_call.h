@@ -56,6 +56,7 @@ class Reply {
   explicit Reply(RawReply raw) : raw_(std::move(raw)) {}
   void Send(const Response& response) const { raw_.Send(response.SerializeAsString()); }
   void Fail(ErrorFrame error) const { raw_.Fail(std::move(error)); }
+  const RawReply& raw() const { return raw_; }
 
  private:
   RawReply raw_;

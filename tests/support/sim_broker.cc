@@ -50,6 +50,7 @@ void SimBroker::Start() {
       });
   server::AddBrokerService(*broker_, *services_);
   server::AddAdminService(*broker_, *services_);
+  server::AddForwardService(*broker_, *services_);
   server::AddHealthService([] { return true; }, *services_);
   server::AddReflectionService(*services_);
   absl::Status loaded = absl::UnknownError("not yet");
