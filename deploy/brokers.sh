@@ -57,9 +57,9 @@ launch() {
 
 # Waits for the broker that was launched in folder $1. It fails with 1 if that has ended, with 2 if it is not ready after $2 seconds.
 await_ready() {
-  local pid
+  local pid until=$((SECONDS + $2))
   pid=$(cat "$1/millraced.pid")
-  for _ in $(seq $(($2 * 20))); do
+  while [ $SECONDS -lt $until ]; do
     ! grep -q '^ready ' "$1/ready" || return 0
     # Not running(): before its exec the process is still a copy of this script.
     kill -0 "$pid" 2>/dev/null || return 1
@@ -87,7 +87,8 @@ has_ended() {
 
 # Waits for the end of process $2, the broker of folder $1, which was told to end.
 await_end() {
-  for _ in $(seq 600); do
+  local until=$((SECONDS + 30))
+  while [ $SECONDS -lt $until ]; do
     ! has_ended "$2" || { rm -f "$1/millraced.pid"; return 0; }
     sleep 0.05
   done
