@@ -5,7 +5,7 @@
 
 Streams the sample in again and again, each line with its number in it, through `millrace produce --acks quorum`, while brokers are
 killed, paused and stopped at random, one at a time. Then:
-  - reads every partition, from each of its replicas as leader in turn as far as leadership can be moved by stopping brokers: all lines
+  - reads every partition, from each of its replicas as leader in turn as far as brokers that go away move leadership: all lines
     are there once, as they were sent, those of one aircraft in one partition and in order, offsets without a hole;
   - stops the brokers and compares the copies of each partition, batch by batch with the digest of the log up to there.
 """
@@ -32,7 +32,7 @@ TOPIC = "flights"
 PARTITIONS = 16
 LINES_PER_SECOND = 10_000
 READY_SECONDS = 60
-# Stopping brokers moves leaders, nobody says whereto: so often it is tried.
+# Brokers that go away move leaders, nobody says whereto: so often it is tried.
 MOVES = 30
 
 NOT_REACHED = 3  # of the exit codes of millrace
@@ -237,21 +237,42 @@ def leaders(cluster):
     return {number: (partition["leader"], partition["leader_epoch"]) for number, partition in cluster.partitions().items()}
 
 
+def await_leaders(cluster, away):
+    """Until every partition is led by a broker other than that which is away."""
+    until = time.monotonic() + READY_SECONDS
+    while not all(leader in cluster.members and leader != away for leader, _ in leaders(cluster).values()):
+        if time.monotonic() > until:
+            raise Failure(f"{READY_SECONDS} s after broker {away} went away not every partition has another leader")
+        time.sleep(0.1)
+
+
 def read_from_each_leader(cluster, dice, digests):
     """Reads each partition from each of its replicas, while that leads it. Returns with how many replicas there was no luck."""
     left = {(number, replica) for number, partition in cluster.partitions().items() for replica in partition["replicas"]}
-    for _ in range(MOVES):
+
+    def read_from_leaders():
         before = leaders(cluster)
         due = {number: leader for number, (leader, _) in before.items() if (number, leader) in left}
         for number, records in (read(cluster, due) if due else {}).items():
             if digest_of(records) != digests[number]:
                 raise Failure(f"{TOPIC}-{number}: broker {due[number]} as leader gives something else than the leader before it")
         after = leaders(cluster)
-        left -= {(number, leader) for number, leader in due.items() if before[number] == after[number]}
+        left.difference_update((number, leader) for number, leader in due.items() if before[number] == after[number])
+
+    read_from_leaders()
+    for _ in range(MOVES):
         if not left:
             break
-        cluster.away(dice.choice(sorted({after[number][0] for number, _ in left})), "stop", 0)
-        cluster.await_healthy()
+        leading = leaders(cluster)
+        broker = dice.choice(sorted({leading[number][0] for number, _ in left}))
+        how = dice.choice(("kill", "stop"))  # they choose different successors
+        cluster.script(how, broker)
+        await_leaders(cluster, away=broker)
+        read_from_leaders()
+        cluster.script(BACK[how], broker)
+        cluster.await_ready(broker)
+        await_leaders(cluster, away=None)
+        read_from_leaders()
     return len(left)
 
 
