@@ -1,5 +1,8 @@
 #include "client/broker_stream.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "client/status.h"
 #include "proto/wire/check.h"
 
@@ -8,8 +11,12 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-constexpr std::chrono::seconds kIdleBeforePing(20);
+// Doubled with each ping that only was answered.
+constexpr std::chrono::seconds kPingAfterMin(1);
+constexpr std::chrono::seconds kPingAfterMax(20);
 constexpr std::chrono::seconds kPongTimeout(10);
+constexpr std::chrono::milliseconds kSilence(750);
+constexpr std::chrono::milliseconds kSilentPeriod(250);
 
 }  // namespace
 
@@ -57,13 +64,19 @@ void BrokerStream::Connect() {
 void BrokerStream::Write(absl::Cord message) {
   MILLRACE_CHECK(writable()) << "one write at a time";
   writing_ = true;
+  const nanoseconds now = env_.clock.Monotonic();
+  if (asked_at_ <= heard_at_) asked_at_ = now;
+  if (timer_at_ > now + kSilence) {
+    CancelTimer();
+    Watch(kSilence);
+  }
   stream_->Write(std::move(message));
 }
 
 void BrokerStream::OnMessage(absl::Cord message) {
   if (!stream_) return;
   heard_at_ = env_.clock.Monotonic();
-  awaiting_pong_ = false;
+  if (!std::exchange(awaiting_pong_, false)) ping_after_ = kPingAfterMin;
   backoff_.Reset();
   stream_->Read();
   owner_->OnMessage(std::move(message));
@@ -74,10 +87,11 @@ void BrokerStream::OnWritten() {
   writing_ = false;
   if (state_ == State::kConnecting) {
     state_ = State::kEstablished;
-    heard_at_ = env_.clock.Monotonic();
+    heard_at_ = asked_at_ = env_.clock.Monotonic();
     awaiting_pong_ = true;  // of the greeting
+    ping_after_ = kPingAfterMin;
     CancelTimer();
-    Watch(kPongTimeout);
+    Watch(kSilence);
     owner_->OnEstablished();
     return;
   }
@@ -112,15 +126,21 @@ void BrokerStream::Lose(Error error) {
 }
 
 void BrokerStream::Watch(nanoseconds delay) {
+  timer_at_ = env_.clock.Monotonic() + delay;
   timer_ = env_.executor.After(delay, [this] {
     timer_ = 0;
     OnWatch();
   });
 }
 
+bool BrokerStream::silent() const {
+  return state_ == State::kEstablished && (awaiting_pong_ || owner_->ExpectsAnswer()) &&
+         env_.clock.Monotonic() - std::max(heard_at_, asked_at_) >= kSilence;
+}
+
 void BrokerStream::OnWatch() {
   const nanoseconds now = env_.clock.Monotonic();
-  if (state_ == State::kConnecting || awaiting_pong_) {
+  if (state_ == State::kConnecting || (awaiting_pong_ && now - asked_at_ >= kPongTimeout)) {
     Lose({.code = ErrorCode::kNetworkException,
           .message = target_.address +
                      (state_ == State::kConnecting ? " cannot be connected in time" : " does not answer any more"),
@@ -129,13 +149,24 @@ void BrokerStream::OnWatch() {
           .address = target_.address});
     return;
   }
-  if (now - heard_at_ < kIdleBeforePing) return Watch(heard_at_ + kIdleBeforePing - now);
+  if (!awaiting_pong_ && now - heard_at_ >= ping_after_) Ping(now);
+  if (silent()) {
+    Watch(kSilentPeriod);
+    return owner_->OnSilent();
+  }
+  const bool due = awaiting_pong_ || owner_->ExpectsAnswer();
+  Watch(due ? nanoseconds(kSilence) : std::max<nanoseconds>(heard_at_ + ping_after_ - now, kSilentPeriod));
+}
+
+void BrokerStream::Ping(nanoseconds now) {
   awaiting_pong_ = true;
-  Watch(kPongTimeout);
+  asked_at_ = now;
+  ping_after_ = std::min<nanoseconds>(2 * ping_after_, kPingAfterMax);
   if (writing_) {
     ping_due_ = true;
   } else {
-    Write(owner_->PingMessage(++last_ping_));
+    writing_ = true;
+    stream_->Write(owner_->PingMessage(++last_ping_));
   }
 }
 

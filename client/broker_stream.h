@@ -1,8 +1,10 @@
 // One long-lived stream to one broker: opened, watched, and opened anew until Close().
 //
 // A new stream first carries a message of greeting; only when that was taken by a connection is the stream established.
-// So nothing of value is ever lost in a connection that never came to be. A stream on which nothing was heard for 20 s
-// is pinged, and given up when nothing comes back within 10 s: half-open connections are noticed.
+// So nothing of value is ever lost in a connection that never came to be. A stream that falls silent is pinged, the sooner the
+// more was heard of it lately (1 to 20 s), and given up when nothing comes back within 10 s: half-open connections are noticed.
+// Long before that, when an answer is due for 750 ms, its owner is told: the broker may stand still, and others may know who
+// leads by now.
 //
 //     BrokerStream stream(env, {.address = "10.0.0.1:9470", .method = control::kProduce}, backoff, this);
 //     stream.Open();                                   // OnEstablished follows, perhaps after several OnLost
@@ -37,6 +39,10 @@ class BrokerStream : private StreamHandler {
     virtual void OnWritable() = 0;
     // The stream broke, or could not be made. It will be opened again by itself.
     virtual void OnLost(const Error& error) = 0;
+    // Whether something was written that the broker should have answered by now or soon.
+    virtual bool ExpectsAnswer() const { return false; }
+    // An answer is due, and nothing comes. Every 250 ms; may end the stream with Fail().
+    virtual void OnSilent() = 0;
   };
 
   struct Target {
@@ -59,6 +65,9 @@ class BrokerStream : private StreamHandler {
   bool writable() const { return established() && !writing_; }
   void Write(absl::Cord message);
 
+  // An answer is due for too long.
+  bool silent() const;
+
   const std::string& address() const { return target_.address; }
 
  private:
@@ -78,6 +87,7 @@ class BrokerStream : private StreamHandler {
   void DropStream();
   void Watch(std::chrono::nanoseconds delay);
   void OnWatch();
+  void Ping(std::chrono::nanoseconds now);
   void CancelTimer();
 
   ClientEnvironment env_;
@@ -92,7 +102,10 @@ class BrokerStream : private StreamHandler {
   bool awaiting_pong_ = false;
   uint64_t last_ping_ = 0;
   std::chrono::nanoseconds heard_at_{0};
+  std::chrono::nanoseconds asked_at_{0};  // the last ping was written, or the first message since something was heard
+  std::chrono::nanoseconds ping_after_{0};
   Executor::TimerId timer_ = 0;  // one at a time: pause, connect time-out or watch
+  std::chrono::nanoseconds timer_at_{0};
 
   std::vector<std::unique_ptr<Stream>> dropped_;  // hear nothing more; destroyed by the timer
   Executor::TimerId reap_timer_ = 0;

@@ -67,6 +67,7 @@ class ConsumerCore : private FetchSession::Owner {
   void OnMessageDone() override;
   void OnSessionEstablished(FetchSession* session) override;
   void OnSessionLost(FetchSession* session, const Error& error, bool was_established) override;
+  void OnSessionSilent(const std::string& address) override { metadata_.RefreshElsewhere(address); }
 
   void OnMetadata();
   void ContinueResolution(const std::shared_ptr<Resolution>& resolution);

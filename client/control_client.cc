@@ -5,14 +5,8 @@
 #include "client/status.h"
 
 namespace millrace::client {
-namespace {
 
 using std::chrono::nanoseconds;
-
-// One address that does not answer must not use up the time for the others.
-constexpr std::chrono::seconds kAttemptLimit(5);
-
-}  // namespace
 
 struct ControlClient::Attempt {
   const char* method;
@@ -46,6 +40,10 @@ void ControlClient::SetAdvertised(const std::vector<std::string>& addresses) {
   current_ = it == addresses_.end() ? 0 : static_cast<size_t>(it - addresses_.begin());
 }
 
+void ControlClient::Avoid(const std::string& address) {
+  if (addresses_[current_] == address) current_ = (current_ + 1) % addresses_.size();
+}
+
 void ControlClient::Call(const char* method, absl::Cord request, CallOptions options, Done done) {
   Start(std::make_shared<Attempt>(
       Attempt{.method = method,
@@ -62,7 +60,7 @@ void ControlClient::Start(const std::shared_ptr<Attempt>& attempt) {
   const bool limited = attempt->options.repeat == Repeat::kSafe;
   const size_t index = current_;
   env_.transport.Call(addresses_[index], attempt->method, attempt->request,
-                      limited ? std::min<nanoseconds>(left, kAttemptLimit) : left,
+                      limited ? std::min<nanoseconds>(left, attempt->options.attempt_limit) : left,
                       [this, attempt, index, alive = std::weak_ptr(self_)](CallReply reply) {
                         if (alive.expired()) return;
                         OnReply(attempt, index, std::move(reply));

@@ -35,6 +35,8 @@ enum class Repeat {
 struct CallOptions {
   std::chrono::nanoseconds timeout;
   Repeat repeat = Repeat::kSafe;
+  // One address that does not answer must not use up the time for the others; of calls that are safe to repeat.
+  std::chrono::nanoseconds attempt_limit = std::chrono::seconds(5);
 };
 
 class ControlClient {
@@ -47,6 +49,9 @@ class ControlClient {
   ControlClient(const ControlClient&) = delete;
 
   void Call(const char* method, absl::Cord request, CallOptions options, Done done);
+
+  // The broker at this address does not answer: another is asked first from now on.
+  void Avoid(const std::string& address);
 
   // Where the last call was answered, or the first bootstrap address.
   const std::string& address() const { return addresses_[current_]; }

@@ -31,6 +31,8 @@ class FetchSession : private BrokerStream::Owner {
     // The stream is up again: subscribe what belongs here.
     virtual void OnSessionEstablished(FetchSession* session) = 0;
     virtual void OnSessionLost(FetchSession* session, const Error& error, bool was_established) = 0;
+    // The broker says nothing, though it was asked.
+    virtual void OnSessionSilent(const std::string& address) = 0;
   };
   struct Target {
     std::string address;
@@ -66,6 +68,7 @@ class FetchSession : private BrokerStream::Owner {
   void OnMessage(absl::Cord message) override;
   void OnWritable() override;
   void OnLost(const Error& error) override;
+  void OnSilent() override { owner_->OnSessionSilent(target_.address); }
   void Send();
 
   const Clock& clock_;

@@ -12,6 +12,8 @@ using std::chrono::nanoseconds;
 // Two questions are at least so far apart, however many partitions complain.
 constexpr std::chrono::milliseconds kPaceMin(20);
 constexpr std::chrono::seconds kUnreachableFor(10);
+// Brokers answer from memory: one that takes longer stands still.
+constexpr std::chrono::seconds kAttemptLimit(1);
 
 }  // namespace
 
@@ -46,6 +48,11 @@ void MetadataCache::Refresh() {
   ScheduleAsk(std::max<nanoseconds>(asked_at_ + kPaceMin - env_.clock.Monotonic(), nanoseconds(0)));
 }
 
+void MetadataCache::RefreshElsewhere(const std::string& address) {
+  control_.Avoid(address);
+  Refresh();
+}
+
 void MetadataCache::ScheduleAsk(nanoseconds delay) {
   const nanoseconds at = env_.clock.Monotonic() + delay;
   if (timer_ != 0 && timer_at_ <= at) return;
@@ -63,7 +70,7 @@ void MetadataCache::Ask() {
   ask_again_ = false;
   asked_at_ = env_.clock.Monotonic();
   control_.Call(control::kGetMetadata, control::GetMetadataRequest({tracked_.begin(), tracked_.end()}),
-                {.timeout = options_.request_timeout, .repeat = Repeat::kSafe},
+                {.timeout = options_.request_timeout, .repeat = Repeat::kSafe, .attempt_limit = kAttemptLimit},
                 [this](absl::StatusOr<absl::Cord> reply) { OnAnswer(std::move(reply)); });
 }
 

@@ -46,6 +46,8 @@ class MetadataCache {
 
   // Asks again soon.
   void Refresh();
+  // The same, and not the broker at this address, which does not answer.
+  void RefreshElsewhere(const std::string& address);
 
   // nullptr: not known yet, or not there (see missing).
   const TopicMetadata* Find(const std::string& topic) const;

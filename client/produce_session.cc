@@ -50,6 +50,14 @@ void ProduceSession::Forget(ProducerBatch* batch) {
   }
 }
 
+void ProduceSession::GiveUp() {
+  stream_.Fail({.code = ErrorCode::kNetworkException,
+                .message = target_.address + " does not answer, and another broker leads by now",
+                .retriable = true,
+                .may_have_happened = true,
+                .address = target_.address});
+}
+
 void ProduceSession::AddBatch(ProducerBatch* batch, const PartitionSender& sender, ProduceRequestFrame& request) {
   const uint64_t id = ++last_batch_id_;
   in_flight_[id] = {batch, last_request_};

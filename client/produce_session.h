@@ -38,6 +38,8 @@ class ProduceSession : private BrokerStream::Owner {
                                const Error& error, bool was_established) = 0;
     // Room of partitions may have changed by batches that were started.
     virtual void OnStarted(PartitionSender* sender) = 0;
+    // Batches are in flight, and the broker says nothing.
+    virtual void OnSessionSilent(ProduceSession* session) = 0;
   };
   struct Target {
     std::string address;
@@ -60,6 +62,9 @@ class ProduceSession : private BrokerStream::Owner {
   void RemoveRetry(PartitionSender* sender);
   // An answer to this batch will be ignored.
   void Forget(ProducerBatch* batch);
+  bool silent() const { return stream_.silent(); }
+  // Takes back what is in flight, as if the stream had broken.
+  void GiveUp();
 
  private:
   struct InFlight {
@@ -72,6 +77,8 @@ class ProduceSession : private BrokerStream::Owner {
   void OnMessage(absl::Cord message) override;
   void OnWritable() override;
   void OnLost(const Error& error) override;
+  bool ExpectsAnswer() const override { return !unanswered_.empty(); }
+  void OnSilent() override { owner_->OnSessionSilent(this); }
 
   void AddBatch(ProducerBatch* batch, const PartitionSender& sender, ProduceRequestFrame& request);
   void SetLingerTimer(std::chrono::nanoseconds due);

@@ -1,6 +1,7 @@
 #include "client/producer_core.h"
 
 #include <algorithm>
+#include <set>
 
 #include "client/connect_timeouts.h"
 #include "client/status.h"
@@ -78,6 +79,7 @@ void ProducerCore::OnMetadata() {
     if (const TopicMetadata* metadata = metadata_.Find(name)) TakeTopic(name, *metadata);
   }
   for (const Error& error : metadata_.missing()) FailTopic(error.topic, error);
+  LeaveSilentSessions();
   accumulator_.MetadataChanged();
   std::erase_if(sessions_, [this](const auto& entry) {
     return std::none_of(senders_.begin(), senders_.end(),
@@ -129,6 +131,17 @@ void ProducerCore::RouteSender(PartitionSender* sender) {
     session->PumpSoon();
   }
   sender->queue()->room = session == sender->session && session != nullptr ? std::max(sender->room(), 0) : 0;
+}
+
+// What is in flight to a broker that stands still would wait for it for ever, and all behind it, though another leads by now.
+void ProducerCore::LeaveSilentSessions() {
+  std::set<ProduceSession*> left;
+  for (auto& [queue, sender] : senders_) {
+    if (sender->in_flight() == 0 || sender->session == nullptr || !sender->session->silent()) continue;
+    const std::optional<Route> route = metadata_.RouteTo(queue->topic->name, queue->partition);
+    if (route && SessionFor(*route) != sender->session) left.insert(sender->session);
+  }
+  for (ProduceSession* session : left) session->GiveUp();
 }
 
 ProduceSession* ProducerCore::SessionFor(const Route& route) {

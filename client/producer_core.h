@@ -65,12 +65,14 @@ class ProducerCore : private ProduceSession::Owner {
   void OnSessionLost(ProduceSession* session, const std::vector<ProducerBatch*>& in_flight, const Error& error,
                      bool was_established) override;
   void OnStarted(PartitionSender* sender) override;
+  void OnSessionSilent(ProduceSession* session) override { metadata_.RefreshElsewhere(session->target().address); }
 
   void OnWake(BrokerQueue* queue);
   void OnMetadata();
   void TakeTopic(const std::string& name, const TopicMetadata& metadata);
   void FailTopic(const std::string& name, const Error& error);
   void RouteSender(PartitionSender* sender);
+  void LeaveSilentSessions();
   ProduceSession* SessionFor(const Route& route);
   void Advance(PartitionSender* sender);
   void EndPause(PartitionSender* sender);

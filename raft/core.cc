@@ -41,7 +41,7 @@ struct WellFormed {
   bool operator()(const AppendReply& m) const {
     return IsSane(m.match.value()) && IsSane(m.rejected.value()) && IsSane(m.last_index.value()) && IsSane(m.hint);
   }
-  bool operator()(const Heartbeat& m) const { return term >= Term(1) && IsSane(m.commit.value()); }
+  bool operator()(const Heartbeat& m) const { return term >= Term(1) && IsSane(m.commit); }
   bool operator()(const HeartbeatReply&) const { return true; }
   bool operator()(const VoteRequest& m) const { return IsSane(m.last) && m.last.term <= term; }
   bool operator()(const VoteReply&) const { return true; }
@@ -243,7 +243,7 @@ bool Core::FollowLeader(const Message& m) {
 
 void Core::Handle(const Message& m, AppendEntries& body) {
   if (!FollowLeader(m)) return;
-  if (body.lost_in_life == life_ && !std::exchange(told_to_abstain_, true) && !state_.abstaining) SetAbstaining(true);
+  if (body.lost_in_life == life_) BeToldToAbstain();
   AppendReply reply{.request = body.request};
   if (ContradictsCommitted(body.prev)) {
     return Fail(Fatal::kCommittedOverwrite, m, "the leader has another entry where this replica has a committed one");
@@ -331,9 +331,9 @@ void Core::TruncateLog(LogIndex first_removed, Offset end_offset) {
 
 void Core::Handle(const Message& m, const Heartbeat& body) {
   if (!FollowLeader(m)) return;
-  // The leader knows that we hold the entry. Who abstains may have lost it, and what it had replaced be back: it learns the commit
-  // index from requests that show the entries.
-  if (!state_.abstaining && body.commit <= last_index()) CommitTo(body.commit);
+  // What the leader knows us to hold we may have lost, and what it had replaced may be back (thesis 3.5: the same index and term,
+  // the same log up to there).
+  if (terms_.At(body.commit.index) == body.commit.term) CommitTo(body.commit.index);
   NoteConfirmed(body.confirmed, state_.commit_index);
   const bool idle = writing_.empty() && !term_and_vote_dirty_ && taken_ == last_index() && !state_.abstaining;
   if (body.quiesce && idle && body.last_index == last_index() && state_.commit_index == last_index()) {
@@ -403,27 +403,6 @@ bool Core::TermIsDurable() const {
 bool Core::DiskIsStalled() const {
   return config_.stall_ticks > 0 && !writing_.empty() &&
          ticks_ - writing_.front().tick > static_cast<uint64_t>(config_.stall_ticks);
-}
-
-void Core::SetAbstaining(bool abstaining) {
-  state_.abstaining = abstaining;
-  abstention_ = abstaining ? random_.Next() | 1 : 0;
-  confirmed_ = LogIndex(0);
-  term_and_vote_dirty_ = true;
-  if (!abstaining) Notify(Notice::kAbstainingEnded, self_, state_.commit_index);
-}
-
-// `agreed`: up to where our log is known to be the leader's.
-void Core::NoteConfirmed(const Confirmed& confirmed, LogIndex agreed) {
-  if (confirmed.abstention != abstention_ || confirmed.index == LogIndex(0) || confirmed.index > agreed) return;
-  confirmed_ = confirmed.index;
-  MaybeEndAbstaining();
-}
-
-void Core::MaybeEndAbstaining() {
-  if (!state_.abstaining) return;
-  // The Ready that stores this is synced, and with it all that was written before.
-  if (confirmed_ > LogIndex(0) && stable_ >= confirmed_) SetAbstaining(false);
 }
 
 void Core::CommitTo(LogIndex index) {

@@ -15,11 +15,7 @@
 // Errors: a contradiction in the replica's own state CHECKs with a dump; one that a message proves is Ready.fatal, after which
 // the core does nothing more. Statuses say whether something has happened: every status that is not OK means that nothing has.
 //
-// Abstaining (ARCHITECTURE D9). A replica that may have lost what it acked (it wrote without syncing and the machine went down)
-// starts with TermAndVote::abstaining. It takes part, but its vote and its log count for nobody, so that what the others acked
-// with its help is decided by those who still hold it; when the leader confirms an index without counting it, and it holds the
-// log up to there on its disk, it counts again. Its vote is given with a mark: if *all* voters grant, marked votes count too.
-// That is the only way on when too many abstain: the longest log wins, and Notice::kPossibleLoss says so.
+// A replica that may have lost what it acked abstains (ARCHITECTURE D9): core_abstaining.cc says how, and how that ends.
 #pragma once
 
 #include <cstdint>
@@ -110,7 +106,8 @@ class Core {
   // Starts a change: one at a time, through a joint configuration when more than one voter changes. No changes: leave a joint
   // configuration that was entered with auto_leave = false. New voters must be caught-up learners.
   // kFailedPrecondition: not the leader, a change is under way, a voter would be behind, or nothing would change. kUnavailable:
-  // leadership is being transferred, or nothing of the term is committed yet; try again. kInvalidArgument: no voter would be left.
+  // leadership is being transferred, or nothing of the term is committed yet; try again. kInvalidArgument: no voter would be left, or
+  // one is to be promoted.
   struct MembershipOptions {
     enum class Joint : uint8_t { kWhenNeeded, kAlways };
     Joint joint = Joint::kWhenNeeded;
@@ -197,9 +194,9 @@ class Core {
   };
   struct Leader {
     std::vector<Progress> progress;  // sorted by id, one for each of RecipientsOfLog()
-    bool some_leave = false;         // progress has replicas that the membership, not yet committed, leaves out
     LogIndex first_of_term;
-    bool unanimous = false;  // elected with marked votes
+    bool some_leave = false;  // progress has replicas that the membership, not yet committed, leaves out
+    bool unanimous = false;   // elected with marked votes
     uint64_t next_request = 1;
     int heartbeat_elapsed = 0;
     int idle_ticks = 0;
@@ -253,9 +250,6 @@ class Core {
   void ResetLog(const InstallSnapshot& snapshot);
   void Fail(Fatal::Kind kind, const Message& m, std::string_view what);
   void Notify(Notice::Kind kind, ReplicaId replica = kNoReplica, LogIndex index = LogIndex(0));
-  void SetAbstaining(bool abstaining);
-  void NoteConfirmed(const Confirmed& confirmed, LogIndex agreed);
-  void MaybeEndAbstaining();
   void CommitTo(LogIndex index);
   bool DiskIsStalled() const;
   Ready& Next();
@@ -283,20 +277,26 @@ class Core {
   void SendHeartbeats();
   void AdvanceCommit();
   LogIndex AckedByMajority();
-  void NoteAbstaining(Progress& p, uint64_t abstention, LogIndex last);
-  void ForgetAcks(Progress& p, LogIndex last);
   void ReplicateToAll();
   void RequestSnapshot(Progress& p);
   void SendTimeoutNow(ReplicaId to);
   void StartReadRound();
   void OnAcked(Progress& p, const AppendReply& reply);
   void OnRefused(Progress& p, const AppendReply& reply);
-  void OnLostDurability(Progress& p, const AppendReply& reply);
   Progress* Find(ReplicaId id);
   void ReleaseReads();
   void FailReads();
   bool MayGoQuiet() const;
   void GoQuiet();
+
+  // core_abstaining.cc: what may be lost does not count (ARCHITECTURE D9); the replica's side, and the leader's.
+  void SetAbstaining(bool abstaining);
+  void BeToldToAbstain();
+  void NoteConfirmed(const Confirmed& confirmed, LogIndex agreed);
+  void MaybeEndAbstaining();
+  void NoteAbstaining(Progress& p, uint64_t abstention, LogIndex last);
+  void ForgetAcks(Progress& p, LogIndex last);
+  void OnLostDurability(Progress& p, const AppendReply& reply);
 
   // core_membership.cc: changes (thesis 4).
   EntryId AppendMembership(Membership membership);
@@ -328,11 +328,12 @@ class Core {
   int64_t last_append_time_ = 0;
 
   std::variant<Follower, Candidate, Leader> role_;
-  bool needed_as_candidate_ = false;  // though no voter by its own memberships; until a leader is heard of
+  uint64_t ticks_ = 0;
   int election_elapsed_ = 0;          // ticks since a leader was heard of; of a leader: since the quorum was checked
   int election_timeout_ = 0;          // drawn anew with each role change
-  uint64_t ticks_ = 0;
+  bool needed_as_candidate_ = false;  // though no voter by its own memberships; until a leader is heard of
   bool quiet_ = false;
+  bool stopped_ = false;  // after Ready.fatal or Stop()
 
   bool told_to_abstain_ = false;  // by a leader, in this life: once is enough, whatever arrives late
   uint64_t abstention_ = 0;       // names this time of abstaining; 0 exactly when state_.abstaining is not set
@@ -350,7 +351,6 @@ class Core {
   LogIndex commit_taken_;         // the commit index last given for storing
   std::vector<Writing> writing_;  // oldest first
   ReadySeq last_seq_;
-  bool stopped_ = false;  // after Ready.fatal or Stop()
 };
 
 }  // namespace millrace::raft

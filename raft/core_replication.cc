@@ -151,7 +151,9 @@ void Core::SendHeartbeats() {
   const bool quiesce = MayGoQuiet();
   for (const Progress& p : leader.progress) {
     if (p.id == self_) continue;
-    SendNewest(Next().send_now, To(p.id, Heartbeat{.commit = std::min(p.match, state_.commit_index),
+    const LogIndex commit = std::min(p.match, state_.commit_index);
+    const std::optional<Term> term = terms_.At(commit);  // none where retention has removed it
+    SendNewest(Next().send_now, To(p.id, Heartbeat{.commit = term ? EntryId{*term, commit} : EntryId(),
                                                    .confirmed = {leader.confirmed, p.abstention},
                                                    .read_round = leader.read_round,
                                                    .quiesce = quiesce,
@@ -167,24 +169,6 @@ Progress* Core::Find(ReplicaId id) {
   const auto at = std::lower_bound(leader->progress.begin(), leader->progress.end(), id,
                                    [](const Progress& p, ReplicaId wanted) { return p.id < wanted; });
   return at != leader->progress.end() && at->id == id ? &*at : nullptr;
-}
-
-void Core::NoteAbstaining(Progress& p, uint64_t abstention, LogIndex last) {
-  if (abstention != 0) p.lost_in_life = 0;
-  if (p.lost_in_life != 0 || p.abstention == abstention) return;
-  p.abstention = abstention;
-  if (abstention != 0) ForgetAcks(p, last);
-  AdvanceCommit();
-}
-
-// What `p` had acked may be gone: begin anew behind its `last` index.
-void Core::ForgetAcks(Progress& p, LogIndex last) {
-  auto& leader = std::get<Leader>(role_);
-  p.BecomeProbe();
-  p.next = std::min({p.match, last, last_index()}) + 1;
-  p.match = LogIndex(0);
-  p.first_request = p.match_known_since = leader.next_request;
-  leader.confirmed = LogIndex(0);  // its acks may have been counted for it
 }
 
 void Core::Handle(const Message& m, const AppendReply& body) {
@@ -226,8 +210,10 @@ void Core::OnAcked(Progress& p, const AppendReply& reply) {
 }
 
 void Core::OnRefused(Progress& p, const AppendReply& reply) {
-  // Asked after we knew of its ack, it has less than it acked. (A refusal of an earlier request is just late.)
-  if (reply.request >= p.match_known_since && reply.last_index < p.match) return OnLostDurability(p, reply);
+  // Asked after we knew of its ack, it has less than it acked, or something else. (A refusal of an earlier request is just late,
+  // and one that names no request is for a leader of an earlier term.)
+  const bool lost = reply.last_index < p.match || (reply.rejected <= p.match && p.match > LogIndex(0));
+  if (lost && reply.request >= p.match_known_since) return OnLostDurability(p, reply);
   if (p.state == Progress::State::kSnapshot) return;
   if (p.state == Progress::State::kReplicate) {
     if (reply.rejected <= p.match) return;  // stale
@@ -240,14 +226,6 @@ void Core::OnRefused(Progress& p, const AppendReply& reply) {
     p.next = std::max(std::min(reply.rejected, agree + 1), p.match + 1);
     p.probe_sent = false;
   }
-  send_due_ = true;
-}
-
-void Core::OnLostDurability(Progress& p, const AppendReply& reply) {
-  Notify(Notice::kLostDurability, p.id, reply.last_index);
-  p.lost_in_life = reply.life;
-  p.abstention = kUnnamedAbstention;
-  ForgetAcks(p, reply.last_index);
   send_due_ = true;
 }
 

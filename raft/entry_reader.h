@@ -8,8 +8,8 @@
 //     }
 //
 // Threads: called by the thread that drives the group, within calls of its GroupDriver; never answers inline. Ownership: the read
-// is named by group and id, so whoever answers looks for a driver that may be gone by then; a later one of the group ignores it. Each
-// read is answered once.
+// is named by group and id, so whoever answers looks for a driver that may be gone by then; a later one of the group ignores it.
+// Each read is answered once.
 // Failure: kDataLoss is final: the first entry asked for is damaged. The reader also checks records against payload_crc (this
 // folder knows no checksums) and answers kDataLoss for what is not as its producer sent it: a corrupt copy is never served.
 // Entries of other types have no payload_crc.

@@ -18,7 +18,8 @@
 // must_sync, else written. What needs no write waits for nothing but its turn. While a staged Ready is not written (a stall) no
 // other is taken, so nothing more is sent: to its peers a replica that cannot write falls silent.
 // Threads: one at a time. The seams are called on it, within calls of this object, and call nothing of it but what they say.
-// Ownership: config, state machine and seams outlive it. It may be destroyed at any time between calls: what was staged is written or not.
+// Ownership: config, state machine and seams outlive it. It may be destroyed at any time between calls: what was staged is written
+// or not.
 // Errors: a failed write or sync is final (OnFailed); the store's log is then in a state nobody knows, and the process must end.
 // fatal() says that this replica has stopped: a message has proved that it and its leader contradict each other, or its log is
 // damaged where it is needed. Its data stays, nothing leaves it any more, and all other groups go on.

@@ -58,6 +58,10 @@ void Apply(Membership& m, const MembershipChange& change) {
 }
 
 absl::StatusOr<Membership> ApplyAll(Membership m, const std::vector<MembershipChange>& changes) {
+  const bool demotes_to_promote = std::any_of(changes.begin(), changes.end(), [&](const MembershipChange& change) {
+    return change.kind == MembershipChange::kAddLearner && change.promote && m.IsVoter(change.id);
+  });
+  if (demotes_to_promote) return absl::InvalidArgumentError("a voter cannot become a learner that is to be promoted");
   for (const MembershipChange& change : changes) Apply(m, change);
   if (m.voters.empty())
     return absl::InvalidArgumentError("the change would remove all voters; a group needs one at least");

@@ -35,7 +35,7 @@ struct MembershipChange {
   };
   Kind kind = kAddVoter;
   ReplicaId id;
-  // With kAddLearner: the leader makes it a voter by itself once it has caught up.
+  // With kAddLearner, of who is no voter: the leader makes it a voter by itself once it has caught up.
   bool promote = false;
 };
 
@@ -68,9 +68,9 @@ struct MembershipAt {
 absl::Status Validate(const Membership& m);
 
 // Changes that touch at most one voter in all. kFailedPrecondition while joint or when more than one voter would change,
-// kInvalidArgument when no voter would be left. Adding what is there and removing what is not changes nothing.
+// kInvalidArgument when no voter would be left or one is to be promoted. Adding what is there and removing what is not changes nothing.
 absl::StatusOr<Membership> ChangeSimply(const Membership& m, const std::vector<MembershipChange>& changes);
-// Any changes. kFailedPrecondition while joint, kInvalidArgument when there is no voter before or after.
+// Any changes. kFailedPrecondition while joint, kInvalidArgument when there is no voter before or after, or one is to be promoted.
 absl::StatusOr<Membership> EnterJoint(const Membership& m, const std::vector<MembershipChange>& changes,
                                       bool auto_leave);
 // kFailedPrecondition when not joint.

@@ -25,7 +25,7 @@ struct Describe {
                         " last=", m.last_index.value(), m.abstention != 0 ? " abstaining" : "");
   }
   std::string operator()(const Heartbeat& m) const {
-    return absl::StrCat("Heartbeat commit=", m.commit.value(), " round=", m.read_round,
+    return absl::StrCat("Heartbeat commit=", Text(m.commit), " round=", m.read_round,
                         m.quiesce ? absl::StrCat(" quiesce at ", m.last_index.value()) : "");
   }
   std::string operator()(const HeartbeatReply& m) const {

@@ -45,10 +45,11 @@ struct AppendReply {
   uint64_t request = 0;
 };
 
-// Leader to member, every heartbeat interval. It carries no proof of a log position, so it moves the commit index only up to
-// what the leader knows the member to have.
+// Leader to member, every heartbeat interval.
 struct Heartbeat {
-  LogIndex commit;
+  // Committed, and acked by the member. Its term proves that the member still has it: a disk that lost a cut holds at that index
+  // what had been cut off.
+  EntryId commit;
   Confirmed confirmed;
   uint64_t read_round = 0;  // the newest round of reads that an answer confirms
   bool quiesce = false;     // everything is everywhere: stop the timers, the brokers' heartbeat stands in from here
@@ -71,7 +72,7 @@ struct VoteRequest {
 struct VoteReply {
   bool granted = false;
   bool pre_vote = false;
-  // Granted by a replica that may have lost what it acked: it counts only if every voter grants (core.h, "Abstaining").
+  // Granted by a replica that may have lost what it acked: it counts only if every voter grants (core_abstaining.cc).
   bool abstaining = false;
   Term asked;  // the request's term: pre-votes of an earlier round do not count (no term has changed since)
 };

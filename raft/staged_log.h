@@ -43,8 +43,8 @@ class StagedLog {
 
   static Position After(const EntryHeader& header) { return {header.index, header.end_offset(), header.append_time}; }
   absl::Status CheckInstall(const InstallSnapshot& snapshot, Offset log_start) const;
-  // Where the log ends once it is cut. What stays is written: only messages cut, and while something is staged none has been stepped
-  // since.
+  // Where the log ends once it is cut. What stays is written: only messages cut, and between Readies that are staged together none
+  // is stepped.
   absl::StatusOr<Position> CheckCut(LogIndex first_removed) const;
   absl::StatusOr<Position> PositionOf(LogIndex last_kept) const;
   absl::Status CheckFollows(const Position& end, const Entry& entry) const;

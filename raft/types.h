@@ -107,7 +107,7 @@ struct TermAndVote {
   Term term;
   ReplicaId voted_for;      // kNoReplica: nobody
   LogIndex commit_index;    // goes along: what is surely committed after a restart, may be less than what was
-  bool abstaining = false;  // what it once acked may be lost: it neither votes alone nor counts (raft/core.h)
+  bool abstaining = false;  // what it once acked may be lost: it neither votes alone nor counts (core_abstaining.cc)
 
   bool operator==(const TermAndVote&) const = default;
 };

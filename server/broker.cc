@@ -125,6 +125,29 @@ void Broker::ConnectTo(const MetadataImage* image) {
   }
 }
 
+namespace {
+
+constexpr std::chrono::milliseconds kHandOverLook{20};
+constexpr int kHandOverLooks = 50;
+
+void HandOverShard(Shard& shard, int looks, const std::function<void()>& done) {
+  if (shard.groups.HandOver() == 0 || looks == 0) return done();
+  shard.executor.After(kHandOverLook, [&shard, looks, done] { HandOverShard(shard, looks - 1, done); });
+}
+
+}  // namespace
+
+void Broker::HandOver(std::function<void()> done) {
+  auto left = std::make_shared<std::atomic<size_t>>(shards_.size());
+  for (const auto& shard : shards_) {
+    shard->executor.Post([&shard = *shard, left, done] {
+      HandOverShard(shard, kHandOverLooks, [left, done] {
+        if (--*left == 0) done();
+      });
+    });
+  }
+}
+
 void Broker::Disconnect(std::function<void()> done) {
   auto left = std::make_shared<std::atomic<size_t>>(shards_.size());
   for (const auto& shard : shards_) {

@@ -60,6 +60,9 @@ class Broker {
   // with why it failed. Peers' calls have to come in meanwhile.
   void Load(Partition::Lost may_have_lost, std::function<void(absl::Status)> done);
 
+  // Gives its leaderships to others, as far as others take them within a moment, and calls `done`. Any thread.
+  void HandOver(std::function<void()> done);
+
   // Ends what goes to other brokers, for good, and calls `done` when nothing does any more. Any thread.
   void Disconnect(std::function<void()> done);
 

@@ -33,7 +33,8 @@ constexpr int kExitUsage = 2;
 constexpr char kHelp[] = R"(millraced inspect DIR [--output text|json] [--batches]
 
 Reads the store of a stopped broker: its files, topics and segments, and every checksum. Nothing is changed.
---batches lists each batch, too. Exit code 0: nothing is damaged, 1: something is, or the store cannot be read (it is in use,
+--batches lists each batch, too; as json with a digest of the log up to there: of two copies of a partition, equal digests at one
+index say that all before is equal. Exit code 0: nothing is damaged, 1: something is, or the store cannot be read (it is in use,
 there is none).
 
 Example: millraced inspect /var/lib/millrace
@@ -231,6 +232,8 @@ class Reader {
 
 using Json = nlohmann::ordered_json;
 
+std::string ToHex(uint32_t digest) { return absl::StrFormat("%08x", digest); }
+
 Json ToJson(const Segment& segment, bool with_batches) {
   const storage::SegmentMeta& meta = segment.meta;
   Json json = {{"first_index", meta.first_index().value()},
@@ -250,7 +253,8 @@ Json ToJson(const Segment& segment, bool with_batches) {
                             {"offset", batch.header.base_offset.value()},
                             {"records", batch.header.record_count},
                             {"append_time", batch.header.append_time},
-                            {"bytes", batch.bytes}});
+                            {"bytes", batch.bytes},
+                            {"digest", ToHex(batch.header.chain)}});
   }
   return json;
 }

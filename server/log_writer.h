@@ -77,6 +77,7 @@ class LogWriter {
   std::chrono::nanoseconds last_write() const { return last_write_; }
   int64_t bytes_written() const { return bytes_written_; }
   raft::RoundSeq last_written() const { return written_; }
+  std::chrono::nanoseconds now() const { return clock_.Monotonic(); }
 
  private:
   void Schedule();

@@ -68,7 +68,7 @@ absl::Status MetadataReplica::Open() {
                                                       .flush = raft::Flush::kCommit,
                                                       .applied = log_->applied()},
                                            .lone = founders.size() == 1,
-                                           .preferred = founders.front() == options_.self.id,
+                                           .preferred = founders.front(),
                                            .is_intact = HasItsChecksum},
                                           *log_);
   if (!replica.ok()) return replica.status();
@@ -89,7 +89,9 @@ void MetadataReplica::OnImage(std::shared_ptr<const MetadataImage> image) {
 
 void MetadataReplica::OnController(bool is_controller) {
   if (!is_controller) return;
-  MILLRACE_LOG(kInfo, "this broker is the controller", {"cluster", options_.cluster.cluster_id});
+  if (options_.cluster.founders.size() > 1) {
+    MILLRACE_LOG(kInfo, "this broker is the controller", {"cluster", options_.cluster.cluster_id});
+  }
   controller_->Begin(options_.cluster, [](const ErrorFrame&) {});
   TryToRegister();
 }

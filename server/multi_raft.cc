@@ -12,6 +12,9 @@ namespace {
 
 // Questions for votes of groups that are not here yet: as many as there may be new partitions at a time.
 constexpr size_t kEarlyVotesMax = 20'000;
+// How often the successor of a leader that was lost asks, a tick apart.
+constexpr int kCampaigns = 10;
+constexpr int kGivenBackMax = 200;
 
 raft::Config ConfigOfGroups() {
   raft::Config config;
@@ -46,6 +49,7 @@ MultiRaft::~MultiRaft() {
   *self_ = nullptr;
   seams_.writer.SetSource(nullptr);
   if (tick_ != 0) seams_.executor.Cancel(tick_);
+  if (balance_ != 0) seams_.executor.Cancel(balance_);
 }
 
 absl::StatusOr<MultiRaft::Group*> MultiRaft::Open(const Options& options, GroupMachine& machine) {
@@ -61,7 +65,7 @@ absl::StatusOr<MultiRaft::Group*> MultiRaft::Open(const Options& options, GroupM
   const bool added = groups_.emplace(opened.id_, std::move(group)).second;
   MILLRACE_CHECK(added) << "group " << opened.id_ << " is open";
   raft::Core& core = Touch(opened);
-  if (opened.preferred_) core.Campaign();
+  if (opened.preferred_ == core.self()) core.Campaign();
   if (auto early = early_votes_.extract(opened.id_); !early.empty()) Step(opened.id_, std::move(early.mapped()));
   return &opened;
 }
@@ -110,9 +114,28 @@ void MultiRaft::Step(raft::GroupId id, raft::Message message) {
   }
 }
 
+// ---- Peers
+
+namespace {
+
+// Of two that lose their leader one goes first, so that they do not split the votes: the next in the order of ids.
+bool IsSuccessor(const raft::Core& core, raft::ReplicaId lost) {
+  const raft::ReplicaSet& voters = core.membership().voters;
+  const auto next = std::upper_bound(voters.begin(), voters.end(), lost);
+  return !voters.empty() && (next == voters.end() ? voters.front() : *next) == core.self();
+}
+
+}  // namespace
+
+bool MultiRaft::LacksLeader(const Group& group) const {
+  return !group.core().leader() && group.core().role() != raft::Role::kLeader;
+}
+
 void MultiRaft::OnPeerUp(raft::ReplicaId peer) {
+  up_[peer] = seams_.writer.now();
+  if (balance_ == 0) balance_ = seams_.executor.After(kGiveBackAfter, [this] { Balance(); });
   for (auto& [id, group] : groups_) {
-    if (!group->preferred_ || group->core().leader() || group->core().role() == raft::Role::kLeader) continue;
+    if (group->preferred_ != group->core().self() || !LacksLeader(*group)) continue;
     const raft::ReplicaSet members = group->core().membership().Members();
     if (std::find(members.begin(), members.end(), peer) != members.end()) Touch(*group).Campaign();
   }
@@ -123,10 +146,58 @@ void MultiRaft::OnLost(raft::ReplicaId to, raft::GroupId id) {
 }
 
 void MultiRaft::OnPeerLost(raft::BrokerId broker) {
+  std::erase_if(up_, [broker](const auto& peer) { return peer.first.broker == broker; });
   for (auto& [id, group] : groups_) {
     for (const raft::ReplicaId& member : group->core().membership().Members()) {
-      if (member.broker == broker) Touch(*group).OnUnreachable(member);
+      if (member.broker != broker) continue;
+      const bool led = group->core().leader() == member;
+      raft::Core& core = Touch(*group);
+      core.OnUnreachable(member);
+      if (!led || !IsSuccessor(core, member)) continue;
+      // The others may notice a little later, and refuse until then.
+      group->campaigns_left_ = kCampaigns;
+      core.Campaign();
     }
+  }
+}
+
+// ---- Leaderships
+
+raft::ReplicaSet MultiRaft::UpMembers(const Group& group) const {
+  raft::ReplicaSet members = group.core().membership().voters;
+  std::erase_if(members, [this](raft::ReplicaId member) { return !up_.contains(member); });
+  return members;
+}
+
+size_t MultiRaft::HandOver() {
+  size_t left = 0;
+  for (auto& [id, group] : groups_) {
+    const raft::ReplicaSet others = UpMembers(*group);
+    if (group->core().role() != raft::Role::kLeader || others.empty()) continue;
+    ++left;
+    // Groups spread over those that take them.
+    const auto to = others[static_cast<size_t>(id.value()) % others.size()];
+    (void)Touch(*group).TransferLeadership(to);
+  }
+  return left;
+}
+
+// Some at a time: each costs the group an election.
+void MultiRaft::Balance() {
+  balance_ = up_.empty() ? 0 : seams_.executor.After(kGiveBackAfter, [this] { Balance(); });
+  int given = 0;
+  for (auto& [id, group] : groups_) {
+    if (given == kGivenBackMax) return;
+    const raft::Core& core = group->core();
+    if (core.role() != raft::Role::kLeader || group->preferred_ == core.self()) continue;
+    const auto up = up_.find(group->preferred_);
+    if (up == up_.end() || seams_.writer.now() - up->second < kGiveBackAfter) continue;
+    const bool has_all = std::all_of(core.progress().begin(), core.progress().end(), [&](const raft::Progress& p) {
+      return p.id != group->preferred_ || p.match >= core.commit_index();
+    });
+    if (!has_all || !core.membership().IsVoter(group->preferred_)) continue;
+    ++given;
+    (void)Touch(*group).TransferLeadership(group->preferred_);
   }
 }
 
@@ -145,11 +216,21 @@ void MultiRaft::Tick() {
     Group* const group = Find(id);
     if (group == nullptr) return true;
     group->driver_->core().Tick();
+    if (group->campaigns_left_ > 0) CampaignAgain(*group);
     group->ticking_ = !group->core().quiet();
     if (group->driver_->HasWork()) MarkDirty(*group);
     return !group->ticking_;
   });
   if (!ticking_.empty()) tick_ = seams_.executor.After(kTick, [this] { Tick(); });
+}
+
+void MultiRaft::CampaignAgain(Group& group) {
+  if (!LacksLeader(group)) {
+    group.campaigns_left_ = 0;
+    return;
+  }
+  --group.campaigns_left_;
+  if (group.core().role() != raft::Role::kCandidate) group.driver_->core().Campaign();
 }
 
 // ---- Rounds

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -37,6 +38,8 @@ class GroupMachine : public raft::StateMachine {
 class MultiRaft : public RoundSource, private raft::EntryReader {
  public:
   static constexpr std::chrono::milliseconds kTick{50};  // of the cores' clocks
+  // A preferred leader is given back what others lead when it has been up for so long, some groups at a time.
+  static constexpr std::chrono::seconds kGiveBackAfter{5};
 
   struct Seams {
     raft::LogStore& store;
@@ -51,8 +54,9 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   struct Options {
     raft::GroupDriver::Options driver;
     bool lone = false;  // nobody else votes
-    // Campaigns as soon as there is no leader and others can be reached: at the start it is the one that leads.
-    bool preferred = false;
+    // Who leads if it can: campaigns as soon as there is no leader and others can be reached, and is given the leadership back when
+    // it has everything.
+    raft::ReplicaId preferred;
     // Of entries from the disk; on any thread.
     bool (*is_intact)(const raft::Entry&) = IsIntact;
   };
@@ -68,8 +72,9 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
     GroupMachine* machine_ = nullptr;
     raft::GroupId id_;
     bool (*is_intact_)(const raft::Entry&) = nullptr;
-    bool preferred_ = false;
-    bool dirty_ = false;  // in MultiRaft::dirty_, and so on
+    raft::ReplicaId preferred_;
+    int campaigns_left_ = 0;  // a tick apart, while there is no leader
+    bool dirty_ = false;      // in MultiRaft::dirty_, and so on
     bool awaiting_ = false;
     bool ticking_ = false;
     bool stop_told_ = false;
@@ -100,6 +105,9 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   // The broker is gone, or was started again: whatever was on the way to it is lost, and nobody waits for it as a leader.
   void OnPeerLost(raft::BrokerId broker);
 
+  // Gives the leaderships away to replicas that are up, as far as there are any; how many are left.
+  size_t HandOver();
+
   size_t size() const { return groups_.size(); }
 
  private:
@@ -109,11 +117,16 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   raft::RoundSeq AwaitedSync() const override { return awaited_sync_; }
   void Read(raft::GroupId group, const raft::EntryRead& read) override;
 
+  raft::ReplicaSet UpMembers(const Group& group) const;
+  bool LacksLeader(const Group& group) const;
+  void GiveBack(Group& group);
+  void Balance();
   void MarkDirty(Group& group);
   void StartTicking(Group& group);
   void Await(Group& group, raft::RoundSeq round);
   void AfterEvents(Group& group);
   void Tick();
+  void CampaignAgain(Group& group);
   void ReadCold(raft::GroupId group, const raft::EntryRead& read, ColdReadPacer::Done told);
 
   const Seams seams_;
@@ -129,7 +142,9 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   std::vector<raft::GroupId> awaiting_;  // a sync
   std::vector<raft::GroupId> ticking_;
   raft::RoundSeq awaited_sync_;
+  std::map<raft::ReplicaId, std::chrono::nanoseconds> up_;  // peers, and since when
   Executor::TimerId tick_ = 0;
+  Executor::TimerId balance_ = 0;     // while there are peers
   std::shared_ptr<MultiRaft*> self_;  // what comes back from the pool finds out through this whether it still exists
 };
 

@@ -157,24 +157,26 @@ void Write(FrameWriter& out, const raft::AppendReply& m) {
 void Read(CordReader& in, raft::Heartbeat& m) {
   while (const uint32_t tag = in.NextTag()) {
     switch (tag) {
-      case Tag(1, kVarint): ReadInto(in, m.commit); break;
+      case Tag(1, kVarint): ReadInto(in, m.commit.index); break;
       case Tag(2, kVarint): ReadInto(in, m.confirmed.index); break;
       case Tag(3, kFixed64): m.confirmed.abstention = in.Fixed64(); break;
       case Tag(4, kVarint): m.read_round = in.Varint(); break;
       case Tag(5, kVarint): m.quiesce = in.Bool(); break;
       case Tag(6, kVarint): ReadInto(in, m.last_index); break;
+      case Tag(7, kVarint): ReadInto(in, m.commit.term); break;
       default: in.Skip(tag);
     }
   }
 }
 
 void Write(FrameWriter& out, const raft::Heartbeat& m) {
-  out.Integer(1, m.commit.value());
+  out.Integer(1, m.commit.index.value());
   out.Integer(2, m.confirmed.index.value());
   out.Fixed64(3, m.confirmed.abstention);
   out.Integer(4, static_cast<int64_t>(m.read_round));
   out.Integer(5, m.quiesce);
   out.Integer(6, m.last_index.value());
+  out.Integer(7, m.commit.term.value());
 }
 
 void Read(CordReader& in, raft::HeartbeatReply& m) {

@@ -167,6 +167,12 @@ absl::Status MakeMetadata(raft::LogStore& store, const Identity& member) {
   return synced.get_future().get();
 }
 
+void AwaitDone(const std::function<void(std::function<void()> done)>& begin) {
+  std::promise<void> promise;
+  begin([&promise] { promise.set_value(); });
+  promise.get_future().wait();
+}
+
 // Waits for the value, or until the process is asked to stop.
 template <typename T>
 T Await(std::promise<T>& promise, const std::function<bool()>& stop_requested) {
@@ -470,7 +476,9 @@ void Server::Stop() {
   p.health.SetNotReady("stopping");
   if (served) {
     p.broker->StopRetention();
-    SavePartitions();
+    AwaitDone([&p](auto done) { p.broker->HandOver(std::move(done)); });
+    AwaitDone([&p](auto done) { p.broker->Disconnect(std::move(done)); });
+    AwaitDone([&p](auto done) { p.broker->SavePartitions(std::move(done)); });
   }
   if (p.rpc != nullptr) {
     p.rpc->EndCalls(kShutdownGrace);
@@ -494,11 +502,7 @@ void Server::Stop() {
 // What lives on the loops goes before they do.
 void Server::EndLoops() {
   Parts& p = *parts_;
-  if (p.broker != nullptr) {
-    std::promise<void> disconnected;
-    p.broker->Disconnect([&disconnected] { disconnected.set_value(); });
-    disconnected.get_future().wait();
-  }
+  if (p.broker != nullptr) AwaitDone([&p](auto done) { p.broker->Disconnect(std::move(done)); });
   AwaitOnEachLoop([&p](int loop) {
     if (loop == 0) {
       p.traffic_watch.reset();
@@ -521,13 +525,6 @@ void Server::AwaitOnEachLoop(const std::function<void(int loop)>& task) {
     });
     done.get_future().wait();
   }
-}
-
-// Spares the next start reading the end of each partition again.
-void Server::SavePartitions() {
-  std::promise<void> saved;
-  parts_->broker->SavePartitions([&saved] { saved.set_value(); });
-  saved.get_future().wait();
 }
 
 }  // namespace millrace::server

@@ -50,7 +50,6 @@ class Server {
   absl::Status LoadBroker(const std::function<bool()>& stop_requested);
   void EndLoops();
   void AwaitOnEachLoop(const std::function<void(int loop)>& task);
-  void SavePartitions();
   void RegisterMetrics();
 
   const Config config_;

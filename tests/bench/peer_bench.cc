@@ -38,8 +38,9 @@ raft::Message Append(const absl::Cord& payload) {
 
 raft::Message Beat() {
   return {.term = raft::Term(3),
-          .body = raft::Heartbeat{
-              .commit = raft::LogIndex(999'990), .confirmed = {raft::LogIndex(999'990), 0}, .read_round = 7}};
+          .body = raft::Heartbeat{.commit = {raft::Term(3), raft::LogIndex(999'990)},
+                                  .confirmed = {raft::LogIndex(999'990), 0},
+                                  .read_round = 7}};
 }
 
 // One frame with `count` of the message; the argument is the count.

@@ -42,7 +42,7 @@ class QuietDrivers : private Transport, private StateMachine, private EntryReade
   void Follow() {
     const Entry first{.header = {.type = EntryType::kNoop, .term = Term(1), .index = LogIndex(1)}};
     ToAll(2, 1, AppendEntries{.entries = {first}, .commit = LogIndex(1)});
-    ToAll(2, 1, Heartbeat{.commit = LogIndex(1), .quiesce = true, .last_index = LogIndex(1)});
+    ToAll(2, 1, Heartbeat{.commit = {Term(1), LogIndex(1)}, .quiesce = true, .last_index = LogIndex(1)});
   }
   // After a burst of 64 proposals.
   void Lead() {

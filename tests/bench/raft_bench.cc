@@ -4,8 +4,8 @@
 //
 // leader/B: a leader with two followers takes batches of B proposals of 64 KiB by reference, gives its Ready, hears that its own
 // write is durable, and gets an ack of each request. Items are entries. quiet_followers, quiet_leaders: ticks of 10,000 idle
-// groups; bytes_per_group is what the heap grew by for each. quiet_*/driven: bytes_per_group is what the heap shrinks by when 1000 such
-// groups go with their drivers (their logs stay).
+// groups; bytes_per_group is what the heap grew by for each. quiet_*/driven: bytes_per_group is what the heap shrinks by when 1000
+// such groups go with their drivers (their logs stay).
 #include <malloc.h>
 
 #include <cstdlib>
@@ -113,7 +113,7 @@ std::vector<std::unique_ptr<Core>> QuietFollowers(const Config& config, int grou
     Entry first{.header = {.type = EntryType::kNoop, .term = Term(1), .index = LogIndex(1)}};
     Step(*core, 1, Term(1), AppendEntries{.entries = {first}, .commit = LogIndex(1)});
     Drain(*core);
-    Step(*core, 1, Term(1), Heartbeat{.commit = LogIndex(1), .quiesce = true, .last_index = LogIndex(1)});
+    Step(*core, 1, Term(1), Heartbeat{.commit = {Term(1), LogIndex(1)}, .quiesce = true, .last_index = LogIndex(1)});
     Drain(*core);
     cores.push_back(std::move(core));
   }

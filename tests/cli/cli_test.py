@@ -479,7 +479,9 @@ class Inspect(unittest.TestCase):
         self.assertTrue(report["sound"])
         empty, filled = next(topic for topic in report["topics"] if topic["name"] == "orders")["partitions"]
         self.assertEqual((empty["log_end_offset"], filled["log_end_offset"]), (0, 3))
-        self.assertEqual([batch["records"] for batch in filled["segments"][0]["list"]], [3])
+        [batch] = filled["segments"][0]["list"]
+        self.assertEqual(batch["records"], 3)
+        self.assertRegex(batch["digest"], "^[0-9a-f]{8}$")
 
     def test_damage_is_told_with_topic_partition_and_offsets(self):
         self.stop()

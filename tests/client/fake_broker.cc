@@ -202,6 +202,11 @@ void FakeBroker::ReleaseAcks() {
   }
 }
 
+void FakeBroker::ForgetAcks() {
+  hold_acks_ = false;
+  held_acks_.clear();
+}
+
 ProduceAckFrame FakeBroker::Judge(const PartitionBatchFrame& batch) {
   ProduceAckFrame ack{.id = batch.id};
   ack.leader_epoch = leader_epoch;

@@ -75,6 +75,8 @@ class FakeBroker : public ClientTransport {
   // Keeps acks until ReleaseAcks().
   void HoldAcks() { hold_acks_ = true; }
   void ReleaseAcks();
+  // Those that are kept never come; new ones do.
+  void ForgetAcks();
   // Connections are refused, and those there are break.
   void GoDown();
   void ComeUp() { up_ = true; }

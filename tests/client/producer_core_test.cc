@@ -422,6 +422,34 @@ TEST_F(ProducerTest, UnreachableLeaderIsGoneAroundThroughTheBootstrapAddress) {
   EXPECT_EQ(broker.routings.back(), static_cast<int32_t>(Routing::kAny));
 }
 
+// It may not have noticed yet that it leads no more, and what it has in flight would be waited for in vain.
+TEST_F(ProducerTest, WhatABrokerHasThatStandsStillGoesToTheNextLeader) {
+  broker.Advertise(2, "unreachable:9470");
+  Send("0");
+  executor.RunUntilIdle();
+  broker.HoldAcks();
+  Send("1");
+  executor.Advance(milliseconds(700));
+  broker.ForgetAcks();
+  broker.SetLeader("t", 0, 2);
+  executor.Advance(milliseconds(1500));
+  EXPECT_THAT(Delivered(), ElementsAre("0", "1"));
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("0", "1"));
+}
+
+// One that leads and is slow keeps what it has.
+TEST_F(ProducerTest, ASlowLeaderIsWaitedFor) {
+  broker.Advertise(2, "unreachable:9470");
+  broker.HoldAcks();
+  Send("0");
+  executor.Advance(seconds(5));
+  const int opened = broker.streams_opened;
+  broker.ReleaseAcks();
+  executor.RunUntilIdle();
+  EXPECT_THAT(Delivered(), ElementsAre("0"));
+  EXPECT_EQ(broker.streams_opened, opened);
+}
+
 TEST_F(ProducerTest, OnlyBrokerIsReachedByTheAddressGivenForIt) {
   broker.Advertise(1, "name-inside-the-container:9470");
   Send("0");

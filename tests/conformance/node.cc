@@ -63,9 +63,9 @@ Node::Node(int64_t number, const NodeOptions& options, const NodeStart& start, S
       labels_(labels),
       timeouts_(std::move(timeouts)),
       core_(options_.config, raft::GroupId(1), NodeId(number), StateAt(start), timeouts_),
-      taken_log_(start.last),
-      log_(start.last),
-      disk_(start.last),
+      taken_log_{start.last},
+      log_{start.last},
+      disk_{start.last},
       snapshot_{.last = start.last,
                 .membership = start.membership,
                 .membership_index = start.last.index,
@@ -92,14 +92,7 @@ void Node::TakeReadies() {
 
 void Node::Answer(const raft::Ready& ready) {
   for (const raft::EntryRequest& request : ready.entry_requests) {
-    std::vector<raft::Entry> entries;
-    size_t bytes = 0;
-    for (LogIndex index = request.first; index <= request.last && taken_log_.Has(index); ++index) {
-      bytes += taken_log_.At(index).payload.size();
-      if (!entries.empty() && bytes > request.bytes_max) break;
-      entries.push_back(taken_log_.At(index));
-    }
-    core_.OnEntries(request, std::move(entries));
+    core_.OnEntries(request, taken_log_.Read(request.first, request.last, request.bytes_max));
   }
   for (const raft::ReplicaId to : ready.snapshot_requests) core_.OnSnapshot(to, snapshot_);
 }

@@ -19,8 +19,8 @@
 #include "raft/core.h"
 #include "raft/ready.h"
 #include "tests/conformance/mail.h"
-#include "tests/conformance/node_log.h"
 #include "tests/conformance/scripted_timeouts.h"
+#include "tests/support/ready_log.h"
 
 namespace millrace::conformance {
 
@@ -81,8 +81,8 @@ class Node {
   int64_t number() const { return number_; }
   // As of the last Ready: what a transcript shows lags behind the core until then.
   const raft::Status& shown() const { return shown_; }
-  const NodeLog& log() const { return log_; }    // as of the last Ready
-  const NodeLog& disk() const { return disk_; }  // what is written
+  const raft::ReadyLog& log() const { return log_; }    // as of the last Ready
+  const raft::ReadyLog& disk() const { return disk_; }  // what is written
   bool has_had_snapshot() const { return has_had_snapshot_; }
   // The newest snapshot that the state machine can make: how far it has applied, and the membership in force there.
   const raft::InstallSnapshot& snapshot() const { return snapshot_; }
@@ -116,9 +116,9 @@ class Node {
 
   std::vector<raft::Ready> taken_;  // from the core, to be handled when the transcript says so
   std::vector<Mail> outbox_;  // sent when it does: the taken Readys' messages, and what is passed on to the leader
-  NodeLog taken_log_;         // with the taken Readys
-  NodeLog log_;
-  NodeLog disk_;
+  raft::ReadyLog taken_log_;  // with the taken Readys
+  raft::ReadyLog log_;
+  raft::ReadyLog disk_;
   raft::InstallSnapshot snapshot_;
   raft::Status shown_;
   bool has_had_snapshot_ = false;

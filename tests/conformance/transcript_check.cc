@@ -126,7 +126,7 @@ class Checker {
     }
     Compare(node + "commit", etcd.commit, ours.shown().commit.value());
     if (etcd.config) Compare(node + "configuration", *etcd.config, ToEtcdText(ours.snapshot().membership));
-    const NodeLog& log = ours.log();
+    const raft::ReadyLog& log = ours.log();
     Compare(node + "last index", etcd.last, log.last_index().value());
     for (const auto& [index, entry] : etcd.entries) {
       const bool has = log.Has(raft::LogIndex(index));

@@ -361,13 +361,13 @@ absl::StatusOr<std::string> TranscriptRunner::Stabilize(const Directive& d) {
 // ---- State
 
 std::string TranscriptRunner::LogText(const Node& node) const {
-  const NodeLog& log = node.disk();
+  const raft::ReadyLog& log = node.disk();
   if (log.last_index() < log.first_index()) {
     return Cat("log is empty: first index=", log.first_index().value(), ", last index=", log.last_index().value(),
                "\n");
   }
   std::string text;
-  for (const raft::Entry& entry : log.entries()) CatTo(&text, EntryText(entry), "\n");
+  for (const raft::Entry& entry : log.entries) CatTo(&text, EntryText(entry), "\n");
   return text;
 }
 

@@ -11,6 +11,7 @@
 #include "raft/core.h"
 #include "raft/persisted_state.h"
 #include "tests/fuzz/input.h"
+#include "tests/support/ready_log.h"
 
 namespace millrace::raft {
 namespace {
@@ -29,9 +30,7 @@ class FuzzedReplica {
         random_(in.Byte()) {
     config_.pre_vote = in.Flag();
     PersistedState state;
-    Membership membership{.voters = {Id(1), Id(2), Id(3)}, .learners = {Id(4)}};
-    if (in.Flag()) membership.voters = {Id(1)};
-    state.memberships = {{LogIndex(0), membership}};
+    state.memberships = {{LogIndex(0), AnyMembership()}};
     state.term_and_vote.abstaining = in.Flag();
     core_.emplace(config_, GroupId(1), Id(1), std::move(state), random_);
   }
@@ -72,15 +71,7 @@ class FuzzedReplica {
     if (!core_->HasReady()) return;
     Ready ready = core_->TakeReady();
     stopped_ = ready.fatal.has_value();
-    if (ready.install) {
-      before_ = ready.install->last.index;
-      disk_.clear();
-    }
-    if (ready.truncate_from) disk_.resize(static_cast<size_t>(*ready.truncate_from - before_ - 1));
-    for (Entry& entry : ready.append) {
-      MILLRACE_CHECK_EQ(entry.header.index, before_ + static_cast<int64_t>(disk_.size()) + 1);
-      disk_.push_back(entry);
-    }
+    disk_.Write(ready);
     // What the driver stores of it can be read at the next start.
     if (ready.memberships) MILLRACE_CHECK(DecodeMemberships(EncodeMemberships(*ready.memberships)).ok());
     if (!ready.committed.empty()) core_->OnApplied(ready.committed.last);
@@ -100,16 +91,14 @@ class FuzzedReplica {
 
   void RemovePrefix() {
     const LogIndex last = std::min({core_->commit_index(), core_->stable_index(), core_->applied_index()});
-    if (last <= before_) return;
-    disk_.erase(disk_.begin(), disk_.begin() + (last - before_));
-    before_ = last;
+    if (last < disk_.first_index()) return;
+    disk_.RemovePrefix(last);
     core_->OnPrefixRemoved(last + 1);
   }
 
   std::vector<Entry> Read(const EntryRequest& request) {
-    if (request.first <= before_ || in_.Flag()) return {};
-    const auto first = disk_.begin() + (request.first - before_ - 1);
-    return {first, first + std::min<int64_t>(request.last - request.first + 1, disk_.end() - first)};
+    if (request.first < disk_.first_index() || in_.Flag()) return {};
+    return disk_.Read(request.first, request.last, SIZE_MAX);
   }
 
   std::optional<InstallSnapshot> MakeSnapshot() {
@@ -125,6 +114,22 @@ class FuzzedReplica {
       change = {static_cast<MembershipChange::Kind>(1 + in_.Choice(3)), Id(1 + in_.Choice(5)), in_.Flag()};
     }
     return changes;
+  }
+
+  // Simple or joint, with learners and some of them to be promoted; of 1 alone where what was drawn is none.
+  Membership AnyMembership() {
+    Membership m;
+    for (int n = 1; n <= 5; ++n) {
+      const int sets = in_.Choice(64);
+      if (sets & 1) m.voters.push_back(Id(n));
+      if (sets & 2) m.outgoing.push_back(Id(n));
+      if (!(sets & 3) && sets & 4) m.learners.push_back(Id(n));
+      if ((sets & 3) == 2 && sets & 8) m.learners_next.push_back(Id(n));
+      if (!(sets & 3) && (sets & 20) == 20) m.promote.push_back(Id(n));
+    }
+    if (in_.Flag()) m.outgoing = m.learners_next = {};
+    m.auto_leave = m.joint() && in_.Flag();
+    return Validate(m).ok() ? m : Membership{.voters = {Id(1)}};
   }
 
   LogIndex AnyIndex() { return LogIndex(in_.Number(core_->last_index().value())); }
@@ -148,7 +153,7 @@ class FuzzedReplica {
       h.record_count = in_.Choice(3);
       h.type = static_cast<EntryType>(1 + in_.Choice(4));
       if (h.type == EntryType::kMembership) {
-        entry.payload = absl::Cord(in_.Flag() ? Encode(Membership{.voters = {Id(1), Id(2 + in_.Choice(3))}}) : "?");
+        entry.payload = absl::Cord(in_.Byte() < 250 ? Encode(AnyMembership()) : "?");
       }
       offset = h.end_offset();
       prev = {h.term, h.index};
@@ -180,7 +185,7 @@ class FuzzedReplica {
         break;
       case 2:
         m.body =
-            Heartbeat{.commit = AnyIndex(), .read_round = in_.Byte(), .quiesce = in_.Flag(), .last_index = AnyIndex()};
+            Heartbeat{.commit = AnyPlace(), .read_round = in_.Byte(), .quiesce = in_.Flag(), .last_index = AnyIndex()};
         break;
       case 3:
         m.body = HeartbeatReply{
@@ -195,7 +200,7 @@ class FuzzedReplica {
       case 6:
         m.body = InstallSnapshot{.last = AnyPlace(),
                                  .end_offset = Offset(in_.Number(0)),
-                                 .membership = {.voters = {Id(1), Id(2)}},
+                                 .membership = AnyMembership(),
                                  .membership_index = AnyIndex()};
         break;
       case 7:
@@ -209,8 +214,7 @@ class FuzzedReplica {
   Config config_;
   SeededRandom random_;
   std::optional<Core> core_;
-  LogIndex before_;
-  std::vector<Entry> disk_;
+  ReadyLog disk_;
   std::deque<ReadySeq> writing_;
   uint64_t life_ = 0;  // as it has told
   bool stopped_ = false;

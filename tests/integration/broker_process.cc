@@ -162,8 +162,16 @@ void BrokerProcess::Spawn() {
   output_ = output[0];
 }
 
+void BrokerProcess::AddArguments(const std::vector<std::string>& arguments) {
+  options_.arguments.insert(options_.arguments.end(), arguments.begin(), arguments.end());
+}
+
 void BrokerProcess::Start() {
   Spawn();
+  AwaitReady();
+}
+
+void BrokerProcess::AwaitReady() {
   ready_line_ = ReadLine(output_);
   if (!ready_line_.starts_with("ready ")) {
     const int code = Wait();

@@ -47,8 +47,15 @@ class BrokerProcess {
   BrokerProcess(const BrokerProcess&) = delete;
   BrokerProcess& operator=(const BrokerProcess&) = delete;
 
+  // For the starts that follow: what is only known once the port is.
+  void AddArguments(const std::vector<std::string>& arguments);
+
   // A fatal failure of the test, with what the broker wrote to standard error, if it ends instead of becoming ready.
   void Start();
+
+  // The same in two steps, for brokers that become ready together.
+  void Spawn();
+  void AwaitReady();
 
   // Kills after `delay` however far the start has come, or earlier if it comes to its end.
   void StartAndKillWithin(std::chrono::milliseconds delay);
@@ -78,9 +85,7 @@ class BrokerProcess {
   std::string ErrorOutput() const;
 
  private:
-  void Spawn();
-
-  const Options options_;
+  Options options_;
   std::filesystem::path directory_;
   std::string address_;
   std::string http_address_;

@@ -13,7 +13,7 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kLives = 150;
+constexpr uint64_t kLives = 400;
 
 TEST(DriverCluster, ElectsReplicatesAndRestarts) {
   MemoryDisks disks;

@@ -63,6 +63,46 @@ TEST(Reads, OfALeaderThatLostItsPlaceFail) {
   EXPECT_TRUE(absl::IsFailedPrecondition(g.core(1).ReadIndex(8)));
 }
 
+TEST(Reads, AnswersOfThoseWhoAbstainDoNotCount) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return m.from == Id(2) || m.to == Id(2); };
+  g.Propose(1, "with the help of 3");
+  g.Run();
+  g.node(3).disk.term_and_vote.abstaining = true;
+  g.Restart(3);
+  g.TickAll(2);
+  ASSERT_TRUE(g.core(3).abstaining());
+  ASSERT_TRUE(g.core(1).ReadIndex(1).ok());
+  g.Run();
+  EXPECT_TRUE(g.node(1).reads_ready.empty());
+  g.drop = nullptr;
+  g.TickAll(2);
+  EXPECT_EQ(g.node(1).reads_ready.size(), 1u);
+}
+
+TEST(Reads, ALeaderThatAbstainsDoesNotCountItself) {
+  TestGroup g(3);
+  g.node(1).disk.term_and_vote.abstaining = true;
+  g.Restart(1);
+  // What it leads with is not durable here, so it cannot end.
+  g.drop = [&](const Message& m) {
+    if (As<AppendEntries>(m)) g.node(1).hold_writes = true;
+    return false;
+  };
+  g.Elect(1);
+  ASSERT_TRUE(g.core(1).abstaining());
+  ASSERT_EQ(g.core(1).commit_index(), LogIndex(1));
+  g.drop = [](const Message& m) { return m.from == Id(3) || m.to == Id(3); };
+  g.core(1).OnApplied(LogIndex(1));
+  ASSERT_TRUE(g.core(1).ReadIndex(1).ok());
+  g.TickAll(2);
+  EXPECT_TRUE(g.node(1).reads_ready.empty()) << "2 alone has answered";
+  g.drop = nullptr;
+  g.TickAll(2);
+  EXPECT_EQ(g.node(1).reads_ready.size(), 1u);
+}
+
 TEST(Reads, WaitForWhatIsApplied) {
   TestGroup g(1);
   g.Elect(1);
@@ -135,6 +175,21 @@ TEST(Quiet, NotWhileAMemberLacksSomething) {
   g.Propose(1, "a");
   g.TickAll(50);
   EXPECT_FALSE(g.core(1).quiet());
+}
+
+TEST(Quiet, NotBeforeAllMembersSayThatTheyAre) {
+  TestGroup g(3, QuietConfig());
+  g.Elect(1);
+  g.drop = [](const Message& m) {
+    const auto* reply = As<HeartbeatReply>(m);
+    return reply != nullptr && reply->quiet && m.from == Id(3);
+  };
+  g.TickAll(50);
+  EXPECT_TRUE(g.core(3).quiet());
+  EXPECT_FALSE(g.core(1).quiet());
+  g.drop = nullptr;
+  g.TickAll(2);
+  EXPECT_TRUE(g.core(1).quiet());
 }
 
 TEST(Quiet, AProposalWakesAll) {
@@ -261,6 +316,31 @@ TEST(Abstaining, EndsOnlyWhenWhatIsConfirmedIsDurable) {
   EXPECT_FALSE(g.core(3).abstaining());
 }
 
+TEST(Abstaining, IsEndedByAWordForThisTimeOnly) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.Propose(1, "a");
+  g.Run();
+  g.node(3).disk.term_and_vote.abstaining = true;
+  g.Restart(3);
+  std::optional<Message> word;
+  g.drop = [&](const Message& m) {
+    const auto* append = As<AppendEntries>(m);
+    if (append != nullptr && append->confirmed.abstention != 0 && append->confirmed.index > LogIndex(0)) word = m;
+    return word.has_value();
+  };
+  g.TickAll(3);
+  ASSERT_TRUE(word);
+  ASSERT_TRUE(g.core(3).abstaining());
+  // Down again, and what it has had acked in between may be lost again.
+  g.Restart(3);
+  ASSERT_TRUE(g.core(3).Step(*word).ok());
+  EXPECT_TRUE(g.core(3).abstaining());
+  g.drop = nullptr;
+  g.TickAll(3);
+  EXPECT_FALSE(g.core(3).abstaining());
+}
+
 TEST(Abstaining, WhenAllVotersAreBackTheLongestLogWins) {
   TestGroup g(3);
   g.Elect(1);
@@ -313,6 +393,69 @@ TEST(Abstaining, AReplicaWithoutWhatItAckedIsNoticedAndAbstains) {
   for (const Ready& ready : g.node(3).log)
     abstained = abstained || (ready.term_and_vote && ready.term_and_vote->abstaining);
   EXPECT_TRUE(abstained);
+}
+
+// The disk of 3 lost the cut that its acks rest on: it holds what had been cut off, as far as what it had acked and no shorter.
+// Nothing but the terms can tell.
+void LoseACut(TestGroup& g, bool abstaining) {
+  g.Elect(3);
+  g.drop = [](const Message& m) { return m.from == Id(3) || m.to == Id(3); };
+  for (int i = 0; i < 2; ++i) g.Propose(3, "cut off");
+  g.Run();
+  const TestDisk before = g.node(3).disk;
+  g.Elect(1);
+  g.Propose(1, "a");
+  g.drop = nullptr;
+  g.TickAll(3);
+  ASSERT_EQ(LogText(g.node(3).disk), "1/1 2/2 2/3");
+  ASSERT_EQ(LogText(before), "1/1 1/2 1/3");
+  g.node(3).disk.entries = before.entries;
+  g.node(3).disk.term_and_vote.commit_index = LogIndex(1);
+  g.node(3).disk.term_and_vote.abstaining = abstaining;
+  g.node(3).applied.clear();
+  g.Restart(3);
+}
+
+TEST(Abstaining, ACutThatIsLostBringsNothingBackThatIsCommitted) {
+  TestGroup g(3);
+  LoseACut(g, /*abstaining=*/false);
+  g.TickAll(3);
+  EXPECT_EQ(g.core(3).commit_index(), LogIndex(1)) << "heartbeats name an entry that it does not hold";
+  EXPECT_TRUE(g.node(1).notices.empty()) << "nothing has shown it yet";
+  g.Propose(1, "b");
+  g.TickAll(4);
+  ASSERT_FALSE(g.node(1).notices.empty()) << g.core(1).Dump();
+  EXPECT_EQ(g.node(1).notices[0].kind, Notice::kLostDurability);
+  EXPECT_EQ(g.node(1).notices[0].replica, Id(3));
+  EXPECT_EQ(LogText(g.node(3).disk), "1/1 2/2 2/3 2/4");
+  EXPECT_EQ(g.node(3).applied, (std::vector<std::string>{"a", "b"}));
+  EXPECT_FALSE(g.core(3).abstaining()) << "it caught up";
+}
+
+TEST(Abstaining, AHeartbeatCommitsNothingThatACrashBroughtBack) {
+  TestGroup g(3);
+  LoseACut(g, /*abstaining=*/true);
+  g.core(1).Tick();
+  g.Take(1);
+  g.DeliverTo(3);
+  EXPECT_EQ(g.core(3).commit_index(), LogIndex(1));
+  g.TickAll(4);
+  EXPECT_EQ(g.core(3).commit_index(), LogIndex(3));
+  EXPECT_EQ(g.node(3).applied, std::vector<std::string>{"a"});
+  EXPECT_FALSE(g.core(3).abstaining());
+}
+
+// A refusal of a request from before the leader knew of the ack proves nothing: it is late.
+TEST(Abstaining, ALateRefusalIsNoLoss) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.Propose(1, "a");
+  g.Run();
+  const AppendReply refused{.rejected = LogIndex(1), .request = 1};
+  ASSERT_TRUE(g.core(1).Step(From(3, 1, 1, refused)).ok());
+  g.TickAll(3);
+  EXPECT_TRUE(g.node(1).notices.empty());
+  EXPECT_EQ(g.core(1).progress()[2].match, LogIndex(2));
 }
 
 TEST(Abstaining, ALateRequestToAbstainIsOfNoUse) {

@@ -61,7 +61,7 @@ class ReadToApplyTest : public DriverTest {
     Append(1, {}, MakeEntries(1, 1, 3));
     Settle();
     store_.DropCache();
-    Receive(1, Heartbeat{.commit = LogIndex(3)});
+    Receive(1, Heartbeat{.commit = {Term(1), LogIndex(3)}});
     broker_.Turn();
     EXPECT_EQ(replica_.asked().size(), 1u);
     EXPECT_EQ(replica_.driver().applied_index(), LogIndex(0));
@@ -72,7 +72,7 @@ TEST_F(ReadToApplyTest, IsTriedAgainWithTheNextWorkAfterAFailure) {
   replica_.FailReads(absl::UnavailableError("the disk is in trouble"));
   EXPECT_FALSE(replica_.driver().HasWork()) << "at once would be a loop";
   EXPECT_TRUE(replica_.asked().empty());
-  Receive(1, Heartbeat{.commit = LogIndex(3)});
+  Receive(1, Heartbeat{.commit = {Term(1), LogIndex(3)}});
   broker_.Turn();
   EXPECT_TRUE(replica_.AnswerReads());
   EXPECT_EQ(replica_.driver().applied_index(), LogIndex(3));
@@ -80,7 +80,7 @@ TEST_F(ReadToApplyTest, IsTriedAgainWithTheNextWorkAfterAFailure) {
 }
 
 TEST_F(ReadToApplyTest, IsTriedAgainThoughTheGroupIsQuiet) {
-  Receive(1, Heartbeat{.commit = LogIndex(3), .quiesce = true, .last_index = LogIndex(3)});
+  Receive(1, Heartbeat{.commit = {Term(1), LogIndex(3)}, .quiesce = true, .last_index = LogIndex(3)});
   broker_.Turn();
   ASSERT_TRUE(replica_.core().quiet());
   replica_.FailReads(absl::UnavailableError("the disk is in trouble"));
@@ -103,7 +103,7 @@ TEST_F(ReadToApplyTest, DamageStopsTheReplicaOrIsPassedOver) {
 
   replica_.PassOverDamage();
   Restart(FakeLogStore::kKeepUnsynced);
-  Receive(1, Heartbeat{.commit = LogIndex(3)});
+  Receive(1, Heartbeat{.commit = {Term(1), LogIndex(3)}});
   do {
     Settle();
   } while (replica_.AnswerReads());
@@ -144,7 +144,7 @@ TEST_F(ReadToApplyTest, IsNotAnsweredAnyMoreOnceASnapshotHasTakenItsPlace) {
 TEST_F(ReadToApplyTest, IsNotAnsweredByWhatAnEarlierDriverHadAsked) {
   const uint64_t earlier = replica_.asked().front().id;
   Restart(FakeLogStore::kKeepUnsynced);
-  Receive(1, Heartbeat{.commit = LogIndex(3)});
+  Receive(1, Heartbeat{.commit = {Term(1), LogIndex(3)}});
   broker_.Turn();
   ASSERT_EQ(replica_.asked().size(), 2u);
   replica_.driver().OnRead(earlier, absl::DataLossError("of another time"));

@@ -50,6 +50,35 @@ TEST(Election, ARefusalTooLeavesAfterTheTermIsDurable) {
   EXPECT_FALSE(As<VoteReply>(g.network[0])->granted);
 }
 
+TEST(Election, AnswersToANewLeaderLeaveAfterItsTermIsDurable) {
+  const std::vector<decltype(Message::body)> asked = {AppendEntries{.prev = {Term(1), LogIndex(5)}}, Heartbeat()};
+  for (const auto& body : asked) {
+    TestGroup g(3);
+    g.node(2).hold_writes = true;
+    ASSERT_TRUE(g.core(2).Step(From(1, 2, 3, body)).ok());
+    g.Take(2);
+    EXPECT_TRUE(g.network.empty()) << ToString(g.network.front());
+    g.Persist(2);
+    ASSERT_EQ(g.network.size(), 1u);
+    EXPECT_EQ(g.network[0].term, Term(3));
+  }
+}
+
+TEST(Election, ARealElectionBeginsWhenTheCandidatesVoteIsDurable) {
+  TestGroup g(3);
+  g.node(1).hold_writes = true;
+  g.core(1).Campaign();
+  g.Take(1);
+  EXPECT_EQ(g.network.size(), 2u) << "a pre-vote promises nothing";
+  g.network.clear();
+  ASSERT_TRUE(g.core(1).Step(From(2, 1, 0, VoteReply{.granted = true, .pre_vote = true})).ok());
+  g.Take(1);
+  ASSERT_EQ(g.core(1).role(), Role::kCandidate);
+  EXPECT_TRUE(g.network.empty()) << ToString(g.network.front());
+  g.Persist(1);
+  EXPECT_EQ(g.network.size(), 2u);
+}
+
 TEST(Election, AVoteIsRememberedOverARestart) {
   TestGroup g(3);
   ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, VoteRequest{})).ok());
@@ -238,6 +267,58 @@ TEST(Election, ATransferWaitsForTheTargetAndEndsByItself) {
   EXPECT_TRUE(g.core(1).Propose({}).ok());
   ASSERT_FALSE(g.node(1).notices.empty());
   EXPECT_EQ(g.node(1).notices.back().kind, Notice::kTransferAborted);
+}
+
+TEST(Election, OnlyWhoHasEverythingIsAskedToTakeOver) {
+  TestGroup g(3);
+  g.Elect(1);
+  int asked = 0;
+  g.drop = [&](const Message& m) {
+    asked += As<TimeoutNow>(m) != nullptr;
+    return m.to == Id(3) || As<TimeoutNow>(m) != nullptr;
+  };
+  for (int i = 0; i < 3; ++i) g.Propose(1, "a");
+  g.Run();
+  ASSERT_TRUE(g.core(1).TransferLeadership(Id(3)).ok());
+  g.Run();
+  EXPECT_EQ(asked, 0) << "it lacks three entries";
+  const auto ack = [](int64_t match) {
+    return From(3, 1, 1, AppendReply{.accepted = true, .match = LogIndex(match), .request = 1000});
+  };
+  ASSERT_TRUE(g.core(1).Step(ack(3)).ok());
+  g.Run();
+  EXPECT_EQ(asked, 0) << "it lacks one";
+  ASSERT_TRUE(g.core(1).Step(ack(4)).ok());
+  g.Run();
+  EXPECT_GT(asked, 0);
+}
+
+TEST(Election, OnlyTheLeaderMayAskToTakeOver) {
+  TestGroup g(3);
+  g.Elect(1);
+  ASSERT_TRUE(g.core(2).Step(From(3, 2, 1, TimeoutNow())).ok());
+  EXPECT_EQ(g.core(2).role(), Role::kFollower);
+  g.core(2).ForgetLeader();
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, TimeoutNow())).ok());
+  EXPECT_EQ(g.core(2).role(), Role::kFollower) << "it follows nobody";
+}
+
+TEST(Election, AFollowerWhoseDiskStandsStillDoesNotCampaign) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.node(2).hold_writes = true;
+  g.Propose(1, "a");
+  g.Run();
+  ASSERT_FALSE(g.node(2).held.empty());
+  g.TickAll(21);
+  g.drop = [](const Message&) { return true; };
+  g.Tick(2, 60);
+  EXPECT_EQ(g.core(2).role(), Role::kFollower);
+  g.core(2).Campaign();
+  EXPECT_EQ(g.core(2).role(), Role::kFollower);
+  g.Persist(2);
+  g.Tick(2, 25);
+  EXPECT_EQ(g.core(2).role(), Role::kPreCandidate);
 }
 
 TEST(Election, TwoLeadersOfOneTermStopTheReplicaThatSeesThem) {

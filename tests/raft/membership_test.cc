@@ -33,6 +33,65 @@ TEST(Membership, AVoterThatWouldBeBehindIsRefused) {
   EXPECT_EQ(g.core(1).membership().voters.size(), 3u);
 }
 
+Config LagConfig(int64_t promotion_lag_max) {
+  Config config = TestGroup::TestConfig();
+  config.promotion_lag_max = promotion_lag_max;
+  return config;
+}
+
+// Acks up to `match`, as if it had been asked now.
+absl::Status Ack(TestGroup& g, int from, int to, int64_t match) {
+  const AppendReply ack{.accepted = true, .match = LogIndex(match), .last_index = LogIndex(match), .request = 1000};
+  return g.core(to).Step(From(from, to, g.core(to).term().value(), ack));
+}
+
+TEST(Membership, ALearnerThatLagsTooFarIsNotPromoted) {
+  TestGroup g(3, LagConfig(2));
+  g.Elect(1);
+  g.AddEmpty(4);
+  ASSERT_TRUE(Propose(g, 1, {{Change::kAddLearner, Id(4), true}}).ok());
+  g.drop = [](const Message& m) { return m.to == Id(4) || m.from == Id(4); };
+  while (g.core(1).last_index() < LogIndex(10)) g.Propose(1, "a");
+  g.Run();
+  ASSERT_TRUE(Ack(g, 4, 1, 7).ok());
+  EXPECT_TRUE(g.core(1).membership().IsLearner(Id(4))) << "it lacks three of what is committed";
+  EXPECT_TRUE(absl::IsFailedPrecondition(Propose(g, 1, {{Change::kAddVoter, Id(4)}})));
+  ASSERT_TRUE(Ack(g, 4, 1, 8).ok());
+  EXPECT_TRUE(g.core(1).membership().IsVoter(Id(4)));
+}
+
+TEST(Membership, ALearnerThatIsNotHeardOfIsNotPromoted) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.AddEmpty(4);
+  ASSERT_TRUE(Propose(g, 1, {{Change::kAddLearner, Id(4)}}).ok());
+  g.TickAll(3);
+  ASSERT_EQ(g.core(4).last_index(), g.core(1).last_index());
+  g.drop = [](const Message& m) { return m.to == Id(4) || m.from == Id(4); };
+  g.TickAll(21);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Propose(g, 1, {{Change::kAddVoter, Id(4)}})));
+  ASSERT_TRUE(Propose(g, 1, {{Change::kAddLearner, Id(4), true}}).ok());
+  g.TickAll(3);
+  EXPECT_TRUE(g.core(1).membership().IsLearner(Id(4)));
+  g.drop = nullptr;
+  g.TickAll(3);
+  EXPECT_TRUE(g.core(1).membership().IsVoter(Id(4)));
+}
+
+TEST(Membership, AVoterIsNotMadeALearnerThatIsToBePromoted) {
+  TestGroup g(3);
+  g.Elect(1);
+  using Joint = Core::MembershipOptions::Joint;
+  for (Joint joint : {Joint::kWhenNeeded, Joint::kAlways}) {
+    const auto status = g.core(1)
+                            .ProposeMembership({{MembershipChange::kRemove, Id(3)},
+                                                {MembershipChange::kAddLearner, Id(3), /*promote=*/true}},
+                                               {.joint = joint})
+                            .status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  }
+}
+
 TEST(Membership, LearnersDoNotCount) {
   TestGroup g(2);
   g.Elect(1);

@@ -351,11 +351,7 @@ TEST(Replication, AFollowerBehindTheLogStartGetsTheLogStart) {
   for (int i = 0; i < 20; ++i) g.Propose(1, "a");
   g.Run();
   // Retention: everything below index 15 goes at the leader.
-  TestDisk& disk = g.node(1).disk;
-  const Entry before = disk.entries[13];
-  disk.before = {before.header.term, before.header.index};
-  disk.before_offset = before.header.end_offset();
-  disk.entries.erase(disk.entries.begin(), disk.entries.begin() + 14);
+  g.node(1).disk.RemovePrefix(LogIndex(14));
   g.core(1).OnPrefixRemoved(LogIndex(15));
   g.drop = nullptr;
   g.TickAll(3);
@@ -375,18 +371,14 @@ TEST(Replication, ALostAckOfASnapshotDoesNotHoldAMemberUp) {
   g.drop = [](const Message& m) { return m.to == Id(3) || m.from == Id(3); };
   for (int i = 0; i < 10; ++i) g.Propose(1, "x");
   g.Run();
-  TestDisk& disk = g.node(1).disk;
-  const Entry before = disk.entries[7];
-  disk.before = {before.header.term, before.header.index};
-  disk.before_offset = before.header.end_offset();
-  disk.entries.erase(disk.entries.begin(), disk.entries.begin() + 8);
-  g.core(1).OnPrefixRemoved(before.header.index + 1);
+  g.node(1).disk.RemovePrefix(LogIndex(8));
+  g.core(1).OnPrefixRemoved(LogIndex(9));
   g.drop = [](const Message& m) {
     const auto* reply = std::get_if<AppendReply>(&m.body);
     return m.from == Id(3) && reply != nullptr && reply->accepted;
   };
   g.Tick(1, 2);
-  ASSERT_EQ(g.core(3).terms().before_first(), before.header.index);
+  ASSERT_EQ(g.core(3).terms().before_first(), LogIndex(8));
   ASSERT_EQ(g.core(1).progress()[2].state, Progress::State::kSnapshot);
   g.drop = nullptr;
   g.Tick(1, 12);
@@ -403,6 +395,68 @@ TEST(Replication, AStaleSnapshotChangesNothing) {
   g.Take(2);
   EXPECT_EQ(g.core(2).last_index(), LogIndex(2));
   EXPECT_EQ(g.core(2).membership().voters.size(), 3u);
+}
+
+TEST(Replication, ASnapshotBehindTheLogStartChangesNothing) {
+  TestGroup g(3);
+  const InstallSnapshot first{
+      .last = {Term(1), LogIndex(9)}, .end_offset = Offset(9), .membership = {.voters = Ids({1, 2, 3})}};
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, first)).ok());
+  g.Run();
+  InstallSnapshot late = first;
+  late.last.index = LogIndex(5);
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, late)).ok());
+  g.Take(2);
+  EXPECT_EQ(g.core(2).last_index(), LogIndex(9));
+  EXPECT_FALSE(g.node(2).fatal);
+}
+
+// What it stands for is there: it only tells that this much is committed.
+TEST(Replication, ASnapshotLeavesALogThatHasItsEntry) {
+  TestGroup g(3);
+  std::vector<Entry> entries;
+  for (int i = 1; i <= 5; ++i) entries.push_back(Records(1, i, i - 1));
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = entries, .commit = LogIndex(1)})).ok());
+  g.Take(2);
+  const InstallSnapshot snapshot{
+      .last = {Term(1), LogIndex(3)}, .end_offset = Offset(3), .membership = {.voters = Ids({1, 2, 3})}};
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, snapshot)).ok());
+  g.Take(2);
+  EXPECT_EQ(g.core(2).last_index(), LogIndex(5));
+  EXPECT_EQ(g.core(2).commit_index(), LogIndex(3));
+  EXPECT_EQ(g.node(2).disk.entries.size(), 5u);
+}
+
+// The old log is longer than what the snapshot stands for: neither what was durable of it nor a write of it that ends now says
+// anything of the new one, and a cut of it that was not taken yet is not one of the new one.
+TEST(Replication, ASnapshotTakesTheOldLogWithIt) {
+  TestGroup g(3);
+  std::vector<Entry> old;
+  for (int i = 1; i <= 12; ++i) old.push_back(Records(1, i, i - 1));
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = old})).ok());
+  g.Take(2);
+  ASSERT_EQ(g.core(2).stable_index(), LogIndex(12));
+  g.node(2).hold_writes = true;
+  const AppendEntries more{.prev = {Term(1), LogIndex(12)}, .entries = {Records(1, 13, 12)}};
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, more)).ok());
+  g.Take(2);
+  const AppendEntries cuts{.prev = {Term(1), LogIndex(7)}, .entries = {Records(2, 8, 7)}};
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 2, cuts)).ok());
+  const InstallSnapshot snapshot{
+      .last = {Term(2), LogIndex(10)}, .end_offset = Offset(10), .membership = {.voters = Ids({1, 2, 3})}};
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 2, snapshot)).ok());
+  g.Take(2);
+  g.network.clear();
+  ASSERT_EQ(g.node(2).held.size(), 2u);
+  EXPECT_TRUE(g.node(2).held[1].install);
+  EXPECT_FALSE(g.node(2).held[1].truncate_from);
+  EXPECT_TRUE(g.node(2).held[1].append.empty());
+  g.PersistOne(2);
+  EXPECT_EQ(g.core(2).stable_index(), LogIndex(0));
+  g.Persist(2);
+  EXPECT_EQ(g.core(2).stable_index(), LogIndex(10));
+  EXPECT_EQ(g.core(2).last_index(), LogIndex(10));
+  EXPECT_EQ(As<AppendReply>(g.network.back())->match, LogIndex(10));
 }
 
 TEST(Replication, ASnapshotIsAckedNoFurtherThanItShows) {

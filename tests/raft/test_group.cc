@@ -6,18 +6,14 @@
 #include "absl/strings/str_cat.h"
 
 namespace millrace::raft {
+namespace {
+
+constexpr int kTurnsMax = 1000;
+
+}  // namespace
 
 void TestDisk::Write(const Ready& ready) {
-  if (ready.install) {
-    before = ready.install->last;
-    before_offset = ready.install->end_offset;
-    entries.clear();
-  }
-  if (ready.truncate_from) entries.resize(static_cast<size_t>(*ready.truncate_from - before.index - 1));
-  for (const Entry& entry : ready.append) {
-    ASSERT_EQ(entry.header.index, last_index() + 1);
-    entries.push_back(entry);
-  }
+  ReadyLog::Write(ready);
   if (ready.term_and_vote) term_and_vote = *ready.term_and_vote;
   if (ready.memberships) memberships = *ready.memberships;
 }
@@ -31,18 +27,6 @@ PersistedState TestDisk::State() const {
   }
   state.memberships = memberships;
   return state;
-}
-
-std::vector<Entry> TestDisk::Read(LogIndex first, LogIndex last, size_t bytes_max) const {
-  std::vector<Entry> read;
-  size_t bytes = 0;
-  for (LogIndex i = first; i <= std::min(last, last_index()) && i > before.index; ++i) {
-    const Entry& entry = entries[static_cast<size_t>(i - before.index - 1)];
-    bytes += entry.payload.size();
-    if (!read.empty() && bytes > bytes_max) break;
-    read.push_back(entry);
-  }
-  return read;
 }
 
 TestGroup::TestGroup(int voters, Config config) {
@@ -140,9 +124,11 @@ void TestGroup::DeliverTo(int n) {
 }
 
 void TestGroup::Run() {
+  int turns = 0;
   for (bool busy = true; busy;) {
     busy = false;
     for (auto& [id, node] : nodes_) Take(static_cast<int>(id.broker.value()));
+    if (++turns > kTurnsMax) FAIL() << "no end; next " << (network.empty() ? "nothing" : ToString(network.front()));
     std::deque<Message> now = std::exchange(network, {});
     for (Message& m : now) {
       busy = true;

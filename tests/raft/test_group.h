@@ -22,6 +22,7 @@
 
 #include "gtest/gtest.h"
 #include "raft/core.h"
+#include "tests/support/ready_log.h"
 
 namespace millrace::raft {
 
@@ -43,17 +44,12 @@ inline Message From(int from, int to, int64_t term, decltype(Message::body) body
 }
 
 // What a node's disk holds.
-struct TestDisk {
-  EntryId before;
-  Offset before_offset;
-  std::vector<Entry> entries;
+struct TestDisk : ReadyLog {
   TermAndVote term_and_vote;
   std::vector<MembershipAt> memberships;
 
   void Write(const Ready& ready);
   PersistedState State() const;
-  LogIndex last_index() const { return before.index + static_cast<int64_t>(entries.size()); }
-  std::vector<Entry> Read(LogIndex first, LogIndex last, size_t bytes_max) const;
 };
 
 struct TestNode {

@@ -40,7 +40,8 @@ void Witness::OnSent(const raft::Message& message, const raft::TermAndVote& vote
     EXPECT_EQ(vote.voted_for, message.from) << raft::ToString(message);
   } else if (given != nullptr && given->granted && !given->pre_vote) {
     EXPECT_EQ(vote.voted_for, message.to) << raft::ToString(message);
-  } else if (reply != nullptr && reply->accepted) {
+  } else if (reply != nullptr && reply->accepted && acked.term_and_vote.term == message.term) {
+    // Until a later term's leader has replaced it, on its disk or on the way there.
     EXPECT_GE(acked.last_index, reply->match) << raft::ToString(message);
   }
 }

@@ -1,5 +1,5 @@
-// Sees what the replicas of a cluster apply, send and answer. What one has applied is the truth: all others apply the same there, every
-// member has it at the end, and a linearizable read that was asked for later knows of it.
+// Sees what the replicas of a cluster apply, send and answer. What one has applied is the truth: all others apply the same there,
+// every member has it at the end, and a linearizable read that was asked for later knows of it.
 //
 //     TestCluster cluster(3, {.on_applied = [&](int broker, const raft::Entry& entry) { witness.OnApplied(broker, entry); }}, …);
 //     cluster.replica(2).core().ReadIndex(witness.NextRead(2));

@@ -86,6 +86,20 @@ TEST(Image, NamesABrokenPromise) {
   EXPECT_STREQ(image.Apply(Appending(2)), "index does not follow");
 }
 
+TEST(Image, ForgetsACutWithWhatCameAfterIt) {
+  Image image;
+  image.SetFirstMembership({.voters = {{BrokerId(1), 1}}});
+  for (int64_t index = 1; index <= 3; ++index) ASSERT_EQ(image.Apply(Appending(index)), nullptr);
+  Batch cut = Appending(2, Term(2));
+  cut.truncate_from = LogIndex(2);
+  cut.term_and_vote = TermAndVote{.term = Term(2), .commit_index = LogIndex(2)};
+  ASSERT_EQ(image.Apply(cut), nullptr);
+  ASSERT_TRUE(image.Forget(LogIndex(1)));
+  EXPECT_TRUE(image.chain().Holds({Term(1), LogIndex(3)}));
+  EXPECT_EQ(image.EntryAt(LogIndex(2)).header.term, Term(1));
+  EXPECT_EQ(image.term_and_vote().commit_index, LogIndex(1));
+}
+
 TEST(Image, ASnapshotIsOfTheLogsStart) {
   Image image;
   EXPECT_EQ(image.Apply(Appending(1)), nullptr);

@@ -1,5 +1,6 @@
 #include "tests/raft_sim/image.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace millrace::raft::sim {
@@ -8,10 +9,7 @@ const char* Image::Apply(const Batch& batch) {
   if (batch.truncate_from) {
     if (*batch.truncate_from <= chain_.before()) return "truncates before the log's start";
     if (*batch.truncate_from <= term_and_vote_.commit_index) return "truncates what is committed on disk";
-    if (*batch.truncate_from <= chain_.last()) {
-      entries_.resize(head_ + static_cast<size_t>(*batch.truncate_from - chain_.before()) - 1);
-      chain_.TruncateSuffix(*batch.truncate_from);
-    }
+    if (*batch.truncate_from <= chain_.last()) Cut(*batch.truncate_from);
   }
   for (const Entry& entry : batch.append) {
     if (const char* wrong = chain_.Append(entry)) return wrong;
@@ -46,6 +44,7 @@ void Image::Install(const InstallSnapshot& snapshot) {
   std::memcpy(&link.digest, state.data(), sizeof link.digest);
   chain_ = Chain(snapshot.last.index, link);
   entries_.clear();
+  cut_.clear();
   head_ = 0;
 }
 
@@ -59,12 +58,29 @@ void Image::RemovePrefix(LogIndex before) {
   head_ = 0;
 }
 
+void Image::Cut(LogIndex first_removed) {
+  const auto first = entries_.begin() + static_cast<ptrdiff_t>(head_) + (first_removed - chain_.before() - 1);
+  cut_.assign(first, entries_.end());
+  entries_.erase(first, entries_.end());
+  chain_.TruncateSuffix(first_removed);
+}
+
 bool Image::Forget(LogIndex last) {
+  std::vector<Entry> back;
+  if (!cut_.empty() && cut_.front().header.index > last) {
+    back = cut_;
+    last = back.front().header.index - 1;
+  }
   if (last < chain_.before() || last >= chain_.last()) return false;
   // Who forgets that others vote too elects itself: no protocol helps against that.
   if (memberships_.empty() || memberships_.back().index > last) return false;
-  chain_.TruncateSuffix(last + 1);
-  entries_.resize(head_ + static_cast<size_t>(last - chain_.before()));
+  const auto brings_membership = [](const Entry& entry) { return entry.header.type == EntryType::kMembership; };
+  if (std::any_of(back.begin(), back.end(), brings_membership)) return false;
+  Cut(last + 1);
+  for (const Entry& entry : back) {
+    chain_.Append(entry);
+    entries_.push_back(entry);
+  }
   term_and_vote_.commit_index = std::min(term_and_vote_.commit_index, last);
   return true;
 }

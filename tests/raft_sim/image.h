@@ -47,7 +47,8 @@ class Image {
   }
 
   void SetFirstMembership(const Membership& membership);
-  // A disk that lied: what came behind `last` is gone, as if it had never been. False when the image cannot stand without.
+  // A disk that lied: what came behind `last` is gone, as if it had never been; and if a cut was made there, what it had cut off is
+  // back instead. False when the image cannot stand so.
   bool Forget(LogIndex last);
   void SetAbstaining() { term_and_vote_.abstaining = true; }
   PersistedState ToState() const;
@@ -59,12 +60,14 @@ class Image {
   const char* ApplyState(const Batch& batch);
   void Install(const InstallSnapshot& snapshot);
   void RemovePrefix(LogIndex before);
+  void Cut(LogIndex first_removed);
 
   TermAndVote term_and_vote_;
   std::vector<MembershipAt> memberships_;
   Chain chain_;
   std::vector<Entry> entries_;  // from head_ on, those of the chain
   size_t head_ = 0;
+  std::vector<Entry> cut_;  // what the newest cut removed; the log holds what is before it
 };
 
 }  // namespace millrace::raft::sim

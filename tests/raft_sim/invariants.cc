@@ -182,10 +182,11 @@ bool Invariants::QuorumHolds(const Node& leader, const Membership& membership, E
 void Invariants::CheckCommitted(Node& node, LogIndex index, const Link& link) {
   if (IsVictim(node.id())) return;
   // A message from before a loss makes one more victim of it.
-  if (node.core().term() < lost_in_ && lost_.contains(link.digest)) return victims_.push_back(node.id());
+  const Term learnt_in = node.LearntIn(index);
+  if (learnt_in < lost_in_ && lost_.contains(link.digest)) return victims_.push_back(node.id());
   Commit& known = At(committed_, index.value());
   if (known.term == Term(0)) {
-    known = {link.term, node.core().term(), link.digest, link.proposal};
+    known = {link.term, learnt_in, link.digest, link.proposal};
     if (link.proposal != 0) {
       ProposalState& state = proposals_[link.proposal];
       if (state == ProposalState::kCommitted) Fail(node, "committed once", absl::StrCat("proposal ", link.proposal));

@@ -54,6 +54,7 @@ void Node::Start() {
   core_.emplace(world_.swarm.config, kGroup, id_, disk_.acked().ToState(), timeouts_);
   seen_ = GlanceAt(*core_, Glance());
   applied_ = to_apply_ = core_->applied_index();
+  learnt_.clear();
   questions_.clear();
   silent_.fill(0);
   for (const auto& node : world_.nodes) {
@@ -91,14 +92,15 @@ void Node::Stop(Disk::Level level) {
 
 void Node::ForgetBehind(LogIndex last) {
   Stop(Disk::Level::kMachine);
-  const LogIndex end = disk_.acked().chain().last();
+  const Chain& chain = disk_.acked().chain();
+  const EntryId end{chain.back().term, chain.last()};
   if (disk_.Forget(last)) forgotten_ = end;
 }
 
 void Node::Wipe() {
   Stop(Disk::Level::kProcess);
   ++id_.incarnation;
-  forgotten_ = LogIndex(0);
+  forgotten_ = EntryId();
   disk_ = Disk(world_.swarm.Has(Fault::kAsyncFlush));
 }
 
@@ -220,8 +222,19 @@ void Node::RemovePrefix() {
 
 // ---- Readies
 
+void Node::NoteCommit() {
+  const LogIndex known = learnt_.empty() ? seen_.commit : learnt_.back().index;
+  if (core_->commit_index() > known) learnt_.push_back({core_->term(), core_->commit_index()});
+}
+
+Term Node::LearntIn(LogIndex index) const {
+  const auto known = std::find_if(learnt_.begin(), learnt_.end(), [&](EntryId id) { return id.index >= index; });
+  return known != learnt_.end() ? known->term : core_->term();
+}
+
 void Node::Settle() {
   if (!up()) return;
+  NoteCommit();
   if (drain_scheduled_) return;
   if (!world_.calm && world_.dice.Chance(world_.swarm.busy_per_million)) {
     drain_scheduled_ = true;
@@ -252,6 +265,8 @@ void Node::Perform(Ready ready) {
     observer_.OnNotice(notice);
     if (notice.kind == Notice::kPossibleLoss) world_.invariants.OnPossibleLoss(*this);
   }
+  // Before anything of it is written or applied: the commit index is checked against what is committed elsewhere.
+  Look();
   const bool send_first = world_.dice.OneIn(4);
   if (send_first) SendAll(ready.send_now);
   if (Dies(Step::kBeforeWrite)) return;
@@ -328,7 +343,8 @@ void Node::BeginRound() {
     takes = disk_stalled_until_ - world_.now;
     disk_stalled_ = true;
   }
-  world_.queue.Schedule(world_.now + takes, {EventKind::kDisk, static_cast<uint8_t>(broker()), life_});
+  round_ends_ = world_.now + takes;
+  world_.queue.Schedule(round_ends_, {EventKind::kDisk, static_cast<uint8_t>(broker()), life_});
 }
 
 void Node::FinishRound() {
@@ -393,8 +409,6 @@ void Node::TakeCommitted(const Ready& ready) {
     apply_due_ = applied_ < to_apply_;
   }
   for (const ReadReady& read : ready.reads_ready) world_.invariants.OnReadReady(*this, read);
-  // The commit index is checked against what is committed elsewhere before anything is applied.
-  Look();
   if (std::exchange(apply_due_, false)) Apply();
 }
 
@@ -519,6 +533,7 @@ void Node::Look() {
   world_.invariants.OnChange(*this, seen_, now);
   observer_.OnChange(*this, seen_, now);
   seen_ = std::move(now);
+  learnt_.clear();
 }
 
 bool Node::Dies(Step step) {

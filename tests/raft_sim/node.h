@@ -42,10 +42,14 @@ class Node {
   LogIndex applied() const { return applied_; }
   bool leads() const { return up() && seen_.role == Role::kLeader; }
   const Glance& seen() const { return seen_; }
+  // The term in which it learnt that this entry is committed: a busy driver may look when the core has gone further.
+  Term LearntIn(LogIndex index) const;
   // Its process has a disk that answers.
   bool healthy() const { return up() && !paused_ && !disk_stalled_; }
+  // When its disk answers for what it is doing.
+  int64_t round_ends() const { return round_ends_; }
   // Has lost what it acked, and nobody knows.
-  bool forgetful() const { return disk_.acked().chain().last() < forgotten_; }
+  bool forgetful() const { return !disk_.acked().chain().Holds(forgotten_); }
   // May have lost what it acked, by its disk.
   bool abstaining() const { return disk_.acked().term_and_vote().abstaining; }
   bool must_mark() const { return abstaining() && !counted_; }
@@ -95,6 +99,7 @@ class Node {
   void Tick();
   void HearBrokers();
   void RemovePrefix();
+  void NoteCommit();
   void Settle();
   void Drain();
   void Perform(Ready ready);
@@ -124,6 +129,7 @@ class Node {
   std::optional<Core> core_;
   Chain chain_;  // the core's log, as its Readies tell
   Glance seen_;
+  std::vector<EntryId> learnt_;  // commit indexes not looked at yet, with the term in which each was learnt; rising
   LogIndex applied_;
   LogIndex to_apply_;
   std::vector<Question> questions_;
@@ -144,9 +150,10 @@ class Node {
   Step crash_at_ = Step::kNone;
   int64_t tick_length_;
   int64_t disk_stalled_until_ = 0;
+  int64_t round_ends_ = 0;
   bool disk_stalled_ = false;
   bool disk_fails_ = false;
-  LogIndex forgotten_;  // the log's end before its disk forgot
+  EntryId forgotten_;  // the log's end before its disk forgot
   int disk_factor_ = 1;
 };
 

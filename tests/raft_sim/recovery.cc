@@ -10,8 +10,8 @@
 namespace millrace::raft::sim {
 namespace {
 
-// Election timeouts (of the slowest clock and the longest draw) that the whole may take: some for stalled disks to answer, some
-// for elections. Copying the log through the smallest of windows takes a round trip for each entry besides.
+// Election timeouts (of the slowest clock and the longest draw) that the whole may take, once all disks have answered that were
+// stalled. Copying the log through the smallest of windows takes a round trip for each entry besides.
 constexpr int kTimeouts = 40;
 
 }  // namespace
@@ -20,15 +20,17 @@ void Recovery::Begin() {
   world_.calm = true;
   world_.network.Heal();
   int64_t entries = 0;
+  int64_t disks_answer = world_.now;
   for (const auto& node : world_.nodes) {
     entries = std::max(entries, node->disk().acked().chain().last().value());
+    disks_answer = std::max(disks_answer, node->round_ends());
     node->StallDisk(0);
     node->SlowDisk(1);
     node->Calm();
     node->Resume();
     node->Start();
   }
-  deadline_ = world_.now + int64_t{kTimeouts} * 3 * world_.swarm.config.election_ticks * kTick + entries * kTick;
+  deadline_ = disks_answer + int64_t{kTimeouts} * 3 * world_.swarm.config.election_ticks * kTick + entries * kTick;
 }
 
 bool Recovery::Done() {

@@ -25,7 +25,7 @@ struct BriefBody {
   }
   void operator()(const Heartbeat& m) {
     out.flags = m.quiesce;
-    out.a = m.commit.value();
+    out.a = m.commit.index.value();
     out.b = static_cast<int64_t>(m.read_round);
     out.c = m.confirmed.index.value();
   }

@@ -50,7 +50,8 @@ class TestCluster {
 
   int brokers() const { return static_cast<int>(nodes_.size()); }
 
-  // Everybody's loop turns once; what was sent is under way then. Syncs complete where `completes` says so. Whether anything happened.
+  // Everybody's loop turns once; what was sent is under way then. Syncs complete where `completes` says so. Whether anything
+  // happened.
   bool Turn(const std::function<bool(int broker)>& completes);
   // For the test to change: what Deliver() delivers.
   std::vector<raft::Message>& under_way() { return under_way_; }

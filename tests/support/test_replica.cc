@@ -120,6 +120,14 @@ void TestReplica::SetFlush(raft::Flush flush) {
   driver_->SetFlush(flush);
 }
 
+std::vector<raft::MembershipAt> TestReplica::Memberships() const {
+  std::vector<raft::MembershipAt> all = driver_->core().memberships();
+  for (const auto& [round, durable] : history_) {
+    all.insert(all.end(), durable.memberships.begin(), durable.memberships.end());
+  }
+  return all;
+}
+
 absl::Status TestReplica::CheckRestored(const raft::PersistedState& found) {
   const Durable durable = {found.term_and_vote, found.terms, found.end_offset, found.memberships};
   if (history_.empty()) {

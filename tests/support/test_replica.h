@@ -104,6 +104,9 @@ class TestReplica : private raft::Transport, private raft::StateMachine, private
   int installs() const { return installs_; }
   int cold_reads() const { return cold_reads_; }
 
+  // All in its log, also as a crash may leave it.
+  std::vector<raft::MembershipAt> Memberships() const;
+
   // Its snapshots stand for what is applied, instead of for what lies before the log.
   void SnapshotAtApplied() { snapshot_at_applied_ = true; }
   // It goes on behind committed entries that are damaged, instead of stopping.

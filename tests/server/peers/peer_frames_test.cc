@@ -66,7 +66,8 @@ struct SetBody {
   }
   void operator()(const raft::Heartbeat& m) {
     v1::Heartbeat* s = stub->mutable_heartbeat();
-    s->set_commit(m.commit.value());
+    s->set_commit(m.commit.index.value());
+    s->set_commit_term(m.commit.term.value());
     s->set_confirmed_index(m.confirmed.index.value());
     s->set_confirmed_abstention(m.confirmed.abstention);
     s->set_read_round(m.read_round);
