@@ -47,6 +47,7 @@ void SimBroker::Start() {
   loaded_.reset();
   pool_ = std::make_unique<InlinePool>(process_);
   metrics_ = std::make_unique<server::Metrics>(server::Metrics::Options{.memory_limit = options_.memory_limit});
+  services_loading_ = std::make_unique<server::ServiceRegistry>();
   services_ = std::make_unique<server::ServiceRegistry>();
   presence_ = std::make_unique<server::PeerPresence>(process_.clock());
   gate_ = std::make_unique<server::PeerGate>(server::PeerIdentity{.life = {options_.self, random_.Next()},
@@ -60,24 +61,27 @@ void SimBroker::Start() {
   server::AddBrokerService(*broker_, *services_);
   server::AddAdminService(*broker_, *services_);
   server::AddForwardService(*broker_, *services_);
-  if (!alone()) server::AddPeerServices(*broker_, *gate_, *services_);
   server::AddHealthService([] { return true; }, *services_);
   server::AddReflectionService(*services_);
-  if (!alone()) network_.Attach(options_.address, *services_, process_);
+  server::AddNotReady([] { return "catching up with the cluster"; }, *services_loading_);
+  if (!alone()) {
+    server::AddPeerServices(*broker_, *gate_, *services_loading_);
+    server::AddPeerServices(*broker_, *gate_, *services_);
+    network_.Attach(options_.address, *services_loading_, process_);
+  }
   broker_->Load(power_lost_ ? server::Partition::Lost::kUnsynced : server::Partition::Lost::kNothing,
                 [this](absl::Status status) { OnLoaded(std::move(status)); });
   if (!alone()) return;
   executor_.RunUntilIdle();
   while (disk_.CompleteSyncs() > 0) executor_.RunUntilIdle();
   MILLRACE_CHECK(loaded_.has_value() && loaded_->ok());
-  network_.Attach(options_.address, *services_, process_);
-  executor_.RunUntilIdle();
 }
 
 void SimBroker::OnLoaded(absl::Status status) {
   loaded_ = std::move(status);
   if (!loaded_->ok()) return;
   power_lost_ = false;  // what was lost is dealt with, on the disk
+  network_.Attach(options_.address, *services_, process_);
   broker_->StartRetention();
 }
 

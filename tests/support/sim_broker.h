@@ -64,6 +64,7 @@ class SimBroker {
   std::optional<absl::Status> loaded_;
   std::unique_ptr<server::WorkPool> pool_;
   std::unique_ptr<server::Metrics> metrics_;
+  std::unique_ptr<server::ServiceRegistry> services_loading_;  // until it has caught up
   std::unique_ptr<server::ServiceRegistry> services_;
   std::unique_ptr<server::PeerPresence> presence_;
   std::unique_ptr<server::PeerGate> gate_;
