@@ -23,6 +23,7 @@ class ClientProcess {
       : world_(world), process_(world.executor, std::move(name)), way_out_(world.network.WayOutOf(process_)) {}
 
   const std::string& name() const { return process_.name(); }
+  SimProcess& process() { return process_; }
 
  protected:
   client::ClientEnvironment environment() { return {process_.clock(), process_, world_.dice, *way_out_}; }

@@ -16,8 +16,10 @@ namespace millrace::sim {
 #define MILLRACE_FAULTS(X)                                                 \
   X(kProcessCrash, "a broker's process dies")                              \
   X(kPowerCut, "a broker's machine goes down")                             \
+  X(kStop, "a broker is ended in order")                                   \
   X(kAllCrash, "all brokers go down at once")                              \
   X(kFreeze, "a broker stands still")                                      \
+  X(kFreezeClient, "a client stands still")                                \
   X(kCutBoth, "two cannot reach each other")                               \
   X(kCutOneWay, "one cannot reach another that reaches it")                \
   X(kIsolate, "a broker is cut off from all others")                       \

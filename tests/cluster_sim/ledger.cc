@@ -34,7 +34,7 @@ RecordId Ledger::Send(int producer, const Place& place) {
 // Of different lengths, so that batches and segments are.
 std::string Ledger::ValueOf(RecordId id) const {
   std::string value = absl::StrCat(id, " ");
-  value.append(static_cast<size_t>(id * 37 % 200), 'x');
+  value.append(static_cast<size_t>(id * 377 % value_bytes_), 'x');
   return value;
 }
 
@@ -92,6 +92,7 @@ void Ledger::Learn(RecordId id, int64_t offset, const char* how) {
     return Violate(absl::StrCat(how, " at ", offset, ", before what was there when it was sent (", record.after,
                                 "): ", Describe(id)));
   }
+  if (record.state == State::kUnknown && record.offset < 0) ++unknown_stored_;
   there = id;
   record.offset = offset;
 }

@@ -30,6 +30,8 @@ struct Place {
 
 class Ledger {
  public:
+  explicit Ledger(int value_bytes) : value_bytes_(value_bytes) {}
+
   RecordId Send(int producer, const Place& place);
   std::string ValueOf(RecordId id) const;
   void OnAcked(RecordId id, int64_t offset);
@@ -49,7 +51,8 @@ class Ledger {
   int64_t may_be_trimmed(const Place& place) const;
   size_t unanswered() const { return unanswered_; }
   uint64_t acked() const { return acked_; }
-  bool WasUnknown(RecordId id) const { return records_[static_cast<size_t>(id)].state == State::kUnknown; }
+  // Whose delivery failed, and who were stored all the same.
+  uint64_t unknown_stored() const { return unknown_stored_; }
   std::vector<Place> places() const;
 
   // `log_starts`: where each partition begins at the end, and everything from there on was read again.
@@ -76,11 +79,13 @@ class Ledger {
   void Learn(RecordId id, int64_t offset, const char* how);
   std::string Describe(RecordId id) const;
 
+  const int value_bytes_;
   std::vector<Record> records_;
   std::map<Place, Log> places_;
   std::vector<std::string> vanishing_;
   size_t unanswered_ = 0;
   uint64_t acked_ = 0;
+  uint64_t unknown_stored_ = 0;
   std::string violation_;
 };
 

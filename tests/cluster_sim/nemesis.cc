@@ -23,11 +23,16 @@ void Nemesis::Step() {
   while (!undo_.empty() && undo_.begin()->first <= world_.executor.clock().Monotonic()) {
     undo_.extract(undo_.begin()).mapped()();
   }
+  EndStopped();
   if (world_.dice.OneIn(world_.swarm.fault_one_in)) Strike();
 }
 
 void Nemesis::Heal() {
   world_.Trace("everything is healed");
+  for (const int broker : std::exchange(stopping_, {})) {
+    cluster_.broker(broker).Crash(FakeLogStore::kKeepUnsynced);
+    StartLater(broker);
+  }
   while (!undo_.empty()) undo_.extract(undo_.begin()).mapped()();
 }
 
@@ -69,8 +74,13 @@ void Nemesis::Do(Fault fault) {
     case Fault::kPowerCut:
       if (has_room && MayLosePower(broker)) Crash(broker, /*power=*/true);
       return;
+    case Fault::kStop:
+      if (has_room) Stop(broker);
+      return;
     case Fault::kAllCrash:
       return CrashAll();
+    case Fault::kFreezeClient:
+      return FreezeClient();
     case Fault::kFreeze:
       if (has_room) Freeze(broker);
       return;
@@ -144,17 +154,40 @@ void Nemesis::Crash(int broker, bool power) {
   NoteCrash(broker);
   size_t kept = FakeLogStore::kKeepUnsynced;
   if (power) kept = static_cast<size_t>(world_.dice.UpTo(static_cast<int64_t>(cluster_.disk(broker).unsynced_writes()) + 1));
-  const int64_t ms = world_.dice.LongTail(1000);
   world_.Trace(absl::StrCat(HostOf(broker), power ? "'s machine goes down" : "'s process dies"));
   cluster_.broker(broker).Crash(kept);
   down_.insert(broker);
+  StartLater(broker);
+}
+
+void Nemesis::StartLater(int broker) {
   Later(
       [this, broker] {
         world_.Trace(absl::StrCat(HostOf(broker), " starts"));
         down_.erase(broker);
         cluster_.broker(broker).Start();
       },
-      ms);
+      world_.dice.LongTail(1000));
+}
+
+void Nemesis::Stop(int broker) {
+  if (!cluster_.broker(broker).loaded()) return;
+  world_.coverage.Injected(Fault::kStop);
+  NoteCounts(cluster_.broker(broker), world_.coverage);
+  world_.Trace(absl::StrCat(HostOf(broker), " is to end"));
+  down_.insert(broker);
+  stopping_.insert(broker);
+  cluster_.broker(broker).Stop();
+}
+
+void Nemesis::EndStopped() {
+  for (const int broker : std::set<int>(stopping_)) {
+    if (!cluster_.broker(broker).stopped()) continue;
+    world_.Trace(absl::StrCat(HostOf(broker), " has ended"));
+    stopping_.erase(broker);
+    cluster_.broker(broker).Crash(FakeLogStore::kKeepUnsynced);
+    StartLater(broker);
+  }
 }
 
 void Nemesis::CrashAll() {
@@ -193,6 +226,16 @@ void Nemesis::Freeze(int broker) {
         cluster_.broker(broker).process().Thaw();
       },
       world_.dice.LongTail(1000));
+}
+
+void Nemesis::FreezeClient() {
+  if (processes_.empty()) return;
+  SimProcess& client = *processes_[static_cast<size_t>(world_.dice.UpTo(static_cast<int64_t>(processes_.size())))];
+  if (client.frozen()) return;
+  world_.coverage.Injected(Fault::kFreezeClient);
+  world_.Trace(absl::StrCat(client.name(), " stands still"));
+  client.Freeze();
+  Later([&client] { client.Thaw(); }, world_.dice.LongTail(1000));
 }
 
 // ---- Ways

@@ -24,6 +24,9 @@ class Nemesis {
   // `clients`: who else has ways to the brokers.
   Nemesis(World& world, SimCluster& cluster, std::vector<std::string> clients);
 
+  // A client that may stand still. Outlives this.
+  void Know(SimProcess& client) { processes_.push_back(&client); }
+
   void Step();
   void Heal();
 
@@ -39,7 +42,11 @@ class Nemesis {
   void Strike();
   void Do(Fault fault);
   void Crash(int broker, bool power);
+  void Stop(int broker);
+  void EndStopped();
+  void StartLater(int broker);
   void CrashAll();
+  void FreezeClient();
   void Freeze(int broker);
   void Cut(const std::string& from, const std::string& to);
   void CutOff(int broker);
@@ -55,6 +62,8 @@ class Nemesis {
   const std::vector<std::string> clients_;
   std::multimap<std::chrono::nanoseconds, std::function<void()>> undo_;
   std::set<int> down_;  // gone, or standing still
+  std::set<int> stopping_;  // of them: on their way
+  std::vector<SimProcess*> processes_;
   std::set<std::pair<std::string, std::string>> separated_;
   std::map<std::pair<std::string, std::string>, int64_t> slow_us_;  // ways
   std::map<int, int64_t> slow_sync_us_;                             // disks

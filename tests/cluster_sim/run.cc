@@ -82,12 +82,14 @@ void Run::MakeClients() {
     const bool limited = i == 1 && swarm.one_way_client;
     producers_.push_back(
         std::make_unique<SimProducer>(world_, i, limited ? one : cluster_->addresses(), check("acked")));
+    nemesis_->Know(producers_.back()->process());
   }
   for (int i = 1; i <= swarm.consumers; ++i) {
     const bool limited = i == 1 && swarm.one_way_client;
     consumers_.push_back(std::make_unique<SimConsumer>(world_, absl::StrCat("consumer-", i),
                                                        limited ? one : cluster_->addresses(), topics_->readable(),
                                                        check("read")));
+    nemesis_->Know(consumers_.back()->process());
   }
 }
 
@@ -98,7 +100,8 @@ void Run::Disturb() {
     SendSome();
     nemesis_->Step();
     topics_->Step();
-    Advance(std::chrono::microseconds(world_.dice.Between(100, 1000 * world_.swarm.step_ms)));
+    const bool idle = world_.dice.OneIn(world_.swarm.idle_one_in);
+    Advance(std::chrono::microseconds(world_.dice.Between(100, idle ? 4'000'000 : 1000 * world_.swarm.step_ms)));
   }
 }
 
@@ -111,7 +114,9 @@ void Run::SendSome() {
 
 void Run::Advance(std::chrono::nanoseconds by) {
   world_.executor.Advance(by);
-  for (const auto& consumer : consumers_) consumer->Poll();
+  for (const auto& consumer : consumers_) {
+    if (!consumer->process().frozen()) consumer->Poll();
+  }
   world_.executor.RunUntilIdle();
   Watch();
 }
@@ -262,6 +267,7 @@ void Run::Check() {
     add(Rare::kTruncated, cluster_->disk(id).truncations());
     add(Rare::kSnapshotInstalled, cluster_->disk(id).resets());
   }
+  world_.coverage.rare[static_cast<size_t>(Rare::kUnknownStored)] += ledger().unknown_stored();
   world_.coverage.messages += static_cast<uint64_t>(world_.network.messages());
   world_.coverage.simulated_ms += static_cast<uint64_t>(world_.now() * 1000);
   ++world_.coverage.seeds;

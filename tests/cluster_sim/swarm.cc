@@ -16,9 +16,13 @@ Swarm DrawSwarm(uint64_t seed) {
   swarm.consumers = static_cast<int>(dice.Between(1, 2));
   swarm.topics = static_cast<int>(dice.Between(1, 2));
   swarm.partitions = static_cast<int>(dice.Between(1, 3));
-  swarm.steps = static_cast<int>(dice.Between(100, 400));
+  swarm.brokers = dice.OneIn(6) ? 5 : 3;
+  swarm.steps = static_cast<int>(dice.Between(100, 900));
   swarm.step_ms = static_cast<int>(dice.Between(5, 60));
   swarm.sends = static_cast<int>(dice.Between(1, 6));
+  swarm.value_bytes = dice.OneIn(2) ? 200 : static_cast<int>(dice.Between(500, 4000));
+  swarm.idle_one_in = dice.OneIn(2) ? 1'000'000 : static_cast<int>(dice.Between(10, 100));
+  swarm.change_one_in = static_cast<int>(dice.Between(2, 30));
   swarm.travel_us = static_cast<int>(dice.LongTail(300));
   swarm.sync_us = static_cast<int>(dice.LongTail(1000));
   swarm.fault_one_in = static_cast<int>(dice.Between(4, 40));
@@ -33,8 +37,8 @@ Swarm DrawSwarm(uint64_t seed) {
 
 std::string ToString(const Swarm& swarm) {
   std::string text = absl::StrCat(
-      "seed ", swarm.seed, ": ", swarm.producers, " producers, ", swarm.consumers, " consumers, ", swarm.topics,
-      " topics of ", swarm.partitions, ", ", swarm.steps, " steps of ", swarm.step_ms, " ms, travel ", swarm.travel_us,
+      "seed ", swarm.seed, ": ", swarm.producers, " producers, ", swarm.brokers, " brokers, ", swarm.consumers, " consumers, ", swarm.topics,
+      " topics of ", swarm.partitions, ", ", swarm.steps, " steps of ", swarm.step_ms, " ms, values to ", swarm.value_bytes, " bytes, travel ", swarm.travel_us,
       " us, sync ", swarm.sync_us, " us, at most ", swarm.down_max, " down", swarm.async ? ", async" : "",
       swarm.short_delivery ? ", short deliveries" : "", swarm.lone_topic ? ", a topic without replicas" : "",
       swarm.vanishing_topic ? ", a topic that is deleted" : "",

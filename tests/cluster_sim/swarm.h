@@ -24,6 +24,9 @@ struct Swarm {
   int steps = 300;        // of the time with faults
   int step_ms = 30;       // at most
   int sends = 3;          // a step, at most
+  int value_bytes = 200;  // at most
+  int idle_one_in = 50;   // steps are pauses of seconds
+  int change_one_in = 20;  // steps an operator changes something
   int travel_us = 300;    // typically
   int sync_us = 1000;     // typically
   int fault_one_in = 20;  // steps

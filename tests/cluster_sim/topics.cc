@@ -16,7 +16,7 @@ Topics::Topics(World& world, const std::vector<std::string>& bootstrap) : world_
 
 void Topics::Create() {
   missing_ = static_cast<int>(names_.size());
-  for (const std::string& name : names_) CreateOne(name, name == kLone ? 1 : world_.swarm.brokers);
+  for (const std::string& name : names_) CreateOne(name, name == kLone ? 1 : kReplicas);
 }
 
 void Topics::CreateOne(const std::string& name, int replicas) {
@@ -49,18 +49,16 @@ std::vector<std::string> Topics::readable() const {
 }
 
 void Topics::Step() {
-  if (!world_.dice.OneIn(world_.swarm.fault_one_in)) return;
-  switch (const auto fault = static_cast<Fault>(world_.dice.UpTo(static_cast<int64_t>(kFaultCount))); fault) {
-    case Fault::kTrim:
-      return world_.swarm.Has(fault) ? Trim() : void();
-    case Fault::kAlter:
-      return world_.swarm.Has(fault) ? Alter() : void();
-    case Fault::kAddPartitions:
-      return world_.swarm.Has(fault) ? AddPartition() : void();
-    case Fault::kDelete:
-      return world_.swarm.Has(fault) ? Replace() : void();
-    default:
-      return;
+  if (!world_.dice.OneIn(world_.swarm.change_one_in)) return;
+  const int64_t change = world_.dice.UpTo(8);
+  if (change < 4) {
+    if (world_.swarm.Has(Fault::kTrim)) Trim();
+  } else if (change < 5) {
+    if (world_.swarm.Has(Fault::kAlter)) Alter();
+  } else if (change < 6) {
+    if (world_.swarm.Has(Fault::kAddPartitions)) AddPartition();
+  } else if (world_.swarm.Has(Fault::kDelete)) {
+    Replace();
   }
 }
 
@@ -78,7 +76,7 @@ void Topics::Trim() {
   const Place place = Pick();
   const int64_t end = world_.ledger.end(place);
   if (end == 0 || place.topic == kVanishing) return;
-  const int64_t before = world_.dice.UpTo(end + 1);
+  const int64_t before = world_.dice.OneIn(3) ? world_.dice.UpTo(end + 1) : end;
   world_.Trace(absl::StrCat("trim ", place.topic, "/", place.partition, " before ", before));
   world_.ledger.MayTrim(place, before);
   Ask(Fault::kTrim, control::kTrimPartition, control::TrimPartitionRequest({place.topic, place.partition}, before));
@@ -108,7 +106,7 @@ void Topics::Replace() {
   Ask(Fault::kDelete, control::kDeleteTopic, control::DeleteTopicRequest(kVanishing));
   NewTopic topic{.name = kVanishing,
                  .partitions = world_.swarm.partitions,
-                 .replication_factor = world_.swarm.brokers,
+                 .replication_factor = kReplicas,
                  .config = {{"message.timestamp.after.max.ms", "3650d"}},
                  .if_not_exists = true};
   Ask(Fault::kDelete, control::kCreateTopic, control::CreateTopicRequest(topic));

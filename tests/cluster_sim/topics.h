@@ -17,6 +17,7 @@ class Topics {
  public:
   static constexpr char kVanishing[] = "vanishing";
   static constexpr char kLone[] = "lone";
+  static constexpr int kReplicas = 3;  // of all but that
 
   Topics(World& world, const std::vector<std::string>& bootstrap);
 

@@ -14,7 +14,7 @@
 namespace millrace::sim {
 
 struct World {
-  World(const Swarm& s, Coverage& c) : swarm(s), coverage(c), dice(s.seed) {}
+  World(const Swarm& s, Coverage& c) : swarm(s), coverage(c), dice(s.seed), ledger(s.value_bytes) {}
 
   const Swarm swarm;
   Coverage& coverage;

@@ -45,6 +45,7 @@ SimBroker::~SimBroker() {
 
 void SimBroker::Start() {
   loaded_.reset();
+  stopped_ = false;
   pool_ = std::make_unique<InlinePool>(process_);
   metrics_ = std::make_unique<server::Metrics>(server::Metrics::Options{.memory_limit = options_.memory_limit});
   services_loading_ = std::make_unique<server::ServiceRegistry>();
@@ -83,6 +84,13 @@ void SimBroker::OnLoaded(absl::Status status) {
   power_lost_ = false;  // what was lost is dealt with, on the disk
   network_.Attach(options_.address, *services_, process_);
   broker_->StartRetention();
+}
+
+void SimBroker::Stop() {
+  broker_->StopRetention();
+  broker_->HandOver([this] {
+    broker_->Disconnect([this] { broker_->SavePartitions([this] { stopped_ = true; }); });
+  });
 }
 
 void SimBroker::Crash(size_t unsynced_writes_kept) {

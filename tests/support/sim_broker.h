@@ -39,6 +39,10 @@ class SimBroker {
   // alone; else the machine did.
   void Crash(size_t unsynced_writes_kept);
 
+  // As when it is asked to end; once stopped(), Crash() ends it.
+  void Stop();
+  bool stopped() const { return stopped_; }
+
   bool running() const { return broker_ != nullptr; }
   // Nothing: not yet.
   const std::optional<absl::Status>& loaded() const { return loaded_; }
@@ -62,6 +66,7 @@ class SimBroker {
   const std::unique_ptr<ClientTransport> way_out_;
   bool power_lost_ = false;
   std::optional<absl::Status> loaded_;
+  bool stopped_ = false;
   std::unique_ptr<server::WorkPool> pool_;
   std::unique_ptr<server::Metrics> metrics_;
   std::unique_ptr<server::ServiceRegistry> services_loading_;  // until it has caught up
