@@ -279,6 +279,7 @@ void Partition::Close() {
   StopServing();
   if (std::exchange(replica_, nullptr) != nullptr) host_.groups.Close(group_);
   host_.peers.Forget(group_);
+  for (const auto& [id, then] : std::exchange(confirming_, {})) then(false);
   Settle();
   NotifyWaiters();
 }
@@ -288,6 +289,7 @@ void Partition::Abandon() {
   pending_.clear();
   local_.clear();
   waiters_.clear();
+  confirming_.clear();
 }
 
 Offset Partition::log_end() const { return replica_ != nullptr ? replica_->core().end_offset() : high_watermark_; }

@@ -18,6 +18,7 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -118,6 +119,10 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   // Settled, and this replica serves readers; false: `error` says why not.
   bool Readable(ErrorFrame* error) const;
 
+  // Asks a majority whether this replica, which serves, leads still, and calls `then` with what came of it: who leads has all that
+  // was ever acked.
+  void ConfirmLeadership(std::function<void(bool leads)> then);
+
   // `done` (may be null) is called when the batch is durable as the topic says, or was refused. It may be called at once.
   void Append(ValidBatch batch, const AppendOptions& options, AppendDone done);
 
@@ -177,7 +182,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   // What is not committed is kept by the leader alone, and forgotten with the role.
   void OnTruncated(raft::LogIndex first_removed) override {}
   void OnRoleChange(const raft::RoleChange& change) override;
-  void OnReadAnswered(uint64_t id, bool ready) override {}  // none are asked: readers get what is committed
+  void OnReadAnswered(uint64_t id, bool ready) override;
   void OnNotice(const raft::Notice& notice) override;
   void OnProgress() override;
 
@@ -236,6 +241,8 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   std::deque<Pending> pending_;  // rising index
   std::deque<Pending> local_;    // wait for this replica's disk alone; rising index
   std::vector<std::shared_ptr<Waiter>> waiters_;
+  std::map<uint64_t, std::function<void(bool leads)>> confirming_;  // by the id of the question
+  uint64_t last_question_ = 0;
 };
 
 }  // namespace millrace::server

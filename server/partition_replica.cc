@@ -204,6 +204,18 @@ void Partition::StopServing() {
   NotifyWaiters();
 }
 
+void Partition::ConfirmLeadership(std::function<void(bool leads)> then) {
+  if (alone() || read_only_) return then(true);
+  if (replica_ == nullptr) return then(false);
+  const uint64_t id = ++last_question_;
+  confirming_.emplace(id, std::move(then));
+  if (!host_.groups.Touch(*replica_).ReadIndex(id).ok()) OnReadAnswered(id, false);
+}
+
+void Partition::OnReadAnswered(uint64_t id, bool ready) {
+  if (auto asked = confirming_.extract(id); !asked.empty()) asked.mapped()(ready);
+}
+
 void Partition::OnRoleChange(const raft::RoleChange& change) {
   leader_epoch_ = change.term.value();
   host_.peers.OnRoleChange(group_, change);

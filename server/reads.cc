@@ -95,6 +95,7 @@ bool ReadNow(Partition& partition, const ReadSpec& spec, const std::shared_ptr<P
     return true;
   }
   outcome->bounds = BoundsOf(partition);
+  if (spec.from > outcome->bounds.high_watermark && !spec.confirmed) return false;
   outcome->loss = LossOutside(spec.from, outcome->bounds);
   if (outcome->loss) {
     outcome->error = OutOfRangeError(partition.name(), spec.from.value(), outcome->bounds);
@@ -126,6 +127,32 @@ void ReadAtLeader(Forward& forward, const std::string& address, const std::share
                });
 }
 
+// Of a position that is not there yet, at a broker that another one may have replaced without its hearing of it.
+ErrorFrame NotConfirmedError(const Partition& partition) {
+  const PartitionName& name = partition.name();
+  ErrorFrame error;
+  if (partition.Readable(&error)) {
+    error = MakeError(Error::LEADER_NOT_AVAILABLE, name.topic, name.partition,
+                      absl::StrCat(name.topic, "/", name.partition, " changes its leader; try again"));
+  }
+  return error;
+}
+
+void ReadSettled(Broker& broker, const std::shared_ptr<Partition>& partition, const ReadSpec& spec,
+                 const std::shared_ptr<Partition::Waiter>& waiter, Executor& home,
+                 const std::function<void(ReadOutcome)>& done);
+
+// A reader that is ahead of this replica is told of a loss only by a leader that is one: it may have read from the next.
+void ReadAhead(Broker& broker, const std::shared_ptr<Partition>& partition, ReadSpec spec,
+               const std::shared_ptr<Partition::Waiter>& waiter, Executor& home,
+               const std::function<void(ReadOutcome)>& done) {
+  spec.confirmed = true;
+  partition->ConfirmLeadership([&broker, partition, spec, waiter, &home, done](bool leads) {
+    if (leads) return ReadSettled(broker, partition, spec, waiter, home, done);
+    RunOn(home, [done, error = NotConfirmedError(*partition)] { done({.error = error}); });
+  });
+}
+
 // Settled, on the partition's executor.
 void ReadSettled(Broker& broker, const std::shared_ptr<Partition>& partition, const ReadSpec& spec,
                  const std::shared_ptr<Partition::Waiter>& waiter, Executor& home,
@@ -135,8 +162,10 @@ void ReadSettled(Broker& broker, const std::shared_ptr<Partition>& partition, co
   if (ErrorFrame error; !partition->Readable(&error)) {
     const std::string leader = AddressOfLeader(broker, spec.routing, error);
     if (!leader.empty()) return ReadAtLeader(shard.forward, leader, partition, spec, waiter, home, done);
+  } else if (spec.from > partition->high_watermark() && !spec.confirmed) {
+    return ReadAhead(broker, partition, spec, waiter, home, done);
   }
-  if (ReadNow(*partition, {spec.from, spec.bytes_max, Routing::kLeaderOnly}, waiter, &outcome)) {
+  if (ReadNow(*partition, {spec.from, spec.bytes_max, Routing::kLeaderOnly, spec.confirmed}, waiter, &outcome)) {
     RunOn(home, [done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
     return;
   }
@@ -181,6 +210,14 @@ void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, Posit
     }
     outcome.bounds = BoundsOf(*partition);
     const Offset start = outcome.bounds.log_start, end = outcome.bounds.high_watermark;
+    if (spec.kind == PositionSpec::kOffset && Offset(spec.value) > end) {
+      partition->ConfirmLeadership([partition, spec, answer](bool leads) {
+        PositionOutcome ahead{.bounds = BoundsOf(*partition), .offset = Offset(spec.value)};
+        if (!leads) ahead.error = NotConfirmedError(*partition);
+        answer(ahead);
+      });
+      return;
+    }
     switch (spec.kind) {
       case PositionSpec::kOffset:
         outcome.offset = Offset(spec.value);

@@ -19,6 +19,7 @@ struct ReadSpec {
   raft::Offset from;
   size_t bytes_max = 0;
   Routing routing = Routing::kAny;  // whether another broker is asked that leads
+  bool confirmed = false;           // a majority has said since that this one leads
 };
 
 // Reads entries from the one that holds `from`, as far as that needs no disk and no other broker; false otherwise, with only
