@@ -193,6 +193,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   absl::Status LoadProducers(raft::LogIndex* saved_up_to);
   void ApplyOne(const raft::Entry& entry);
   void ApplyLogStart(const raft::Entry& entry);
+  void SaveProducersUpTo(raft::LogIndex last);
   void BeginServing();
   void StopServing();
   void Settle();

@@ -265,7 +265,7 @@ void Partition::ApplyLogStart(const Entry& entry) {
   int64_t to = 0;
   if (!absl::SimpleAtoi(std::string(entry.payload), &to)) return LogDamaged(entry.header.index, "not a log start");
   if (Offset(to) <= log_start_) return;
-  SaveProducers();  // what goes away is not there any more to rebuild the table from
+  SaveProducersUpTo(entry.header.index - 1);  // what goes away is not there any more to rebuild the table from
   log_start_ = Offset(to);
   host_.groups.SetLogStart(*replica_, log_start_);
 }
@@ -287,8 +287,15 @@ void Partition::OnProgress() {
   }
 }
 
+// Not while a log start is on its way to the disk: a crash would lose it for good, since the next start applies nothing again that
+// the saved table covers.
 void Partition::SaveProducers() {
-  if (closed_ || unsaved_entries_ == 0) return;
+  if (closed_ || !open_ || host_.store.State(group_).log_start < log_start_) return;
+  SaveProducersUpTo(applied_);
+}
+
+void Partition::SaveProducersUpTo(LogIndex last) {
+  if (unsaved_entries_ == 0) return;
   unsaved_entries_ = 0;
   unsaved_bytes_ = 0;
   raft::Round& round = host_.writer.round();
@@ -299,7 +306,7 @@ void Partition::SaveProducers() {
       round.PutValue(group_, key, value);
     }
   }
-  round.PutValue(group_, kProducersUpToKey, std::to_string(applied_.value()));
+  round.PutValue(group_, kProducersUpToKey, std::to_string(last.value()));
 }
 
 // ---- Snapshots: the log's start, and the producers, which know of entries that are gone

@@ -131,7 +131,14 @@ void SimConsumer::TakeRecord(const ConsumerRecord& record) {
                                        ", expected ", next->second));
   }
   next_[place] = record.offset + 1;
-  world_.ledger.OnRead(place, record.offset, record.value.value_or(""));
+  const RecordId id = world_.ledger.OnRead(place, record.offset, record.value.value_or(""));
+  if (id < 0) return;
+  const auto [last, is_first] = last_.try_emplace({place, world_.ledger.ProducerOf(id)}, id);
+  if (!is_first && last->second >= id) {
+    world_.ledger.Violate(absl::StrCat(name(), " reads ", place.topic, "/", place.partition, " at ", record.offset,
+                                       ": record ", id, " after ", last->second, " of the same producer"));
+  }
+  last->second = id;
   on_read_(place, record.offset);
 }
 
@@ -140,6 +147,16 @@ int64_t SimConsumer::position(const Place& place) const {
     if (progress.topic == place.topic && progress.partition == place.partition) return progress.position;
   }
   return -1;
+}
+
+bool SimConsumer::AtEndOf(const std::string& topic) const {
+  bool any = false;
+  for (const PartitionProgress& progress : reader_.progress()) {
+    if (progress.topic != topic) continue;
+    any = true;
+    if (progress.position < 0 || progress.position < progress.high_watermark) return false;
+  }
+  return any;
 }
 
 void SimConsumer::Reposition(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation,

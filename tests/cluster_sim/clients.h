@@ -65,6 +65,8 @@ class SimConsumer : public ClientProcess, private client::ConsumerReader::Core {
   void Poll();
   // Of the record that comes next; -1: not known.
   int64_t position(const Place& place) const;
+  // At the high watermarks of all partitions of the topic, as it has heard of them last.
+  bool AtEndOf(const std::string& topic) const;
 
  private:
   void Resolve();
@@ -84,6 +86,7 @@ class SimConsumer : public ClientProcess, private client::ConsumerReader::Core {
   client::ConsumerReader reader_;
   bool assigned_ = false;
   std::map<Place, int64_t> next_;
+  std::map<std::pair<Place, int>, RecordId> last_;  // of each producer
 };
 
 // Asks for changes of topics, and hears what came of it.

@@ -27,6 +27,7 @@ namespace millrace::sim {
   X(kSlowLink, "messages between two take long")            \
   X(kStall, "a store takes no writes")                      \
   X(kSlowSync, "a disk takes long to sync")                 \
+  X(kSyncFails, "a disk fails to sync, once")               \
   X(kColdCache, "a store has to read from its disk")        \
   X(kClockJump, "a broker's clock jumps")                   \
   X(kTrim, "a partition is trimmed")                        \

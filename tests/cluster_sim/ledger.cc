@@ -59,21 +59,19 @@ void Ledger::OnFailed(RecordId id, bool may_have_happened) {
   if (!may_have_happened && record.offset >= 0) Violate(absl::StrCat("failed for sure, and was read: ", Describe(id)));
 }
 
-void Ledger::OnRead(const Place& place, int64_t offset, std::string_view value) {
+RecordId Ledger::OnRead(const Place& place, int64_t offset, std::string_view value) {
+  const std::string where = absl::StrCat("read at ", Text(place), " ", offset);
   RecordId id = -1;
   if (!absl::SimpleAtoi(std::string(value.substr(0, value.find(' '))), &id) || id < 0 ||
       id >= static_cast<RecordId>(records_.size()) || value != ValueOf(id)) {
-    return Violate(
-        absl::StrCat("read at ", Text(place), " ", offset, ": a value that nobody sent: ", std::string(value)));
+    Violate(absl::StrCat(where, ": a value that nobody sent: ", std::string(value)));
+    return -1;
   }
   const Record& record = records_[static_cast<size_t>(id)];
-  if (record.place != place) {
-    return Violate(absl::StrCat("read at ", Text(place), " ", offset, ": what went elsewhere: ", Describe(id)));
-  }
-  if (record.state == State::kFailed) {
-    return Violate(absl::StrCat("read at ", Text(place), " ", offset, " although it failed for sure: ", Describe(id)));
-  }
+  if (record.place != place) Violate(absl::StrCat(where, ": what went elsewhere: ", Describe(id)));
+  if (record.state == State::kFailed) Violate(absl::StrCat(where, " although it failed for sure: ", Describe(id)));
   Learn(id, offset, "read");
+  return id;
 }
 
 void Ledger::Learn(RecordId id, int64_t offset, const char* how) {

@@ -36,7 +36,9 @@ class Ledger {
   std::string ValueOf(RecordId id) const;
   void OnAcked(RecordId id, int64_t offset);
   void OnFailed(RecordId id, bool may_have_happened);
-  void OnRead(const Place& place, int64_t offset, std::string_view value);
+  // Gives the record that it is; -1: none.
+  RecordId OnRead(const Place& place, int64_t offset, std::string_view value);
+  int ProducerOf(RecordId id) const { return records_[static_cast<size_t>(id)].producer; }
   // Somebody was told that there is nothing between the two any more.
   void OnGap(const Place& place, int64_t from, int64_t to);
   // Whatever is below may be gone.

@@ -23,12 +23,15 @@ void Nemesis::Step() {
   while (!undo_.empty() && undo_.begin()->first <= world_.executor.clock().Monotonic()) {
     undo_.extract(undo_.begin()).mapped()();
   }
+  EndFailed();
   EndStopped();
   if (world_.dice.OneIn(world_.swarm.fault_one_in)) Strike();
 }
 
 void Nemesis::Heal() {
   world_.Trace("everything is healed");
+  EndFailed();
+  for (int broker = 1; broker <= cluster_.size(); ++broker) cluster_.disk(broker).FailNextSync(absl::OkStatus());
   for (const int broker : std::exchange(stopping_, {})) {
     cluster_.broker(broker).Crash(FakeLogStore::kKeepUnsynced);
     StartLater(broker);
@@ -110,6 +113,11 @@ void Nemesis::Do(Fault fault) {
       world_.coverage.Injected(fault);
       slow_sync_us_[broker] = world_.dice.LongTail(200'000);
       return Later([this, broker] { slow_sync_us_.erase(broker); }, ms);
+    case Fault::kSyncFails:
+      if (!has_room || world_.swarm.async) return;
+      world_.coverage.Injected(fault);
+      world_.Trace(absl::StrCat("the disk of ", host, " will fail"));
+      return cluster_.disk(broker).FailNextSync(absl::InternalError("the disk failed"));
     case Fault::kColdCache:
       world_.coverage.Injected(fault);
       return cluster_.disk(broker).DropCache();
@@ -158,6 +166,7 @@ void Nemesis::Crash(int broker, bool power) {
     kept = static_cast<size_t>(world_.dice.UpTo(static_cast<int64_t>(cluster_.disk(broker).unsynced_writes()) + 1));
   world_.Trace(absl::StrCat(HostOf(broker), power ? "'s machine goes down" : "'s process dies"));
   cluster_.broker(broker).Crash(kept);
+  stopping_.erase(broker);
   down_.insert(broker);
   StartLater(broker);
 }
@@ -180,6 +189,13 @@ void Nemesis::Stop(int broker) {
   down_.insert(broker);
   stopping_.insert(broker);
   cluster_.broker(broker).Stop();
+}
+
+// What a process leaves that ends with its disk: some of what was not synced.
+void Nemesis::EndFailed() {
+  for (int broker = 1; broker <= cluster_.size(); ++broker) {
+    if (cluster_.broker(broker).running() && cluster_.broker(broker).failed()) Crash(broker, /*power=*/true);
+  }
 }
 
 void Nemesis::EndStopped() {

@@ -43,6 +43,7 @@ class Nemesis {
   void Do(Fault fault);
   void Crash(int broker, bool power);
   void Stop(int broker);
+  void EndFailed();
   void EndStopped();
   void StartLater(int broker);
   void CrashAll();

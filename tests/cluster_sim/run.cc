@@ -202,6 +202,18 @@ bool Run::Settle() {
   consumers_.push_back(std::make_unique<SimConsumer>(
       world_, "last-consumer", cluster_->addresses(), topics_->readable(),
       [this](const Place& place, int64_t offset) { CheckCopies(place, offset, "read"); }));
+  // And one of what lives now of the topic that was deleted now and then.
+  if (cluster_->image()->FindTopic(Topics::kVanishing) != nullptr) {
+    consumers_.push_back(std::make_unique<SimConsumer>(world_, "survey", cluster_->addresses(),
+                                                       std::vector<std::string>{Topics::kVanishing},
+                                                       [](const Place&, int64_t) {}));
+    const SimConsumer& survey = *consumers_.back();
+    if (!Await(kBound, "reading what was made anew",
+               [&survey] { return survey.AtEndOf(Topics::kVanishing) ? "" : "not at the end"; })) {
+      return false;
+    }
+    consumers_.pop_back();
+  }
   return Await(kBound, "reading",
                [this] {
                  for (const auto& consumer : consumers_) {

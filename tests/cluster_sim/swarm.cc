@@ -25,7 +25,7 @@ Swarm DrawSwarm(uint64_t seed) {
   swarm.change_one_in = static_cast<int>(dice.Between(2, 30));
   swarm.travel_us = static_cast<int>(dice.LongTail(300));
   swarm.sync_us = static_cast<int>(dice.LongTail(1000));
-  swarm.fault_one_in = static_cast<int>(dice.Between(4, 40));
+  swarm.fault_one_in = static_cast<int>(dice.Between(2, 30));
   swarm.down_max = static_cast<int>(dice.Between(1, 3));
   swarm.async = dice.OneIn(4);
   swarm.short_delivery = dice.OneIn(5);

@@ -45,7 +45,7 @@ SimBroker::~SimBroker() {
 
 void SimBroker::Start() {
   loaded_.reset();
-  stopped_ = false;
+  stopped_ = failed_ = false;
   pool_ = std::make_unique<InlinePool>(process_);
   metrics_ = std::make_unique<server::Metrics>(server::Metrics::Options{.memory_limit = options_.memory_limit});
   services_loading_ = std::make_unique<server::ServiceRegistry>();
@@ -54,11 +54,9 @@ void SimBroker::Start() {
   gate_ = std::make_unique<server::PeerGate>(server::PeerIdentity{.life = {options_.self, random_.Next()},
                                                                   .cluster_id = server::ClusterIdOf(options_.founders)},
                                              server::PeerSecret(), *presence_, random_);
-  broker_ = std::make_unique<server::Broker>(
-      options_, disk_, process_.clock(), random_, *pool_, *metrics_, *gate_,
-      std::vector<server::Broker::Loop>{{process_, *way_out_, *way_out_}}, [](const absl::Status& status) {
-        MILLRACE_CHECK(false) << "the store failed: " << std::string(status.message());
-      });
+  broker_ = std::make_unique<server::Broker>(options_, disk_, process_.clock(), random_, *pool_, *metrics_, *gate_,
+                                             std::vector<server::Broker::Loop>{{process_, *way_out_, *way_out_}},
+                                             [this](const absl::Status&) { failed_ = true; });
   server::AddBrokerService(*broker_, *services_);
   server::AddAdminService(*broker_, *services_);
   server::AddForwardService(*broker_, *services_);

@@ -43,6 +43,9 @@ class SimBroker {
   void Stop();
   bool stopped() const { return stopped_; }
 
+  // Its disk has failed, and it has said that it ends; Crash() ends it.
+  bool failed() const { return failed_; }
+
   bool running() const { return broker_ != nullptr; }
   // Nothing: not yet.
   const std::optional<absl::Status>& loaded() const { return loaded_; }
@@ -67,6 +70,7 @@ class SimBroker {
   bool power_lost_ = false;
   std::optional<absl::Status> loaded_;
   bool stopped_ = false;
+  bool failed_ = false;
   std::unique_ptr<server::WorkPool> pool_;
   std::unique_ptr<server::Metrics> metrics_;
   std::unique_ptr<server::ServiceRegistry> services_loading_;  // until it has caught up
