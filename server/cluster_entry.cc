@@ -87,15 +87,16 @@ void ClusterEntry::Decide(const Formation::Decision& decision) {
 void ClusterEntry::Join() { AskToJoin(via_[next_via_++ % via_.size()]); }
 
 void ClusterEntry::AskToJoin(const std::string& address) {
-  seams_.peers.Introduce(
-      address, formation_.Introduce(), [self = self_, address](const absl::StatusOr<Introduction>& answer) {
-        if (*self == nullptr) return;
-        if (!answer.ok()) return (*self)->JoinLater(absl::StrCat(address, ": ", answer.status().message()));
-        if (answer->stage != Identity::Stage::kMember) {
-          return (*self)->JoinLater(absl::StrCat(address, " belongs to no cluster yet"));
-        }
-        (*self)->Register(address, *answer);
-      });
+  seams_.peers.Introduce(address, formation_.Introduce(),
+                         [self = self_, address](const absl::StatusOr<Introduction>& answer) {
+                           if (*self == nullptr) return;
+                           if (!answer.ok())
+                             return (*self)->JoinLater(absl::StrCat(address, ": ", answer.status().message()));
+                           if (answer->stage != Identity::Stage::kMember) {
+                             return (*self)->JoinLater(absl::StrCat(address, " belongs to no cluster yet"));
+                           }
+                           (*self)->Register(address, *answer);
+                         });
 }
 
 void ClusterEntry::Register(const std::string& address, const Introduction& member) {
@@ -112,9 +113,8 @@ void ClusterEntry::OnRegistered(const std::string& address, const Introduction& 
     return Register(error.leader_address, member);
   }
   if (!error.ok()) return JoinLater(error.message);
-  Identity identity{.self = {number, seams_.self.id.incarnation},
-                    .stage = Identity::Stage::kMember,
-                    .founders = member.founders};
+  Identity identity{
+      .self = {number, seams_.self.id.incarnation}, .stage = Identity::Stage::kMember, .founders = member.founders};
   const absl::Status status = Enter({Formation::Member::How::kAdopted, identity});
   status.ok() ? Finish(std::move(identity)) : Finish(status);
 }

@@ -66,7 +66,7 @@ class ClusterEntry {
   const Seams seams_;
   Formation formation_;
   std::function<bool(raft::ReplicaId)> counts_;
-  Done done_;  // until it was called
+  Done done_;                     // until it was called
   std::vector<std::string> via_;  // --join
   size_t next_via_ = 0;
   std::string join_trouble_;  // logged last

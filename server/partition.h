@@ -18,6 +18,7 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -118,6 +119,10 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   // Settled, and this replica serves readers; false: `error` says why not.
   bool Readable(ErrorFrame* error) const;
 
+  // Whether this replica still leads, asked of the others: one that stood still may have been replaced, and not know of what was acked
+  // since (Raft thesis 6.4). Of who is Readable(); `then` hears false also if it cannot be known.
+  void Confirm(std::function<void(bool leads)> then);
+
   // `done` (may be null) is called when the batch is durable as the topic says, or was refused. It may be called at once.
   void Append(ValidBatch batch, const AppendOptions& options, AppendDone done);
 
@@ -161,6 +166,8 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   // What follows the high watermark is damaged, its end unknown: nothing can be appended, and who waits there waits in vain.
   bool read_only() const { return read_only_; }
   ErrorFrame ReadOnlyError() const;
+  // Of who could not Confirm() that it leads.
+  ErrorFrame UnconfirmedError() const;
 
  private:
   // Waits for an entry of this leader to be committed; false: the leadership was lost, and what becomes of it is not known.
@@ -177,7 +184,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   // What is not committed is kept by the leader alone, and forgotten with the role.
   void OnTruncated(raft::LogIndex first_removed) override {}
   void OnRoleChange(const raft::RoleChange& change) override;
-  void OnReadAnswered(uint64_t id, bool ready) override {}  // none are asked: readers get what is committed
+  void OnReadAnswered(uint64_t id, bool ready) override;
   void OnNotice(const raft::Notice& notice) override;
   void OnProgress() override;
 
@@ -234,8 +241,10 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   int64_t unsaved_entries_ = 0;
   int64_t unsaved_bytes_ = 0;
   std::vector<std::function<void()>> unsettled_;
-  std::deque<Pending> pending_;  // rising index
-  std::deque<Pending> local_;    // wait for this replica's disk alone; rising index
+  std::deque<Pending> pending_;                                     // rising index
+  std::deque<Pending> local_;                                       // wait for this replica's disk alone; rising index
+  std::map<uint64_t, std::function<void(bool leads)>> confirming_;  // by the number of the read
+  uint64_t last_read_ = 0;
   std::vector<std::shared_ptr<Waiter>> waiters_;
 };
 

@@ -332,8 +332,9 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
   Parts& p = *parts_;
   p.presence = std::make_unique<PeerPresence>(p.clock);
   const PeerSecret secret(config_.peer_secret);
-  p.gate = std::make_unique<PeerGate>(PeerIdentity{.life = {identity.self, p.random.Next()}, .build = MILLRACE_VERSION, .address = AddressForPeers()},
-                                      secret, *p.presence, p.random);
+  p.gate = std::make_unique<PeerGate>(
+      PeerIdentity{.life = {identity.self, p.random.Next()}, .build = MILLRACE_VERSION, .address = AddressForPeers()},
+      secret, *p.presence, p.random);
   p.ask = std::make_unique<PeerAsker>(*p.calls.front(), secret, p.random);
   Formation::Options options{.identity = identity};
   if (config_.broker_id) options.broker = raft::BrokerId(*config_.broker_id);
@@ -346,8 +347,8 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
           .executor = home,
           .clock = p.clock,
           .peers = *p.ask,
-                          .self = {identity.self, p.advertise.ToString(), config_.rack, kFeatureLevels, MILLRACE_VERSION,
-                                   p.gate->self().life.session},
+          .self = {identity.self, p.advertise.ToString(), config_.rack, kFeatureLevels, MILLRACE_VERSION,
+                   p.gate->self().life.session},
           .write = [this](const Identity& next) { return WriteIdentity(config_.data_dir, next); },
           .make_metadata_log = [this](const Identity& next) { return MakeMetadata(*parts_->store, next); },
           .on_waiting =
