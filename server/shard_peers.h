@@ -59,6 +59,7 @@ class ShardPeers : public raft::Transport, public PeerSink, private PeerLinks::L
   void OnPeerDown(raft::BrokerId peer) override;
   void OnLost(raft::ReplicaId to, raft::GroupId group) override;
   void Take(std::vector<GroupMessage> messages);
+  void Tell(raft::GroupId group, raft::Term term);
   void TellLeaders();
 
   ClusterView& view_;
@@ -67,7 +68,7 @@ class ShardPeers : public raft::Transport, public PeerSink, private PeerLinks::L
   LogWriter* writer_ = nullptr;
   std::function<ShardPeers&(raft::GroupId)> shard_of_;
   std::map<raft::GroupId, raft::Term> led_;     // by this broker, on this shard
-  std::map<raft::GroupId, raft::Term> untold_;  // of these, news
+  std::map<raft::GroupId, raft::Term> untold_;  // news: of these, and of those that it led until then
   // What was deferred finds out through this whether the peers still exist.
   std::shared_ptr<ShardPeers*> self_;
   PeerLinks links_;  // its listener is all of the above
