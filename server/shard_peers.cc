@@ -93,6 +93,7 @@ void ShardPeers::OnLost(raft::ReplicaId to, raft::GroupId group) { groups_->OnLo
 
 void ShardPeers::OnRoleChange(raft::GroupId group, const raft::RoleChange& change) {
   view_.Learn(group, {change.term, change.leader.broker});
+  CountRole(group, change.role);
   if (change.role == raft::Role::kLeader) {
     led_[group] = change.term;
     return Tell(group, change.term);
@@ -112,7 +113,23 @@ void ShardPeers::Tell(raft::GroupId group, raft::Term term) {
   untold_[group] = term;
 }
 
+// Before led_ is changed. A vote of one is won before anybody hears that it began.
+void ShardPeers::CountRole(raft::GroupId group, raft::Role role) {
+  if (role == raft::Role::kCandidate && campaigning_.insert(group).second) elections_.started.Add();
+  if (role == raft::Role::kLeader) {
+    if (!campaigning_.contains(group)) elections_.started.Add();
+    elections_.won.Add();
+    if (!led_.contains(group)) elections_.leads.Add(1);
+  } else if (led_.contains(group)) {
+    elections_.lost.Add();
+    elections_.leads.Add(-1);
+  }
+  if (role != raft::Role::kCandidate) campaigning_.erase(group);
+}
+
 void ShardPeers::Forget(raft::GroupId group) {
+  campaigning_.erase(group);
+  if (led_.contains(group)) elections_.leads.Add(-1);
   led_.erase(group);
   untold_.erase(group);
   view_.Forget(group);
