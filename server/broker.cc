@@ -322,7 +322,7 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
                                .disk_floor = disk_floor_,
                                .view = view_,
                                .peers = shard.peers,
-                               .producer_ids_end = metadata_.producer_ids_end(),
+                               .producer_ids_given_here = metadata_.controller().producer_ids_end(),
                                .self = options_.self,
                                .may_have_lost = may_have_lost_};
     entry->partitions.push_back(

@@ -93,7 +93,10 @@ class Broker {
   void NoteFailure(const Executor& executor, const ErrorFrame& error);
 
   Shard& ShardOf(const Executor& executor);
-  Shard& ShardOf(raft::GroupId group) { return *shards_[static_cast<size_t>(group.value()) % shards_.size()]; }
+  // The metadata lives on the first.
+  Shard& ShardOf(raft::GroupId group) {
+    return *shards_[group == kMetadataGroup ? 0 : static_cast<size_t>(group.value()) % shards_.size()];
+  }
   const std::vector<std::unique_ptr<Shard>>& shards() const { return shards_; }
 
   const Options& options() const { return options_; }

@@ -112,6 +112,19 @@ bool Partition::CheckEpoch(int32_t expected, ErrorFrame* error) const {
   return false;
 }
 
+// An id that a producer made up would later be given to another one, whose records would then pass for repeats.
+bool Partition::WasGivenOut(int64_t producer_id, ErrorFrame* error) const {
+  const auto image = host_.view.image();
+  const bool alone = image->brokers().size() == 1;
+  if (producer_id < (alone ? host_.producer_ids_given_here.load() : image->producer_ids_end())) return true;
+  // Or the controller gave it out a moment ago, and this broker has not heard of that yet.
+  *error = alone ? MakeError(Error::UNKNOWN_PRODUCER_ID,
+                             absl::StrCat("producer id ", producer_id, " was never given out; get one with InitProducer"))
+                 : MakeError(Error::LEADER_NOT_AVAILABLE, absl::StrCat("producer id ", producer_id,
+                                                                       " is not known to have been given out; try again"));
+  return false;
+}
+
 // False: refused, outcome->error says why.
 bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome) const {
   using Verdict = ProducerTable::Verdict;
@@ -122,16 +135,7 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome)
   };
   switch (verdict.kind) {
     case Verdict::kAppend:
-      // An id that a producer made up would later be given to another one, whose records would then pass for repeats.
-      if (verdict.first && header.producer_id >= host_.producer_ids_end) {
-        // Or the controller gave it out a moment ago, and this broker has not heard of that yet.
-        if (host_.view.image()->brokers().size() > 1) {
-          return refuse(Error::LEADER_NOT_AVAILABLE, absl::StrCat("producer id ", header.producer_id,
-                                                                  " is not known to have been given out; try again"));
-        }
-        return refuse(Error::UNKNOWN_PRODUCER_ID, absl::StrCat("producer id ", header.producer_id,
-                                                               " was never given out; get one with InitProducer"));
-      }
+      if (verdict.first && !WasGivenOut(header.producer_id, &outcome->error)) return false;
       return true;
     case Verdict::kDuplicate:
       outcome->base_offset = verdict.base_offset;

@@ -97,7 +97,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
     DiskFloor& disk_floor;
     ClusterView& view;
     ShardPeers& peers;
-    const std::atomic<int64_t>& producer_ids_end;  // ids from here on were not given out
+    const std::atomic<int64_t>& producer_ids_given_here;  // by this broker: no more, if there are no others
     raft::ReplicaId self;
     Lost may_have_lost = Lost::kNothing;
   };
@@ -202,6 +202,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   void AppendSettled(ValidBatch batch, const AppendOptions& options, AppendDone done);
   bool Refuses(const BatchHeader& header, int64_t bytes, const AppendOptions& options, AppendOutcome* outcome) const;
   bool CheckEpoch(int32_t expected, ErrorFrame* error) const;
+  bool WasGivenOut(int64_t producer_id, ErrorFrame* error) const;
   bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome) const;
   absl::Status ProposeLogStart(raft::Offset to);
   void Complete(AppendOutcome outcome, const AppendDone& done) const;

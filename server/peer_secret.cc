@@ -43,6 +43,7 @@ std::string PeerSecret::ProofOf(const internal::v1::Hello& hello, std::string_vi
   Put(statement, hello.from());
   Put(statement, hello.to());
   statement += hello.cluster_id();
+  statement += hello.address();
   return Sign(statement);
 }
 

@@ -333,7 +333,7 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
   Parts& p = *parts_;
   p.presence = std::make_unique<PeerPresence>(p.clock);
   const PeerSecret secret(config_.peer_secret);
-  p.gate = std::make_unique<PeerGate>(PeerIdentity{.life = {identity.self, p.random.Next()}, .build = MILLRACE_VERSION},
+  p.gate = std::make_unique<PeerGate>(PeerIdentity{.life = {identity.self, p.random.Next()}, .build = MILLRACE_VERSION, .address = AddressForPeers()},
                                       secret, *p.presence, p.random);
   p.ask = std::make_unique<PeerAsker>(*p.calls.front(), secret, p.random);
   Formation::Options options{.identity = identity};
@@ -347,6 +347,8 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
           .executor = home,
           .clock = p.clock,
           .peers = *p.ask,
+                          .self = {identity.self, p.advertise.ToString(), config_.rack, kFeatureLevels, MILLRACE_VERSION,
+                                   p.gate->self().life.session},
           .write = [this](const Identity& next) { return WriteIdentity(config_.data_dir, next); },
           .make_metadata_log = [this](const Identity& next) { return MakeMetadata(*parts_->store, next); },
           .on_waiting =
@@ -368,9 +370,15 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
   return Await(*entered, stop_requested);
 }
 
+// As --cluster has it, if it does: that list is of addresses for use among brokers.
+std::string Server::AddressForPeers() const {
+  const auto listed = config_.broker_id ? config_.cluster.find(*config_.broker_id) : config_.cluster.end();
+  return (listed == config_.cluster.end() ? parts_->advertise : listed->second).ToString();
+}
+
 void Server::MakeBroker(const Identity& member) {
   Parts& p = *parts_;
-  p.gate->SetCluster(member.cluster_id());
+  p.gate->SetCluster(member.cluster_id(), member.self);
   Broker::Options options;
   options.self = member.self;
   options.founders = member.founders;

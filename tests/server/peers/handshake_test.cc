@@ -102,7 +102,7 @@ TEST_F(HandshakeTest, WithoutAClusterNobodyIsLetInYet) {
   const Outcome outcome = Try(*node, [](Hello& hello) { hello.set_cluster_id("c"); });
   EXPECT_EQ(outcome.refusal.reason(), Refusal::NO_CLUSTER);
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kUnavailable);
-  node->gate.SetCluster("c");
+  node->gate.SetCluster("c", node->replica());
   ScriptedPeer peer(executor_, network_, node->address());
   Hello hello = peer.HelloTo(*node);
   hello.set_cluster_id("c");
