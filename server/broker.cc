@@ -101,6 +101,7 @@ void Broker::Load(Partition::Lost may_have_lost, std::function<void(absl::Status
 
 void Broker::OnCaughtUp(const std::function<void(absl::Status)>& done) {
   caught_up_ = true;
+  census_ = std::make_unique<Census>(control_executor(), shards_, view_);
   ApplyImage(*image());
   RemoveOrphans({found_at_start_.begin(), found_at_start_.end()});
   found_at_start_.clear();
@@ -152,7 +153,10 @@ void Broker::Disconnect(std::function<void()> done) {
   auto left = std::make_shared<std::atomic<size_t>>(shards_.size());
   for (const auto& shard : shards_) {
     shard->executor.Post([this, &shard = *shard, left, done] {
-      if (&shard == shards_.front().get()) metadata_.Stop();
+      if (&shard == shards_.front().get()) {
+        census_.reset();
+        metadata_.Stop();
+      }
       shard.peers.SetPeers({});
       // What is closed may still be on the call stack, and goes a turn later.
       shard.executor.Post([left, done] {

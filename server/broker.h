@@ -15,6 +15,7 @@
 
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
+#include "server/census.h"
 #include "server/cluster_view.h"
 #include "server/metadata_replica.h"
 #include "server/metrics.h"
@@ -136,6 +137,7 @@ class Broker {
   bool caught_up_ = false;                            // first executor
   std::map<raft::BrokerId, PeerAddress> peers_;       // first executor
   std::vector<std::unique_ptr<Shard>> shards_;
+  std::unique_ptr<Census> census_;  // first executor; from when it has caught up until it disconnects
   std::atomic<std::shared_ptr<const Directory>> directory_;
   PeerAsker ask_;
   MetadataReplica metadata_;

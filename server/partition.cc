@@ -310,6 +310,11 @@ void Partition::Abandon() {
 
 Offset Partition::log_end() const { return replica_ != nullptr ? replica_->core().end_offset() : high_watermark_; }
 
+std::vector<ReplicaReport> Partition::Replicas() const {
+  if (replica_ == nullptr) return {{.replica = host_.self, .in_sync = true, .missing_from = applied_ + 1}};
+  return ReportReplicas(replica_->core(), host_.view.Reachable());
+}
+
 int64_t Partition::bytes() const { return open_ && !closed_ ? host_.store.State(group_).bytes : 0; }
 
 ErrorFrame Partition::ErrorOf(const absl::Status& status) const {

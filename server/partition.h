@@ -34,6 +34,7 @@
 #include "server/log_writer.h"
 #include "server/multi_raft.h"
 #include "server/producer_state.h"
+#include "server/replica_report.h"
 #include "server/shard_peers.h"
 #include "server/topic_config.h"
 
@@ -154,6 +155,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   // What `status` of the store means to a client, with this partition named.
   ErrorFrame ErrorOf(const absl::Status& status) const;
   raft::GroupId group() const { return group_; }
+  raft::ReplicaId self() const { return host_.self; }
   raft::LogStore& store() { return host_.store; }
   Executor& executor() { return host_.executor; }
   std::shared_ptr<const TopicConfig> config() const { return config_.load(); }  // any thread
@@ -163,6 +165,8 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   raft::Offset high_watermark() const { return high_watermark_; }
   raft::Offset log_end() const;
   int64_t bytes() const;
+  // While Readable().
+  std::vector<ReplicaReport> Replicas() const;
   // What follows the high watermark is damaged, its end unknown: nothing can be appended, and who waits there waits in vain.
   bool read_only() const { return read_only_; }
   ErrorFrame ReadOnlyError() const;

@@ -52,10 +52,12 @@ void PeerLinks::Send(raft::GroupId group, raft::Message message) {
   MILLRACE_CHECK_EQ(message.from, environment_.self.life.replica);
   const raft::ReplicaId to = message.to;
   const auto link = links_.find(to.broker);
-  if (link == links_.end() || link->second->connected() != to) return;
+  if (link == links_.end() || link->second->connected() != to) return messages_.dropped.Add();
   // The link names both ends.
   message.from = message.to = raft::kNoReplica;
-  if (!link->second->Send(group, message)) NoteLost(to, group);
+  if (link->second->Send(group, message)) return messages_.sent.Add();
+  messages_.dropped.Add();
+  NoteLost(to, group);
 }
 
 void PeerLinks::SendLeaders(const std::vector<GroupLeader>& leaders) {

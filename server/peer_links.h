@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "raft/transport.h"
+#include "server/metrics.h"
 #include "server/peer_link.h"
 
 namespace millrace::server {
@@ -64,6 +65,13 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
   // To all that are connected. What does not fit is dropped.
   void SendLeaders(const std::vector<GroupLeader>& leaders);
 
+  // Of groups. Any thread.
+  struct Messages {
+    Counter sent;     // handed to a connection
+    Counter dropped;  // there was none, or no room
+  };
+  const Messages& messages() const { return messages_; }
+
  private:
   void OnUp(raft::ReplicaId peer) override { listener_.OnPeerUp(peer); }
   void OnDown(raft::BrokerId peer) override { listener_.OnPeerDown(peer); }
@@ -83,6 +91,7 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
   Random& random_;
   Listener& listener_;
 
+  Messages messages_;
   std::map<raft::BrokerId, std::unique_ptr<PeerLink>> links_;
   std::set<raft::BrokerId> came_;  // of these, those that SetPeers did not name
   std::vector<std::unique_ptr<PeerStream>> buried_;

@@ -16,6 +16,7 @@
 #include "proto/wire/check.h"
 #include "server/broker.h"
 #include "server/cluster_entry.h"
+#include "server/cluster_metrics.h"
 #include "server/errors.h"
 #include "server/heap.h"
 #include "server/http_server.h"
@@ -475,9 +476,6 @@ void Server::RegisterMetrics() {
     emit({.name = "millrace_topics",
           .help = "Topics of the cluster.",
           .value = static_cast<double>(image->topics().size())});
-    emit({.name = "millrace_partitions",
-          .help = "Partitions hosted.",
-          .value = static_cast<double>(image->partitions())});
     emit({.name = "millrace_calls_open",
           .help = "Calls and streams open.",
           .value = static_cast<double>(parts_->rpc->calls())});
@@ -485,6 +483,7 @@ void Server::RegisterMetrics() {
           .help = "1 if this start followed a crash of the machine, after which unsynced records may be missing.",
           .value = os_crashed ? 1.0 : 0.0});
   });
+  AddClusterMetrics(*parts_->broker, *parts_->metrics);
   parts_->metrics->AddSource([&store = *parts_->store](const Metrics::Emit& emit) { EmitStore(store.Stats(), emit); });
 }
 
