@@ -185,37 +185,6 @@ T Await(std::promise<T>& promise, const std::function<bool()>& stop_requested) {
   return value.get();
 }
 
-void AddPeerServices(Broker& broker, PeerGate& gate, ServiceRegistry& services) {
-  AddPeerService(
-      gate, [&broker](Executor& executor) -> PeerSink& { return broker.PeerSinkOf(executor); }, services);
-  AddRegisterService(
-      gate,
-      [&broker](BrokerInfo info, RegisterDone done, Executor& executor) {
-        RunOn(broker.control_executor(), [&broker, info = std::move(info), done = std::move(done), &executor] {
-          broker.metadata().OnRegister(info, [done, &executor](const ErrorFrame& error, raft::BrokerId id) {
-            RunOn(executor, [done, error, id] { done(error, id); });
-          });
-        });
-      },
-      services);
-}
-
-// Of a broker that cannot serve yet.
-class NotReadyCall : public Call {
- public:
-  explicit NotReadyCall(const Health& health) : health_(health) {}
-  void Start(Stream& stream) override {
-    stream.Finish(FailedCall(
-        MakeError(v1::Error::LEADER_NOT_AVAILABLE, absl::StrCat("this broker is not ready: ", health_.WhyNotReady()))));
-  }
-  void OnMessage(absl::Cord) override {}
-  void OnWritten() override {}
-  void OnClosed(CallEnd) override {}
-
- private:
-  const Health& health_;
-};
-
 HostPort WithPort(HostPort address, int port) {
   address.port = static_cast<uint16_t>(port);
   return address;
@@ -247,6 +216,7 @@ struct Server::Parts {
   std::unique_ptr<HeapFiller> heap_filler;
   std::unique_ptr<TrafficWatch> traffic_watch;  // made and destroyed on the first loop
   ServiceRegistry services_before;              // until this broker is in a cluster
+  ServiceRegistry services_loading;             // until it has caught up with it
   ServiceRegistry services;
   std::unique_ptr<HttpServer> http;
 };
@@ -356,13 +326,13 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
               [&p](const std::string& why) {
                 if (!why.empty()) p.health.SetNotReady(why);
               }});
-  for (ServiceRegistry* services : {&p.services_before, &p.services}) {
+  for (ServiceRegistry* services : {&p.services_before, &p.services_loading, &p.services}) {
     if (secret.empty()) break;  // a broker that is alone and wants to be
     AddIntroduceService(
         secret, home, [&p](const Introduction& asker) { return p.entry->OnIntroduced(asker); }, *services);
   }
   AddHealthService([&serving = p.serving] { return serving.load(); }, p.services_before);
-  p.services_before.AddOthers([&p](Executor&) { return std::make_unique<NotReadyCall>(p.health); });
+  AddNotReady([&p] { return p.health.WhyNotReady(); }, p.services_before);
   p.rpc->Serve(p.services_before);
   const auto entered = std::make_shared<std::promise<absl::StatusOr<Identity>>>();
   home.Post([&p, entered] {
@@ -398,9 +368,12 @@ void Server::MakeBroker(const Identity& member) {
   AddBrokerService(*p.broker, p.services);
   AddAdminService(*p.broker, p.services);
   AddForwardService(*p.broker, p.services);
-  if (!config_.peer_secret.empty()) AddPeerServices(*p.broker, *p.gate, p.services);
-  AddHealthService([&serving = p.serving] { return serving.load(); }, p.services);
   AddReflectionService(p.services);
+  AddNotReady([&p] { return p.health.WhyNotReady(); }, p.services_loading);
+  for (ServiceRegistry* services : {&p.services_loading, &p.services}) {
+    if (!config_.peer_secret.empty()) AddPeerServices(*p.broker, *p.gate, *services);
+    AddHealthService([&serving = p.serving] { return serving.load(); }, *services);
+  }
 }
 
 // On the first executor, where the controller lives. Only once what it wrote is on the disk is a crash of the machine dealt with.
@@ -453,8 +426,10 @@ absl::Status Server::Start(const std::function<bool()>& stop_requested) {
   const absl::StatusOr<Identity> member = EnterCluster(*identity, stop_requested);
   if (!member.ok()) return member.status();
   MakeBroker(*member);
-  p.rpc->Serve(p.services);
+  // What it knows of topics may be years old until it has caught up: clients wait so long.
+  p.rpc->Serve(p.services_loading);
   if (absl::Status status = LoadBroker(stop_requested); !status.ok()) return status;
+  p.rpc->Serve(p.services);
   RegisterMetrics();
   p.broker->StartRetention();
   p.names.Know(p.broker.get());

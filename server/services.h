@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "server/broker.h"
 #include "server/call.h"
@@ -14,8 +15,14 @@ void AddBrokerService(Broker& broker, ServiceRegistry& services);
 // millrace.internal.v1.Forward: what other brokers ask in their clients' place. forward_service.cc
 void AddForwardService(Broker& broker, ServiceRegistry& services);
 
+// millrace.internal.v1.Peer of a broker that is in its cluster: links and registration. broker_peers.cc
+void AddPeerServices(Broker& broker, PeerGate& gate, ServiceRegistry& services);
+
 // millrace.v1.Admin. admin_service.cc
 void AddAdminService(Broker& broker, ServiceRegistry& services);
+
+// Whatever else is asked: LEADER_NOT_AVAILABLE, since a broker that starts is not ready, and `why`, on any executor. not_ready_service.cc
+void AddNotReady(std::function<std::string()> why, ServiceRegistry& services);
 
 // grpc.health.v1.Health. Answers for "" and the two services above; `serving` may be called on any executor. health_service.cc
 void AddHealthService(std::function<bool()> serving, ServiceRegistry& services);

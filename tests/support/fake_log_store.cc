@@ -25,9 +25,11 @@ class FakeRound : public raft::Round {
     Stage(group, [entry = std::move(entry)](MemoryLog& log) { log.Append(entry); });
   }
   void TruncateSuffix(GroupId group, LogIndex first_removed) override {
+    ++truncations;
     Stage(group, [first_removed](MemoryLog& log) { log.TruncateSuffix(first_removed); });
   }
   void Reset(GroupId group, const raft::LogBegin& begin) override {
+    ++resets;
     Stage(group, [begin](MemoryLog& log) { log.Reset(begin); });
   }
   void SetTermAndVote(GroupId group, const raft::TermAndVote& state) override {
@@ -49,6 +51,9 @@ class FakeRound : public raft::Round {
     bytes_ = 0;
     return std::exchange(changes_, {});
   }
+
+  uint64_t truncations = 0;
+  uint64_t resets = 0;
 
  private:
   void Stage(GroupId group, Change change) { changes_.emplace_back(group, std::move(change)); }
@@ -82,6 +87,18 @@ size_t FakeLogStore::unsynced_writes() const {
 raft::LogState FakeLogStore::SyncedState(GroupId group) const {
   std::lock_guard lock(mutex_);
   return synced_.at(group).State();
+}
+
+raft::Offset FakeLogStore::WrittenEnd(GroupId group) const {
+  std::lock_guard lock(mutex_);
+  const auto found = written_.find(group);
+  return found == written_.end() ? raft::Offset(0) : found->second.log_end();
+}
+
+raft::Offset FakeLogStore::SyncedEnd(GroupId group) const {
+  std::lock_guard lock(mutex_);
+  const auto found = synced_.find(group);
+  return found == synced_.end() ? raft::Offset(0) : found->second.log_end();
 }
 
 void FakeLogStore::Crash(size_t unsynced_writes_kept) {
@@ -244,7 +261,10 @@ std::unique_ptr<raft::Round> FakeLogStore::NewRound() { return std::make_unique<
 absl::Status FakeLogStore::Write(raft::Round& round) {
   std::lock_guard lock(mutex_);
   if (health_.ok() && stalled_) return raft::StalledError();
-  auto changes = static_cast<FakeRound&>(round).Take();
+  auto& fake = static_cast<FakeRound&>(round);
+  truncations_ += std::exchange(fake.truncations, 0);
+  resets_ += std::exchange(fake.resets, 0);
+  auto changes = fake.Take();
   if (health_.ok()) health_ = std::exchange(next_write_, absl::OkStatus());
   if (!health_.ok()) return health_;
   // A log may have been removed after its changes were staged.

@@ -51,6 +51,12 @@ class FakeLogStore : public raft::LogStore {
   size_t unsynced_writes() const;
   // As a power cut would leave it.
   raft::LogState SyncedState(raft::GroupId group) const;
+  // How far a log goes, with what was only written or without; 0 if there is none.
+  raft::Offset WrittenEnd(raft::GroupId group) const;
+  raft::Offset SyncedEnd(raft::GroupId group) const;
+  // How often ends of logs were cut off, and logs begun anew.
+  uint64_t truncations() const { return truncations_; }
+  uint64_t resets() const { return resets_; }
   void Crash(size_t unsynced_writes_kept);
   void Stall();
   void EndStall();
@@ -130,6 +136,8 @@ class FakeLogStore : public raft::LogStore {
   std::deque<WaitingSync> waiting_;
   uint64_t writes_ = 0;  // == writes covered by synced_ + unsynced_.size()
   uint64_t syncs_ = 0;
+  uint64_t truncations_ = 0;
+  uint64_t resets_ = 0;
   uint64_t crashes_ = 0;  // syncs scheduled before a crash complete nothing after it
   bool stalled_ = false;
   std::vector<Task> retries_;  // of those who wait for the end of the stall

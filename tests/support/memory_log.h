@@ -32,6 +32,7 @@ class MemoryLog {
   const std::map<std::string, std::string>& values() const { return values_; }
 
   raft::LogState State() const;
+  raft::Offset log_end() const { return Last().end_offset(); }
   absl::StatusOr<std::vector<raft::Entry>> Read(raft::Offset from, raft::Offset end, size_t bytes_max) const;
   absl::StatusOr<std::vector<raft::Entry>> ReadEntries(raft::LogIndex first, raft::LogIndex last,
                                                        size_t bytes_max) const;

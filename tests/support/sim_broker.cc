@@ -10,11 +10,11 @@ namespace millrace {
 // "Another thread": the next task.
 class SimBroker::InlinePool : public server::WorkPool {
  public:
-  explicit InlinePool(SimExecutor& executor) : executor_(executor) {}
+  explicit InlinePool(Executor& executor) : executor_(executor) {}
   void Submit(std::function<void()> work) override { executor_.Post(std::move(work)); }
 
  private:
-  SimExecutor& executor_;
+  Executor& executor_;
 };
 
 server::Broker::Options SimBroker::DefaultOptions() {
@@ -23,29 +23,40 @@ server::Broker::Options SimBroker::DefaultOptions() {
   return options;
 }
 
-SimBroker::SimBroker(SimExecutor& executor, SimNetwork& network, FakeLogStore& disk, server::Broker::Options options)
-    : executor_(executor), network_(network), disk_(disk), options_(std::move(options)) {
+SimBroker::SimBroker(SimExecutor& executor, SimNetwork& network, FakeLogStore& disk, server::Broker::Options options,
+                     uint64_t seed)
+    : executor_(executor),
+      network_(network),
+      disk_(disk),
+      options_(std::move(options)),
+      random_(seed),
+      process_(executor, options_.address.substr(0, options_.address.find(':'))),
+      way_out_(network.WayOutOf(process_)) {
+  const absl::Status made = server::MakeMetadataLog(disk_, options_.founders);
+  MILLRACE_CHECK(made.ok() || absl::IsFailedPrecondition(made)) << made.ToString();  // it was made before
+  disk_.Sync([](const absl::Status&) {});
+  disk_.CompleteSyncs();
   Start();
 }
 
 SimBroker::~SimBroker() {
-  network_.Detach(options_.address);
-  executor_.RunUntilIdle();
+  if (running()) Crash(FakeLogStore::kKeepUnsynced);
 }
 
 void SimBroker::Start() {
-  pool_ = std::make_unique<InlinePool>(executor_);
+  loaded_.reset();
+  stopped_ = false;
+  pool_ = std::make_unique<InlinePool>(process_);
   metrics_ = std::make_unique<server::Metrics>(server::Metrics::Options{.memory_limit = options_.memory_limit});
+  services_loading_ = std::make_unique<server::ServiceRegistry>();
   services_ = std::make_unique<server::ServiceRegistry>();
-  presence_ = std::make_unique<server::PeerPresence>(executor_.clock());
+  presence_ = std::make_unique<server::PeerPresence>(process_.clock());
   gate_ = std::make_unique<server::PeerGate>(server::PeerIdentity{.life = {options_.self, random_.Next()},
                                                                   .cluster_id = server::ClusterIdOf(options_.founders)},
                                              server::PeerSecret(), *presence_, random_);
-  const absl::Status made = server::MakeMetadataLog(disk_, options_.founders);
-  MILLRACE_CHECK(made.ok() || absl::IsFailedPrecondition(made)) << made.ToString();  // it was made before
   broker_ = std::make_unique<server::Broker>(
-      options_, disk_, executor_.clock(), random_, *pool_, *metrics_, *gate_,
-      std::vector<server::Broker::Loop>{{executor_, network_, network_}}, [](const absl::Status& status) {
+      options_, disk_, process_.clock(), random_, *pool_, *metrics_, *gate_,
+      std::vector<server::Broker::Loop>{{process_, *way_out_, *way_out_}}, [](const absl::Status& status) {
         MILLRACE_CHECK(false) << "the store failed: " << std::string(status.message());
       });
   server::AddBrokerService(*broker_, *services_);
@@ -53,25 +64,44 @@ void SimBroker::Start() {
   server::AddForwardService(*broker_, *services_);
   server::AddHealthService([] { return true; }, *services_);
   server::AddReflectionService(*services_);
-  absl::Status loaded = absl::UnknownError("not yet");
+  server::AddNotReady([] { return "catching up with the cluster"; }, *services_loading_);
+  if (!alone()) {
+    server::AddPeerServices(*broker_, *gate_, *services_loading_);
+    server::AddPeerServices(*broker_, *gate_, *services_);
+    network_.Attach(options_.address, *services_loading_, process_);
+  }
   broker_->Load(power_lost_ ? server::Partition::Lost::kUnsynced : server::Partition::Lost::kNothing,
-                [&loaded](absl::Status status) { loaded = std::move(status); });
+                [this](absl::Status status) { OnLoaded(std::move(status)); });
+  if (!alone()) return;
   executor_.RunUntilIdle();
   while (disk_.CompleteSyncs() > 0) executor_.RunUntilIdle();
-  MILLRACE_CHECK(loaded.ok()) << std::string(loaded.message());
-  network_.Attach(options_.address, *services_);
+  MILLRACE_CHECK(loaded_.has_value() && loaded_->ok());
+}
+
+void SimBroker::OnLoaded(absl::Status status) {
+  loaded_ = std::move(status);
+  if (!loaded_->ok()) return;
+  power_lost_ = false;  // what was lost is dealt with, on the disk
+  network_.Attach(options_.address, *services_, process_);
   broker_->StartRetention();
-  executor_.RunUntilIdle();
+}
+
+void SimBroker::Stop() {
+  broker_->StopRetention();
+  broker_->HandOver([this] {
+    broker_->Disconnect([this] { broker_->SavePartitions([this] { stopped_ = true; }); });
+  });
 }
 
 void SimBroker::Crash(size_t unsynced_writes_kept) {
-  power_lost_ = unsynced_writes_kept != FakeLogStore::kKeepUnsynced;
-  network_.Detach(options_.address);
+  const bool power_lost = unsynced_writes_kept != FakeLogStore::kKeepUnsynced;
+  power_lost_ |= power_lost;
   disk_.Stall();  // nothing is written any more while the calls that were cut off end
-  executor_.RunUntilIdle();
+  network_.Kill(process_, power_lost ? SimNetwork::Death::kSilent : SimNetwork::Death::kTold);
+  process_.Kill();
   broker_.reset();
+  process_.Kill();
   disk_.Crash(unsynced_writes_kept);
-  disk_.EndStall();
   executor_.RunUntilIdle();
 }
 

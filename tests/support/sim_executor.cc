@@ -3,12 +3,14 @@
 namespace millrace {
 
 Executor::TimerId SimExecutor::After(std::chrono::nanoseconds delay, Task task) {
-  timers_.emplace(TimerKey{clock_.now_ + delay, ++last_timer_}, std::move(task));
+  const std::chrono::nanoseconds at = clock_.now_ + delay;
+  timers_.emplace(TimerKey{at, ++last_timer_}, std::move(task));
+  times_.emplace(last_timer_, at);
   return last_timer_;
 }
 
 void SimExecutor::Cancel(TimerId timer) {
-  std::erase_if(timers_, [timer](const auto& entry) { return entry.first.second == timer; });
+  if (const auto time = times_.extract(timer); !time.empty()) timers_.erase(TimerKey{time.mapped(), timer});
 }
 
 void SimExecutor::RunUntilIdle() {
@@ -33,6 +35,7 @@ void SimExecutor::Advance(std::chrono::nanoseconds by) {
   while (!timers_.empty() && timers_.begin()->first.first <= end) {
     clock_.now_ = timers_.begin()->first.first;
     Task task = std::move(timers_.begin()->second);
+    times_.erase(timers_.begin()->first.second);
     timers_.erase(timers_.begin());
     task();
     RunUntilIdle();

@@ -8,6 +8,7 @@
 
 #include <deque>
 #include <map>
+#include <unordered_map>
 #include <utility>
 
 #include "proto/wire/runtime.h"
@@ -48,6 +49,7 @@ class SimExecutor : public Executor {
   std::deque<Task> posted_;
   std::deque<Task> deferred_;
   std::map<TimerKey, Task> timers_;
+  std::unordered_map<TimerId, std::chrono::nanoseconds> times_;  // of timers_
   TimerId last_timer_ = 0;
 };
 

@@ -1,0 +1,295 @@
+#include "tests/cluster_sim/run.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace millrace::sim {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+// What a cluster of which everything works may take to finish what was under way.
+constexpr seconds kBound{90};
+
+}  // namespace
+
+void World::Trace(const std::string& what) {
+  if (trace) std::printf("%10.6f %s\n", now(), what.c_str());
+}
+
+// ---- The beginning
+
+Run::Run(const Swarm& swarm, Coverage& coverage, bool trace) : world_(swarm, coverage) {
+  world_.trace = trace;
+  world_.network.SetTravelTime([this](const std::string& from, const std::string& to) {
+    return nemesis_ == nullptr ? milliseconds(1) : nemesis_->TravelTime(from, to);
+  });
+  world_.network.OnOpen([this](const std::string& from, const std::string& method) {
+    if (from.rfind("broker", 0) != 0) return;
+    if (method == "/millrace.v1.Broker/Produce") world_.coverage.Saw(Rare::kForwardedAppend);
+    if (method == "/millrace.internal.v1.Forward/Read") world_.coverage.Saw(Rare::kForwardedRead);
+  });
+  cluster_ = std::make_unique<SimCluster>(
+      world_.executor, world_.network,
+      SimCluster::Options{.brokers = swarm.brokers, .seed = swarm.seed, .sync_time = [this](int broker) {
+                            return nemesis_ == nullptr ? milliseconds(1) : nemesis_->SyncTime(broker);
+                          }});
+  std::vector<std::string> clients{"operator"};
+  for (int i = 1; i <= swarm.producers; ++i) clients.push_back(absl::StrCat("producer-", i));
+  for (int i = 1; i <= swarm.consumers; ++i) clients.push_back(absl::StrCat("consumer-", i));
+  nemesis_ = std::make_unique<Nemesis>(world_, *cluster_, std::move(clients));
+  topics_ = std::make_unique<Topics>(world_, cluster_->addresses());
+}
+
+// Clients go first: what they hear at the end counts for nothing.
+Run::~Run() {
+  producers_.clear();
+  consumers_.clear();
+  topics_.reset();
+  cluster_.reset();
+}
+
+bool Run::Begin() {
+  if (!Await(seconds(10), "the brokers' start", [this] { return cluster_->ready() ? "" : "a broker is not ready"; })) {
+    return false;
+  }
+  topics_->Create();
+  if (!Await(seconds(10), "the topics' creation", [this] { return topics_->created() ? "" : "a topic is missing"; })) {
+    return false;
+  }
+  MakeClients();
+  Advance(milliseconds(200));
+  return true;
+}
+
+void Run::MakeClients() {
+  const Swarm& swarm = world_.swarm;
+  const auto check = [this](const char* what) {
+    return [this, what](const Place& place, int64_t offset) { CheckCopies(place, offset, what); };
+  };
+  // The first of each kind may be one that reaches a single broker.
+  std::vector<std::string> one{cluster_->addresses().front()};
+  if (swarm.one_way_client) {
+    for (int other = 2; other <= swarm.brokers; ++other) {
+      nemesis_->Separate("producer-1", other);
+      nemesis_->Separate("consumer-1", other);
+    }
+  }
+  for (int i = 1; i <= swarm.producers; ++i) {
+    const bool limited = i == 1 && swarm.one_way_client;
+    producers_.push_back(
+        std::make_unique<SimProducer>(world_, i, limited ? one : cluster_->addresses(), check("acked")));
+    nemesis_->Know(producers_.back()->process());
+  }
+  for (int i = 1; i <= swarm.consumers; ++i) {
+    const bool limited = i == 1 && swarm.one_way_client;
+    consumers_.push_back(std::make_unique<SimConsumer>(world_, absl::StrCat("consumer-", i),
+                                                       limited ? one : cluster_->addresses(), topics_->readable(),
+                                                       check("read")));
+    nemesis_->Know(consumers_.back()->process());
+  }
+}
+
+// ---- The time with faults
+
+void Run::Disturb() {
+  for (int step = 0; step < world_.swarm.steps && ledger().violation().empty(); ++step) {
+    SendSome();
+    nemesis_->Step();
+    topics_->Step();
+    const bool idle = world_.dice.OneIn(world_.swarm.idle_one_in);
+    Advance(std::chrono::microseconds(world_.dice.Between(100, idle ? 4'000'000 : 1000 * world_.swarm.step_ms)));
+  }
+}
+
+void Run::SendSome() {
+  for (int64_t n = world_.dice.UpTo(world_.swarm.sends + 1); n > 0; --n) {
+    const Place place = topics_->Pick();
+    producers_[static_cast<size_t>(world_.dice.UpTo(static_cast<int64_t>(producers_.size())))]->Send(place);
+  }
+}
+
+void Run::Advance(std::chrono::nanoseconds by) {
+  world_.executor.Advance(by);
+  for (const auto& consumer : consumers_) {
+    if (!consumer->process().frozen()) consumer->Poll();
+  }
+  world_.executor.RunUntilIdle();
+  Watch();
+}
+
+// Rare states that show in who leads what.
+void Run::Watch() {
+  for (int id = 1; id <= cluster_->size(); ++id) {
+    SimBroker& broker = cluster_->broker(id);
+    if (broker.running() && broker.loaded() && !broker.loaded()->ok()) {
+      ledger().Violate(absl::StrCat("broker ", id, " cannot start: ", std::string(broker.loaded()->message())));
+    }
+  }
+  const bool all_up = cluster_->ready();
+  const auto image = cluster_->image();
+  if (image == nullptr) return;
+  const auto watch = [this](raft::GroupId group, Rare change) {
+    const int leader = cluster_->LeaderOf(group);
+    int& before = leaders_[group];
+    if (leader != 0 && before != 0 && leader != before) world_.coverage.Saw(change);
+    if (leader != 0) before = leader;
+  };
+  watch(server::kMetadataGroup, Rare::kControllerFailover);
+  for (const auto& [name, topic] : image->topics()) {
+    for (const server::PartitionInfo& partition : topic->partitions) {
+      watch(partition.group, Rare::kElection);
+      for (const raft::ReplicaId& replica : partition.replicas) {
+        const raft::Core* const core = cluster_->CoreOf(static_cast<int>(replica.broker.value()), partition.group);
+        if (core != nullptr && core->abstaining()) world_.coverage.Saw(Rare::kAbstained);
+      }
+    }
+  }
+  if (!all_up && counted_up_) world_.coverage.Saw(Rare::kLoadedUnderFaults);
+  counted_up_ = all_up;
+}
+
+// What was told to anybody is with a majority, as durable as its topic says.
+void Run::CheckCopies(const Place& place, int64_t offset, const char* what) {
+  const auto image = cluster_->image();
+  const auto topic = image == nullptr ? nullptr : image->FindTopic(place.topic);
+  if (topic == nullptr || ledger().MayVanish(place)) return;
+  if (place.partition >= static_cast<int32_t>(topic->partitions.size())) return;
+  const server::PartitionInfo& partition = topic->partitions[static_cast<size_t>(place.partition)];
+  size_t copies = 0;
+  for (const raft::ReplicaId& replica : partition.replicas) {
+    const FakeLogStore& disk = cluster_->disk(static_cast<int>(replica.broker.value()));
+    const raft::Offset end = world_.swarm.async ? disk.WrittenEnd(partition.group) : disk.SyncedEnd(partition.group);
+    if (end.value() > offset) ++copies;
+  }
+  if (copies <= partition.replicas.size() / 2) {
+    ledger().Violate(absl::StrCat(what, " ", place.topic, "/", place.partition, " at ", offset, ", which has ", copies,
+                                  " of ", partition.replicas.size(), " copies"));
+  }
+}
+
+// ---- The end
+
+bool Run::Await(seconds at_most, const std::string& what, const std::function<std::string()>& missing) {
+  const std::chrono::nanoseconds until = world_.executor.clock().Monotonic() + at_most;
+  for (;;) {
+    const std::string lacks = missing();
+    if (!ledger().violation().empty()) return false;
+    if (lacks.empty()) return true;
+    if (world_.executor.clock().Monotonic() >= until) {
+      ledger().Violate(absl::StrCat(what, " does not come to an end: ", lacks));
+      return false;
+    }
+    Advance(milliseconds(50));
+  }
+}
+
+bool Run::Settle() {
+  nemesis_->Heal();
+  if (!Await(kBound, "the brokers' start", [this] { return cluster_->ready() ? "" : "a broker is not ready"; }) ||
+      !Await(kBound, "what the operator asked for", [this] { return topics_->quiet() ? "" : "no answer"; }) ||
+      !Await(kBound, "producing", [this] {
+        return ledger().unanswered() == 0 ? "" : absl::StrCat(ledger().unanswered(), " records are not answered");
+      })) {
+    return false;
+  }
+  // A fresh reader beside those that read all the time.
+  consumers_.push_back(std::make_unique<SimConsumer>(
+      world_, "last-consumer", cluster_->addresses(), topics_->readable(),
+      [this](const Place& place, int64_t offset) { CheckCopies(place, offset, "read"); }));
+  return Await(kBound, "reading",
+               [this] {
+                 for (const auto& consumer : consumers_) {
+                   if (std::string unread = Unread(*consumer); !unread.empty()) return unread;
+                 }
+                 return std::string();
+               }) &&
+         Await(kBound, "replication", [this] { return UnequalReplicas(); });
+}
+
+std::string Run::Unread(const SimConsumer& consumer) {
+  for (const Place& place : ledger().places()) {
+    const int64_t position = consumer.position(place);
+    if (ledger().end(place) > 0 && position < ledger().end(place)) {
+      return absl::StrCat(consumer.name(), " is at ", position, " of ", place.topic, "/", place.partition,
+                          ", which goes to ", ledger().end(place));
+    }
+  }
+  return "";
+}
+
+std::string Run::UnequalReplicas() {
+  const auto image = cluster_->image();
+  for (const auto& [name, topic] : image->topics()) {
+    for (const server::PartitionInfo& partition : topic->partitions) {
+      std::string unequal = Unequal(name, partition.group, partition.replicas);
+      if (!unequal.empty()) return unequal;
+    }
+  }
+  return Unequal("metadata", server::kMetadataGroup, image->founders());
+}
+
+std::string Run::Unequal(const std::string& name, raft::GroupId group, const std::vector<raft::ReplicaId>& replicas) {
+  std::optional<raft::LogState> first;
+  for (const raft::ReplicaId& replica : replicas) {
+    const auto state = cluster_->disk(static_cast<int>(replica.broker.value())).Open(group);
+    if (!state.ok()) return absl::StrCat("broker ", replica.broker.value(), " has no log of ", name);
+    if (!first) first = *state;
+    if (state->last_index != first->last_index || state->chain != first->chain ||
+        state->log_start != first->log_start) {
+      return absl::StrCat("broker ", replica.broker.value(), " has entries to ", state->last_index.value(),
+                          " and records from ", state->log_start.value(), " to ", state->log_end.value(), " of ", name,
+                          " (group ", group.value(), "), another has entries to ", first->last_index.value(),
+                          " and records from ", first->log_start.value(), " to ", first->log_end.value());
+    }
+  }
+  return "";
+}
+
+void Run::Check() {
+  std::map<Place, int64_t> log_starts;
+  const auto image = cluster_->image();
+  for (const auto& [name, topic] : image->topics()) {
+    for (size_t p = 0; p < topic->partitions.size(); ++p) {
+      const server::PartitionInfo& partition = topic->partitions[p];
+      const int broker = static_cast<int>(partition.replicas.front().broker.value());
+      const auto state = cluster_->disk(broker).Open(partition.group);
+      if (state.ok()) log_starts[{name, static_cast<int32_t>(p)}] = state->log_start.value();
+    }
+  }
+  ledger().CheckEnd(log_starts);
+  for (int id = 1; id <= cluster_->size(); ++id) {
+    NoteCounts(cluster_->broker(id), world_.coverage);
+    const auto add = [this](Rare state, uint64_t count) { world_.coverage.rare[static_cast<size_t>(state)] += count; };
+    add(Rare::kTruncated, cluster_->disk(id).truncations());
+    add(Rare::kSnapshotInstalled, cluster_->disk(id).resets());
+  }
+  world_.coverage.rare[static_cast<size_t>(Rare::kUnknownStored)] += ledger().unknown_stored();
+  world_.coverage.messages += static_cast<uint64_t>(world_.network.messages());
+  world_.coverage.simulated_ms += static_cast<uint64_t>(world_.now() * 1000);
+  ++world_.coverage.seeds;
+}
+
+std::string Run::Report() {
+  std::string report = absl::StrCat(ToString(world_.swarm), "\nat ", world_.now(), " s\n");
+  const auto image = cluster_->image();
+  if (image == nullptr) return report;
+  const auto describe = [&](const std::string& name, raft::GroupId group) {
+    for (int id = 1; id <= cluster_->size(); ++id) {
+      const raft::Core* const core = cluster_->CoreOf(id, group);
+      absl::StrAppend(&report, name, " at broker ", id, ": ", core == nullptr ? "nothing" : core->Dump(), "\n");
+    }
+  };
+  describe("metadata", server::kMetadataGroup);
+  for (const auto& [name, topic] : image->topics()) {
+    for (const server::PartitionInfo& partition : topic->partitions) {
+      describe(absl::StrCat(name, " group ", partition.group.value()), partition.group);
+    }
+  }
+  return report;
+}
+
+}  // namespace millrace::sim
