@@ -12,8 +12,8 @@ class NotReadyCall : public Call {
  public:
   explicit NotReadyCall(std::string why) : why_(std::move(why)) {}
   void Start(Stream& stream) override {
-    stream.Finish(FailedCall(
-        MakeError(v1::Error::LEADER_NOT_AVAILABLE, absl::StrCat("this broker is not ready: ", why_))));
+    stream.Finish(
+        FailedCall(MakeError(v1::Error::LEADER_NOT_AVAILABLE, absl::StrCat("this broker is not ready: ", why_))));
   }
   void OnMessage(absl::Cord) override {}
   void OnWritten() override {}

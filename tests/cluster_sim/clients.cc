@@ -17,7 +17,8 @@ ProducerOptions SimProducer::OptionsFor(World& world, const std::vector<std::str
   options.client.bootstrap_servers = absl::StrJoin(bootstrap, ",");
   options.linger = milliseconds(world.dice.OneIn(2) ? 0 : world.dice.UpTo(10));
   options.batch_size = world.dice.Between(200, 4000);
-  options.delivery_timeout = world.swarm.short_delivery ? milliseconds(world.dice.Between(500, 4000)) : milliseconds(3'600'000);
+  options.delivery_timeout =
+      world.swarm.short_delivery ? milliseconds(world.dice.Between(500, 4000)) : milliseconds(3'600'000);
   return options;
 }
 
@@ -40,8 +41,8 @@ void SimProducer::Send(const Place& place) {
     OnDelivered(id, place, result);
   };
   absl::Status refusal;
-  const auto outcome = core_.accumulator().Append({.topic = place.topic, .partition = place.partition, .record = record},
-                                                  &callback, &refusal);
+  const auto outcome = core_.accumulator().Append(
+      {.topic = place.topic, .partition = place.partition, .record = record}, &callback, &refusal);
   if (outcome == client::RecordAccumulator::Outcome::kTaken) return;
   world_.ledger.OnFailed(id, /*may_have_happened=*/false);
   process_.Post([this, topic = place.topic] { core_.EnsureTopic(topic); });
@@ -60,8 +61,8 @@ void SimProducer::OnDelivered(RecordId id, const Place& place, const absl::Statu
   if (error.may_have_happened) world_.coverage.Saw(Rare::kUnknownOutcome);
   world_.ledger.OnFailed(id, error.may_have_happened);
   if (!world_.swarm.short_delivery && !world_.ledger.MayVanish(place)) {
-    world_.ledger.Violate(absl::StrCat("record ", id, " failed although there was time: ",
-                                       std::string(result.status().message())));
+    world_.ledger.Violate(
+        absl::StrCat("record ", id, " failed although there was time: ", std::string(result.status().message())));
   }
 }
 

@@ -13,44 +13,44 @@
 namespace millrace::sim {
 
 // name, what is said of it
-#define MILLRACE_FAULTS(X)                                                 \
-  X(kProcessCrash, "a broker's process dies")                              \
-  X(kPowerCut, "a broker's machine goes down")                             \
-  X(kStop, "a broker is ended in order")                                   \
-  X(kAllCrash, "all brokers go down at once")                              \
-  X(kFreeze, "a broker stands still")                                      \
-  X(kFreezeClient, "a client stands still")                                \
-  X(kCutBoth, "two cannot reach each other")                               \
-  X(kCutOneWay, "one cannot reach another that reaches it")                \
-  X(kIsolate, "a broker is cut off from all others")                       \
-  X(kBreak, "connections between two break")                               \
-  X(kSlowLink, "messages between two take long")                           \
-  X(kStall, "a store takes no writes")                                     \
-  X(kSlowSync, "a disk takes long to sync")                                \
-  X(kColdCache, "a store has to read from its disk")                       \
-  X(kClockJump, "a broker's clock jumps")                                  \
-  X(kTrim, "a partition is trimmed")                                       \
-  X(kAlter, "a topic's settings change")                                   \
-  X(kAddPartitions, "a topic grows")                                       \
+#define MILLRACE_FAULTS(X)                                  \
+  X(kProcessCrash, "a broker's process dies")               \
+  X(kPowerCut, "a broker's machine goes down")              \
+  X(kStop, "a broker is ended in order")                    \
+  X(kAllCrash, "all brokers go down at once")               \
+  X(kFreeze, "a broker stands still")                       \
+  X(kFreezeClient, "a client stands still")                 \
+  X(kCutBoth, "two cannot reach each other")                \
+  X(kCutOneWay, "one cannot reach another that reaches it") \
+  X(kIsolate, "a broker is cut off from all others")        \
+  X(kBreak, "connections between two break")                \
+  X(kSlowLink, "messages between two take long")            \
+  X(kStall, "a store takes no writes")                      \
+  X(kSlowSync, "a disk takes long to sync")                 \
+  X(kColdCache, "a store has to read from its disk")        \
+  X(kClockJump, "a broker's clock jumps")                   \
+  X(kTrim, "a partition is trimmed")                        \
+  X(kAlter, "a topic's settings change")                    \
+  X(kAddPartitions, "a topic grows")                        \
   X(kDelete, "a topic is deleted and made anew")
 
-#define MILLRACE_RARE_EVENTS(X)                                                               \
-  X(kElection, "a partition changes its leader")                                              \
-  X(kControllerFailover, "another broker becomes the controller")                             \
-  X(kLeaderDiesWithUnacked, "a leader dies with batches that nobody has acked")               \
-  X(kNotLeader, "a client is told who leads")                                                 \
-  X(kNoLeader, "a client is told that nobody leads")                                          \
-  X(kForwardedAppend, "a batch is appended for a client of another broker")                   \
-  X(kForwardedRead, "records are read for a client of another broker")                        \
-  X(kDuplicateAnswered, "a batch that was stored before is acked again")                      \
-  X(kTruncated, "a replica cuts off what another leader does not have")                       \
-  X(kSnapshotInstalled, "a replica begins anew behind the start of the leader's log")         \
-  X(kGapRead, "a consumer is told of a gap")                                                  \
-  X(kDeliveryFailed, "a delivery fails in time")                                              \
-  X(kUnknownOutcome, "a failed delivery may have happened")                                   \
-  X(kUnknownStored, "a failed delivery has happened")                                         \
-  X(kDeletedTopicRefused, "a producer is told that its topic was deleted")                    \
-  X(kAbstained, "a replica abstains after its machine went down")                             \
+#define MILLRACE_RARE_EVENTS(X)                                                       \
+  X(kElection, "a partition changes its leader")                                      \
+  X(kControllerFailover, "another broker becomes the controller")                     \
+  X(kLeaderDiesWithUnacked, "a leader dies with batches that nobody has acked")       \
+  X(kNotLeader, "a client is told who leads")                                         \
+  X(kNoLeader, "a client is told that nobody leads")                                  \
+  X(kForwardedAppend, "a batch is appended for a client of another broker")           \
+  X(kForwardedRead, "records are read for a client of another broker")                \
+  X(kDuplicateAnswered, "a batch that was stored before is acked again")              \
+  X(kTruncated, "a replica cuts off what another leader does not have")               \
+  X(kSnapshotInstalled, "a replica begins anew behind the start of the leader's log") \
+  X(kGapRead, "a consumer is told of a gap")                                          \
+  X(kDeliveryFailed, "a delivery fails in time")                                      \
+  X(kUnknownOutcome, "a failed delivery may have happened")                           \
+  X(kUnknownStored, "a failed delivery has happened")                                 \
+  X(kDeletedTopicRefused, "a producer is told that its topic was deleted")            \
+  X(kAbstained, "a replica abstains after its machine went down")                     \
   X(kLoadedUnderFaults, "a broker catches up while others are gone")
 
 enum class Fault : uint8_t {

@@ -63,7 +63,8 @@ void Ledger::OnRead(const Place& place, int64_t offset, std::string_view value) 
   RecordId id = -1;
   if (!absl::SimpleAtoi(std::string(value.substr(0, value.find(' '))), &id) || id < 0 ||
       id >= static_cast<RecordId>(records_.size()) || value != ValueOf(id)) {
-    return Violate(absl::StrCat("read at ", Text(place), " ", offset, ": a value that nobody sent: ", std::string(value)));
+    return Violate(
+        absl::StrCat("read at ", Text(place), " ", offset, ": a value that nobody sent: ", std::string(value)));
   }
   const Record& record = records_[static_cast<size_t>(id)];
   if (record.place != place) {
@@ -146,7 +147,8 @@ void Ledger::CheckEnd(const std::map<Place, int64_t>& log_starts) {
     for (size_t offset = 0; offset < log.truth.size(); ++offset) {
       const RecordId id = log.truth[offset];
       if (id < 0) {
-        if (static_cast<int64_t>(offset) >= start->second) Violate(absl::StrCat("nobody read ", Text(place), " ", offset));
+        if (static_cast<int64_t>(offset) >= start->second)
+          Violate(absl::StrCat("nobody read ", Text(place), " ", offset));
         continue;
       }
       const int producer = records_[static_cast<size_t>(id)].producer;

@@ -116,7 +116,8 @@ int RunOneSeed(const Plan& plan) {
   Coverage coverage;
   const Result result = Simulate(plan, coverage);
   if (!result.violation.empty()) std::printf("FAILED: %s\n%s", result.violation.c_str(), result.report.c_str());
-  std::printf("seed %lu: hash %016lx\n", static_cast<unsigned long>(plan.seed), static_cast<unsigned long>(result.hash));
+  std::printf("seed %lu: hash %016lx\n", static_cast<unsigned long>(plan.seed),
+              static_cast<unsigned long>(result.hash));
   return result.violation.empty() ? 0 : 1;
 }
 

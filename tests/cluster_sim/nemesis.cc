@@ -115,8 +115,9 @@ void Nemesis::Do(Fault fault) {
       return cluster_.disk(broker).DropCache();
     case Fault::kClockJump: {
       world_.coverage.Injected(fault);
-      const int64_t far = world_.dice.OneIn(3) ? 86'400'000 : 50'000;
-      return cluster_.broker(broker).process().JumpWall(world_.dice.Between(-far, far));
+      // Less than the day after which a producer is forgotten.
+      const int64_t far = world_.dice.OneIn(3) ? 40'000'000 : 50'000;
+      return cluster_.broker(broker).process().SetWall(world_.dice.Between(-far, far));
     }
     default:
       return;  // of topics: an operator's
@@ -132,8 +133,8 @@ void NoteCounts(SimBroker& broker, Coverage& coverage) {
   add(Rare::kDuplicateAnswered, counts.duplicates.Value());
   add(Rare::kNotLeader, counts.errors.Value(v1::Error::NOT_LEADER_OR_FOLLOWER));
   add(Rare::kNoLeader, counts.errors.Value(v1::Error::LEADER_NOT_AVAILABLE));
-  add(Rare::kDeletedTopicRefused, counts.errors.Value(v1::Error::UNKNOWN_TOPIC_ID) +
-                                      counts.errors.Value(v1::Error::UNKNOWN_TOPIC_OR_PARTITION));
+  add(Rare::kDeletedTopicRefused,
+      counts.errors.Value(v1::Error::UNKNOWN_TOPIC_ID) + counts.errors.Value(v1::Error::UNKNOWN_TOPIC_OR_PARTITION));
 }
 
 void Nemesis::NoteCrash(int broker) {
@@ -153,7 +154,8 @@ void Nemesis::Crash(int broker, bool power) {
   world_.coverage.Injected(power ? Fault::kPowerCut : Fault::kProcessCrash);
   NoteCrash(broker);
   size_t kept = FakeLogStore::kKeepUnsynced;
-  if (power) kept = static_cast<size_t>(world_.dice.UpTo(static_cast<int64_t>(cluster_.disk(broker).unsynced_writes()) + 1));
+  if (power)
+    kept = static_cast<size_t>(world_.dice.UpTo(static_cast<int64_t>(cluster_.disk(broker).unsynced_writes()) + 1));
   world_.Trace(absl::StrCat(HostOf(broker), power ? "'s machine goes down" : "'s process dies"));
   cluster_.broker(broker).Crash(kept);
   down_.insert(broker);

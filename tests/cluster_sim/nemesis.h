@@ -61,7 +61,7 @@ class Nemesis {
   SimCluster& cluster_;
   const std::vector<std::string> clients_;
   std::multimap<std::chrono::nanoseconds, std::function<void()>> undo_;
-  std::set<int> down_;  // gone, or standing still
+  std::set<int> down_;      // gone, or standing still
   std::set<int> stopping_;  // of them: on their way
   std::vector<SimProcess*> processes_;
   std::set<std::pair<std::string, std::string>> separated_;

@@ -12,7 +12,7 @@ Result Simulate(const Plan& plan, Coverage& coverage) {
   Run run(swarm, coverage, plan.trace);
   if (run.Begin()) {
     run.Disturb();
-    if (run.Settle()) run.Check();
+    if (run.ledger().violation().empty() && run.Settle()) run.Check();
   }
   Result result{.violation = run.ledger().violation(), .hash = run.hash()};
   if (!result.violation.empty()) result.report = run.Report();

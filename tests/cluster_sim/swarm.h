@@ -20,22 +20,22 @@ struct Swarm {
   int producers = 2;
   int consumers = 1;
   int topics = 1;
-  int partitions = 2;     // of each
-  int steps = 300;        // of the time with faults
-  int step_ms = 30;       // at most
-  int sends = 3;          // a step, at most
-  int value_bytes = 200;  // at most
-  int idle_one_in = 50;   // steps are pauses of seconds
+  int partitions = 2;      // of each
+  int steps = 300;         // of the time with faults
+  int step_ms = 30;        // at most
+  int sends = 3;           // a step, at most
+  int value_bytes = 200;   // at most
+  int idle_one_in = 50;    // steps are pauses of seconds
   int change_one_in = 20;  // steps an operator changes something
-  int travel_us = 300;    // typically
-  int sync_us = 1000;     // typically
-  int fault_one_in = 20;  // steps
-  int down_max = 1;       // brokers that are gone or stand still at a time
-  bool async = false;     // topics are flush=async
+  int travel_us = 300;     // typically
+  int sync_us = 1000;      // typically
+  int fault_one_in = 20;   // steps
+  int down_max = 1;        // brokers that are gone or stand still at a time
+  bool async = false;      // topics are flush=async
   bool short_delivery = false;
-  bool lone_topic = false;      // there is one with a single replica
+  bool lone_topic = false;       // there is one with a single replica
   bool vanishing_topic = false;  // there is one that is deleted now and then
-  bool one_way_client = false;  // a producer and a consumer that reach one broker only
+  bool one_way_client = false;   // a producer and a consumer that reach one broker only
 
   bool Has(Fault fault) const { return faults.test(static_cast<size_t>(fault)); }
 };

@@ -20,7 +20,8 @@ void Topics::Create() {
 }
 
 void Topics::CreateOne(const std::string& name, int replicas) {
-  NewTopic topic{.name = name, .partitions = world_.swarm.partitions, .replication_factor = replicas, .if_not_exists = true};
+  NewTopic topic{
+      .name = name, .partitions = world_.swarm.partitions, .replication_factor = replicas, .if_not_exists = true};
   topic.config["segment.bytes"] = "16KiB";
   topic.config["message.timestamp.after.max.ms"] = "3650d";  // brokers' clocks jump
   if (world_.swarm.async) topic.config["flush"] = "async";

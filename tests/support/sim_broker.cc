@@ -88,9 +88,7 @@ void SimBroker::OnLoaded(absl::Status status) {
 
 void SimBroker::Stop() {
   broker_->StopRetention();
-  broker_->HandOver([this] {
-    broker_->Disconnect([this] { broker_->SavePartitions([this] { stopped_ = true; }); });
-  });
+  broker_->HandOver([this] { broker_->Disconnect([this] { broker_->SavePartitions([this] { stopped_ = true; }); }); });
 }
 
 void SimBroker::Crash(size_t unsynced_writes_kept) {

@@ -85,8 +85,8 @@ void SimConnection::Accept(const std::string& method) {
   broker_place_.process = listener->second.process;
   At(false, [self = shared_from_this(), this, &services, method] {
     if (broker_.closed) return;
-    Executor& executor = broker_place_.process == nullptr ? static_cast<Executor&>(network_.executor_)
-                                                          : *broker_place_.process;
+    Executor& executor =
+        broker_place_.process == nullptr ? static_cast<Executor&>(network_.executor_) : *broker_place_.process;
     call_ = services.NewCall(method, executor);
     if (call_ == nullptr) {
       broker_.closed = true;

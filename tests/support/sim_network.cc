@@ -105,9 +105,9 @@ std::unique_ptr<Stream> SimNetwork::Open(SimProcess* from, const std::string& ad
                                          StreamHandler* handler) {
   if (from != nullptr && on_open_ != nullptr) on_open_(from->name(), method);
   const auto host = hosts_.find(address);
-  auto connection = std::make_shared<SimConnection>(
-      *this, ++last_connection_, SimConnection::Place{from, from == nullptr ? "" : from->name()}, address,
-      host == hosts_.end() ? "" : host->second);
+  auto connection = std::make_shared<SimConnection>(*this, ++last_connection_,
+                                                    SimConnection::Place{from, from == nullptr ? "" : from->name()},
+                                                    address, host == hosts_.end() ? "" : host->second);
   connections_.emplace(last_connection_, connection);
   return connection->Open(method, handler);
 }

@@ -86,7 +86,7 @@ class SimNetwork : public ClientTransport {
 
   SimExecutor& executor_;
   std::map<std::string, Listener> listeners_;
-  std::map<std::string, std::string> hosts_;  // by address, once attached
+  std::map<std::string, std::string> hosts_;                              // by address, once attached
   std::map<uint64_t, std::shared_ptr<class SimConnection>> connections_;  // by age
   uint64_t last_connection_ = 0;
   TravelTime travel_time_;

@@ -25,7 +25,8 @@ class SimProcess : public Executor {
 
   const std::string& name() const { return name_; }
   Clock& clock() { return clock_; }
-  void JumpWall(int64_t by_ms) { clock_.offset_ms_ += by_ms; }
+  // How far its wall clock is ahead of the executor's.
+  void SetWall(int64_t ahead_ms) { clock_.offset_ms_ = ahead_ms; }
 
   void Post(Task task) override;
   void Defer(Task task) override;
