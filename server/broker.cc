@@ -56,7 +56,6 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
     : options_(std::move(options)),
       store_(store),
       clock_(clock),
-      random_(random),
       pool_(pool),
       disk_floor_(clock, options_.disk_space, options_.disk_free_floor),
       view_(options_.self, options_.listed),

@@ -128,7 +128,6 @@ class Broker {
   const Options options_;
   raft::LogStore& store_;
   Clock& clock_;
-  Random& random_;
   WorkPool& pool_;
   DiskFloor disk_floor_;
   ClusterView view_;
