@@ -40,6 +40,26 @@ std::vector<To> Copy(const From& from) {
   return std::vector<To>(from.begin(), from.end());
 }
 
+PartitionDescription PartitionOf(const v1::PartitionDescription& from) {
+  PartitionDescription partition{.partition = from.partition(),
+                                 .leader = from.leader(),
+                                 .replicas = Copy<int32_t>(from.replicas()),
+                                 .in_sync = Copy<int32_t>(from.in_sync()),
+                                 .leader_epoch = from.leader_epoch(),
+                                 .log_start_offset = from.log_start_offset(),
+                                 .high_watermark = from.high_watermark(),
+                                 .log_end_offset = from.log_end_offset(),
+                                 .bytes = from.bytes(),
+                                 .replica_lag = {}};
+  for (const v1::ReplicaDescription& replica : from.replica_lag()) {
+    partition.replica_lag.push_back({.broker = replica.broker(),
+                                     .in_sync = replica.in_sync(),
+                                     .lag_records = replica.lag_records(),
+                                     .lag_ms = replica.lag_ms()});
+  }
+  return partition;
+}
+
 TopicMetadata TopicOf(const v1::TopicMetadata& from) {
   TopicMetadata topic;
   topic.name = from.name();
@@ -195,17 +215,7 @@ absl::StatusOr<TopicDescription> ParseDescribeTopic(const absl::Cord& reply) {
   TopicDescription topic;
   topic.name = message->name();
   topic.topic_id = message->topic_id();
-  for (const v1::PartitionDescription& p : message->partitions()) {
-    topic.partitions.push_back({.partition = p.partition(),
-                                .leader = p.leader(),
-                                .replicas = Copy<int32_t>(p.replicas()),
-                                .in_sync = Copy<int32_t>(p.in_sync()),
-                                .leader_epoch = p.leader_epoch(),
-                                .log_start_offset = p.log_start_offset(),
-                                .high_watermark = p.high_watermark(),
-                                .log_end_offset = p.log_end_offset(),
-                                .bytes = p.bytes()});
-  }
+  for (const v1::PartitionDescription& p : message->partitions()) topic.partitions.push_back(PartitionOf(p));
   topic.config = {message->config().begin(), message->config().end()};
   topic.overrides = Copy<std::string>(message->overrides());
   return topic;

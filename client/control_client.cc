@@ -69,7 +69,14 @@ void ControlClient::Start(const std::shared_ptr<Attempt>& attempt) {
 
 void ControlClient::OnReply(const std::shared_ptr<Attempt>& attempt, size_t index, CallReply reply) {
   last_failure_.reset();
-  if (reply.end.status.ok()) return Finish(attempt, std::move(reply.message));
+  if (reply.end.status.ok()) {
+    const auto& not_yet = attempt->options.not_yet;
+    const std::optional<Error> missing = not_yet == nullptr ? std::nullopt : not_yet(reply.message);
+    if (!missing) return Finish(attempt, std::move(reply.message));
+    attempt->last = *missing;
+    attempt->connected = true;
+    return RetryLater(attempt);
+  }
   index = std::min(index, addresses_.size() - 1);
   attempt->last = ErrorOfCall(reply.end, addresses_[index]);
   const bool network = attempt->last.code == ErrorCode::kNetworkException;

@@ -37,6 +37,8 @@ struct CallOptions {
   Repeat repeat = Repeat::kSafe;
   // One address that does not answer must not use up the time for the others; of calls that are safe to repeat.
   std::chrono::nanoseconds attempt_limit = std::chrono::seconds(5);
+  // An answer in which something is missing that may be there later: what; the call is then made again. Null: none.
+  std::function<std::optional<Error>(const absl::Cord& reply)> not_yet = nullptr;
 };
 
 class ControlClient {

@@ -2,12 +2,23 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "client/control.h"
 #include "client/status.h"
 
 namespace millrace::client {
 namespace {
+
+// A partition that is between two leaders has one in a moment.
+std::optional<Error> LeaderMissing(const absl::Cord& reply) {
+  const auto listed = control::ParseListOffsets(reply);
+  if (!listed.ok()) return std::nullopt;
+  for (const control::BrokerOffsetAnswer& answer : *listed) {
+    if (!answer.error.ok() && answer.error.retriable) return FromFrame(answer.error);
+  }
+  return std::nullopt;
+}
 
 // Kept alive by the callbacks of its calls.
 class Search : public std::enable_shared_from_this<Search> {
@@ -24,7 +35,7 @@ class Search : public std::enable_shared_from_this<Search> {
       asked.push_back({.topic = query.topic, .partition = query.partition, .at = as_is ? query.at : Position::End()});
     }
     control_.Call(control::kListOffsets, control::ListOffsetsRequest(asked),
-                  {.timeout = timeout_, .repeat = Repeat::kSafe},
+                  {.timeout = timeout_, .repeat = Repeat::kSafe, .not_yet = LeaderMissing},
                   [self = shared_from_this()](absl::StatusOr<absl::Cord> reply) { self->OnListed(std::move(reply)); });
   }
 

@@ -1,11 +1,11 @@
-#include <map>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "millrace/v1/admin.pb.h"
+#include "server/describe_cluster.h"
+#include "server/describe_topic.h"
 #include "server/errors.h"
 #include "server/forwarded_call.h"
 #include "server/reads.h"
@@ -65,62 +65,6 @@ void ListTopics(Broker& broker, const v1::ListTopicsRequest& request, const Repl
   reply.Send(response);
 }
 
-// Collects what the partitions say on their executors; answers when the last did.
-struct Description {
-  v1::DescribeTopicResponse response;
-  ErrorFrame error;
-  int left = 0;
-};
-
-void DescribePartition(const Partition& partition, v1::PartitionDescription* out, ErrorFrame* error) {
-  if (!partition.Readable(error)) return;
-  out->set_leader_epoch(static_cast<int32_t>(partition.leader_epoch().value()));
-  out->set_log_start_offset(partition.log_start().value());
-  out->set_high_watermark(partition.high_watermark().value());
-  out->set_log_end_offset(partition.log_end().value());
-  out->set_bytes(partition.bytes());
-}
-
-void DescribeTopic(Broker& broker, const v1::DescribeTopicRequest& request, Reply<v1::DescribeTopicResponse> reply,
-                   Executor& executor) {
-  const auto topic = broker.image()->FindTopic(request.name());
-  if (topic == nullptr) return reply.Fail(NoTopic(request.name()));
-  auto description = std::make_shared<Description>();
-  v1::DescribeTopicResponse& response = description->response;
-  response.set_name(topic->name);
-  response.set_topic_id(topic->topic_id);
-  for (const auto& [key, value] : topic->config->ToMap()) (*response.mutable_config())[key] = value;
-  for (const auto& [key, value] : topic->overrides) response.add_overrides(key);
-  description->left = static_cast<int>(topic->partitions.size());
-  for (size_t p = 0; p < topic->partitions.size(); ++p) {
-    v1::PartitionDescription& out = *response.add_partitions();
-    out.set_partition(static_cast<int32_t>(p));
-    for (raft::ReplicaId replica : topic->partitions[p].replicas) {
-      out.add_replicas(static_cast<int32_t>(replica.broker.value()));
-      out.add_in_sync(static_cast<int32_t>(replica.broker.value()));
-    }
-    const auto leader = broker.view().LeaderOf(topic->partitions[p].group, topic->partitions[p].replicas);
-    out.set_leader(leader ? static_cast<int32_t>(leader->broker.value()) : -1);
-  }
-  for (size_t p = 0; p < topic->partitions.size(); ++p) {
-    ErrorFrame error;
-    auto partition = broker.FindPartition(topic->name, static_cast<int32_t>(p), topic->topic_id, &error);
-    if (partition == nullptr) return reply.Fail(error);  // deleted just now
-    const auto describe = [description, partition, p, reply, &executor] {
-      v1::PartitionDescription found;
-      ErrorFrame error;
-      DescribePartition(*partition, &found, &error);
-      RunOn(executor, [description, p, reply, found = std::move(found), error] {
-        description->response.mutable_partitions(static_cast<int>(p))->MergeFrom(found);
-        if (!error.ok()) description->error = error;
-        if (--description->left > 0) return;
-        description->error.ok() ? reply.Send(description->response) : reply.Fail(description->error);
-      });
-    };
-    RunOn(partition->executor(), [partition, describe] { partition->WhenSettled(describe); });
-  }
-}
-
 void TrimPartition(Broker& broker, const v1::TrimPartitionRequest& request, Reply<v1::TrimPartitionResponse> reply,
                    Executor& executor, Routing routing) {
   ErrorFrame error;
@@ -176,11 +120,6 @@ void AddTopicMetadata(const Broker& broker, const MetadataImage& image, const st
   }
 }
 
-int32_t ControllerOf(const Broker& broker) {
-  const auto leader = broker.view().LeaderOf(kMetadataGroup);
-  return leader ? static_cast<int32_t>(leader->broker.value()) : -1;
-}
-
 void GetMetadata(Broker& broker, const v1::GetMetadataRequest& request, const Reply<v1::GetMetadataResponse>& reply) {
   v1::GetMetadataResponse response;
   const auto image = broker.image();
@@ -196,50 +135,6 @@ void GetMetadata(Broker& broker, const v1::GetMetadataRequest& request, const Re
     for (const auto& [name, topic] : image->topics()) AddTopicMetadata(broker, *image, name, &response);
   } else {
     for (const std::string& name : request.topics()) AddTopicMetadata(broker, *image, name, &response);
-  }
-  reply.Send(response);
-}
-
-// Replicas and leaderships of each broker, as this one knows them.
-struct Shares {
-  std::map<raft::BrokerId, int32_t> replicas, leads;
-  int32_t leaderless = 0;
-};
-
-Shares SharesOf(const Broker& broker, const MetadataImage& image) {
-  Shares shares;
-  for (const auto& [name, topic] : image.topics()) {
-    for (const PartitionInfo& partition : topic->partitions) {
-      for (raft::ReplicaId replica : partition.replicas) ++shares.replicas[replica.broker];
-      const auto leader = broker.view().LeaderOf(partition.group, partition.replicas);
-      leader ? ++shares.leads[leader->broker] : ++shares.leaderless;
-    }
-  }
-  return shares;
-}
-
-void DescribeCluster(Broker& broker, const Reply<v1::DescribeClusterResponse>& reply) {
-  v1::DescribeClusterResponse response;
-  const auto image = broker.image();
-  response.set_cluster_id(image->cluster_id());
-  response.set_controller(ControllerOf(broker));
-  Shares shares = SharesOf(broker, *image);
-  response.set_leaderless(shares.leaderless);
-  for (const auto& [id, known] : image->brokers()) {
-    v1::BrokerStatus& status = *response.add_brokers();
-    status.set_broker_id(static_cast<int32_t>(id.value()));
-    status.set_address(known.address);
-    status.set_rack(known.rack);
-    status.set_alive(broker.view().IsAlive(id));
-    status.set_version(known.build);
-    status.set_partitions(shares.replicas[id]);
-    status.set_leaders(shares.leads[id]);
-    if (known.id != broker.options().self) continue;
-    status.set_start_time(broker.options().start_time);
-    const DiskSpace disk = broker.options().disk_space();
-    status.set_disk_free_bytes(disk.free_bytes);
-    status.set_disk_total_bytes(disk.total_bytes);
-    status.set_disk_full(broker.disk_floor().reached());
   }
   reply.Send(response);
 }
@@ -293,10 +188,12 @@ void AddAdminService(Broker& broker, ServiceRegistry& services) {
                                           failures, [&broker](const auto& request, auto reply, Executor&) {
                                             ListTopics(broker, request, reply);
                                           }));
-  services.Add(prefix + "DescribeTopic", Unary<v1::DescribeTopicRequest, v1::DescribeTopicResponse>(
-                                             failures, [&broker](const auto& request, auto reply, Executor& e) {
-                                               DescribeTopic(broker, request, std::move(reply), e);
-                                             }));
+  AddForwardable<v1::DescribeTopicRequest, v1::DescribeTopicResponse>(
+      prefix + "DescribeTopic", failures,
+      [&broker](const auto& request, auto reply, Executor& e, Routing routing) {
+        DescribeTopic(broker, request, std::move(reply), e, routing);
+      },
+      services);
   AddForwardable<v1::TrimPartitionRequest, v1::TrimPartitionResponse>(
       prefix + "TrimPartition", failures,
       [&broker](const auto& request, auto reply, Executor& e, Routing routing) {
@@ -307,9 +204,12 @@ void AddAdminService(Broker& broker, ServiceRegistry& services) {
                                            failures, [&broker](const auto& request, auto reply, Executor&) {
                                              GetMetadata(broker, request, reply);
                                            }));
-  services.Add(prefix + "DescribeCluster",
-               Unary<v1::DescribeClusterRequest, v1::DescribeClusterResponse>(
-                   failures, [&broker](const auto&, auto reply, Executor&) { DescribeCluster(broker, reply); }));
+  AddForwardable<v1::DescribeClusterRequest, v1::DescribeClusterResponse>(
+      prefix + "DescribeCluster", failures,
+      [&broker](const auto&, auto reply, Executor& e, Routing routing) {
+        DescribeCluster(broker, std::move(reply), e, routing);
+      },
+      services);
 }
 
 }  // namespace millrace::server

@@ -56,7 +56,6 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
     : options_(std::move(options)),
       store_(store),
       clock_(clock),
-      random_(random),
       pool_(pool),
       disk_floor_(clock, options_.disk_space, options_.disk_free_floor),
       view_(options_.self, options_.listed),
@@ -101,6 +100,7 @@ void Broker::Load(Partition::Lost may_have_lost, std::function<void(absl::Status
 
 void Broker::OnCaughtUp(const std::function<void(absl::Status)>& done) {
   caught_up_ = true;
+  census_ = std::make_unique<Census>(control_executor(), shards_, view_);
   ApplyImage(*image());
   RemoveOrphans({found_at_start_.begin(), found_at_start_.end()});
   found_at_start_.clear();
@@ -152,7 +152,10 @@ void Broker::Disconnect(std::function<void()> done) {
   auto left = std::make_shared<std::atomic<size_t>>(shards_.size());
   for (const auto& shard : shards_) {
     shard->executor.Post([this, &shard = *shard, left, done] {
-      if (&shard == shards_.front().get()) metadata_.Stop();
+      if (&shard == shards_.front().get()) {
+        census_.reset();
+        metadata_.Stop();
+      }
       shard.peers.SetPeers({});
       // What is closed may still be on the call stack, and goes a turn later.
       shard.executor.Post([left, done] {
@@ -318,7 +321,7 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
                                .disk_floor = disk_floor_,
                                .view = view_,
                                .peers = shard.peers,
-                               .producer_ids_end = metadata_.producer_ids_end(),
+                               .producer_ids_given_here = metadata_.controller().producer_ids_end(),
                                .self = options_.self,
                                .may_have_lost = may_have_lost_};
     entry->partitions.push_back(

@@ -15,6 +15,7 @@
 
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
+#include "server/census.h"
 #include "server/cluster_view.h"
 #include "server/metadata_replica.h"
 #include "server/metrics.h"
@@ -92,7 +93,10 @@ class Broker {
   void NoteFailure(const Executor& executor, const ErrorFrame& error);
 
   Shard& ShardOf(const Executor& executor);
-  Shard& ShardOf(raft::GroupId group) { return *shards_[static_cast<size_t>(group.value()) % shards_.size()]; }
+  // The metadata lives on the first.
+  Shard& ShardOf(raft::GroupId group) {
+    return *shards_[group == kMetadataGroup ? 0 : static_cast<size_t>(group.value()) % shards_.size()];
+  }
   const std::vector<std::unique_ptr<Shard>>& shards() const { return shards_; }
 
   const Options& options() const { return options_; }
@@ -124,7 +128,6 @@ class Broker {
   const Options options_;
   raft::LogStore& store_;
   Clock& clock_;
-  Random& random_;
   WorkPool& pool_;
   DiskFloor disk_floor_;
   ClusterView view_;
@@ -133,6 +136,7 @@ class Broker {
   bool caught_up_ = false;                            // first executor
   std::map<raft::BrokerId, PeerAddress> peers_;       // first executor
   std::vector<std::unique_ptr<Shard>> shards_;
+  std::unique_ptr<Census> census_;  // first executor; from when it has caught up until it disconnects
   std::atomic<std::shared_ptr<const Directory>> directory_;
   PeerAsker ask_;
   MetadataReplica metadata_;

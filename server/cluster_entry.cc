@@ -4,9 +4,15 @@
 #include <utility>
 #include <variant>
 
+#include "absl/strings/str_cat.h"
 #include "server/log.h"
 
 namespace millrace::server {
+namespace {
+
+constexpr std::chrono::milliseconds kJoinRetry{500};
+
+}  // namespace
 
 ClusterEntry::ClusterEntry(Formation::Options options, Seams seams)
     : seams_(std::move(seams)), formation_(std::move(options)), self_(std::make_shared<ClusterEntry*>(this)) {}
@@ -65,26 +71,73 @@ void ClusterEntry::Decide(const Formation::Decision& decision) {
   if (const auto* refused = std::get_if<Formation::Refused>(&decision)) {
     return Finish(absl::FailedPreconditionError(refused->why));
   }
-  const auto* const member = std::get_if<Formation::Member>(&decision);
-  if (member == nullptr) {
-    return Finish(
-        absl::UnimplementedError("--join is not implemented in this version; start the broker with --cluster"));
+  if (const auto* join = std::get_if<Formation::Join>(&decision)) {
+    via_ = join->via;
+    return Join();
   }
-  const Identity identity = member->identity;
-  const absl::Status status = Enter(*member);
-  status.ok() ? Finish(identity) : Finish(status);
+  const auto& member = std::get<Formation::Member>(decision);
+  if (absl::Status status = Enter(member); !status.ok()) return Finish(status);
+  // Others may wait for nothing but this.
+  for (const Formation::Ask& ask : formation_.TakeActions(seams_.clock.Monotonic()).ask) Ask(ask);
+  Finish(member.identity);
 }
+
+// ---- Joining
+
+void ClusterEntry::Join() { AskToJoin(via_[next_via_++ % via_.size()]); }
+
+void ClusterEntry::AskToJoin(const std::string& address) {
+  seams_.peers.Introduce(address, formation_.Introduce(),
+                         [self = self_, address](const absl::StatusOr<Introduction>& answer) {
+                           if (*self == nullptr) return;
+                           if (!answer.ok())
+                             return (*self)->JoinLater(absl::StrCat(address, ": ", answer.status().message()));
+                           if (answer->stage != Identity::Stage::kMember) {
+                             return (*self)->JoinLater(absl::StrCat(address, " belongs to no cluster yet"));
+                           }
+                           (*self)->Register(address, *answer);
+                         });
+}
+
+void ClusterEntry::Register(const std::string& address, const Introduction& member) {
+  seams_.peers.Register(address, ClusterIdOf(member.founders), seams_.self,
+                        [self = self_, address, member](const ErrorFrame& error, raft::BrokerId number) {
+                          if (*self != nullptr) (*self)->OnRegistered(address, member, error, number);
+                        });
+}
+
+void ClusterEntry::OnRegistered(const std::string& address, const Introduction& member, const ErrorFrame& error,
+                                raft::BrokerId number) {
+  if (IsFinal(error)) return Finish(absl::FailedPreconditionError(error.message));
+  if (error.has_leader && !error.leader_address.empty() && error.leader_address != address) {
+    return Register(error.leader_address, member);
+  }
+  if (!error.ok()) return JoinLater(error.message);
+  Identity identity{
+      .self = {number, seams_.self.id.incarnation}, .stage = Identity::Stage::kMember, .founders = member.founders};
+  const absl::Status status = Enter({Formation::Member::How::kAdopted, identity});
+  status.ok() ? Finish(std::move(identity)) : Finish(status);
+}
+
+void ClusterEntry::JoinLater(const std::string& why) {
+  seams_.on_waiting(absl::StrCat("waiting to join a cluster: ", why));
+  if (std::exchange(join_trouble_, why) != why) MILLRACE_LOG(kInfo, "waiting to join a cluster", {"why", why});
+  timer_ = seams_.executor.After(kJoinRetry, [this] {
+    timer_ = 0;
+    Join();
+  });
+}
+
+// ---- Entering
 
 // The log first: a directory that says it is a member's, and has no metadata log, has lost it.
 absl::Status ClusterEntry::Enter(const Formation::Member& member) {
   if (member.how == Formation::Member::How::kKnown) return absl::OkStatus();
   if (absl::Status status = seams_.make_metadata_log(member.identity); !status.ok()) return status;
   if (absl::Status status = seams_.write(member.identity); !status.ok()) return status;
-  formation_.OnMember();
+  formation_.OnMember(member.identity);
   MILLRACE_LOG(kInfo, "this broker belongs to a cluster now", {"cluster", member.identity.cluster_id()},
-               {"founders", member.identity.founders.size()});
-  // Others may wait for nothing but this.
-  for (const Formation::Ask& ask : formation_.TakeActions(seams_.clock.Monotonic()).ask) Ask(ask);
+               {"broker", member.identity.self.broker.value()}, {"founders", member.identity.founders.size()});
   return absl::OkStatus();
 }
 

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,6 +29,7 @@ class ClusterEntry {
     Executor& executor;
     const Clock& clock;
     PeerAsker& peers;
+    BrokerInfo self;  // to be registered with, if it joins
     // Puts it on the disk; may block.
     std::function<absl::Status(const Identity&)> write;
     // Makes the member's metadata log, on the disk when it returns; may block. May be repeated.
@@ -51,13 +53,23 @@ class ClusterEntry {
   void Ask(const Formation::Ask& ask);
   void Pledge(const Identity& identity);
   void Decide(const Formation::Decision& decision);
+  // Asks the brokers that --join names, in turn, until the controller has taken this one in.
+  void Join();
+  void AskToJoin(const std::string& address);
+  void Register(const std::string& address, const Introduction& member);
+  void OnRegistered(const std::string& address, const Introduction& member, const ErrorFrame& error,
+                    raft::BrokerId number);
+  void JoinLater(const std::string& why);
   absl::Status Enter(const Formation::Member& member);
   void Finish(absl::StatusOr<Identity> result);
 
   const Seams seams_;
   Formation formation_;
   std::function<bool(raft::ReplicaId)> counts_;
-  Done done_;  // until it was called
+  Done done_;                     // until it was called
+  std::vector<std::string> via_;  // --join
+  size_t next_via_ = 0;
+  std::string join_trouble_;  // logged last
   Executor::TimerId timer_ = 0;
   std::shared_ptr<ClusterEntry*> self_;  // answers that come later find out through this whether it still exists
 };

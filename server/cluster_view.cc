@@ -23,6 +23,17 @@ bool ClusterView::IsAlive(raft::BrokerId broker) const {
   return alive_.contains(broker);
 }
 
+std::set<raft::ReplicaId> ClusterView::Reachable() const {
+  std::set<raft::ReplicaId> reachable{self_};
+  const auto image = image_.load();
+  if (image == nullptr) return reachable;
+  std::lock_guard lock(mutex_);
+  for (raft::BrokerId id : alive_) {
+    if (const BrokerInfo* const broker = image->FindBroker(id)) reachable.insert(broker->id);
+  }
+  return reachable;
+}
+
 std::optional<LeaderHint> ClusterView::LeaderOf(raft::GroupId group) const {
   return HintTo(leaders_.Find(group).value_or(Leadership()));
 }

@@ -42,6 +42,8 @@ class ClusterView {
   void SetAlive(raft::BrokerId broker, bool alive);
   // As far as connections tell; this broker is.
   bool IsAlive(raft::BrokerId broker) const;
+  // The same of the disks that take part; of a broker whose disk is another one now, only that.
+  std::set<raft::ReplicaId> Reachable() const;
 
   bool Learn(raft::GroupId group, const Leadership& leadership) { return leaders_.Learn(group, leadership); }
   void Forget(raft::GroupId group) { leaders_.Forget(group); }

@@ -65,7 +65,11 @@ std::optional<Formation::Decision> Formation::DecideAlone() const {
                                 "; give the list of those brokers, or another directory")};
   }
   if (!options_.join.empty()) return Join{options_.join};
-  MILLRACE_CHECK(self() != kNoBrokerId) << "only who joins is given a number";
+  if (self() == kNoBrokerId) {
+    return Refused{
+        "the data directory was made to join a cluster, which has not taken the broker in yet; start it with --join "
+        "again, or give it another directory"};
+  }
   if (options_.cluster.empty() || peers_.empty()) return Founded({identity.self});
   if (peers_.size() == options_.cluster.size()) {
     return Refused{absl::StrCat("--cluster, ", ListOf(options_.cluster), ", does not name broker ", id,
@@ -183,8 +187,6 @@ void Formation::OnPledged() {
   pledge_taken_ = false;
   Decide();
 }
-
-void Formation::OnMember() { options_.identity = std::get<Member>(*decision_).identity; }
 
 std::optional<Formation::Refused> Formation::Refusal(const ListedBroker& listed, const Introduction& said) const {
   const Identity& identity = options_.identity;

@@ -11,7 +11,7 @@
 //       if (formation.decision()) break;
 //       ...                                                        // until an answer comes, or formation.next_time()
 //     }
-//     // Member: make the metadata group (of the founders, if this is one of them), sync it, WriteIdentity(), OnMember().
+//     // Member: make the metadata group (of the founders, if this is one of them), sync it, WriteIdentity(), OnMember(identity).
 //
 // And from the first moment on, to whoever asks: formation.OnAsked(theirs, now), and Introduce() for an answer.
 //
@@ -101,8 +101,8 @@ class Formation {
   // A broker asks, and introduces itself. It is asked back if that is news; what comes unasked is not believed.
   void OnAsked(const Introduction& asker, std::chrono::nanoseconds now);
   void OnPledged();
-  // What decision() says of this member is on the disk.
-  void OnMember();
+  // What decision() says of this member, or what became of a join, is on the disk.
+  void OnMember(const Identity& identity) { options_.identity = identity; }
 
   Introduction Introduce() const;
   // Set once.

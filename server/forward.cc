@@ -11,8 +11,6 @@ namespace {
 
 using v1::Error;
 
-constexpr std::chrono::seconds kTimeout{10};
-
 ErrorFrame Unanswered(const CallReply& reply, const std::string& address) {
   if (reply.end.error.code != 0) return reply.end.error;
   ErrorFrame error =
@@ -70,6 +68,7 @@ ReadOutcome OutcomeFrom(const internal::v1::ForwardedEntries& in) {
 }  // namespace
 
 void Forward::Append(const std::string& address, PartitionBatchFrame batch, Acks acks, Partition::AppendDone done) {
+  handed_on_.Add();
   std::unique_ptr<ForwardStream>& stream = streams_[address];
   if (stream == nullptr) stream = std::make_unique<ForwardStream>(transport_, executor_, address);
   stream->Append(std::move(batch), acks, std::move(done));
@@ -77,6 +76,7 @@ void Forward::Append(const std::string& address, PartitionBatchFrame batch, Acks
 
 void Forward::Read(const std::string& address, const PartitionName& name, raft::Offset from, size_t bytes_max,
                    std::chrono::milliseconds wait, std::function<void(ReadOutcome)> done) {
+  handed_on_.Add();
   internal::v1::ForwardedRead request;
   Fill(*request.mutable_partition(), name);
   request.set_from(from.value());
@@ -93,6 +93,7 @@ void Forward::Read(const std::string& address, const PartitionName& name, raft::
 
 void Forward::Resolve(const std::string& address, const PartitionName& name, PositionSpec spec,
                       std::function<void(PositionOutcome)> done) {
+  handed_on_.Add();
   internal::v1::ForwardedPosition request;
   Fill(*request.mutable_partition(), name);
   request.set_kind(spec.kind);
@@ -110,8 +111,9 @@ void Forward::Resolve(const std::string& address, const PartitionName& name, Pos
 }
 
 void Forward::Call(const std::string& address, const std::string& method, const std::string& request,
-                   std::function<void(ErrorFrame, std::string reply)> done) {
-  transport_.Call(address, kForwardedPrefix + method, absl::Cord(request), kTimeout,
+                   std::chrono::milliseconds timeout, std::function<void(ErrorFrame, std::string reply)> done) {
+  handed_on_.Add();
+  transport_.Call(address, kForwardedPrefix + method, absl::Cord(request), timeout,
                   [address, done = std::move(done)](const CallReply& reply) {
                     if (!reply.end.status.ok()) return done(Unanswered(reply, address), "");
                     done({}, std::string(reply.message));

@@ -16,6 +16,7 @@
 
 #include "proto/wire/transport.h"
 #include "server/forward_stream.h"
+#include "server/metrics.h"
 #include "server/partition.h"
 #include "server/read_outcome.h"
 
@@ -23,6 +24,9 @@ namespace millrace::server {
 
 class Forward {
  public:
+  // For an answer that has to wait for nothing but the other broker.
+  static constexpr std::chrono::seconds kTimeout{10};
+
   Forward(ClientTransport& transport, Executor& executor) : transport_(transport), executor_(executor) {}
 
   // Ends what is under way; there must be no more calls.
@@ -38,12 +42,16 @@ class Forward {
 
   // A whole unary call, as it came in. The marked form of `method` is never handed on again; see AddForwardable.
   void Call(const std::string& address, const std::string& method, const std::string& request,
-            std::function<void(ErrorFrame, std::string reply)> done);
+            std::chrono::milliseconds timeout, std::function<void(ErrorFrame, std::string reply)> done);
+
+  // Batches and calls that were handed on. Any thread.
+  uint64_t handed_on() const { return handed_on_.Value(); }
 
  private:
   ClientTransport& transport_;
   Executor& executor_;
   std::map<std::string, std::unique_ptr<ForwardStream>> streams_;  // by address
+  Counter handed_on_;
 };
 
 // What was handed on once.

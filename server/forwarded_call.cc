@@ -8,11 +8,12 @@ namespace {
 // On the shard's executor.
 void Ask(Shard& shard, const std::string& address, const std::string& method, const std::string& request,
          const RawReply& reply, Executor& executor) {
-  shard.forward.Call(address, method, request, [reply, &executor](ErrorFrame error, std::string answer) {
+  const auto on_answer = [reply, &executor](ErrorFrame error, std::string answer) {
     RunOn(executor, [reply, error = std::move(error), answer = std::move(answer)] {
       error.ok() ? reply.Send(answer) : reply.Fail(error);
     });
-  });
+  };
+  shard.forward.Call(address, method, request, Forward::kTimeout, on_answer);
 }
 
 // On the first executor.

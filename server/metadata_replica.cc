@@ -14,13 +14,13 @@ using v1::Error;
 
 // Between two attempts to be registered; nothing else happens at the time.
 constexpr std::chrono::milliseconds kRetry{50};
+constexpr std::chrono::milliseconds kAdvisePeriod{500};
+// Voters of the metadata group: more do not make it safer, only slower. Who founded it votes in any case.
+constexpr size_t kVotersOfFew = 3;
+constexpr size_t kVoters = 5;
 
-bool HasItsChecksum(const raft::Entry& entry) { return Crc32c(0, entry.payload) == entry.header.payload_crc; }
-
-// Nothing that was tried again would end otherwise.
-bool IsFinal(const ErrorFrame& error) {
-  return error.code == Error::INVALID_REQUEST || error.code == Error::UNSUPPORTED_VERSION ||
-         error.code == Error::CLUSTER_AUTHORIZATION_FAILED;
+bool HasItsChecksum(const raft::Entry& entry) {
+  return entry.header.type != raft::EntryType::kRecords || Crc32c(0, entry.payload) == entry.header.payload_crc;
 }
 
 }  // namespace
@@ -31,6 +31,8 @@ MetadataReplica::MetadataReplica(Options options, Seams seams)
 MetadataReplica::~MetadataReplica() {
   *self_ = nullptr;
   if (timer_ != 0) seams_.shard.executor.Cancel(timer_);
+  if (advice_ != 0) seams_.shard.executor.Cancel(advice_);
+  if (replica_ != nullptr) seams_.shard.groups.Close(kMetadataGroup);
 }
 
 void MetadataReplica::Start(std::function<void(absl::Status)> caught_up) {
@@ -81,19 +83,45 @@ absl::StatusOr<raft::EntryId> MetadataReplica::Propose(raft::Entry entry) {
 }
 
 void MetadataReplica::OnImage(std::shared_ptr<const MetadataImage> image) {
-  producer_ids_end_ = image->producer_ids_end();
   seams_.on_image(image);
   const BrokerInfo* const here = image->FindBroker(options_.self.id.broker);
   if (here != nullptr && *here == options_.self) CatchUp(absl::OkStatus());
 }
 
 void MetadataReplica::OnController(bool is_controller) {
-  if (!is_controller) return;
+  if (!is_controller) {
+    if (advice_ != 0) seams_.shard.executor.Cancel(std::exchange(advice_, 0));
+    return;
+  }
   if (options_.cluster.founders.size() > 1) {
     MILLRACE_LOG(kInfo, "this broker is the controller", {"cluster", options_.cluster.cluster_id});
   }
   controller_->Begin(options_.cluster, [](const ErrorFrame&) {});
   TryToRegister();
+  if (advice_ == 0) advice_ = seams_.shard.executor.After(kAdvisePeriod, [this] { AdviseMembers(); });
+}
+
+// One at a time; what is refused now may do the next time.
+void MetadataReplica::AdviseMembers() {
+  advice_ = seams_.shard.executor.After(kAdvisePeriod, [this] { AdviseMembers(); });
+  const raft::Membership& now = replica_->core().membership();
+  if (now.joint()) return;
+  const auto& brokers = log_->image()->brokers();
+  const size_t wanted = brokers.size() >= kVoters ? kVoters : kVotersOfFew;
+  for (const auto& [number, broker] : brokers) {
+    const bool may_vote = now.voters.size() + now.promote.size() < wanted;
+    if (now.IsVoter(broker.id) || raft::Contains(now.promote, broker.id) || (now.IsLearner(broker.id) && !may_vote)) {
+      continue;
+    }
+    const absl::Status status =
+        seams_.shard.groups.Touch(*replica_)
+            .ProposeMembership({{raft::MembershipChange::kAddLearner, broker.id, /*promote=*/may_vote}})
+            .status();
+    if (status.ok()) {
+      MILLRACE_LOG(kInfo, "a broker gets the metadata log", {"broker", number.value()}, {"will_vote", may_vote});
+    }
+    return;
+  }
 }
 
 // ---- Registration

@@ -57,13 +57,8 @@ class MetadataReplica : private MetadataLog::Group {
   void Stop() { caught_up_ = nullptr; }
 
   bool is_controller() const { return log_ != nullptr && log_->is_controller(); }
+  // Once started.
   Controller& controller() { return *controller_; }
-  // Producer ids from here on were never given out: as far as this broker knows, for sure if it is the only one. Once started; any
-  // thread.
-  const std::atomic<int64_t>& producer_ids_end() const {
-    return options_.cluster.founders.size() == 1 ? controller_->producer_ids_end() : producer_ids_end_;
-  }
-
   // As Controller::RegisterBroker, or NOT_LEADER_OR_FOLLOWER with a hint.
   void OnRegister(BrokerInfo broker, RegisterDone done);
   // Of what only the controller may answer.
@@ -78,18 +73,20 @@ class MetadataReplica : private MetadataLog::Group {
   void OnImage(std::shared_ptr<const MetadataImage> image);
   void OnController(bool is_controller);
   void TryToRegister();
+  // As the controller: brokers that came get the log, and vote as long as there are few that do.
+  void AdviseMembers();
   void OnRegistered(const ErrorFrame& error);
   void CatchUp(absl::Status status);
 
   const Options options_;
   const Seams seams_;
-  std::atomic<int64_t> producer_ids_end_ = 0;
   std::unique_ptr<MetadataLog> log_;
   std::unique_ptr<Controller> controller_;
   MultiRaft::Group* replica_ = nullptr;
   std::function<void(absl::Status)> caught_up_;  // until it was called
   bool registering_ = false;
   Executor::TimerId timer_ = 0;
+  Executor::TimerId advice_ = 0;  // while it is the controller
   std::shared_ptr<MetadataReplica*> self_;
 };
 

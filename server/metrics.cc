@@ -51,6 +51,11 @@ constexpr Row<Gauge> kGauges[] = {
     {&LoopMetrics::fetch_queue_bytes, "millrace_fetch_queue_bytes", "Bytes on their way to readers."},
     {&LoopMetrics::cold_read_rate, "millrace_cold_read_limit_bytes_per_second",
      "What readers of older batches may read while batches come in; adapts to how long syncs take."},
+    {&LoopMetrics::under_replicated, "millrace_under_replicated_partitions",
+     "Partitions that this broker leads and that have a replica that is missing or behind."},
+    {&LoopMetrics::raft_groups, "millrace_raft_groups", "Replicas that run here, of partitions and of the metadata."},
+    {&LoopMetrics::raft_groups_quiet, "millrace_raft_groups_quiet",
+     "Of those, in groups that are idle and whose replicas all have everything: they cost nothing."},
     {&LoopMetrics::produce_streams, "millrace_produce_streams", "Open Produce streams."},
     {&LoopMetrics::fetch_streams, "millrace_fetch_streams", "Open Fetch streams."},
     {&LoopMetrics::clock_in_doubt, "millrace_clock_in_doubt",
@@ -164,10 +169,8 @@ void AddProcess(Page& page, const Metrics::Options& options, double start_time) 
   gauge("millrace_disk_free_floor_reached", "1 while less than disk.free.floor is free: records are refused.",
         free_bytes < floor_bytes ? 1 : 0);
   gauge("millrace_memory_limit_bytes", "The setting memory.limit.", static_cast<double>(options.memory_limit));
-  // A broker without peers is its own controller, and the only replica and the leader of all its partitions.
+  // A broker without peers is its own controller.
   gauge("millrace_clock_offset_seconds", "This broker's clock against the controller's.", 0);
-  gauge("millrace_under_replicated_partitions", "Partitions of which a replica is missing or behind.", 0);
-  gauge("millrace_leaderless_partitions", "Partitions without a leader.", 0);
   page.Add({.name = "millrace_build_info",
             .help = "1, labelled with the version.",
             .value = 1,

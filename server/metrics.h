@@ -149,6 +149,11 @@ struct alignas(64) LoopMetrics {
   Counter retention_bytes;  // of batches
   Gauge clock_in_doubt;     // 1: by a jump
 
+  // Of the groups that live here; see GroupCounts.
+  Gauge under_replicated;
+  Gauge raft_groups;
+  Gauge raft_groups_quiet;
+
   Gauge produce_streams;
   Gauge fetch_streams;
   ErrorCounters errors;

@@ -80,6 +80,13 @@ MultiRaft::Group* MultiRaft::Find(raft::GroupId group) {
   return found == groups_.end() ? nullptr : found->second.get();
 }
 
+void MultiRaft::ForEachAwake(const std::function<void(raft::GroupId, const raft::Core&)>& visit) const {
+  for (raft::GroupId id : ticking_) {
+    const auto found = groups_.find(id);
+    if (found != groups_.end()) visit(id, found->second->core());
+  }
+}
+
 // ---- Events
 
 raft::Core& MultiRaft::Touch(Group& group, size_t bytes) {

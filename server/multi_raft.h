@@ -14,6 +14,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <unordered_map>
@@ -109,6 +110,8 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   size_t HandOver();
 
   size_t size() const { return groups_.size(); }
+  // Those that are not quiet.
+  void ForEachAwake(const std::function<void(raft::GroupId, const raft::Core&)>& visit) const;
 
  private:
   void Stage(raft::Round& round) override;

@@ -112,6 +112,20 @@ bool Partition::CheckEpoch(int32_t expected, ErrorFrame* error) const {
   return false;
 }
 
+// An id that a producer made up would later be given to another one, whose records would then pass for repeats.
+bool Partition::WasGivenOut(int64_t producer_id, ErrorFrame* error) const {
+  const auto image = host_.view.image();
+  const bool alone = image->brokers().size() == 1;
+  if (producer_id < (alone ? host_.producer_ids_given_here.load() : image->producer_ids_end())) return true;
+  // Or the controller gave it out a moment ago, and this broker has not heard of that yet.
+  *error =
+      alone ? MakeError(Error::UNKNOWN_PRODUCER_ID,
+                        absl::StrCat("producer id ", producer_id, " was never given out; get one with InitProducer"))
+            : MakeError(Error::LEADER_NOT_AVAILABLE,
+                        absl::StrCat("producer id ", producer_id, " is not known to have been given out; try again"));
+  return false;
+}
+
 // False: refused, outcome->error says why.
 bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome) const {
   using Verdict = ProducerTable::Verdict;
@@ -122,16 +136,7 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome)
   };
   switch (verdict.kind) {
     case Verdict::kAppend:
-      // An id that a producer made up would later be given to another one, whose records would then pass for repeats.
-      if (verdict.first && header.producer_id >= host_.producer_ids_end) {
-        // Or the controller gave it out a moment ago, and this broker has not heard of that yet.
-        if (host_.view.image()->brokers().size() > 1) {
-          return refuse(Error::LEADER_NOT_AVAILABLE, absl::StrCat("producer id ", header.producer_id,
-                                                                  " is not known to have been given out; try again"));
-        }
-        return refuse(Error::UNKNOWN_PRODUCER_ID, absl::StrCat("producer id ", header.producer_id,
-                                                               " was never given out; get one with InitProducer"));
-      }
+      if (verdict.first && !WasGivenOut(header.producer_id, &outcome->error)) return false;
       return true;
     case Verdict::kDuplicate:
       outcome->base_offset = verdict.base_offset;
@@ -249,6 +254,17 @@ bool Partition::Readable(ErrorFrame* error) const {
   return false;
 }
 
+void Partition::Confirm(std::function<void(bool leads)> then) {
+  if (replica_ == nullptr || replica_->core().membership().voters.size() == 1) return then(true);
+  const uint64_t id = ++last_read_;
+  confirming_[id] = std::move(then);
+  if (!host_.groups.Touch(*replica_).ReadIndex(id).ok()) OnReadAnswered(id, false);
+}
+
+void Partition::OnReadAnswered(uint64_t id, bool ready) {
+  if (auto read = confirming_.extract(id); !read.empty()) read.mapped()(ready);
+}
+
 bool Partition::ReadCached(Offset from, size_t bytes_max, std::vector<Entry>* entries) {
   return host_.store.ReadCached(group_, from, high_watermark_, bytes_max, entries);
 }
@@ -278,8 +294,8 @@ void Partition::Close() {
   closed_ = true;
   StopServing();
   if (std::exchange(replica_, nullptr) != nullptr) host_.groups.Close(group_);
+  while (!confirming_.empty()) OnReadAnswered(confirming_.begin()->first, false);
   host_.peers.Forget(group_);
-  for (const auto& [id, then] : std::exchange(confirming_, {})) then(false);
   Settle();
   NotifyWaiters();
 }
@@ -288,11 +304,16 @@ void Partition::Abandon() {
   unsettled_.clear();
   pending_.clear();
   local_.clear();
-  waiters_.clear();
   confirming_.clear();
+  waiters_.clear();
 }
 
 Offset Partition::log_end() const { return replica_ != nullptr ? replica_->core().end_offset() : high_watermark_; }
+
+std::vector<ReplicaReport> Partition::Replicas() const {
+  if (replica_ == nullptr) return {{.replica = host_.self, .in_sync = true, .missing_from = applied_ + 1}};
+  return ReportReplicas(replica_->core(), host_.view.Reachable());
+}
 
 int64_t Partition::bytes() const { return open_ && !closed_ ? host_.store.State(group_).bytes : 0; }
 
@@ -311,6 +332,12 @@ ErrorFrame Partition::ReadOnlyError() const {
                    "trimmed or waited for there. Offsets ",
                    log_start_.value(), " to ", high_watermark_.value(),
                    " (exclusive) can be read; copy them to another topic, then delete this one"));
+}
+
+ErrorFrame Partition::UnconfirmedError() const {
+  return MakeError(Error::LEADER_NOT_AVAILABLE, name_.topic, name_.partition,
+                   absl::StrCat("it is not known whether this broker still leads ", name_.topic, "/", name_.partition,
+                                ": most of its other replicas do not answer; try again"));
 }
 
 ErrorFrame Partition::GoneError() const { return TopicDeleted(name_.topic, name_.partition); }

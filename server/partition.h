@@ -34,6 +34,7 @@
 #include "server/log_writer.h"
 #include "server/multi_raft.h"
 #include "server/producer_state.h"
+#include "server/replica_report.h"
 #include "server/shard_peers.h"
 #include "server/topic_config.h"
 
@@ -97,7 +98,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
     DiskFloor& disk_floor;
     ClusterView& view;
     ShardPeers& peers;
-    const std::atomic<int64_t>& producer_ids_end;  // ids from here on were not given out
+    const std::atomic<int64_t>& producer_ids_given_here;  // by this broker: no more, if there are no others
     raft::ReplicaId self;
     Lost may_have_lost = Lost::kNothing;
   };
@@ -119,9 +120,9 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   // Settled, and this replica serves readers; false: `error` says why not.
   bool Readable(ErrorFrame* error) const;
 
-  // Asks a majority whether this replica, which serves, leads still, and calls `then` with what came of it: who leads has all that
-  // was ever acked.
-  void ConfirmLeadership(std::function<void(bool leads)> then);
+  // Whether this replica still leads, asked of the others: one that stood still may have been replaced, and not know of what was acked
+  // since (Raft thesis 6.4). Of who is Readable(); `then` hears false also if it cannot be known.
+  void Confirm(std::function<void(bool leads)> then);
 
   // `done` (may be null) is called when the batch is durable as the topic says, or was refused. It may be called at once.
   void Append(ValidBatch batch, const AppendOptions& options, AppendDone done);
@@ -154,6 +155,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   // What `status` of the store means to a client, with this partition named.
   ErrorFrame ErrorOf(const absl::Status& status) const;
   raft::GroupId group() const { return group_; }
+  raft::ReplicaId self() const { return host_.self; }
   raft::LogStore& store() { return host_.store; }
   Executor& executor() { return host_.executor; }
   std::shared_ptr<const TopicConfig> config() const { return config_.load(); }  // any thread
@@ -163,9 +165,13 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   raft::Offset high_watermark() const { return high_watermark_; }
   raft::Offset log_end() const;
   int64_t bytes() const;
+  // While Readable().
+  std::vector<ReplicaReport> Replicas() const;
   // What follows the high watermark is damaged, its end unknown: nothing can be appended, and who waits there waits in vain.
   bool read_only() const { return read_only_; }
   ErrorFrame ReadOnlyError() const;
+  // Of who could not Confirm() that it leads.
+  ErrorFrame UnconfirmedError() const;
 
  private:
   // Waits for an entry of this leader to be committed; false: the leadership was lost, and what becomes of it is not known.
@@ -204,6 +210,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   void AppendSettled(ValidBatch batch, const AppendOptions& options, AppendDone done);
   bool Refuses(const BatchHeader& header, int64_t bytes, const AppendOptions& options, AppendOutcome* outcome) const;
   bool CheckEpoch(int32_t expected, ErrorFrame* error) const;
+  bool WasGivenOut(int64_t producer_id, ErrorFrame* error) const;
   bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome) const;
   absl::Status ProposeLogStart(raft::Offset to);
   void Complete(AppendOutcome outcome, const AppendDone& done) const;
@@ -239,11 +246,11 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   int64_t unsaved_entries_ = 0;
   int64_t unsaved_bytes_ = 0;
   std::vector<std::function<void()>> unsettled_;
-  std::deque<Pending> pending_;  // rising index
-  std::deque<Pending> local_;    // wait for this replica's disk alone; rising index
+  std::deque<Pending> pending_;                                     // rising index
+  std::deque<Pending> local_;                                       // wait for this replica's disk alone; rising index
+  std::map<uint64_t, std::function<void(bool leads)>> confirming_;  // by the number of the read
+  uint64_t last_read_ = 0;
   std::vector<std::shared_ptr<Waiter>> waiters_;
-  std::map<uint64_t, std::function<void(bool leads)>> confirming_;  // by the id of the question
-  uint64_t last_question_ = 0;
 };
 
 }  // namespace millrace::server

@@ -24,11 +24,14 @@ using raft::Offset;
 // How much may have to be applied again after a start to bring the producer table up to date.
 constexpr int64_t kUnsavedEntriesMax = 256;
 constexpr int64_t kUnsavedBytesMax = 8 << 20;
+// So often at most is the same thing logged of some partition.
+constexpr std::chrono::seconds kNoticeEvery{1};
 // The saved table covers entries up to this index.
 constexpr std::string_view kProducersUpToKey = "producers-up-to";
 
-std::string_view TextOf(raft::Notice::Kind kind) {
-  using Kind = raft::Notice::Kind;
+using Kind = raft::Notice::Kind;
+
+constexpr std::string_view TextOf(Kind kind) {
   switch (kind) {
     case Kind::kLostDurability:
       return "a replica lost entries that it had acked; it does not count until it has caught up";
@@ -44,8 +47,20 @@ std::string_view TextOf(raft::Notice::Kind kind) {
     case Kind::kTransferAborted:
       return "a transfer of the leadership was given up";
   }
-  MILLRACE_CHECK(false) << "notice " << static_cast<int>(kind);
   return "";
+}
+
+// What happens to a broker happens to all its partitions at once: a line a second, which counts those left out. Each kind has an
+// allowance of its own.
+template <Kind kind>
+void Log(const PartitionName& name, const raft::Notice& notice) {
+  if constexpr (kind == Kind::kAbstainingEnded || kind == Kind::kTransferAborted) {
+    MILLRACE_LOG_EVERY(kNoticeEvery, kInfo, TextOf(kind), {"topic", name.topic}, {"partition", name.partition},
+                       {"replica", notice.replica.broker.value()}, {"entry", notice.index.value()});
+  } else {
+    MILLRACE_LOG_EVERY(kNoticeEvery, kWarning, TextOf(kind), {"topic", name.topic}, {"partition", name.partition},
+                       {"replica", notice.replica.broker.value()}, {"entry", notice.index.value()});
+  }
 }
 
 }  // namespace
@@ -64,8 +79,8 @@ void Partition::Begin(bool has_log) {
   if (raft::IsStalled(status)) {
     host_.writer.AfterStall([self = shared_from_this(), has_log] { self->Begin(has_log); });
   } else if (!status.ok()) {
-    MILLRACE_LOG(kError, "a partition cannot be started here; its next use tries again", {"topic", name_.topic},
-                 {"partition", name_.partition}, {"status", status.ToString()});
+    MILLRACE_LOG_EVERY(kNoticeEvery, kError, "a partition cannot be started here; its next use tries again",
+                       {"topic", name_.topic}, {"partition", name_.partition}, {"status", status.ToString()});
   }
 }
 
@@ -204,18 +219,6 @@ void Partition::StopServing() {
   NotifyWaiters();
 }
 
-void Partition::ConfirmLeadership(std::function<void(bool leads)> then) {
-  if (alone() || read_only_) return then(true);
-  if (replica_ == nullptr) return then(false);
-  const uint64_t id = ++last_question_;
-  confirming_.emplace(id, std::move(then));
-  if (!host_.groups.Touch(*replica_).ReadIndex(id).ok()) OnReadAnswered(id, false);
-}
-
-void Partition::OnReadAnswered(uint64_t id, bool ready) {
-  if (auto asked = confirming_.extract(id); !asked.empty()) asked.mapped()(ready);
-}
-
 void Partition::OnRoleChange(const raft::RoleChange& change) {
   leader_epoch_ = change.term.value();
   host_.peers.OnRoleChange(group_, change);
@@ -341,14 +344,19 @@ absl::Status Partition::Install(const raft::InstallSnapshot& snapshot, raft::Rou
 }
 
 void Partition::OnNotice(const raft::Notice& notice) {
-  using Kind = raft::Notice::Kind;
-  const bool good = notice.kind == Kind::kAbstainingEnded || notice.kind == Kind::kTransferAborted;
-  if (good) {
-    MILLRACE_LOG(kInfo, TextOf(notice.kind), {"topic", name_.topic}, {"partition", name_.partition},
-                 {"replica", notice.replica.broker.value()}, {"entry", notice.index.value()});
-  } else {
-    MILLRACE_LOG(kWarning, TextOf(notice.kind), {"topic", name_.topic}, {"partition", name_.partition},
-                 {"replica", notice.replica.broker.value()}, {"entry", notice.index.value()});
+  switch (notice.kind) {
+    case Kind::kLostDurability:
+      return Log<Kind::kLostDurability>(name_, notice);
+    case Kind::kPossibleLoss:
+      return Log<Kind::kPossibleLoss>(name_, notice);
+    case Kind::kAbstainingEnded:
+      return Log<Kind::kAbstainingEnded>(name_, notice);
+    case Kind::kDiskStalled:
+      return Log<Kind::kDiskStalled>(name_, notice);
+    case Kind::kDamagedEntry:
+      return Log<Kind::kDamagedEntry>(name_, notice);
+    case Kind::kTransferAborted:
+      return Log<Kind::kTransferAborted>(name_, notice);
   }
 }
 

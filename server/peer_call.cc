@@ -68,7 +68,7 @@ void PeerCall::OnHello(const absl::Cord& message) {
   peer_ = {.replica = FromProto(hello.from()), .session = hello.session()};
   lane_ = hello.lane();
   gate_.ForgetRefusals();
-  visit_ = gate_.presence().Enter(peer_);
+  visit_ = gate_.presence().Enter(peer_, hello.address());
   if (lane_ == internal::v1::LANE_CONTROL) visit_->Announce(!frame->stalled, hello.unheard());
   PeerAnswer answer;
   *answer.mutable_welcome()->mutable_replica() = ToProto(self_);

@@ -33,7 +33,7 @@ struct GroupMessage {
   raft::Message message;  // without `from` and `to` where the frame named none
 };
 
-// Who leads a group, as its leader tells every broker.
+// Who leads a group, as its leader tells every broker; -1: the sender leads no more.
 struct GroupLeader {
   raft::GroupId group;
   raft::Term term;

@@ -90,8 +90,9 @@ std::optional<Refusal> CheckSender(const Hello& hello, const PeerLife& self, con
 PeerGate::PeerGate(PeerIdentity self, PeerSecret secret, PeerPresence& presence, Random& random)
     : secret_(std::move(secret)), presence_(presence), self_(std::move(self)), random_(random) {}
 
-void PeerGate::SetCluster(std::string cluster_id) {
+void PeerGate::SetCluster(std::string cluster_id, raft::ReplicaId self) {
   std::lock_guard lock(mutex_);
+  self_.life.replica = self;
   self_.cluster_id = std::move(cluster_id);
 }
 

@@ -2,7 +2,7 @@
 //
 //     PeerGate gate(self, std::move(secret), presence, random);
 //     if (auto refusal = gate.Check(hello, nonce)) …
-//     gate.SetCluster(id);                              // once there is one
+//     gate.SetCluster(id, self);                        // once there is one
 //
 // Any thread. `random` is used under a lock of the gate's: nobody else may use it at the time, unless it bears that.
 #pragma once
@@ -25,7 +25,8 @@ class PeerGate {
  public:
   PeerGate(PeerIdentity self, PeerSecret secret, PeerPresence& presence, Random& random);
 
-  void SetCluster(std::string cluster_id);
+  // The replica may have been given its number only now.
+  void SetCluster(std::string cluster_id, raft::ReplicaId self);
   PeerIdentity self() const;
   const PeerSecret& secret() const { return secret_; }
   PeerPresence& presence() { return presence_; }

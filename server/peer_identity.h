@@ -26,7 +26,8 @@ struct PeerIdentity {
   std::string cluster_id;  // empty: it belongs to no cluster yet
   uint32_t protocol_min = kPeerProtocolMin;
   uint32_t protocol_max = kPeerProtocolMax;
-  std::string build;  // for logs
+  std::string build;    // for logs
+  std::string address;  // HOST:PORT for peers
 };
 
 raft::ReplicaId FromProto(const internal::v1::ReplicaId& replica);

@@ -28,29 +28,36 @@ PeerLinks::~PeerLinks() {
 void PeerLinks::SetPeers(const std::map<raft::BrokerId, PeerAddress>& peers) {
   std::erase_if(links_, [&](auto& entry) {
     const auto it = peers.find(entry.first);
-    if (it != peers.end() && it->second == entry.second->address()) return false;
+    if (it == peers.end() ? came_.contains(entry.first) : it->second == entry.second->address()) return false;
     entry.second->Close();
     return true;
   });
-  PeerLink::Owner& self = *this;
   for (const auto& [broker, address] : peers) {
+    came_.erase(broker);
     if (broker == environment_.self.life.replica.broker || links_.contains(broker)) continue;
-    auto& link = links_[broker] = std::make_unique<PeerLink>(environment_, broker, address, random_, self);
-    link->Open();
+    Open(broker, address);
     const PeerPresence::Heard heard = presence_.HeardSince(broker, clock_.Monotonic() - kPeerSilence);
-    if (heard.alive) link->OnPresence({.life = *heard.life, .here = true});
+    if (heard.alive) links_[broker]->OnPresence({.life = *heard.life, .here = true});
   }
-  if (timer_ == 0 && !links_.empty()) StartTimer();
+}
+
+void PeerLinks::Open(raft::BrokerId broker, const PeerAddress& address) {
+  PeerLink::Owner& self = *this;
+  auto& link = links_[broker] = std::make_unique<PeerLink>(environment_, broker, address, random_, self);
+  link->Open();
+  if (timer_ == 0) StartTimer();
 }
 
 void PeerLinks::Send(raft::GroupId group, raft::Message message) {
   MILLRACE_CHECK_EQ(message.from, environment_.self.life.replica);
   const raft::ReplicaId to = message.to;
   const auto link = links_.find(to.broker);
-  if (link == links_.end() || link->second->connected() != to) return;
+  if (link == links_.end() || link->second->connected() != to) return messages_.dropped.Add();
   // The link names both ends.
   message.from = message.to = raft::kNoReplica;
-  if (!link->second->Send(group, message)) NoteLost(to, group);
+  if (link->second->Send(group, message)) return messages_.sent.Add();
+  messages_.dropped.Add();
+  NoteLost(to, group);
 }
 
 void PeerLinks::SendLeaders(const std::vector<GroupLeader>& leaders) {
@@ -63,7 +70,12 @@ void PeerLinks::SendLeaders(const std::vector<GroupLeader>& leaders) {
 }
 
 void PeerLinks::OnPresence(const PeerPresence::Change& change) {
-  const auto link = links_.find(change.life.replica.broker);
+  const raft::BrokerId broker = change.life.replica.broker;
+  if (!links_.contains(broker) && change.here && !change.address.empty()) {
+    came_.insert(broker);
+    Open(broker, {change.address, change.life.replica.incarnation});
+  }
+  const auto link = links_.find(broker);
   if (link != links_.end()) link->second->OnPresence(change);
 }
 

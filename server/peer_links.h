@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "raft/transport.h"
+#include "server/metrics.h"
 #include "server/peer_link.h"
 
 namespace millrace::server {
@@ -55,7 +56,8 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
   ~PeerLinks() override;
   PeerLinks(const PeerLinks&) = delete;
 
-  // All brokers of the cluster; this one is passed over. One whose address changed is connected anew, one that is missing is left.
+  // All brokers of the cluster; this one is passed over. One whose address changed is connected anew, one that is missing is left,
+  // unless it came here by itself: a broker that has just joined hears of the others in this way.
   void SetPeers(const std::map<raft::BrokerId, PeerAddress>& peers);
 
   // From a replica of this broker. Dropped unless message.to, with this very disk, is connected.
@@ -63,12 +65,20 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
   // To all that are connected. What does not fit is dropped.
   void SendLeaders(const std::vector<GroupLeader>& leaders);
 
+  // Of groups. Any thread.
+  struct Messages {
+    Counter sent;     // handed to a connection
+    Counter dropped;  // there was none, or no room
+  };
+  const Messages& messages() const { return messages_; }
+
  private:
   void OnUp(raft::ReplicaId peer) override { listener_.OnPeerUp(peer); }
   void OnDown(raft::BrokerId peer) override { listener_.OnPeerDown(peer); }
   void Bury(std::unique_ptr<PeerStream> stream) override;
 
   void OnPresence(const PeerPresence::Change& change);
+  void Open(raft::BrokerId broker, const PeerAddress& address);
   void StartTimer();
   void Tick();
   void NoteLost(raft::ReplicaId to, raft::GroupId group);
@@ -81,7 +91,9 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
   Random& random_;
   Listener& listener_;
 
+  Messages messages_;
   std::map<raft::BrokerId, std::unique_ptr<PeerLink>> links_;
+  std::set<raft::BrokerId> came_;  // of these, those that SetPeers did not name
   std::vector<std::unique_ptr<PeerStream>> buried_;
   std::set<std::pair<raft::ReplicaId, raft::GroupId>> lost_;  // not told yet
   Executor::TimerId timer_ = 0;                               // while there are peers

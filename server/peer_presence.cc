@@ -12,12 +12,12 @@ bool PeerPresence::IsTaken(const PeerLife& life) const {
   return it != peers_.end() && it->second->life != life && it->second->heard.load() > clock_.Monotonic() - kPeerSilence;
 }
 
-std::unique_ptr<PeerPresence::Visit> PeerPresence::Enter(const PeerLife& life) {
+std::unique_ptr<PeerPresence::Visit> PeerPresence::Enter(const PeerLife& life, const std::string& address) {
   std::lock_guard lock(mutex_);
   std::shared_ptr<Peer>& peer = peers_[life.replica.broker];
   if (peer == nullptr || peer->life != life) {
     if (peer != nullptr) peer->outlived.store(true);
-    peer = std::make_shared<Peer>(life);
+    peer = std::make_shared<Peer>(life, address);
   }
   ++peer->visits;
   return std::make_unique<Visit>(*this, peer);
@@ -27,7 +27,7 @@ void PeerPresence::Leave(Peer& peer, bool was_alive) {
   std::lock_guard lock(mutex_);
   --peer.visits;
   if (peer.outlived.load()) return;
-  if (was_alive) Tell({.life = peer.life, .here = false});
+  if (was_alive) Tell({.life = peer.life, .address = peer.address, .here = false});
   if (peer.visits == 0) peers_.erase(peer.life.replica.broker);
 }
 
@@ -62,7 +62,7 @@ PeerPresence::Visit::~Visit() { presence_.Leave(*peer_, heard_ > presence_.clock
 void PeerPresence::Visit::Announce(bool alive, bool unheard) {
   Heard(alive);
   std::lock_guard lock(presence_.mutex_);
-  presence_.Tell({.life = peer_->life, .here = true, .unheard = unheard});
+  presence_.Tell({.life = peer_->life, .address = peer_->address, .here = true, .unheard = unheard});
 }
 
 void PeerPresence::Visit::Heard(bool alive) {

@@ -1,6 +1,6 @@
 // Which peers have a link to this broker open, and when each was heard last: what all executors go by.
 //
-//     auto visit = presence.Enter(life);      // the receiving end of a link, once it has let the peer in
+//     auto visit = presence.Enter(life, address);   // the receiving end of a link, once it has let the peer in
 //     visit->Announce(alive, unheard);        // of a control link, which speaks every kPeerHeartbeat
 //     visit->Heard(alive);                    // with each of its frames
 //     visit.reset();                          // the link is closed
@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 
 #include "proto/wire/runtime.h"
 #include "server/peer_identity.h"
@@ -39,7 +40,7 @@ class PeerPresence {
   bool IsTaken(const PeerLife& life) const;
 
   // From here on it is this life of the broker that is here; those before it are outlived.
-  std::unique_ptr<Visit> Enter(const PeerLife& life);
+  std::unique_ptr<Visit> Enter(const PeerLife& life, const std::string& address);
 
   struct Heard {
     std::optional<PeerLife> life;  // who is here
@@ -51,6 +52,7 @@ class PeerPresence {
   // A control link was opened, or closed while it was alive.
   struct Change {
     PeerLife life;
+    std::string address;  // that it gave
     bool here = false;
     bool unheard = false;  // it was opened since the peer hears nothing of this broker
   };
@@ -61,8 +63,9 @@ class PeerPresence {
 
  private:
   struct Peer {
-    explicit Peer(const PeerLife& life) : life(life) {}
+    Peer(const PeerLife& life, const std::string& address) : life(life), address(address) {}
     const PeerLife life;
+    const std::string address;
     int visits = 0;  // guarded by mutex_
     std::atomic<bool> outlived{false};
     std::atomic<std::chrono::nanoseconds> heard{std::chrono::nanoseconds::min()};

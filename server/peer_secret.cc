@@ -4,18 +4,11 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
-#include <fstream>
-#include <iterator>
-
-#include "absl/strings/ascii.h"
-#include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "raft/fixed_int.h"
 
 namespace millrace::server {
 namespace {
-
-constexpr size_t kKeyBytesMin = 16;
 
 void Put(std::string& out, const internal::v1::ReplicaId& replica) {
   raft::PutInt<int64_t>(out, replica.broker_id());
@@ -24,25 +17,13 @@ void Put(std::string& out, const internal::v1::ReplicaId& replica) {
 
 }  // namespace
 
-absl::StatusOr<PeerSecret> PeerSecret::Read(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file) return absl::InvalidArgumentError(absl::StrCat("cannot read the peer secret in '", path, "'"));
-  absl::StripAsciiWhitespace(&text);
-  if (text.size() < kKeyBytesMin) {
-    return absl::InvalidArgumentError(absl::StrCat("the peer secret in '", path, "' has ", text.size(),
-                                                   " bytes and needs ", kKeyBytesMin,
-                                                   "; make one with: head -c 32 /dev/urandom | base64 > ", path));
-  }
-  return PeerSecret(std::move(text));
-}
-
 std::string PeerSecret::ProofOf(const internal::v1::Hello& hello, std::string_view nonce) const {
   std::string statement = "millrace peer link 1";
   statement += nonce;
   Put(statement, hello.from());
   Put(statement, hello.to());
   statement += hello.cluster_id();
+  statement += hello.address();
   return Sign(statement);
 }
 

@@ -1,8 +1,8 @@
 // The secret that the brokers of a cluster share, and the proofs of knowing it (peer.proto has what each covers).
 //
-//     absl::StatusOr<PeerSecret> secret = PeerSecret::Read("/etc/millrace/peer.secret");
-//     hello.set_proof(secret->ProofOf(hello, nonce));
-//     if (!secret->Accepts(hello.proof(), secret->ProofOf(hello, nonce))) refuse();
+//     PeerSecret secret(config.peer_secret);
+//     hello.set_proof(secret.ProofOf(hello, nonce));
+//     if (!secret.Accepts(hello.proof(), secret.ProofOf(hello, nonce))) refuse();
 //
 // Without a secret proofs are empty and everybody is believed. Values; the const functions may be called by any thread.
 #pragma once
@@ -11,7 +11,6 @@
 #include <string>
 #include <string_view>
 
-#include "absl/status/statusor.h"
 #include "millrace/internal/v1/peer.pb.h"
 
 namespace millrace::server {
@@ -20,9 +19,6 @@ class PeerSecret {
  public:
   PeerSecret() = default;
   explicit PeerSecret(std::string key) : key_(std::move(key)) {}
-
-  // A file's content without white space around it. kInvalidArgument: it cannot be read, or is too short to be one.
-  static absl::StatusOr<PeerSecret> Read(const std::string& path);
 
   bool empty() const { return key_.empty(); }
 

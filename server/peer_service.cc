@@ -103,6 +103,11 @@ void AddRegisterService(PeerGate& gate, RegisterHandler handler, ServiceRegistry
                }));
 }
 
+bool IsFinal(const ErrorFrame& refusal) {
+  return refusal.code == v1::Error::INVALID_REQUEST || refusal.code == v1::Error::UNSUPPORTED_VERSION ||
+         refusal.code == v1::Error::CLUSTER_AUTHORIZATION_FAILED;
+}
+
 std::string PeerAsker::NewNonce() {
   std::string nonce;
   for (int i = 0; i < 4; ++i) {

@@ -37,6 +37,9 @@ using RegisterDone = std::function<void(const ErrorFrame&, raft::BrokerId)>;
 using RegisterHandler = std::function<void(BrokerInfo broker, RegisterDone done, Executor& executor)>;
 void AddRegisterService(PeerGate& gate, RegisterHandler handler, ServiceRegistry& services);
 
+// Of a registration: trying again would not end otherwise.
+bool IsFinal(const ErrorFrame& refusal);
+
 // Lives on the transport's executor, where `done` is called, once.
 class PeerAsker {
  public:

@@ -127,29 +127,22 @@ void ReadAtLeader(Forward& forward, const std::string& address, const std::share
                });
 }
 
-// Of a position that is not there yet, at a broker that another one may have replaced without its hearing of it.
-ErrorFrame NotConfirmedError(const Partition& partition) {
-  const PartitionName& name = partition.name();
-  ErrorFrame error;
-  if (partition.Readable(&error)) {
-    error = MakeError(Error::LEADER_NOT_AVAILABLE, name.topic, name.partition,
-                      absl::StrCat(name.topic, "/", name.partition, " changes its leader; try again"));
-  }
-  return error;
-}
-
 void ReadSettled(Broker& broker, const std::shared_ptr<Partition>& partition, const ReadSpec& spec,
                  const std::shared_ptr<Partition::Waiter>& waiter, Executor& home,
                  const std::function<void(ReadOutcome)>& done);
 
-// A reader that is ahead of this replica is told of a loss only by a leader that is one: it may have read from the next.
-void ReadAhead(Broker& broker, const std::shared_ptr<Partition>& partition, ReadSpec spec,
-               const std::shared_ptr<Partition::Waiter>& waiter, Executor& home,
-               const std::function<void(ReadOutcome)>& done) {
-  spec.confirmed = true;
-  partition->ConfirmLeadership([&broker, partition, spec, waiter, &home, done](bool leads) {
-    if (leads) return ReadSettled(broker, partition, spec, waiter, home, done);
-    RunOn(home, [done, error = NotConfirmedError(*partition)] { done({.error = error}); });
+// That there is nothing at the reader's position would tell it that records are lost: only who still leads may say so.
+void ReadPastEnd(Broker& broker, const std::shared_ptr<Partition>& partition, ReadSpec spec,
+                 const std::shared_ptr<Partition::Waiter>& waiter, Executor& home,
+                 const std::function<void(ReadOutcome)>& done) {
+  partition->Confirm([&broker, partition, spec, waiter, &home, done](bool leads) mutable {
+    ReadOutcome unknown;
+    spec.confirmed = leads;
+    if (leads || !partition->Readable(&unknown.error)) {
+      return ReadSettled(broker, partition, spec, waiter, home, done);
+    }
+    unknown.error = partition->UnconfirmedError();
+    RunOn(home, [done, unknown = std::move(unknown)]() mutable { done(std::move(unknown)); });
   });
 }
 
@@ -162,8 +155,9 @@ void ReadSettled(Broker& broker, const std::shared_ptr<Partition>& partition, co
   if (ErrorFrame error; !partition->Readable(&error)) {
     const std::string leader = AddressOfLeader(broker, spec.routing, error);
     if (!leader.empty()) return ReadAtLeader(shard.forward, leader, partition, spec, waiter, home, done);
-  } else if (spec.from > partition->high_watermark() && !spec.confirmed) {
-    return ReadAhead(broker, partition, spec, waiter, home, done);
+  }
+  if (spec.from > partition->high_watermark() && !spec.confirmed && partition->Readable(&outcome.error)) {
+    return ReadPastEnd(broker, partition, spec, waiter, home, done);
   }
   if (ReadNow(*partition, {spec.from, spec.bytes_max, Routing::kLeaderOnly, spec.confirmed}, waiter, &outcome)) {
     RunOn(home, [done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
@@ -198,58 +192,81 @@ void ReadPartition(Broker& broker, std::shared_ptr<Partition> partition, const R
   });
 }
 
-void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, PositionSpec spec, Routing routing,
-                     Executor& home, std::function<void(PositionOutcome)> done) {
-  const auto resolve = [&broker, partition, spec, routing, &home, done = std::move(done)] {
-    PositionOutcome outcome;
-    const auto answer = [&home, done](PositionOutcome o) { RunOn(home, [done, o = std::move(o)] { done(o); }); };
-    if (!partition->Readable(&outcome.error)) {
-      const std::string leader = AddressOfLeader(broker, routing, outcome.error);
-      if (leader.empty()) return answer(outcome);
-      return broker.ShardOf(partition->executor()).forward.Resolve(leader, partition->name(), spec, answer);
+namespace {
+
+// Of a replica that can serve. On the partition's executor.
+void AnswerPosition(Broker& broker, const std::shared_ptr<Partition>& partition, PositionSpec spec, Executor& home,
+                    const std::function<void(PositionOutcome)>& done) {
+  PositionOutcome outcome;
+  outcome.bounds = BoundsOf(*partition);
+  const Offset start = outcome.bounds.log_start, end = outcome.bounds.high_watermark;
+  switch (spec.kind) {
+    case PositionSpec::kOffset:
+      outcome.offset = Offset(spec.value);
+      break;
+    case PositionSpec::kEarliest:
+      outcome.offset = start;
+      break;
+    case PositionSpec::kLatest:
+      outcome.offset = end;
+      break;
+    case PositionSpec::kRecordsBeforeEnd: {
+      const int64_t back = std::clamp<int64_t>(spec.value, 0, end - start);
+      outcome.offset = end - back;
+      break;
     }
-    outcome.bounds = BoundsOf(*partition);
-    const Offset start = outcome.bounds.log_start, end = outcome.bounds.high_watermark;
-    if (spec.kind == PositionSpec::kOffset && Offset(spec.value) > end) {
-      partition->ConfirmLeadership([partition, spec, answer](bool leads) {
-        PositionOutcome ahead{.bounds = BoundsOf(*partition), .offset = Offset(spec.value)};
-        if (!leads) ahead.error = NotConfirmedError(*partition);
-        answer(ahead);
+    case PositionSpec::kTimestamp:
+      broker.pool().Submit([partition, spec, &home, done, outcome]() mutable {
+        absl::StatusOr<Offset> found = partition->store().OffsetForTime(partition->group(), spec.value);
+        if (found.ok()) {
+          outcome.offset = std::clamp(*found, outcome.bounds.log_start, outcome.bounds.high_watermark);
+        } else {
+          outcome.error = ErrorFromStatus(found.status());
+          outcome.error.topic = partition->name().topic;
+          outcome.error.partition = partition->name().partition;
+        }
+        home.Post([done, outcome] { done(outcome); });
       });
       return;
-    }
-    switch (spec.kind) {
-      case PositionSpec::kOffset:
-        outcome.offset = Offset(spec.value);
-        break;
-      case PositionSpec::kEarliest:
-        outcome.offset = start;
-        break;
-      case PositionSpec::kLatest:
-        outcome.offset = end;
-        break;
-      case PositionSpec::kRecordsBeforeEnd: {
-        const int64_t back = std::clamp<int64_t>(spec.value, 0, end - start);
-        outcome.offset = end - back;
-        break;
-      }
-      case PositionSpec::kTimestamp:
-        broker.pool().Submit([partition, spec, &home, done, outcome]() mutable {
-          absl::StatusOr<Offset> found = partition->store().OffsetForTime(partition->group(), spec.value);
-          if (found.ok()) {
-            outcome.offset = std::clamp(*found, outcome.bounds.log_start, outcome.bounds.high_watermark);
-          } else {
-            outcome.error = ErrorFromStatus(found.status());
-            outcome.error.topic = partition->name().topic;
-            outcome.error.partition = partition->name().partition;
-          }
-          home.Post([done, outcome] { done(outcome); });
-        });
-        return;
-    }
-    answer(outcome);
-  };
-  RunOn(partition->executor(), [partition, resolve] { partition->WhenSettled(resolve); });
+  }
+  RunOn(home, [done, outcome] { done(outcome); });
+}
+
+// Whether the answer says where the log ends.
+bool TellsEnd(const Partition& partition, PositionSpec spec) {
+  if (spec.kind == PositionSpec::kOffset) return Offset(spec.value) > partition.high_watermark();
+  return spec.kind != PositionSpec::kEarliest;
+}
+
+// Settled, on the partition's executor.
+void ResolveSettled(Broker& broker, const std::shared_ptr<Partition>& partition, PositionSpec spec, Routing routing,
+                    Executor& home, const std::function<void(PositionOutcome)>& done) {
+  const auto answer = [&home, done](PositionOutcome o) { RunOn(home, [done, o = std::move(o)] { done(o); }); };
+  PositionOutcome outcome;
+  if (!partition->Readable(&outcome.error)) {
+    const std::string leader = AddressOfLeader(broker, routing, outcome.error);
+    if (leader.empty()) return answer(outcome);
+    return broker.ShardOf(partition->executor()).forward.Resolve(leader, partition->name(), spec, answer);
+  }
+  if (!TellsEnd(*partition, spec)) return AnswerPosition(broker, partition, spec, home, done);
+  partition->Confirm([&broker, partition, spec, routing, &home, done, answer](bool leads) {
+    PositionOutcome unknown;
+    if (leads) return AnswerPosition(broker, partition, spec, home, done);
+    if (!partition->Readable(&unknown.error)) return ResolveSettled(broker, partition, spec, routing, home, done);
+    unknown.error = partition->UnconfirmedError();
+    answer(unknown);
+  });
+}
+
+}  // namespace
+
+void ResolvePosition(Broker& broker, std::shared_ptr<Partition> partition, PositionSpec spec, Routing routing,
+                     Executor& home, std::function<void(PositionOutcome)> done) {
+  RunOn(partition->executor(), [&broker, partition, spec, routing, &home, done = std::move(done)] {
+    partition->WhenSettled([&broker, partition, spec, routing, &home, done] {
+      ResolveSettled(broker, partition, spec, routing, home, done);
+    });
+  });
 }
 
 }  // namespace millrace::server

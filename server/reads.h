@@ -19,10 +19,10 @@ struct ReadSpec {
   raft::Offset from;
   size_t bytes_max = 0;
   Routing routing = Routing::kAny;  // whether another broker is asked that leads
-  bool confirmed = false;           // a majority has said since that this one leads
+  bool confirmed = false;           // this replica was found to lead still: it may say that the log ends before `from`
 };
 
-// Reads entries from the one that holds `from`, as far as that needs no disk and no other broker; false otherwise, with only
+// Reads entries from the one that holds `from`, as far as that needs no disk and nobody else; false otherwise, with only
 // `bounds` set. At the high watermark there are none; `waiter`, if given, is then added to the partition. On the partition's
 // executor.
 bool ReadNow(Partition& partition, const ReadSpec& spec, const std::shared_ptr<Partition::Waiter>& waiter,

@@ -16,6 +16,7 @@
 #include "proto/wire/check.h"
 #include "server/broker.h"
 #include "server/cluster_entry.h"
+#include "server/cluster_metrics.h"
 #include "server/errors.h"
 #include "server/heap.h"
 #include "server/http_server.h"
@@ -302,8 +303,9 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
   Parts& p = *parts_;
   p.presence = std::make_unique<PeerPresence>(p.clock);
   const PeerSecret secret(config_.peer_secret);
-  p.gate = std::make_unique<PeerGate>(PeerIdentity{.life = {identity.self, p.random.Next()}, .build = MILLRACE_VERSION},
-                                      secret, *p.presence, p.random);
+  p.gate = std::make_unique<PeerGate>(
+      PeerIdentity{.life = {identity.self, p.random.Next()}, .build = MILLRACE_VERSION, .address = AddressForPeers()},
+      secret, *p.presence, p.random);
   p.ask = std::make_unique<PeerAsker>(*p.calls.front(), secret, p.random);
   Formation::Options options{.identity = identity};
   if (config_.broker_id) options.broker = raft::BrokerId(*config_.broker_id);
@@ -316,6 +318,8 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
           .executor = home,
           .clock = p.clock,
           .peers = *p.ask,
+          .self = {identity.self, p.advertise.ToString(), config_.rack, kFeatureLevels, MILLRACE_VERSION,
+                   p.gate->self().life.session},
           .write = [this](const Identity& next) { return WriteIdentity(config_.data_dir, next); },
           .make_metadata_log = [this](const Identity& next) { return MakeMetadata(*parts_->store, next); },
           .on_waiting =
@@ -337,9 +341,15 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
   return Await(*entered, stop_requested);
 }
 
+// As --cluster has it, if it does: that list is of addresses for use among brokers.
+std::string Server::AddressForPeers() const {
+  const auto listed = config_.broker_id ? config_.cluster.find(*config_.broker_id) : config_.cluster.end();
+  return (listed == config_.cluster.end() ? parts_->advertise : listed->second).ToString();
+}
+
 void Server::MakeBroker(const Identity& member) {
   Parts& p = *parts_;
-  p.gate->SetCluster(member.cluster_id());
+  p.gate->SetCluster(member.cluster_id(), member.self);
   Broker::Options options;
   options.self = member.self;
   options.founders = member.founders;
@@ -441,9 +451,6 @@ void Server::RegisterMetrics() {
     emit({.name = "millrace_topics",
           .help = "Topics of the cluster.",
           .value = static_cast<double>(image->topics().size())});
-    emit({.name = "millrace_partitions",
-          .help = "Partitions hosted.",
-          .value = static_cast<double>(image->partitions())});
     emit({.name = "millrace_calls_open",
           .help = "Calls and streams open.",
           .value = static_cast<double>(parts_->rpc->calls())});
@@ -451,6 +458,7 @@ void Server::RegisterMetrics() {
           .help = "1 if this start followed a crash of the machine, after which unsynced records may be missing.",
           .value = os_crashed ? 1.0 : 0.0});
   });
+  AddClusterMetrics(*parts_->broker, *parts_->metrics);
   parts_->metrics->AddSource([&store = *parts_->store](const Metrics::Emit& emit) { EmitStore(store.Stats(), emit); });
 }
 

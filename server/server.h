@@ -46,6 +46,7 @@ class Server {
   absl::StatusOr<Identity> FindOrMakeIdentity(const std::optional<Identity>& found);
   absl::Status Listen();
   absl::StatusOr<Identity> EnterCluster(const Identity& identity, const std::function<bool()>& stop_requested);
+  std::string AddressForPeers() const;
   void MakeBroker(const Identity& member);
   absl::Status LoadBroker(const std::function<bool()>& stop_requested);
   void EndLoops();

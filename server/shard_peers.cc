@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/identity.h"
 #include "server/log.h"
 
 namespace millrace::server {
@@ -10,6 +11,14 @@ namespace {
 PeerLinks::Options WithProgress(PeerLinks::Options options, LogWriter*& writer) {
   options.storage_progresses = [&writer] { return writer == nullptr || writer->progresses(); };
   return options;
+}
+
+// A leader leads no more; that of a later term is not known yet.
+void EndLeadership(ClusterView& view, raft::GroupId group, const Leadership& was) {
+  const auto known = view.LeaderOf(group);
+  if (!known || known->broker != was.broker || known->epoch != was.term) return;
+  view.Forget(group);
+  view.Learn(group, {was.term});
 }
 
 }  // namespace
@@ -49,8 +58,14 @@ void ShardPeers::Take(std::vector<GroupMessage> messages) {
   }
 }
 
-void ShardPeers::OnLeaders(raft::ReplicaId, std::vector<GroupLeader> leaders) {
-  for (const GroupLeader& leader : leaders) view_.Learn(leader.group, {leader.term, leader.broker});
+void ShardPeers::OnLeaders(raft::ReplicaId from, std::vector<GroupLeader> leaders) {
+  for (const GroupLeader& leader : leaders) {
+    if (leader.broker == kNoBrokerId) {
+      EndLeadership(view_, leader.group, {leader.term, from.broker});
+    } else {
+      view_.Learn(leader.group, {leader.term, leader.broker});
+    }
+  }
 }
 
 // What was received waits in the round while the store stalls.
@@ -78,21 +93,43 @@ void ShardPeers::OnLost(raft::ReplicaId to, raft::GroupId group) { groups_->OnLo
 
 void ShardPeers::OnRoleChange(raft::GroupId group, const raft::RoleChange& change) {
   view_.Learn(group, {change.term, change.leader.broker});
-  if (change.role != raft::Role::kLeader) {
-    led_.erase(group);
-    untold_.erase(group);
-    return;
+  CountRole(group, change.role);
+  if (change.role == raft::Role::kLeader) {
+    led_[group] = change.term;
+    return Tell(group, change.term);
   }
-  led_[group] = change.term;
+  const auto led = led_.extract(group);
+  if (led.empty()) return;
+  EndLeadership(view_, group, {led.mapped(), view_.self().broker});
+  Tell(group, led.mapped());
+}
+
+void ShardPeers::Tell(raft::GroupId group, raft::Term term) {
   if (untold_.empty()) {
     executor_.Defer([self = self_] {
       if (*self != nullptr) (*self)->TellLeaders();
     });
   }
-  untold_[group] = change.term;
+  untold_[group] = term;
+}
+
+// Before led_ is changed. A vote of one is won before anybody hears that it began.
+void ShardPeers::CountRole(raft::GroupId group, raft::Role role) {
+  if (role == raft::Role::kCandidate && campaigning_.insert(group).second) elections_.started.Add();
+  if (role == raft::Role::kLeader) {
+    if (!campaigning_.contains(group)) elections_.started.Add();
+    elections_.won.Add();
+    if (!led_.contains(group)) elections_.leads.Add(1);
+  } else if (led_.contains(group)) {
+    elections_.lost.Add();
+    elections_.leads.Add(-1);
+  }
+  if (role != raft::Role::kCandidate) campaigning_.erase(group);
 }
 
 void ShardPeers::Forget(raft::GroupId group) {
+  campaigning_.erase(group);
+  if (led_.contains(group)) elections_.leads.Add(-1);
   led_.erase(group);
   untold_.erase(group);
   view_.Forget(group);
@@ -100,7 +137,9 @@ void ShardPeers::Forget(raft::GroupId group) {
 
 void ShardPeers::TellLeaders() {
   std::vector<GroupLeader> leaders;
-  for (const auto& [group, term] : untold_) leaders.push_back({group, term, view_.self().broker});
+  for (const auto& [group, term] : untold_) {
+    leaders.push_back({group, term, led_.contains(group) ? view_.self().broker : kNoBrokerId});
+  }
   untold_.clear();
   if (!leaders.empty()) links_.SendLeaders(leaders);
 }

@@ -49,6 +49,16 @@ class ShardPeers : public raft::Transport, public PeerSink, private PeerLinks::L
   // The group is gone.
   void Forget(raft::GroupId group);
 
+  // Counts. Any thread.
+  struct Elections {
+    Counter started;
+    Counter won;
+    Counter lost;  // leaderships
+    Gauge leads;   // now
+  };
+  const Elections& elections() const { return elections_; }
+  const PeerLinks::Messages& messages() const { return links_.messages(); }
+
   // PeerSink: from any shard's executor that a peer's connection lives on.
   void OnMessages(raft::ReplicaId from, std::vector<GroupMessage> messages) override;
   void OnLeaders(raft::ReplicaId from, std::vector<GroupLeader> leaders) override;
@@ -59,15 +69,19 @@ class ShardPeers : public raft::Transport, public PeerSink, private PeerLinks::L
   void OnPeerDown(raft::BrokerId peer) override;
   void OnLost(raft::ReplicaId to, raft::GroupId group) override;
   void Take(std::vector<GroupMessage> messages);
+  void Tell(raft::GroupId group, raft::Term term);
   void TellLeaders();
+  void CountRole(raft::GroupId group, raft::Role role);
 
   ClusterView& view_;
   Executor& executor_;
   MultiRaft* groups_ = nullptr;
   LogWriter* writer_ = nullptr;
   std::function<ShardPeers&(raft::GroupId)> shard_of_;
+  Elections elections_;
+  std::set<raft::GroupId> campaigning_;
   std::map<raft::GroupId, raft::Term> led_;     // by this broker, on this shard
-  std::map<raft::GroupId, raft::Term> untold_;  // of these, news
+  std::map<raft::GroupId, raft::Term> untold_;  // news: of these, and of those that it led until then
   // What was deferred finds out through this whether the peers still exist.
   std::shared_ptr<ShardPeers*> self_;
   PeerLinks links_;  // its listener is all of the above

@@ -47,6 +47,12 @@ std::string StatusJson(const ClusterDescription& cluster) {
   return document.dump() + "\n";
 }
 
+std::string DiskText(const BrokerStatus& broker) {
+  if (broker.disk_total_bytes == 0) return "";
+  return absl::StrCat(FormatBytes(static_cast<double>(broker.disk_free_bytes)), " of ",
+                      FormatBytes(static_cast<double>(broker.disk_total_bytes)));
+}
+
 std::string StatusText(const ClusterDescription& cluster) {
   Table table({{"BROKER", Align::kRight},
                {"ADDRESS"},
@@ -58,9 +64,7 @@ std::string StatusText(const ClusterDescription& cluster) {
                {"SINCE"}});
   for (const BrokerStatus& b : cluster.brokers) {
     table.Add({std::to_string(b.broker_id) + (b.broker_id == cluster.controller ? "*" : ""), b.address,
-               b.alive ? "up" : "down", b.version, std::to_string(b.partitions), std::to_string(b.leaders),
-               absl::StrCat(FormatBytes(static_cast<double>(b.disk_free_bytes)), " of ",
-                            FormatBytes(static_cast<double>(b.disk_total_bytes))),
+               b.alive ? "up" : "down", b.version, std::to_string(b.partitions), std::to_string(b.leaders), DiskText(b),
                b.start_time > 0 ? FormatTime(b.start_time) : ""});
   }
   return absl::StrCat("cluster ", cluster.cluster_id, "  (* controller)\n\n", table.Text(), "\n", Findings(cluster));

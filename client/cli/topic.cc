@@ -86,6 +86,15 @@ int List(const Common& common, const ListOptions&) {
   return Print(common, table.Text());
 }
 
+Json LagJson(const std::vector<ReplicaDescription>& replicas) {
+  Json lags = Json::array();
+  for (const ReplicaDescription& r : replicas) {
+    lags.push_back(
+        {{"broker", r.broker}, {"in_sync", r.in_sync}, {"lag_records", r.lag_records}, {"lag_ms", r.lag_ms}});
+  }
+  return lags;
+}
+
 std::string DescriptionJson(const TopicDescription& topic) {
   Json document = {{"name", topic.name}, {"partitions", Json::array()}, {"config", topic.config}};
   for (const PartitionDescription& p : topic.partitions) {
@@ -97,10 +106,27 @@ std::string DescriptionJson(const TopicDescription& topic) {
                                       {"log_start_offset", p.log_start_offset},
                                       {"high_watermark", p.high_watermark},
                                       {"log_end_offset", p.log_end_offset},
-                                      {"bytes", p.bytes}});
+                                      {"bytes", p.bytes},
+                                      {"replica_lag", LagJson(p.replica_lag)}});
   }
   document["overrides"] = topic.overrides;
   return document.dump() + "\n";
+}
+
+// Of the replicas that are behind or out of reach: "3: 1,500 records, 2.5 s".
+std::string LagText(const std::vector<ReplicaDescription>& replicas) {
+  std::string text;
+  for (const ReplicaDescription& r : replicas) {
+    if (r.in_sync && r.lag_records == 0) continue;
+    absl::StrAppend(&text, text.empty() ? "" : "; ", r.broker, ": ");
+    if (r.lag_records < 0) {
+      absl::StrAppend(&text, "not heard of");
+    } else {
+      absl::StrAppend(&text, FormatCountOf(r.lag_records, "record"));
+      if (r.lag_ms > 0) absl::StrAppend(&text, ", ", FormatSeconds(static_cast<double>(r.lag_ms) / 1000));
+    }
+  }
+  return text;
 }
 
 std::string DescriptionText(const TopicDescription& topic) {
@@ -112,13 +138,15 @@ std::string DescriptionText(const TopicDescription& topic) {
                     {"LOG-START", Align::kRight},
                     {"HIGH-WATERMARK", Align::kRight},
                     {"LOG-END", Align::kRight},
-                    {"BYTES", Align::kRight}});
+                    {"BYTES", Align::kRight},
+                    {"BEHIND"}});
   int64_t records = 0, bytes = 0;
   for (const PartitionDescription& p : topic.partitions) {
     partitions.Add({std::to_string(p.partition), p.leader < 0 ? "none" : std::to_string(p.leader),
                     absl::StrJoin(p.replicas, ","), absl::StrJoin(p.in_sync, ","), std::to_string(p.leader_epoch),
                     std::to_string(p.log_start_offset), std::to_string(p.high_watermark),
-                    std::to_string(p.log_end_offset), FormatBytes(static_cast<double>(p.bytes))});
+                    std::to_string(p.log_end_offset), FormatBytes(static_cast<double>(p.bytes)),
+                    LagText(p.replica_lag)});
     records += p.high_watermark - p.log_start_offset;
     bytes += p.bytes;
   }

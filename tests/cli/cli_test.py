@@ -267,7 +267,7 @@ class Topics(WithBroker):
         described = self.millrace.json("topic", "describe", "orders")
         self.assertEqual([p["partition"] for p in described["partitions"]], [0, 1, 2, 3])
         self.assertLessEqual({"partition", "leader", "replicas", "in_sync", "leader_epoch", "log_start_offset", "high_watermark",
-                              "log_end_offset", "bytes"}, set(described["partitions"][0]))
+                              "log_end_offset", "bytes", "replica_lag"}, set(described["partitions"][0]))
         self.assertEqual(described["config"]["retention.ms"], "3600000")
 
         altered = self.ok("topic", "alter", "orders", "--unset", "retention.ms", "-c", "flush=async", "--partitions", "6")

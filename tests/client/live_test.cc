@@ -202,6 +202,9 @@ TEST_F(LiveTest, AdminSeesWhatItChanged) {
   const TopicDescription topic = admin_->DescribeTopic("t").value();
   EXPECT_EQ(topic.partitions.size(), 3u);
   EXPECT_EQ(topic.config.at("segment.bytes"), "1048576");
+  ASSERT_EQ(topic.partitions.at(0).replica_lag.size(), 1u);
+  EXPECT_TRUE(topic.partitions[0].replica_lag[0].in_sync);
+  EXPECT_EQ(topic.partitions[0].replica_lag[0].lag_records, 0);
   EXPECT_THAT(topic.overrides, ElementsAre("segment.bytes"));
 
   auto producer = Producer::Create({.client = client_}).value();

@@ -56,16 +56,25 @@ struct TopicSummary {
   int32_t replication_factor = 0;
 };
 
+// How far a replica is behind its partition's leader.
+struct ReplicaDescription {
+  int32_t broker = 0;
+  bool in_sync = false;     // see PartitionDescription
+  int64_t lag_records = 0;  // up to the leader's log end; -1: it has not told this leader yet
+  int64_t lag_ms = 0;       // since the first record that it lacks was appended; -1: not known
+};
+
 struct PartitionDescription {
   int32_t partition = 0;
-  int32_t leader = -1;            // broker id; -1: none
+  int32_t leader = -1;            // broker id; -1: none that answers, and nothing below but `replicas` is known
   std::vector<int32_t> replicas;  // broker ids
-  std::vector<int32_t> in_sync;   // those that are caught up
+  std::vector<int32_t> in_sync;   // those that have all that is committed, or are being sent the last of it
   int32_t leader_epoch = 0;
   int64_t log_start_offset = 0;  // of the first record that can be read
   int64_t high_watermark = 0;    // behind the last one
   int64_t log_end_offset = 0;    // behind the last one written, committed or not
   int64_t bytes = 0;             // of stored batches, on one replica
+  std::vector<ReplicaDescription> replica_lag;
 };
 
 struct TopicDescription {
@@ -80,11 +89,11 @@ struct BrokerStatus {
   int32_t broker_id = 0;
   std::string address;  // advertised HOST:PORT
   std::string rack;
-  bool alive = false;           // heard lately
+  bool alive = false;           // the broker that answered reaches it
   std::string version;          // of the release
   int32_t partitions = 0;       // of which it holds a replica
   int32_t leaders = 0;          // of which it leads
-  int64_t disk_free_bytes = 0;  // of the file system with the data directory
+  int64_t disk_free_bytes = 0;  // of the file system with the data directory; all 0 of one that does not answer
   int64_t disk_total_bytes = 0;
   int64_t start_time = 0;  // milliseconds since 1970
   bool disk_full = false;  // up to its disk.free.floor: it refuses records until there is room

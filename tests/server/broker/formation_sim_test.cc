@@ -147,7 +147,7 @@ class Simulation {
       if (!Lives(i, life)) return;
       nodes_[i].writing.reset();
       Store(i, identity);
-      identity.stage == Stage::kPledged ? nodes_[i].formation->OnPledged() : nodes_[i].formation->OnMember();
+      identity.stage == Stage::kPledged ? nodes_[i].formation->OnPledged() : nodes_[i].formation->OnMember(identity);
       if (identity.stage == Stage::kPledged) Turn(i);
     });
   }

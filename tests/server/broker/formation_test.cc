@@ -247,7 +247,7 @@ TEST(Formation, IsAMemberOnceAllHavePledged) {
   EXPECT_EQ(DecisionOf<Formation::Member>(*formation).how, Formation::Member::How::kFounded);
   EXPECT_EQ(DecisionOf<Formation::Member>(*formation).identity, (Identity{kDisks[0], Stage::kMember, kDisks}));
   EXPECT_EQ(formation->Introduce().stage, Stage::kPledged) << "not before it is on the disk";
-  formation->OnMember();
+  formation->OnMember(DecisionOf<Formation::Member>(*formation).identity);
   EXPECT_EQ(formation->Introduce().stage, Stage::kMember);
 }
 

@@ -2,8 +2,6 @@
 // of the test spoils one thing at a time; then two brokers that are set up differently.
 #include <gmock/gmock.h>
 
-#include <filesystem>
-#include <fstream>
 #include <optional>
 
 #include "absl/strings/escaping.h"
@@ -102,7 +100,7 @@ TEST_F(HandshakeTest, WithoutAClusterNobodyIsLetInYet) {
   const Outcome outcome = Try(*node, [](Hello& hello) { hello.set_cluster_id("c"); });
   EXPECT_EQ(outcome.refusal.reason(), Refusal::NO_CLUSTER);
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kUnavailable);
-  node->gate.SetCluster("c");
+  node->gate.SetCluster("c", node->replica());
   ScriptedPeer peer(executor_, network_, node->address());
   Hello hello = peer.HelloTo(*node);
   hello.set_cluster_id("c");
@@ -223,23 +221,6 @@ TEST_F(HandshakeTest, TheSecretIsProvedForThisLinkAndTheseBrokersOnly) {
   const Outcome missing = Try(*node, [](Hello&) {});
   EXPECT_EQ(missing.refusal.reason(), Refusal::UNAUTHENTICATED);
   EXPECT_THAT(missing.refusal.message(), AllOf(HasSubstr("does not prove"), HasSubstr("--peer-secret-file")));
-}
-
-TEST(PeerSecretTest, IsAFileOfSomeLength) {
-  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "millrace-peer-secret";
-  const auto read = [&](const std::string& content) {
-    std::ofstream(path) << content;
-    const auto secret = PeerSecret::Read(path);
-    std::filesystem::remove(path);
-    return secret;
-  };
-  const Hello hello;
-  const auto secret = read("0123456789abcdef\n");
-  ASSERT_TRUE(secret.ok()) << secret.status();
-  EXPECT_EQ(secret->ProofOf(hello, "n"), PeerSecret("0123456789abcdef").ProofOf(hello, "n"));
-  EXPECT_NE(secret->ProofOf(hello, "n"), PeerSecret("0123456789abcdeg").ProofOf(hello, "n"));
-  EXPECT_THAT(read("short\n").status().ToString(), AllOf(HasSubstr("has 5 bytes and needs 16"), HasSubstr(path)));
-  EXPECT_THAT(PeerSecret::Read("/no/such/file").status().ToString(), HasSubstr("cannot read the peer secret"));
 }
 
 // Computed with Python's hmac module.
