@@ -19,12 +19,16 @@ void Nemesis::Later(std::function<void()> undo, int64_t ms) {
   undo_.emplace(world_.executor.clock().Monotonic() + milliseconds(ms), std::move(undo));
 }
 
-void Nemesis::Step() {
+void Nemesis::Tend() {
   while (!undo_.empty() && undo_.begin()->first <= world_.executor.clock().Monotonic()) {
     undo_.extract(undo_.begin()).mapped()();
   }
   EndFailed();
   EndStopped();
+}
+
+void Nemesis::Step() {
+  Tend();
   if (world_.dice.OneIn(world_.swarm.fault_one_in)) Strike();
 }
 

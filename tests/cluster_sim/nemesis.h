@@ -2,7 +2,7 @@
 //
 //     Nemesis nemesis(world, cluster, hosts);
 //     nemesis.Step();       // undoes what is due, and maybe does something new
-//     nemesis.Heal();       // everything works again
+//     nemesis.Heal();       // everything works again, but for processes that end by themselves: Tend()
 //
 // It stays within what the cluster can bear: records of flush=async are on no disk for sure, so that with them only one machine at a
 // time goes down, and not before the last one counts again.
@@ -29,6 +29,8 @@ class Nemesis {
 
   void Step();
   void Heal();
+  // Undoes what is due, and ends processes that are at their end.
+  void Tend();
 
   std::chrono::nanoseconds TravelTime(const std::string& from, const std::string& to);
   std::chrono::nanoseconds SyncTime(int broker);

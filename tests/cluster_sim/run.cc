@@ -186,6 +186,7 @@ bool Run::Await(seconds at_most, const std::string& what, const std::function<st
       return false;
     }
     Advance(milliseconds(50));
+    nemesis_->Tend();
   }
 }
 

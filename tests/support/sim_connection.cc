@@ -211,6 +211,7 @@ void SimConnection::Abort(CallEnd end) {
 void SimConnection::Abandon() {
   const bool was_open = !client_->closed;
   client_ = nullptr;
+  client_place_.process = nullptr;  // it may end before the call does
   if (was_open && !orphan_) {
     Travel(true, [self = shared_from_this()] {
       self->CloseSoon(false, {absl::CancelledError("the client went away"), {}});
@@ -234,7 +235,10 @@ void SimConnection::Close(bool client, const CallEnd& call_end) {
   end->closed = true;
   const auto self = shared_from_this();
   if (end->handler != nullptr) end->handler->OnClosed(call_end);
-  if (!client) call_.reset();
+  if (!client) {
+    call_.reset();
+    broker_place_.process = nullptr;
+  }
   ForgetIfClosed();
 }
 

@@ -4,7 +4,15 @@ namespace millrace {
 
 // The executor keeps the order among processes; what runs at a turn is kept here.
 Executor::Task SimProcess::Turn(Queue SimProcess::*queue) {
-  return [this, queue, life = life_] { RunNext(queue, life); };
+  return [self = self_, queue, life = life_] {
+    if (*self != nullptr) (*self)->RunNext(queue, life);
+  };
+}
+
+Executor::Task SimProcess::TimerTurn(TimerId timer) {
+  return [self = self_, timer, life = life_] {
+    if (*self != nullptr) (*self)->RunTimer(timer, life);
+  };
 }
 
 void SimProcess::RunNext(Queue SimProcess::*queue, uint64_t life) {
@@ -26,7 +34,7 @@ void SimProcess::Defer(Task task) {
 
 Executor::TimerId SimProcess::After(std::chrono::nanoseconds delay, Task task) {
   const TimerId timer = ++last_timer_;
-  const TimerId turn = executor_.After(delay, [this, timer, life = life_] { RunTimer(timer, life); });
+  const TimerId turn = executor_.After(delay, TimerTurn(timer));
   timers_.emplace(timer, std::pair(turn, std::move(task)));
   return timer;
 }
@@ -56,7 +64,7 @@ void SimProcess::Thaw() {
   for (size_t i = 0; i < posted_.size(); ++i) executor_.Post(Turn(&SimProcess::posted_));
   for (size_t i = 0; i < deferred_.size(); ++i) executor_.Defer(Turn(&SimProcess::deferred_));
   for (const auto& [timer, waiting] : timers_) {
-    if (waiting.first == 0) executor_.Defer([this, timer, life = life_] { RunTimer(timer, life); });
+    if (waiting.first == 0) executor_.Defer(TimerTurn(timer));
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -19,9 +20,15 @@ namespace millrace {
 class SimProcess : public Executor {
  public:
   SimProcess(SimExecutor& executor, std::string name)
-      : executor_(executor), name_(std::move(name)), clock_(executor.clock()) {}
+      : executor_(executor),
+        name_(std::move(name)),
+        clock_(executor.clock()),
+        self_(std::make_shared<SimProcess*>(this)) {}
   SimProcess(const SimProcess&) = delete;
-  ~SimProcess() override { Kill(); }
+  ~SimProcess() override {
+    Kill();
+    *self_ = nullptr;
+  }
 
   const std::string& name() const { return name_; }
   Clock& clock() { return clock_; }
@@ -58,6 +65,7 @@ class SimProcess : public Executor {
 
   void RunNext(Queue SimProcess::*queue, uint64_t life);
   void RunTimer(TimerId timer, uint64_t life);
+  Executor::Task TimerTurn(TimerId timer);
   Executor::Task Turn(Queue SimProcess::*queue);
 
   SimExecutor& executor_;
@@ -69,6 +77,7 @@ class SimProcess : public Executor {
   Queue deferred_;
   std::map<TimerId, std::pair<TimerId, Task>> timers_;  // by age; each with the executor's, 0 once that has fired
   TimerId last_timer_ = 0;
+  const std::shared_ptr<SimProcess*> self_;  // turns find out through it whether the process still exists
 };
 
 }  // namespace millrace
