@@ -39,6 +39,10 @@ void SimConnection::Travel(bool from_client, Executor::Task arrive) {
   }
 }
 
+void SimConnection::Send(bool from_client, Executor::Task arrive) {
+  from_client && !connected_ ? early_.push_back(std::move(arrive)) : Travel(from_client, std::move(arrive));
+}
+
 void SimConnection::Resume(const std::string& from, const std::string& to) {
   for (const bool from_client : {true, false}) {
     if (PlaceOf(from_client).host != from || PlaceOf(!from_client).host != to) continue;
@@ -101,15 +105,20 @@ void SimConnection::Accept(const std::string& method) {
 }
 
 void SimConnection::OnConnected() {
+  if (client_ == nullptr || client_->closed) return;
   connected_ = true;
+  for (Executor::Task& arrive : std::exchange(early_, {})) Travel(true, std::move(arrive));
   MaybeWritten(true);
 }
 
 // Nothing of it was ever sent.
 void SimConnection::Refuse(absl::Status status) {
   connected_ = true;
+  early_.clear();
   CloseSoon(true, {std::move(status), {}, /*never_sent=*/true});
-  if (!broker_.closed) CloseSoon(false, {absl::CancelledError("the client went away"), {}});
+  Travel(true, [self = shared_from_this()] {
+    self->CloseSoon(false, {absl::CancelledError("the client went away"), {}});
+  });
 }
 
 // ---- Messages
@@ -123,7 +132,7 @@ void SimConnection::Write(End& end, absl::Cord message) {
   ++network_.messages_;
   ++end.under_way;
   end.write_blocked = true;
-  Travel(end.is_client, [self = shared_from_this(), client = end.is_client, message = std::move(message)]() mutable {
+  Send(end.is_client, [self = shared_from_this(), client = end.is_client, message = std::move(message)]() mutable {
     self->Arrive(client, std::move(message));
   });
   MaybeWritten(end.is_client);
@@ -170,7 +179,7 @@ void SimConnection::Deliver(bool client) {
 
 void SimConnection::Finish(End& end, CallEnd call_end) {
   if (end.is_client) {
-    Travel(true, [self = shared_from_this()] {
+    Send(true, [self = shared_from_this()] {
       self->half_closed_ = true;
       self->At(false, [self] { self->DeliverHalfClose(); });
     });
@@ -211,6 +220,7 @@ void SimConnection::Abort(CallEnd end) {
 void SimConnection::Abandon() {
   const bool was_open = !client_->closed;
   client_ = nullptr;
+  early_.clear();
   client_place_.process = nullptr;  // it may end before the call does
   if (was_open && !orphan_) {
     Travel(true, [self = shared_from_this()] {

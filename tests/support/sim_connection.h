@@ -64,6 +64,8 @@ class SimConnection : public std::enable_shared_from_this<SimConnection> {
   End* FindEnd(bool client) { return client ? client_ : &broker_; }
   Place& PlaceOf(bool client) { return client ? client_place_ : broker_place_; }
   void Travel(bool from_client, Executor::Task arrive);
+  // The same of what an end sends: a client has to be connected first.
+  void Send(bool from_client, Executor::Task arrive);
   // Runs at that end, as soon as its process can.
   void At(bool client, Executor::Task task);
   void Soon(bool client, Executor::Task task);
@@ -93,9 +95,10 @@ class SimConnection : public std::enable_shared_from_this<SimConnection> {
   End broker_{*this, false};
   std::unique_ptr<server::Call> call_;
   Direction to_broker_, to_client_;
-  bool connected_ = false;    // as the client knows
-  bool orphan_ = false;       // one end's machine died without a word
-  bool half_closed_ = false;  // has arrived
+  std::deque<Executor::Task> early_;  // of the client, before it is connected
+  bool connected_ = false;            // as the client knows
+  bool orphan_ = false;               // one end's machine died without a word
+  bool half_closed_ = false;          // has arrived
   bool reads_done_ = false;
   std::optional<CallEnd> finish_;  // of the broker
   bool finish_arrived_ = false;
