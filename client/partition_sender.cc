@@ -87,7 +87,7 @@ PartitionSender::Verdict PartitionSender::OnAnswer(ProducerBatch* batch, const E
   // Behind a batch that was refused the sequence is broken: what that one was refused for is the cause.
   if (!sequence_broken || is_first || last_error_.code == ErrorCode::kNone) last_error_ = FromFrame(error);
   if (error.may_have_happened) batch->maybe_stored = true;
-  if (code == ErrorCode::kUnknownProducerId && batch->maybe_stored) {
+  if (code == ErrorCode::kUnknownProducerId && batch->maybe_stored && is_first) {
     last_error_ = FromFrame(error);
     last_error_.may_have_happened = true;
     return Verdict::kFailed;

@@ -9,7 +9,8 @@
 //     that its predecessor is missing (given up on). All unacked batches then get a new producer id and sequences from 0,
 //     which cannot double anything.
 //   * UNKNOWN_PRODUCER_ID means that the broker has forgotten the producer, and with it whether a batch was stored that was
-//     sent before without an answer: such a batch fails with an unknown outcome. The others get a new id, as above.
+//     sent before without an answer: such a batch fails with an unknown outcome. The others get a new id, as above. Only the
+//     oldest one's answer says so: behind one that was refused all others are unknown, too.
 //
 //     sender.Start(std::move(batch), identity);   // in flight
 //     switch (sender.OnAnswer(batch, ack.error)) ...

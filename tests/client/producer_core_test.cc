@@ -71,6 +71,24 @@ TEST_F(ProducerTest, ABatchThatMayBeStoredIsNotSentAnewToABrokerThatForgotThePro
   EXPECT_THAT(broker.Values("t", 0), ElementsAre("a", "b", "c")) << "what was not sent before goes under a new id";
 }
 
+// The new leader did not serve yet when the first of them came again, and did for the second.
+TEST_F(ProducerTest, ABatchBehindOneThatWasRefusedIsNotTakenForForgotten) {
+  ErrorFrame lost{.code = static_cast<int32_t>(ErrorCode::kNotLeaderOrFollower), .retriable = true};
+  lost.may_have_happened = true;
+  const ErrorFrame leaderless{.code = static_cast<int32_t>(ErrorCode::kLeaderNotAvailable), .retriable = true};
+  const ErrorFrame unknown{.code = static_cast<int32_t>(ErrorCode::kUnknownProducerId), .message = "who?"};
+  broker.HoldAcks();
+  for (const ErrorFrame& answer : {lost, lost, leaderless, unknown}) broker.Script(answer);
+  Send("a");
+  executor.RunUntilIdle();
+  Send("b");
+  executor.RunUntilIdle();
+  broker.ReleaseAcks();
+  executor.Advance(seconds(5));
+  EXPECT_THAT(Delivered(), ElementsAre("a", "b"));
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("a", "b"));
+}
+
 TEST_F(ProducerTest, LingeringBatchWaitsForItsTimeOrAFlush) {
   options.linger = milliseconds(50);
   Send("a");
