@@ -23,6 +23,11 @@ Durability DurabilityOf(FlushPolicy flush, Acks acks) {
   return acks == Acks::kLeader ? Durability::kLeaderMemory : Durability::kQuorumMemory;
 }
 
+bool RestsOnSequences(int32_t code) {
+  return code == Error::OUT_OF_ORDER_SEQUENCE_NUMBER || code == Error::UNKNOWN_PRODUCER_ID ||
+         code == Error::DUPLICATE_SEQUENCE_NUMBER || code == Error::INVALID_PRODUCER_EPOCH;
+}
+
 }  // namespace
 
 Partition::Partition(PartitionName name, raft::GroupId group, std::vector<raft::ReplicaId> replicas,
@@ -53,6 +58,7 @@ void Partition::AppendSettled(ValidBatch batch, const AppendOptions& options, Ap
   outcome.durability = DurabilityOf(config->flush, options.acks);
   const BatchHeader& header = batch.header;
   if (Refuses(header, static_cast<int64_t>(batch.bytes.size()), options, &outcome)) {
+    if (RestsOnSequences(outcome.error.code)) return RefuseConfirmed(std::move(outcome), std::move(done));
     return Complete(std::move(outcome), done);
   }
   if (!outcome.duplicate) {
@@ -83,6 +89,14 @@ void Partition::AppendSettled(ValidBatch batch, const AppendOptions& options, Ap
                        self->Complete(std::move(outcome), done);
                      }});
   CompletePending();
+}
+
+// The producer takes what it sent for not stored, and may send it again under another id: only who still leads knows that.
+void Partition::RefuseConfirmed(AppendOutcome outcome, AppendDone done) {
+  Confirm([self = shared_from_this(), outcome = std::move(outcome), done = std::move(done)](bool leads) mutable {
+    if (!leads && self->Readable(&outcome.error)) outcome.error = self->UnconfirmedError();
+    self->Complete(std::move(outcome), done);
+  });
 }
 
 // True: outcome->error says why. Repeats of what is stored are not refused.
