@@ -1,7 +1,6 @@
 #include "client/producer_core.h"
 
 #include <algorithm>
-#include <set>
 
 #include "client/connect_timeouts.h"
 #include "client/status.h"
@@ -96,6 +95,7 @@ void ProducerCore::TakeTopic(const std::string& name, const TopicMetadata& metad
       sender = std::make_unique<PartitionSender>(
           queue.get(), PartitionSender::Options{.idempotent = idempotent_, .in_flight_max = idempotent_ ? 5 : 1},
           Backoff(env_.random, options_.client.retry_backoff, options_.client.retry_backoff_max));
+      senders_by_age_.push_back(sender.get());
     }
     RouteSender(sender.get());
   }
@@ -135,11 +135,13 @@ void ProducerCore::RouteSender(PartitionSender* sender) {
 
 // What is in flight to a broker that stands still would wait for it for ever, and all behind it, though another leads by now.
 void ProducerCore::LeaveSilentSessions() {
-  std::set<ProduceSession*> left;
-  for (auto& [queue, sender] : senders_) {
+  std::vector<ProduceSession*> left;
+  for (PartitionSender* const sender : senders_by_age_) {
+    const PartitionQueue* const queue = sender->queue();
     if (sender->in_flight() == 0 || sender->session == nullptr || !sender->session->silent()) continue;
     const std::optional<Route> route = metadata_.RouteTo(queue->topic->name, queue->partition);
-    if (route && SessionFor(*route) != sender->session) left.insert(sender->session);
+    if (!route || SessionFor(*route) == sender->session) continue;
+    if (std::find(left.begin(), left.end(), sender->session) == left.end()) left.push_back(sender->session);
   }
   for (ProduceSession* session : left) session->GiveUp();
 }
@@ -296,11 +298,11 @@ void ProducerCore::Expire() {
     const absl::Status status = TimedOut(*batch, cause);
     accumulator_.Done(std::move(batch), status);
   }
-  for (auto& [queue, sender] : senders_) {
+  for (PartitionSender* const sender : senders_by_age_) {
     for (ProducerBatch* batch : sender->OlderThan(cutoff)) {
       const absl::Status status = TimedOut(*batch, sender->last_error());
-      Finish(sender.get(), batch, status);
-      Advance(sender.get());
+      Finish(sender, batch, status);
+      Advance(sender);
     }
     if (std::optional<nanoseconds> left = sender->oldest(); left && (!oldest || *left < *oldest)) oldest = left;
   }

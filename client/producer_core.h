@@ -91,6 +91,7 @@ class ProducerCore : private ProduceSession::Owner {
 
   std::map<std::string, TopicQueues*> topics_;  // in use
   std::unordered_map<PartitionQueue*, std::unique_ptr<PartitionSender>> senders_;
+  std::vector<PartitionSender*> senders_by_age_;  // the same, in an order that repeats
   std::map<std::pair<std::string, Routing>, std::unique_ptr<ProduceSession>> sessions_;
   std::map<std::string, Error> session_errors_;  // last one by address, until it is established
 

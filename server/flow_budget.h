@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <unordered_map>
 #include <utility>
 
@@ -35,22 +36,31 @@ class FlowBudget {
   int64_t bytes() const { return bytes_; }
   int64_t bytes_max() const { return bytes_max_; }
 
-  // Calls `wake` once, when there is room again. One wish per `who`.
-  void Wait(const void* who, std::function<void()> wake) { waiting_[who] = std::move(wake); }
-  void Forget(const void* who) { waiting_.erase(who); }
+  // Calls `wake` once, when there is room again; who waits longest comes first. One wish per `who`.
+  void Wait(const void* who, std::function<void()> wake) {
+    const auto [number, is_new] = numbers_.try_emplace(who, last_number_ + 1);
+    if (is_new) ++last_number_;
+    waiting_[number->second] = std::move(wake);
+  }
+  void Forget(const void* who) {
+    if (const auto number = numbers_.extract(who); !number.empty()) waiting_.erase(number.mapped());
+  }
 
  private:
   void WakeIfRoom() {
     if (exhausted() || waiting_.empty()) return;
-    std::unordered_map<const void*, std::function<void()>> waiting;
+    std::map<uint64_t, std::function<void()>> waiting;
     waiting.swap(waiting_);
-    for (auto& [who, wake] : waiting) wake();
+    numbers_.clear();
+    for (auto& [number, wake] : waiting) wake();
   }
 
   const int64_t bytes_max_;
   int64_t bytes_ = 0;
   bool closed_ = false;
-  std::unordered_map<const void*, std::function<void()>> waiting_;
+  std::map<uint64_t, std::function<void()>> waiting_;  // by age
+  std::unordered_map<const void*, uint64_t> numbers_;  // of waiting_
+  uint64_t last_number_ = 0;
 };
 
 }  // namespace millrace::server
