@@ -193,6 +193,8 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   void OnProgress() override;
 
   absl::Status MakeLog();
+  void StageMembers();
+  bool LacksMembers(const raft::LogState& state) const;
   void OpenAgain(const std::function<void(std::function<void()>)>& when);
   bool MustAbstain(const raft::LogState& state) const;
   absl::Status StartReplica(const raft::LogState& state);
@@ -231,6 +233,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   std::atomic<std::shared_ptr<const TopicConfig>> config_;
   std::atomic<int64_t> leader_epoch_ = 0;
   Lost may_have_lost_;
+  bool members_staged_ = false;
   bool opening_ = false;  // what has to be written first is on its way
   bool open_ = false;
   bool closed_ = false;

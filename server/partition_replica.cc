@@ -90,11 +90,22 @@ absl::Status Partition::MakeLog() {
   if (absl::IsAlreadyExists(status)) return absl::OkStatus();
   if (status.ok()) status = host_.store.Open(group_).status();
   if (!status.ok()) return status;
+  StageMembers();
+  return absl::OkStatus();
+}
+
+// Of a log that was never used.
+void Partition::StageMembers() {
   may_have_lost_ = Lost::kNothing;
+  members_staged_ = true;
   raft::Membership first{.voters = replicas_};
   std::sort(first.voters.begin(), first.voters.end());
   raft::StageMemberships(host_.writer.round(), group_, {{LogIndex(0), std::move(first)}});
-  return absl::OkStatus();
+}
+
+// A crash may have come after the log was made and before who takes part was written.
+bool Partition::LacksMembers(const raft::LogState& state) const {
+  return !members_staged_ && state.last_index == LogIndex(0) && state.term_and_vote == raft::TermAndVote();
 }
 
 absl::Status Partition::Open() {
@@ -104,9 +115,14 @@ absl::Status Partition::Open() {
   if (state.ok()) {
     const std::shared_ptr<const TopicConfig> config = config_.load();
     host_.store.SetLimits(group_, {config->SegmentBytes(), config->SegmentMillis()});
-    if (!MustAbstain(*state)) return open_error_ = StartReplica(*state);
-    may_have_lost_ = Lost::kNothing;
-    raft::StageAbstaining(host_.store, host_.writer.round(), group_);
+    if (LacksMembers(*state)) {
+      StageMembers();
+    } else if (MustAbstain(*state)) {
+      may_have_lost_ = Lost::kNothing;
+      raft::StageAbstaining(host_.store, host_.writer.round(), group_);
+    } else {
+      return open_error_ = StartReplica(*state);
+    }
     OpenAgain([this](auto again) { host_.writer.OnWritten(std::move(again)); });
     return open_error_ = absl::OkStatus();
   }
