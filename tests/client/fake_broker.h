@@ -44,13 +44,18 @@ class FakeBroker : public ClientTransport {
     std::vector<Stored> batches;
     int64_t log_start = 0;
     int64_t end = 0;
-    // By producer id: the last batches' (first sequence, first offset, records).
+    // By producer id: its epoch and the last batches.
     struct Sequence {
       int32_t first;
       int64_t offset;
       int32_t records;
     };
-    std::map<int64_t, std::deque<Sequence>> producers;
+    struct Producer {
+      int32_t epoch = 0;
+      int32_t expected = 0;
+      std::deque<Sequence> window;
+    };
+    std::map<int64_t, Producer> producers;
   };
   using Key = std::pair<std::string, int32_t>;
 
