@@ -155,7 +155,8 @@ void BrokerStream::OnWatch() {
     return owner_->OnSilent();
   }
   const bool due = awaiting_pong_ || owner_->ExpectsAnswer();
-  Watch(due ? nanoseconds(kSilence) : std::max<nanoseconds>(heard_at_ + ping_after_ - now, kSilentPeriod));
+  const nanoseconds silent_at = std::max(heard_at_, asked_at_) + kSilence;
+  Watch(due ? silent_at - now : std::max<nanoseconds>(heard_at_ + ping_after_ - now, kSilentPeriod));
 }
 
 void BrokerStream::Ping(nanoseconds now) {
