@@ -67,13 +67,14 @@ void ControlClient::Start(const std::shared_ptr<Attempt>& attempt) {
   const size_t index = current_;
   attempt->asked = addresses_[index];
   if (std::find(waiting_.begin(), waiting_.end(), attempt) == waiting_.end()) waiting_.push_back(attempt);
-  env_.transport.Call(addresses_[index], attempt->method, attempt->request,
-                      limited ? std::min<nanoseconds>(left, attempt->options.attempt_limit) : left,
-                      [this, attempt, index, number = ++attempt->number, alive = std::weak_ptr(self_)](CallReply reply) {
-                        if (alive.expired() || number != attempt->number) return;
-                        std::erase(waiting_, attempt);
-                        OnReply(attempt, index, std::move(reply));
-                      });
+  env_.transport.Call(
+      addresses_[index], attempt->method, attempt->request,
+      limited ? std::min<nanoseconds>(left, attempt->options.attempt_limit) : left,
+      [this, attempt, index, number = ++attempt->number, alive = std::weak_ptr(self_)](CallReply reply) {
+        if (alive.expired() || number != attempt->number) return;
+        std::erase(waiting_, attempt);
+        OnReply(attempt, index, std::move(reply));
+      });
 }
 
 void ControlClient::OnReply(const std::shared_ptr<Attempt>& attempt, size_t index, CallReply reply) {

@@ -157,7 +157,8 @@ void MultiRaft::OnPeerLost(raft::BrokerId broker) {
   for (auto& [id, group] : groups_) {
     for (const raft::ReplicaId& member : group->core().membership().Members()) {
       if (member.broker != broker) continue;
-      const bool led = group->core().leader() == member;
+      // A group without one may have split its votes since it lost this one, and would wait for another election timeout.
+      const bool led = group->core().leader() == member || LacksLeader(*group);
       raft::Core& core = Touch(*group);
       core.OnUnreachable(member);
       if (!led || !IsSuccessor(core, member)) continue;

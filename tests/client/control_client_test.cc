@@ -81,7 +81,8 @@ TEST_F(ControlTest, WhatWasAskedOfABrokerThatStandsStillIsAskedOfAnother) {
   transport.silent = "a:1";
   int safe = 0, unsafe = 0;
   control.Call("/m", absl::Cord(), {.timeout = seconds(10), .repeat = Repeat::kSafe}, [&](auto reply) { ++safe; });
-  control.Call("/m", absl::Cord(), {.timeout = seconds(10), .repeat = Repeat::kIfNotSent}, [&](auto reply) { ++unsafe; });
+  control.Call("/m", absl::Cord(), {.timeout = seconds(10), .repeat = Repeat::kIfNotSent},
+               [&](auto reply) { ++unsafe; });
   control.Avoid("a:1");
   executor.RunUntilIdle();
   EXPECT_EQ(safe, 1);

@@ -51,6 +51,7 @@ class FakeBroker::Handle : public Stream {
       if (session->ended) return;
       if (broker->silent_) return;
       session->handler->OnWritten();
+      if (broker->frozen_) return;
       if (!session->ended) broker->Receive(session, message);
     });
   }
@@ -111,6 +112,7 @@ std::vector<std::string> FakeBroker::Values(const std::string& topic, int32_t pa
 
 std::unique_ptr<Stream> FakeBroker::OpenStream(const std::string& address, const std::string& method,
                                                StreamHandler* handler) {
+  stream_addresses.push_back(address);
   auto session = std::make_shared<Session>();
   session->method = method;
   session->handler = handler;

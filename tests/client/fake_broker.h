@@ -89,6 +89,8 @@ class FakeBroker : public ClientTransport {
   void BreakStreams();
   // Neither answers nor breaks.
   void GoSilent(bool silent) { silent_ = silent; }
+  // Takes streams and what is written to them, and answers nothing on them. Calls are answered, as if by another broker.
+  void Freeze() { frozen_ = true; }
   // Ends a subscription with an error, as if the partition had changed hands.
   void FailSubscriptions(const ErrorFrame& error);
   // Further brokers, as metadata has them; connections to their addresses are never answered.
@@ -100,6 +102,7 @@ class FakeBroker : public ClientTransport {
   // --- What it saw ---
 
   int streams_opened = 0;
+  std::vector<std::string> stream_addresses;  // of each OpenStream()
   int connects_refused = 0;
   int pings = 0;
   int producer_ids_given = 0;
@@ -151,6 +154,7 @@ class FakeBroker : public ClientTransport {
   const std::string address_;
   bool up_ = true;
   bool silent_ = false;
+  bool frozen_ = false;
   bool lose_next_ack_ = false;
   bool hold_acks_ = false;
   bool serve_posted_ = false;

@@ -459,6 +459,22 @@ TEST_F(ProducerTest, WhatABrokerHasThatStandsStillGoesToTheNextLeader) {
   EXPECT_THAT(broker.Values("t", 0), ElementsAre("0", "1"));
 }
 
+// Connecting to it again succeeds, and tells nothing.
+TEST_F(ProducerTest, ABrokerThatStillStandsStillWhenItIsConnectedAnewIsLeftAsSoonAsAnotherLeads) {
+  broker.Advertise(2, "2:9470");
+  Send("0");
+  executor.RunUntilIdle();
+  broker.Freeze();
+  Send("1");
+  executor.Advance(milliseconds(800));
+  broker.BreakStreams();
+  executor.Advance(milliseconds(450));
+  EXPECT_GT(broker.streams_opened, 1);
+  broker.SetLeader("t", 0, 2);
+  executor.Advance(milliseconds(260));
+  EXPECT_THAT(broker.stream_addresses, testing::Contains("2:9470"));
+}
+
 // One that leads and is slow keeps what it has.
 TEST_F(ProducerTest, ASlowLeaderIsWaitedFor) {
   broker.Advertise(2, "unreachable:9470");
