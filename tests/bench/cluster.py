@@ -39,6 +39,7 @@ CONSUMED_RECORDS = 4_000_000
 BURST_RECORDS = 1_000_000
 LATENCY_RECORDS = 5_000
 IDLE_SECONDS = 20
+SETTLING_SECONDS = 15  # after what was made for it
 SHORT_SECONDS = 20  # of cases that need no minute
 WARMUP_SECONDS = 3
 KAFKA_WARMUP_SECONDS = 45
@@ -213,6 +214,7 @@ class KafkaDefaultCases(KafkaCases):
 
 
 def idle(cluster):
+    threading.Event().wait(SETTLING_SECONDS)
     before, begin = cluster.cpu_seconds(), time.monotonic()
     threading.Event().wait(IDLE_SECONDS)  # what the brokers use while nothing happens
     percent = 100 * (cluster.cpu_seconds() - before) / (time.monotonic() - begin)
