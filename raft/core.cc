@@ -401,7 +401,9 @@ bool Core::TermIsDurable() const {
 }
 
 bool Core::DiskIsStalled() const {
-  return config_.stall_ticks > 0 && !writing_.empty() &&
+  // The only voter has nobody to leave it to.
+  const bool alone = !membership().joint() && membership().voters.size() == 1;
+  return config_.stall_ticks > 0 && !alone && !writing_.empty() &&
          ticks_ - writing_.front().tick > static_cast<uint64_t>(config_.stall_ticks);
 }
 

@@ -44,7 +44,8 @@ namespace millrace::raft {
 struct Config {
   int election_ticks = 10;  // followers wait [election_ticks, 2 * election_ticks) for a leader
   int heartbeat_ticks = 1;  // < election_ticks
-  int stall_ticks = 20;  // a leader whose oldest write takes longer steps down, a follower does not campaign; 0: never
+  int stall_ticks =
+      20;  // a leader whose oldest write takes longer steps down if others vote, a follower does not campaign; 0: never
   int quiesce_ticks = 20;  // idle for so long, a group whose members all have everything goes quiet; 0: never
   size_t append_bytes_max = 1 << 20;    // of one AppendEntries; one entry may be larger
   size_t inflight_messages_max = 256;   // to one member
