@@ -429,7 +429,10 @@ void Core::Stop() {
   // Nothing more is written or sent; whoever waits for this replica is told that it does not lead.
   auto last = std::make_unique<Ready>();
   if (std::holds_alternative<Leader>(role_)) FailReads();
-  if (next_ != nullptr) last->reads_failed = std::move(next_->reads_failed);
+  if (next_ != nullptr) {
+    last->reads_failed = std::move(next_->reads_failed);
+    for (const ReadReady& read : next_->reads_ready) last->reads_failed.push_back(read.id);
+  }
   role_ = Follower{};
   last->role = RoleChange{Role::kFollower, state_.term, kNoReplica};
   next_ = std::move(last);
