@@ -33,6 +33,7 @@ void Invariants::OnStart(Node& node) {
   if (node.core().commit_index() < image.term_and_vote().commit_index) {
     Fail(node, "commit never moves back", "a start forgets what was stored");
   }
+  Judge(node);  // the last commit may not have got to its disk, nor a snapshot that took the place of all
   for (LogIndex i = node.chain().before() + 1; i <= node.core().commit_index(); ++i) {
     CheckCommitted(node, i, node.chain().At(i));
   }
@@ -69,11 +70,13 @@ void Invariants::OnInstall(Node& node, const InstallSnapshot& snapshot) {
   uint64_t digest = 0;
   std::string state(snapshot.state);
   std::memcpy(&digest, state.data(), sizeof digest);
+  if (IsOfBeforeLoss(node, last, digest)) return victims_.push_back(node.id());
   if (last > committed_last() || committed_[static_cast<size_t>(last.value())].digest != digest) {
     Fail(node, "state machine safety", absl::StrCat("a snapshot at ", last.value(), " of what is not committed"));
   }
-  std::erase(victims_, node.id());  // it keeps nothing of what was lost
 }
+
+void Invariants::OnInstalled(const Node& node) { Judge(node); }
 
 // ---- Roles and commit
 
@@ -246,6 +249,19 @@ void Invariants::OnMachineCrash(const Node& node) {
 
 bool Invariants::IsKnownVictim(ReplicaId id) const {
   return !victims_.empty() && std::find(victims_.begin(), victims_.end(), id) != victims_.end();
+}
+
+// By what it knows to be committed: one digest stands for the whole prefix.
+void Invariants::Judge(const Node& node) {
+  const LogIndex commit = node.seen().commit;
+  std::erase(victims_, node.id());
+  if (IsLost(commit, node.chain().At(commit).digest)) victims_.push_back(node.id());
+}
+
+// And not committed anew since.
+bool Invariants::IsLost(LogIndex index, uint64_t digest) const {
+  return lost_.contains(digest) &&
+         (index > committed_last() || committed_[static_cast<size_t>(index.value())].digest != digest);
 }
 
 // A message from before a loss makes one more victim of it.

@@ -44,6 +44,8 @@ class Invariants {
   void OnAppended(Node& node, LogIndex index);
   void OnTruncate(Node& node, LogIndex first_removed);
   void OnInstall(Node& node, const InstallSnapshot& snapshot);
+  // It is on the node's disk. Before, a crash may bring back what it has replaced.
+  void OnInstalled(const Node& node);
   // After an event, once its Readies are taken.
   void OnChange(Node& node, const Glance& before, const Glance& after);
   void OnSend(Node& node, const Message& message);
@@ -96,7 +98,9 @@ class Invariants {
   bool WonFairly(const Node& node, const Glance& after);
   bool QuorumHolds(const Node& leader, const Membership& membership, EntryId id) const;
   void CheckLoss(const Node& node, const Node& leader, LogIndex first_lost);
+  void Judge(const Node& node);
   bool IsKnownVictim(ReplicaId id) const;
+  bool IsLost(LogIndex index, uint64_t digest) const;
   bool IsOfBeforeLoss(const Node& node, LogIndex index, uint64_t digest) const;
   void Fail(const Node& node, std::string_view invariant, std::string_view what);
 

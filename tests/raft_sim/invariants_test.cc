@@ -138,6 +138,33 @@ class LossTest : public testing::Test {
     AppendEntries append{.prev = kept, .entries = {leader.disk().acked().EntryAt(kept.index + 1)}};
     learner.Deliver({leader.id(), learner.id(), leader.core().term(), std::move(append)});
   }
+  void HearOfASnapshot() {
+    const LogIndex last = leader.seen().commit;
+    const Link& link = leader.chain().At(last);
+    InstallSnapshot snapshot{.last = {link.term, last},
+                             .end_offset = link.end_offset,
+                             .log_start = link.end_offset,
+                             .append_time = link.append_time,
+                             .membership = leader.core().membership()};
+    snapshot.state = absl::Cord(absl::string_view(reinterpret_cast<const char*>(&link.digest), sizeof link.digest));
+    learner.Deliver({leader.id(), learner.id(), leader.core().term(), std::move(snapshot)});
+  }
+  void On(EventKind kind) { learner.On({kind, static_cast<uint8_t>(learner.broker()), learner.life()}); }
+  // The learner knows from its disk that the lost was committed, and dies when it has a snapshot in the place of it.
+  void DieWithASnapshot(Disk::Level level) {
+    HearOfTheLost();
+    On(EventKind::kDrain);
+    while (!learner.disk().idle() || learner.core().HasReady()) {
+      On(EventKind::kDisk);
+      On(EventKind::kDrain);
+    }
+    HearOfASnapshot();
+    On(EventKind::kDrain);
+    EXPECT_TRUE(world.invariants.IsVictim(learner.id()));
+    learner.Stop(level);
+    learner.Start();
+    EXPECT_EQ(world.violation, "");
+  }
 
   static FaultSet AllBut(Fault a, Fault b) { return All().reset(static_cast<size_t>(a)).reset(static_cast<size_t>(b)); }
 
@@ -155,7 +182,7 @@ TEST_F(LossTest, WhoHasJustLearntThatTheLostWasCommittedMaySaySo) {
   HearOfTheLost();
   EXPECT_TRUE(world.invariants.IsVictim(learner.id()));
   HearOfWhatTookItsPlace();
-  learner.On({EventKind::kDrain, static_cast<uint8_t>(learner.broker()), learner.life()});
+  On(EventKind::kDrain);
   EXPECT_EQ(world.violation, "");
   EXPECT_FALSE(learner.up());
 }
@@ -166,8 +193,20 @@ TEST_F(LossTest, WhoHasLearntOnlyOfWhatIsKeptMayNot) {
   EXPECT_FALSE(world.invariants.IsVictim(learner.id()));
   kept.term = kept.term + 1;
   HearOfWhatTookItsPlace();
-  learner.On({EventKind::kDrain, static_cast<uint8_t>(learner.broker()), learner.life()});
+  On(EventKind::kDrain);
   EXPECT_THAT(world.violation, StartsWith("no contradiction"));
+}
+
+TEST_F(LossTest, WhoseSnapshotDoesNotReachTheDiskMaySaySoAfterAll) {
+  DieWithASnapshot(Disk::Level::kProcess);
+  ASSERT_EQ(learner.chain().last(), LogIndex(std::ssize(committed)));  // so the dice fall for this seed
+  EXPECT_TRUE(world.invariants.IsVictim(learner.id()));
+}
+
+TEST_F(LossTest, WhoseSnapshotReachesTheDiskMayNotAnyMore) {
+  DieWithASnapshot(Disk::Level::kClean);
+  ASSERT_GT(learner.chain().before(), LogIndex(std::ssize(committed)));
+  EXPECT_FALSE(world.invariants.IsVictim(learner.id()));
 }
 
 TEST(Simulation, TheSameSeedGivesTheSameEvents) {
