@@ -170,6 +170,7 @@ void Core::Wake() {
   UpdateProgress();
   for (Progress& p : leader->progress) {
     p.Acked(last_index());
+    if (synced_) p.synced = last_index();
     p.BecomeReplicate();
     p.commit_sent = state_.commit_index;
     p.match_known_since = p.first_request = leader->next_request;
@@ -380,6 +381,7 @@ void Core::ResetLog(const InstallSnapshot& snapshot) {
 void Core::Reply(ReplicaId to, AppendReply reply) {
   reply.abstention = abstention_;
   reply.life = life_;
+  reply.unsynced = reply.accepted && !synced_;
   // Refusals too may rest on a term that is not durable yet (etcd msgsAfterAppend, nodedb #161).
   const bool durable = TermIsDurable() && (!reply.accepted || reply.match <= stable_);
   (durable ? Next().send_now : Next().send_after_persist).push_back(To(to, reply));
@@ -501,6 +503,11 @@ Status Core::status() const {
           .commit = state_.commit_index,
           .last = last_index(),
           .quiet = quiet_};
+}
+
+bool Core::commit_is_synced() const {
+  const auto* leader = std::get_if<Leader>(&role_);
+  return leader != nullptr && leader->commit_synced;
 }
 
 const std::vector<Progress>& Core::progress() const {

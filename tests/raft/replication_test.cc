@@ -596,6 +596,64 @@ TEST(Replication, AcksOfWhatWasNeverSentAreRefused) {
       absl::IsInvalidArgument(g.core(1).Step(From(2, 1, 1, AppendReply{.accepted = true, .match = LogIndex(99)}))));
 }
 
+TEST(Replication, WhatIsOnlyWrittenDoesNotCountForALeaderThatSyncs) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.Run();
+  const LogIndex commit = g.core(1).commit_index();
+  for (int n = 2; n <= 3; ++n) g.core(n).SetSynced(false);
+  g.Propose(1, "a");
+  g.TickAll(3);
+  EXPECT_EQ(g.core(3).last_index(), commit + 1);
+  EXPECT_EQ(g.core(1).commit_index(), commit);
+  // Its log does not change any more: it is asked again.
+  g.core(2).SetSynced(true);
+  g.TickAll(2);
+  EXPECT_EQ(g.core(1).commit_index(), commit + 1);
+  EXPECT_TRUE(g.core(1).commit_is_synced());
+}
+
+TEST(Replication, ACommitOfWrittenCopiesIsNoneOfSyncedOnes) {
+  TestGroup g(3);
+  for (int n = 1; n <= 3; ++n) g.core(n).SetSynced(false);
+  g.Elect(1);
+  g.Propose(1, "a");
+  g.Run();
+  const LogIndex commit = g.core(1).last_index();
+  ASSERT_EQ(g.core(1).commit_index(), commit);
+  EXPECT_FALSE(g.core(1).commit_is_synced());
+  g.core(1).SetSynced(true);
+  g.TickAll(2);
+  EXPECT_FALSE(g.core(1).commit_is_synced()) << "only its own copy is";
+  g.core(3).SetSynced(true);
+  g.TickAll(2);
+  EXPECT_TRUE(g.core(1).commit_is_synced());
+  g.core(1).SetSynced(false);
+  g.Propose(1, "b");
+  g.Run();
+  EXPECT_EQ(g.core(1).commit_index(), commit + 1);
+  EXPECT_FALSE(g.core(1).commit_is_synced());
+}
+
+TEST(Replication, AGroupThatIsWrittenEverywhereIsNotQuietForALeaderThatSyncs) {
+  Config config = TestGroup::TestConfig();
+  config.quiesce_ticks = 3;
+  TestGroup g(3, config);
+  for (int n = 1; n <= 3; ++n) g.core(n).SetSynced(false);
+  g.Elect(1);
+  g.TickAll(10);
+  ASSERT_TRUE(g.core(1).quiet());
+  g.core(1).SetSynced(true);
+  g.TickAll(10);
+  EXPECT_FALSE(g.core(1).quiet());
+  EXPECT_FALSE(g.core(1).commit_is_synced());
+  for (int n = 2; n <= 3; ++n) g.core(n).SetSynced(true);
+  g.TickAll(10);
+  EXPECT_TRUE(g.core(1).quiet());
+  g.core(1).Wake();
+  EXPECT_TRUE(g.core(1).commit_is_synced());
+}
+
 TEST(Replication, MalformedRequestsAreRefusedAndChangeNothing) {
   TestGroup g(3);
   const auto refused = [&](AppendEntries body) {
