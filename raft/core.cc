@@ -304,7 +304,7 @@ LogIndex Core::AppendToLog(const Message& m, AppendEntries& body) {
 void Core::AppendOne(Entry entry) {
   const EntryHeader& h = entry.header;
   terms_.Append({h.term, h.index});
-  last_append_time_ = std::max(last_append_time_, h.append_time);
+  last_append_time_ = h.append_time;  // also where what was cut before it had a later one
   if (h.type == EntryType::kMembership) {
     memberships_.push_back({h.index, *DecodeMembership(std::string(entry.payload))});
     memberships_dirty_ = true;
@@ -393,7 +393,10 @@ void Core::ReplyOnceTermIsDurable(ReplicaId to, Body body) {
 }
 
 void Core::SendNewest(std::vector<Message>& messages, Message m) {
-  std::erase_if(messages, [&](const Message& old) { return old.to == m.to && old.body.index() == m.body.index(); });
+  std::erase_if(messages, [&](const Message& old) {
+    const auto* vote = As<VoteReply>(old);
+    return old.to == m.to && old.body.index() == m.body.index() && !(vote && vote->granted);
+  });
   messages.push_back(std::move(m));
 }
 

@@ -245,7 +245,7 @@ class Core {
   void ReplyOnceTermIsDurable(ReplicaId to, Body body);
   bool TermIsDurable() const;
   // Behind what was sent before, in the place of an older one of its kind: while a driver takes nothing (its store is stalled),
-  // heartbeats and their answers must not pile up.
+  // heartbeats, their answers and refusals must not pile up. A vote that was given stays.
   void SendNewest(std::vector<Message>& messages, Message m);
   bool KeepsQuiet(const Message& m) const;
   // False: `from` cannot be the leader of this term, Ready.fatal says so.

@@ -218,6 +218,30 @@ TEST(Replication, TermsAndEntriesAreStoredTogetherAndCommitNeverPassesThem) {
   for (int n = 1; n <= 3; ++n) {
     EXPECT_GE(g.node(n).disk.term_and_vote.commit_index, LogIndex(4)) << "goes along with the next write";
   }
+  // A later leader's entries, known to be committed already, replace one that was not.
+  g.node(2).hold_writes = true;
+  ASSERT_TRUE(
+      g.core(2).Step(From(1, 2, 1, AppendEntries{.prev = {Term(1), LogIndex(6)}, .entries = {Records(1, 7, 5)}})).ok());
+  g.Take(2);
+  ASSERT_TRUE(g.core(2)
+                  .Step(From(3, 2, 2,
+                             AppendEntries{.prev = {Term(1), LogIndex(6)},
+                                           .entries = {Records(2, 7, 5), Records(2, 8, 6)},
+                                           .commit = LogIndex(8)}))
+                  .ok());
+  g.Take(2);
+  const Ready& ready = g.node(2).held.back();
+  ASSERT_TRUE(ready.term_and_vote);
+  EXPECT_EQ(ready.term_and_vote->term, Term(2));
+  EXPECT_EQ(ready.term_and_vote->commit_index, LogIndex(8));
+  ASSERT_EQ(ready.append.size(), 2u) << "in the write that stores their term";
+  // Each write as a crash may leave it: the last one.
+  for (LogIndex last = g.node(2).disk.last_index(); !g.node(2).held.empty(); g.PersistOne(2)) {
+    const Ready& next = g.node(2).held.front();
+    if (next.truncate_from) last = *next.truncate_from - 1;
+    if (!next.append.empty()) last = next.append.back().header.index;
+    EXPECT_LE(next.term_and_vote ? next.term_and_vote->commit_index : LogIndex(0), last);
+  }
 }
 
 TEST(Replication, ALaggingFollowerIsFoundByTerms) {
@@ -571,6 +595,23 @@ TEST(Replication, AppendTimesDoNotGoBack) {
   ASSERT_TRUE(g.core(1).Propose({.header = {.append_time = 90}}).ok());
   const Ready ready = g.core(1).TakeReady();
   EXPECT_EQ(ready.append[1].header.append_time, 100);
+}
+
+// The clock of the leader whose entries were cut may have been an hour ahead.
+TEST(Replication, TheTimeOfWhatIsCutGoesWithIt) {
+  TestGroup g(3);
+  Entry late = Records(1, 1, 0);
+  late.header.append_time = 1000;
+  Entry other = Records(2, 1, 0);
+  other.header.append_time = 10;
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {late}})).ok());
+  ASSERT_TRUE(g.core(2).Step(From(3, 2, 2, AppendEntries{.entries = {other}})).ok());
+  g.Take(2);
+  EXPECT_EQ(g.core(2).last_append_time(), 10);
+  g.network.clear();
+  g.Elect(2);
+  ASSERT_TRUE(g.core(2).Propose({.header = {.append_time = 20}}).ok());
+  EXPECT_EQ(g.core(2).TakeReady().append.back().header.append_time, 20);
 }
 
 TEST(Replication, StaleAcksDoNotMoveTheMatch) {
