@@ -240,6 +240,14 @@ void RandomLife::OnSent(int broker, const raft::Message& message) {
   counts_["unsynced acks"] += unsynced;
   EXPECT_TRUE(!unsynced || options_.machines_go_down);
   witness_.OnSent(message, synced.term_and_vote, unsynced ? cluster_.store(broker).State(TestCluster::kGroup) : synced);
+  // Within its term nothing replaces what it acks.
+  if (reply == nullptr || !reply->accepted || message.term != core(broker).term()) return;
+  const std::optional<raft::Term> meant = core(broker).terms().At(reply->match);
+  const absl::StatusOr<raft::Term> held = unsynced
+                                              ? cluster_.store(broker).TermAt(TestCluster::kGroup, reply->match)
+                                              : disks_.store(broker).SyncedTermAt(TestCluster::kGroup, reply->match);
+  if (!meant || !held.ok()) return;
+  EXPECT_EQ(*held, *meant) << raft::ToString(message);
 }
 
 void RandomLife::HearAnswers(int broker) {
