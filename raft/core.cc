@@ -170,6 +170,7 @@ void Core::Wake() {
   UpdateProgress();
   for (Progress& p : leader->progress) {
     p.Acked(last_index());
+    if (synced_) p.synced = last_index();
     p.BecomeReplicate();
     p.commit_sent = state_.commit_index;
     p.match_known_since = p.first_request = leader->next_request;
@@ -303,7 +304,7 @@ LogIndex Core::AppendToLog(const Message& m, AppendEntries& body) {
 void Core::AppendOne(Entry entry) {
   const EntryHeader& h = entry.header;
   terms_.Append({h.term, h.index});
-  last_append_time_ = std::max(last_append_time_, h.append_time);
+  last_append_time_ = h.append_time;  // also where what was cut before it had a later one
   if (h.type == EntryType::kMembership) {
     memberships_.push_back({h.index, *DecodeMembership(std::string(entry.payload))});
     memberships_dirty_ = true;
@@ -380,6 +381,7 @@ void Core::ResetLog(const InstallSnapshot& snapshot) {
 void Core::Reply(ReplicaId to, AppendReply reply) {
   reply.abstention = abstention_;
   reply.life = life_;
+  reply.unsynced = reply.accepted && !synced_;
   // Refusals too may rest on a term that is not durable yet (etcd msgsAfterAppend, nodedb #161).
   const bool durable = TermIsDurable() && (!reply.accepted || reply.match <= stable_);
   (durable ? Next().send_now : Next().send_after_persist).push_back(To(to, reply));
@@ -391,7 +393,10 @@ void Core::ReplyOnceTermIsDurable(ReplicaId to, Body body) {
 }
 
 void Core::SendNewest(std::vector<Message>& messages, Message m) {
-  std::erase_if(messages, [&](const Message& old) { return old.to == m.to && old.body.index() == m.body.index(); });
+  std::erase_if(messages, [&](const Message& old) {
+    const auto* vote = As<VoteReply>(old);
+    return old.to == m.to && old.body.index() == m.body.index() && !(vote && vote->granted);
+  });
   messages.push_back(std::move(m));
 }
 
@@ -506,6 +511,11 @@ Status Core::status() const {
           .commit = state_.commit_index,
           .last = last_index(),
           .quiet = quiet_};
+}
+
+bool Core::commit_is_synced() const {
+  const auto* leader = std::get_if<Leader>(&role_);
+  return leader != nullptr && leader->commit_synced;
 }
 
 const std::vector<Progress>& Core::progress() const {

@@ -83,7 +83,8 @@ struct PersistedState {
   Offset end_offset;  // base_offset of the next entry
   int64_t last_append_time = 0;
   std::vector<MembershipAt>
-      memberships;  // as last given in Ready::memberships; or the one the group is made with, at index 0
+      memberships;             // as last given in Ready::memberships; or the one the group is made with, at index 0
+  bool unsynced_acks = false;  // the driver's: acks may have left before what they ack was synced (flush=async)
 };
 
 struct Status {
@@ -142,6 +143,9 @@ class Core {
 
   // Everything in the Ready of this number and of all before it is durable.
   void OnPersisted(ReadySeq seq);
+  // What durable means from here on, also of what has been said to be: synced (as at the start) or only written (flush=async). Acks
+  // tell it, and while it means synced a leader counts no copy that is only written.
+  void SetSynced(bool synced);
   // The driver has applied up to `index`, at most what Ready::committed has said.
   void OnApplied(LogIndex index);
   // Answers an EntryRequest: entries from its `first` on, maybe fewer; none when the store no longer has the first one or could
@@ -182,6 +186,9 @@ class Core {
   const std::vector<MembershipAt>& memberships() const { return memberships_; }
   const TermAndVote& term_and_vote() const { return state_; }
   bool abstaining() const { return state_.abstaining; }
+  bool synced() const { return synced_; }
+  // Of a leader: all that is committed is on the disks of a majority, and not only written there. False: it is not known.
+  bool commit_is_synced() const;
   bool quiet() const { return quiet_; }
   // Of a leader: one per member, itself included, in the order of ids; also of those on their way out, until that is committed.
   // Empty otherwise, and while the group is quiet: then all have everything.
@@ -218,8 +225,9 @@ class Core {
     std::vector<PendingRead> reads;
     ReplicaId transfer_to;
     int transfer_elapsed = 0;
-    Inflights uncommitted;  // proposals
-    LogIndex confirmed;     // committed by a majority that does not abstain; 0: not known
+    Inflights uncommitted;       // proposals
+    LogIndex confirmed;          // committed by a majority that does not abstain; 0: not known
+    bool commit_synced = false;  // what a majority has up to the commit index is on its disks
   };
   // A Ready taken and not known to be durable.
   struct Writing {
@@ -249,7 +257,7 @@ class Core {
   void ReplyOnceTermIsDurable(ReplicaId to, Body body);
   bool TermIsDurable() const;
   // Behind what was sent before, in the place of an older one of its kind: while a driver takes nothing (its store is stalled),
-  // heartbeats and their answers must not pile up.
+  // heartbeats, their answers and refusals must not pile up. A vote that was given stays.
   void SendNewest(std::vector<Message>& messages, Message m);
   bool KeepsQuiet(const Message& m) const;
   // False: `from` cannot be the leader of this term, Ready.fatal says so.
@@ -289,6 +297,7 @@ class Core {
   void SendHeartbeats();
   void AdvanceCommit();
   LogIndex AckedByMajority();
+  LogIndex DurableAt(const Progress& p) const;
   void ReplicateToAll();
   void RequestSnapshot(Progress& p);
   void SendTimeoutNow(ReplicaId to);
@@ -335,6 +344,7 @@ class Core {
 
   // Positions.
   LogIndex stable_;           // durable here up to this entry; <= last_index(), may trail the commit index
+  bool synced_ = true;        // and what durable means
   LogIndex applied_;          // told by the driver; <= committed_given_
   LogIndex committed_given_;  // handed out for applying; <= commit index
   int64_t last_append_time_ = 0;

@@ -58,7 +58,7 @@ void Core::ForgetAcks(Progress& p, LogIndex last) {
   auto& leader = std::get<Leader>(role_);
   p.BecomeProbe();
   p.next = std::min({p.match, last, last_index()}) + 1;
-  p.match = LogIndex(0);
+  p.match = p.synced = LogIndex(0);
   p.first_request = p.match_known_since = leader.next_request;
   leader.confirmed = LogIndex(0);  // its acks may have been counted for it
 }

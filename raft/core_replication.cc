@@ -191,6 +191,8 @@ void Core::OnAcked(Progress& p, const AppendReply& reply) {
   auto& leader = std::get<Leader>(role_);
   const bool news = p.Acked(reply.match);
   if (news) p.match_known_since = leader.next_request;
+  const bool synced = !reply.unsynced && reply.match > p.synced;
+  if (synced) p.synced = reply.match;
   switch (p.state) {
     case Progress::State::kProbe:
       if (news || reply.match == p.match) p.BecomeReplicate();
@@ -204,9 +206,8 @@ void Core::OnAcked(Progress& p, const AppendReply& reply) {
       break;
   }
   send_due_ = send_due_ || p.state == Progress::State::kProbe || p.next <= last_index() || OwesCommit(p);
-  if (!news) return;
-  if (leader.transfer_to == p.id && p.match == last_index()) SendTimeoutNow(p.id);
-  AdvanceCommit();
+  if (news && leader.transfer_to == p.id && p.match == last_index()) SendTimeoutNow(p.id);
+  if (news || synced) AdvanceCommit();
 }
 
 void Core::OnRefused(Progress& p, const AppendReply& reply) {
@@ -244,7 +245,8 @@ void Core::Handle(const Message& m, const HeartbeatReply& body) {
     p->BecomeProbe();  // it was lost on the way, or its ack was: ask what the member has
   }
   // Behind, and nothing may be under way that could tell: a lost request must not wedge the pipeline (hashicorp/raft #612).
-  p->nudge = p->state == Progress::State::kReplicate && (p->match < last_index() || p->abstention != 0);
+  const bool lacks = DurableAt(*p) < last_index() || p->abstention != 0;
+  p->nudge = p->state == Progress::State::kReplicate && lacks;
   send_due_ = send_due_ || p->nudge || p->state == Progress::State::kProbe;
   ReleaseReads();
   if (!MayGoQuiet()) return;
@@ -256,12 +258,24 @@ void Core::Handle(const Message& m, const HeartbeatReply& body) {
 
 // ---- Commit
 
+void Core::SetSynced(bool synced) {
+  if (stopped_ || synced_ == synced) return;
+  const bool leads = std::holds_alternative<Leader>(role_);
+  if (leads) Wake();  // it is quiet because all was durable in the other sense
+  synced_ = synced;
+  if (leads) AdvanceCommit();
+  CheckInvariants();
+}
+
+// A member that has not heard yet that the topic's level is another says written.
+LogIndex Core::DurableAt(const Progress& p) const { return synced_ ? p.synced : p.match; }
+
 // The largest index that a majority holds durably, abstaining replicas and learners not counted.
 LogIndex Core::AckedByMajority() {
   return CommittedIndex(membership(), [&](ReplicaId id) {
     if (id == self_) return state_.abstaining ? LogIndex(0) : stable_;
     const Progress* p = Find(id);
-    return p->abstention != 0 ? LogIndex(0) : p->match;
+    return p->abstention != 0 ? LogIndex(0) : DurableAt(*p);
   });
 }
 
@@ -277,6 +291,7 @@ void Core::AdvanceCommit() {
   }
   if (acked >= leader.first_of_term && acked >= state_.commit_index) {
     leader.confirmed = state_.commit_index;
+    leader.commit_synced = synced_;
     leader.unanimous = false;
   }
   if (leader.unanimous && stable_ >= leader.first_of_term)
@@ -358,8 +373,8 @@ bool Core::MayGoQuiet() const {
     return false;
   if (!leader.reads.empty() || leader.transfer_to || membership().joint() || taken_ != last_index()) return false;
   return std::all_of(leader.progress.begin(), leader.progress.end(), [&](const Progress& p) {
-    return p.id == self_ ||
-           (p.state == Progress::State::kReplicate && p.match == last_index() && !OwesCommit(p) && p.abstention == 0);
+    return p.id == self_ || (p.state == Progress::State::kReplicate && DurableAt(p) == last_index() && !OwesCommit(p) &&
+                             p.abstention == 0);
   });
 }
 

@@ -26,7 +26,10 @@ absl::StatusOr<std::unique_ptr<GroupDriver>> GroupDriver::Open(const Config& con
                                             persisted->terms.last_index().value()));
   }
   persisted->term_and_vote.commit_index = std::max(persisted->term_and_vote.commit_index, options.applied);
-  return std::unique_ptr<GroupDriver>(new GroupDriver(config, options, machine, seams, *std::move(persisted)));
+  const bool unsynced_acks = persisted->unsynced_acks;
+  std::unique_ptr<GroupDriver> driver(new GroupDriver(config, options, machine, seams, *std::move(persisted)));
+  driver->flush_due_ = unsynced_acks != (options.flush == Flush::kAsync);
+  return driver;
 }
 
 GroupDriver::GroupDriver(const Config& config, const Options& options, StateMachine& machine, const Seams& seams,
@@ -38,17 +41,20 @@ GroupDriver::GroupDriver(const Config& config, const Options& options, StateMach
       applied_(std::max(options.applied, core_.terms().before_first())),
       committed_(core_.commit_index()),
       flush_(options.flush),
-      apply_due_(applied_ < committed_) {}
+      apply_due_(applied_ < committed_) {
+  core_.SetSynced(flush_ == Flush::kCommit);
+}
 
 // ---- Staging
 
 bool GroupDriver::HasWork() const {
   if (!Works() || staged_) return false;
-  return core_.HasReady() || LogStartIsDue() || apply_due_;
+  return core_.HasReady() || LogStartIsDue() || apply_due_ || flush_due_;
 }
 
 bool GroupDriver::Stage(Round& round) {
   if (!Works() || staged_) return false;
+  StageFlush(round);
   StageLogStart(round);
   apply_due_ = false;
   ApplyCommitted();
@@ -140,6 +146,15 @@ void GroupDriver::StageLogStart(Round& round) {
   staged_ = log_start_staged_ = true;
 }
 
+// On the disk before the first ack that is not: so it is in front of all that is staged from now on. It goes in a later write than
+// those that were acked unsynced, which are on the disk when it is.
+void GroupDriver::StageFlush(Round& round) {
+  if (!std::exchange(flush_due_, false)) return;
+  StageUnsyncedAcks(round, group_, flush_ == Flush::kAsync);
+  staged_ = true;
+  if (flush_ == Flush::kAsync) in_flight_.push_back({.seq = ReadySeq(0), .needs_sync = true});
+}
+
 // Entries without records that go with it may be durable a little later.
 void GroupDriver::TellPrefixRemoved() {
   if (!log_start_moved_) return;
@@ -192,6 +207,7 @@ void GroupDriver::Advance() {
   ReadySeq durable;
   for (; Works() && next != in_flight_.end(); ++next) {
     if (!next->written || (next->needs_sync && *next->written > synced_)) break;
+    if (next->seq == ReadySeq(0)) core_.SetSynced(flush_ == Flush::kCommit);
     Send(next->send_after_persist);
     durable = std::max(durable, next->seq);
   }
@@ -203,12 +219,13 @@ void GroupDriver::Advance() {
 }
 
 void GroupDriver::SetFlush(Flush flush) {
-  if (flush == Flush::kCommit && flush_ == Flush::kAsync) {
-    for (InFlight& taken : in_flight_) taken.needs_sync = true;
-    // What was acked unsynced is waited for, too, in front of what is not acked.
-    in_flight_.insert(in_flight_.begin(), {.seq = ReadySeq(0), .needs_sync = true, .written = last_written_});
-  }
+  if (flush == flush_) return;
   flush_ = flush;
+  flush_due_ = true;
+  if (flush == Flush::kAsync) return core_.SetSynced(false);
+  for (InFlight& taken : in_flight_) taken.needs_sync = true;
+  // What was acked unsynced is waited for, too, in front of what is not acked.
+  in_flight_.insert(in_flight_.begin(), {.seq = ReadySeq(0), .needs_sync = true, .written = last_written_});
   Advance();
 }
 

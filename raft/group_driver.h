@@ -91,8 +91,8 @@ class GroupDriver {
   // Answers EntryReader::Read. Late answers are ignored.
   void OnRead(uint64_t id, absl::StatusOr<std::vector<Entry>> entries);
 
-  // For what is staged from now on. From kAsync to kCommit: what is written is to be synced too (AwaitsSync), and until then the
-  // replica has to abstain after a crash of the machine.
+  // For what is staged from now on. From kAsync to kCommit: what is written is to be synced too (AwaitsSync); until then acks say that
+  // they are not synced, and a leader counts copies that are written. Which it is the store knows (MayLackAcked).
   void SetFlush(Flush flush);
   // The log starts there once that is written, which waits until all that is applied now is durable here, and all that is known to
   // be committed then is applied. Not above what is applied; back is ignored. Whole segments below it go, and with them committed
@@ -108,7 +108,7 @@ class GroupDriver {
  private:
   // Taken from the core, and not durable yet.
   struct InFlight {
-    ReadySeq seq;  // 0: of earlier ones
+    ReadySeq seq;  // 0: none; of earlier ones, or what the store is to know of the level
     bool needs_sync;
     std::optional<RoundSeq> written;  // in this round, or behind it
     LogIndex commit;
@@ -138,6 +138,7 @@ class GroupDriver {
   StagedLog& Log();
   bool LogStartIsDue() const;
   void StageLogStart(Round& round);
+  void StageFlush(Round& round);
   void TellPrefixRemoved();
   void Tell(const Ready& ready);
   void Send(std::vector<Message>& messages);
@@ -169,6 +170,7 @@ class GroupDriver {
   std::vector<PendingRead> reads_;
 
   Flush flush_;
+  bool flush_due_ = false;         // the store does not know it
   bool staged_ = false;            // something is in a round that is not written
   bool log_start_staged_ = false;  // in that round
   bool log_start_moved_ = false;   // it is written, and the core does not know

@@ -20,7 +20,7 @@ struct Describe {
   }
   std::string operator()(const AppendReply& m) const {
     return absl::StrCat("AppendReply request=", m.request,
-                        m.accepted ? absl::StrCat(" match=", m.match.value())
+                        m.accepted ? absl::StrCat(" match=", m.match.value(), m.unsynced ? " unsynced" : "")
                                    : absl::StrCat(" rejected=", m.rejected.value(), " hint=", Text(m.hint)),
                         " last=", m.last_index.value(), m.abstention != 0 ? " abstaining" : "");
   }

@@ -35,10 +35,11 @@ struct AppendEntries {
 // Member to leader, once what it says is on its disk.
 struct AppendReply {
   bool accepted = false;
-  LogIndex match;       // accepted: the log equals the leader's up to here
-  LogIndex rejected;    // not accepted: the index of the request's prev
-  EntryId hint;         // not accepted: the log may equal the leader's at or before here (a search by term, core.cc)
-  LogIndex last_index;  // of the replica's log
+  LogIndex match;         // accepted: the log equals the leader's up to here
+  bool unsynced = false;  // accepted: some of that is only written, and lost with the machine (flush=async)
+  LogIndex rejected;      // not accepted: the index of the request's prev
+  EntryId hint;           // not accepted: the log may equal the leader's at or before here (a search by term, core.cc)
+  LogIndex last_index;    // of the replica's log
   uint64_t abstention = 0;  // holds it and must not be counted; the number names this time of abstaining. 0: counts
   // Drawn at each start: only between two lives can a disk turn out to have lost what was acked.
   uint64_t life = 0;

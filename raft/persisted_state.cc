@@ -52,13 +52,21 @@ absl::StatusOr<TermTable> LoadTerms(LogStore& store, GroupId group, const LogSta
   return TermTable(std::move(runs), state.last_index);
 }
 
-absl::StatusOr<std::vector<MembershipAt>> LoadMemberships(LogStore& store, GroupId group) {
-  const auto values = store.Values(group);
+using Values = std::vector<std::pair<std::string, std::string>>;
+
+Values::const_iterator Find(const Values& values, std::string_view key) {
+  return std::find_if(values.begin(), values.end(), [key](const auto& value) { return value.first == key; });
+}
+
+absl::Status LoadValues(LogStore& store, GroupId group, PersistedState* state) {
+  const absl::StatusOr<Values> values = store.Values(group);
   if (!values.ok()) return values.status();
-  const auto found =
-      std::find_if(values->begin(), values->end(), [](const auto& value) { return value.first == kMembershipsKey; });
-  if (found == values->end()) return std::vector<MembershipAt>();
-  return DecodeMemberships(found->second);
+  state->unsynced_acks = Find(*values, kUnsyncedAcksKey) != values->end();
+  const auto found = Find(*values, kMembershipsKey);
+  if (found == values->end()) return absl::OkStatus();
+  absl::StatusOr<std::vector<MembershipAt>> memberships = DecodeMemberships(found->second);
+  if (memberships.ok()) state->memberships = *std::move(memberships);
+  return memberships.status();
 }
 
 // What a Core would CHECK.
@@ -90,9 +98,7 @@ absl::StatusOr<PersistedState> Load(LogStore& store, GroupId group) {
   absl::StatusOr<TermTable> terms = LoadTerms(store, group, *log);
   if (!terms.ok()) return terms.status();
   state.terms = *std::move(terms);
-  absl::StatusOr<std::vector<MembershipAt>> memberships = LoadMemberships(store, group);
-  if (!memberships.ok()) return memberships.status();
-  state.memberships = *std::move(memberships);
+  if (absl::Status status = LoadValues(store, group, &state); !status.ok()) return status;
   if (absl::Status status = CheckConsistent(state); !status.ok()) return status;
   return state;
 }
@@ -110,6 +116,20 @@ void StageAbstaining(LogStore& store, Round& round, GroupId group) {
   TermAndVote state = store.State(group).term_and_vote;
   state.abstaining = true;
   round.SetTermAndVote(group, state);
+}
+
+void StageUnsyncedAcks(Round& round, GroupId group, bool unsynced) {
+  if (unsynced) {
+    round.PutValue(group, kUnsyncedAcksKey, "1");
+  } else {
+    round.DeleteValue(group, kUnsyncedAcksKey);
+  }
+}
+
+absl::StatusOr<bool> MayLackAcked(LogStore& store, GroupId group) {
+  const absl::StatusOr<Values> values = store.Values(group);
+  if (!values.ok()) return values.status();
+  return Find(*values, kUnsyncedAcksKey) != values->end();
 }
 
 void StageMemberships(Round& round, GroupId group, const std::vector<MembershipAt>& memberships) {

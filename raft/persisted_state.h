@@ -19,6 +19,8 @@ namespace millrace::raft {
 
 // The value beside a group's log that holds its memberships.
 inline constexpr std::string_view kMembershipsKey = "raft.memberships";
+// There: acks may be unsynced. Its value says nothing.
+inline constexpr std::string_view kUnsyncedAcksKey = "raft.unsynced-acks";
 
 // Opens the log and reads what a Core starts from; may block. Terms are found by a search that gallops over TermAt: a log of one
 // term costs none, each further term a few. kNotFound: no such log. kDataLoss: a value is damaged, or they contradict each other;
@@ -28,6 +30,12 @@ absl::StatusOr<PersistedState> LoadPersistedState(LogStore& store, GroupId group
 // Of a replica that may have lost what it acked (ARCHITECTURE D9): it will start abstaining (raft/core.h). The log is open and no
 // driver runs it; the round has to be written and synced before it is forgotten why.
 void StageAbstaining(LogStore& store, Round& round, GroupId group);
+
+// Beside the log lies whether acks may leave before what they ack is synced. The driver stages it.
+void StageUnsyncedAcks(Round& round, GroupId group, bool unsynced);
+// Whether a crash of the machine may have taken what this replica acked (ARCHITECTURE D9), at whatever level its topic is now. The
+// log is open; may block.
+absl::StatusOr<bool> MayLackAcked(LogStore& store, GroupId group);
 
 void StageMemberships(Round& round, GroupId group, const std::vector<MembershipAt>& memberships);
 

@@ -43,8 +43,9 @@ struct Progress {
 
   ReplicaId id;
   State state = State::kProbe;
-  LogIndex match;  // the member holds the leader's log up to here, durably; grows only, but for a member that lost it
-  LogIndex next;   // first entry to send; match < next
+  LogIndex match;   // the member holds the leader's log up to here, durably; grows only, but for a member that lost it
+  LogIndex synced;  // of that, what is on its disk for sure and not only written; <= match
+  LogIndex next;    // first entry to send; match < next
   LogIndex commit_sent;     // the highest commit index on its way
   LogIndex snapshot;        // kSnapshot: the index that it will stand at
   uint64_t read_round = 0;  // the newest round of reads it confirmed

@@ -298,6 +298,18 @@ void MultiRaft::Read(raft::GroupId group, const raft::EntryRead& read) {
   });
 }
 
+namespace {
+
+// It is asked for again, which ends with what is in the way (descriptors, a disk): nobody else says why a member stays behind. Damage
+// is told where it is dealt with, and what retention has removed meanwhile is no failure.
+void LogIfFailed(raft::GroupId group, const absl::Status& status) {
+  if (status.ok() || absl::IsDataLoss(status) || absl::IsOutOfRange(status) || absl::IsNotFound(status)) return;
+  MILLRACE_LOG_EVERY(std::chrono::seconds(1), kWarning, "entries cannot be read from the disk; trying again",
+                     {"group", group.value()}, {"status", status.ToString()});
+}
+
+}  // namespace
+
 void MultiRaft::ReadCold(raft::GroupId group, const raft::EntryRead& read, ColdReadPacer::Done told) {
   const Group* const open = Find(group);
   if (open == nullptr) return told(0);
@@ -312,6 +324,7 @@ void MultiRaft::ReadCold(raft::GroupId group, const raft::EntryRead& read, ColdR
     executor.Post([self, group, id = read.id, entries = std::move(entries)]() mutable {
       Group* const reader = *self == nullptr ? nullptr : (*self)->Find(group);
       if (reader == nullptr) return;
+      LogIfFailed(group, entries.status());
       reader->driver_->OnRead(id, std::move(entries));
       (*self)->AfterEvents(*reader);
     });

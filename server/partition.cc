@@ -18,11 +18,6 @@ using raft::EntryType;
 using raft::Offset;
 using v1::Error;
 
-Durability DurabilityOf(FlushPolicy flush, Acks acks) {
-  if (flush == FlushPolicy::kCommit) return acks == Acks::kLeader ? Durability::kLeaderDisk : Durability::kQuorumDisk;
-  return acks == Acks::kLeader ? Durability::kLeaderMemory : Durability::kQuorumMemory;
-}
-
 bool RestsOnSequences(int32_t code) {
   return code == Error::OUT_OF_ORDER_SEQUENCE_NUMBER || code == Error::UNKNOWN_PRODUCER_ID ||
          code == Error::DUPLICATE_SEQUENCE_NUMBER || code == Error::INVALID_PRODUCER_EPOCH;
@@ -55,7 +50,6 @@ void Partition::AppendSettled(ValidBatch batch, const AppendOptions& options, Ap
   outcome.leader_epoch = serving_;
   outcome.crc_computed = batch.crc_computed;
   const std::shared_ptr<const TopicConfig> config = config_.load();
-  outcome.durability = DurabilityOf(config->flush, options.acks);
   const BatchHeader& header = batch.header;
   if (Refuses(header, static_cast<int64_t>(batch.bytes.size()), options, &outcome)) {
     if (RestsOnSequences(outcome.error.code)) return RefuseConfirmed(std::move(outcome), std::move(done));
@@ -82,8 +76,9 @@ void Partition::AppendSettled(ValidBatch batch, const AppendOptions& options, Ap
   }
   // The original of a repeat may not be committed yet; whatever is appended by now is committed after it.
   auto& waiting = options.acks == Acks::kLeader ? local_ : pending_;
-  waiting.push_back({replica_->core().last_index(),
-                     [self = shared_from_this(), outcome, done = std::move(done)](bool committed) mutable {
+  waiting.push_back({replica_->core().last_index(), [self = shared_from_this(), outcome, acks = options.acks,
+                                                     done = std::move(done)](bool committed) mutable {
+                       if (committed) outcome.durability = self->DurabilityReached(acks);
                        if (!committed) outcome.error = self->closed_ ? self->GoneError() : self->LostLeadershipError();
                        if (!committed) outcome.error.may_have_happened = true;
                        self->Complete(std::move(outcome), done);
@@ -180,6 +175,13 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome)
   }
   MILLRACE_CHECK(false) << "verdict " << static_cast<int>(verdict.kind);
   return false;
+}
+
+// By what was counted: copies of a topic whose level has changed may be only written still, also of a repeat's original.
+Durability Partition::DurabilityReached(Acks acks) const {
+  const raft::Core& core = replica_->core();
+  if (acks == Acks::kLeader) return core.synced() ? Durability::kLeaderDisk : Durability::kLeaderMemory;
+  return core.commit_is_synced() ? Durability::kQuorumDisk : Durability::kQuorumMemory;
 }
 
 void Partition::Complete(AppendOutcome outcome, const AppendDone& done) const {

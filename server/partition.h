@@ -85,7 +85,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   // What the disk may have lost of what was acked, before this start.
   enum class Lost : uint8_t {
     kNothing,
-    kUnsynced,  // of flush=async: the machine went down
+    kUnsynced,  // the machine went down: where acks were not synced (raft::MayLackAcked)
     kAnything,  // the write-ahead log was cut
   };
   // What it lives on; all of it outlives the partition.
@@ -196,7 +196,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   void StageMembers();
   bool LacksMembers(const raft::LogState& state) const;
   void OpenAgain(const std::function<void(std::function<void()>)>& when);
-  bool MustAbstain(const raft::LogState& state) const;
+  absl::StatusOr<bool> MustAbstain(const raft::LogState& state) const;
   absl::Status StartReplica(const raft::LogState& state);
   absl::Status LoadProducers(raft::LogIndex* saved_up_to);
   void ApplyOne(const raft::Entry& entry);
@@ -216,6 +216,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   bool WasGivenOut(int64_t producer_id, ErrorFrame* error) const;
   bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome) const;
   absl::Status ProposeLogStart(raft::Offset to);
+  Durability DurabilityReached(Acks acks) const;
   void Complete(AppendOutcome outcome, const AppendDone& done) const;
   void CompletePending();
   void LogDamaged(raft::LogIndex entry, const std::string& status) const;

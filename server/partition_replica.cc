@@ -115,9 +115,11 @@ absl::Status Partition::Open() {
   if (state.ok()) {
     const std::shared_ptr<const TopicConfig> config = config_.load();
     host_.store.SetLimits(group_, {config->SegmentBytes(), config->SegmentMillis()});
+    const absl::StatusOr<bool> must_abstain = MustAbstain(*state);
+    if (!must_abstain.ok()) return open_error_ = must_abstain.status();
     if (LacksMembers(*state)) {
       StageMembers();
-    } else if (MustAbstain(*state)) {
+    } else if (*must_abstain) {
       may_have_lost_ = Lost::kNothing;
       raft::StageAbstaining(host_.store, host_.writer.round(), group_);
     } else {
@@ -144,9 +146,11 @@ void Partition::OpenAgain(const std::function<void(std::function<void()>)>& when
   });
 }
 
-bool Partition::MustAbstain(const raft::LogState& state) const {
+// Not by the topic's level of today: it may have been another when what is lost was acked.
+absl::StatusOr<bool> Partition::MustAbstain(const raft::LogState& state) const {
   if (state.read_only || may_have_lost_ == Lost::kNothing) return false;
-  return may_have_lost_ == Lost::kAnything || config_.load()->flush == FlushPolicy::kAsync;
+  if (may_have_lost_ == Lost::kAnything) return true;
+  return raft::MayLackAcked(host_.store, group_);
 }
 
 absl::Status Partition::StartReplica(const raft::LogState& state) {

@@ -137,6 +137,7 @@ void Read(CordReader& in, raft::AppendReply& m) {
       case Tag(7, kFixed64): m.abstention = in.Fixed64(); break;
       case Tag(8, kFixed64): m.life = in.Fixed64(); break;
       case Tag(9, kVarint): m.request = in.Varint(); break;
+      case Tag(10, kVarint): m.unsynced = in.Bool(); break;
       default: in.Skip(tag);
     }
   }
@@ -152,6 +153,7 @@ void Write(FrameWriter& out, const raft::AppendReply& m) {
   out.Fixed64(7, m.abstention);
   out.Fixed64(8, m.life);
   out.Integer(9, static_cast<int64_t>(m.request));
+  out.Integer(10, m.unsynced);
 }
 
 void Read(CordReader& in, raft::Heartbeat& m) {

@@ -174,15 +174,18 @@ class FuzzedReplica {
                                .request = in_.Byte()};
         break;
       }
-      case 1:
-        m.body = AppendReply{.accepted = in_.Flag(),
+      case 1: {
+        const uint8_t flags = in_.Byte();
+        m.body = AppendReply{.accepted = (flags & 1) != 0,
                              .match = AnyIndex(),
+                             .unsynced = (flags & 2) != 0,
                              .rejected = AnyIndex(),
                              .hint = AnyPlace(),
                              .last_index = AnyIndex(),
                              .abstention = in_.Byte() % 3u,
                              .request = in_.Byte()};
         break;
+      }
       case 2:
         m.body =
             Heartbeat{.commit = AnyPlace(), .read_round = in_.Byte(), .quiesce = in_.Flag(), .last_index = AnyIndex()};

@@ -55,7 +55,7 @@ TEST(DriverCluster, RandomLives) {
   if (lives < kLives) return;
   for (const char* what :
        {"restarts", "lossy restarts", "abstentions", "abstentions ended", "installs", "transfers", "joint memberships",
-        "promotions", "returns", "failed reads", "answers", "doubled", "delayed"}) {
+        "promotions", "returns", "failed reads", "answers", "doubled", "delayed", "unsynced acks", "synced commits"}) {
     EXPECT_GT(total[what], 0) << what;
   }
 }

@@ -147,10 +147,19 @@ TEST(Election, LiveLeadersAreNotDisturbed) {
 TEST(Election, ALeaderWithoutAQuorumStepsDownAndFallsSilent) {
   TestGroup g(3);
   g.Elect(1);
-  g.drop = [](const Message& m) { return m.from != Id(1); };  // it sends, and hears nothing
-  g.Tick(1, 21);
-  EXPECT_NE(g.core(1).role(), Role::kLeader);
+  std::vector<std::string> sent;
+  g.drop = [&](const Message& m) {  // it sends, and hears nothing
+    if (m.from == Id(1) && g.core(1).role() != Role::kLeader) sent.push_back(ToString(m));
+    return m.from != Id(1);
+  };
+  for (int tick = 0; tick < 21 && g.core(1).role() == Role::kLeader; ++tick) {
+    g.Propose(1, "a");
+    g.Tick(1);
+  }
+  ASSERT_EQ(g.core(1).role(), Role::kFollower);
   EXPECT_FALSE(g.core(1).Propose({}).ok());
+  g.Tick(1, 9);  // then it may ask for votes
+  EXPECT_TRUE(sent.empty()) << sent.front();
 }
 
 TEST(Election, ALeaderLearnsOfAHigherTermFromAnAnswer) {
@@ -164,6 +173,20 @@ TEST(Election, ALeaderLearnsOfAHigherTermFromAnAnswer) {
   EXPECT_NE(g.core(1).role(), Role::kLeader);
   g.TickAll(60);
   EXPECT_TRUE(g.core(3).leader()) << g.core(3).Dump();
+}
+
+// Both in one turn: the answer to what came late is no reason to forget the vote.
+TEST(Election, AVoteLeavesThoughAnOldRequestComesAfterIt) {
+  TestGroup g(3);
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 6, VoteRequest{})).ok());
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 5, VoteRequest{})).ok());
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 5, VoteRequest{.pre_vote = true})).ok());
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 5, VoteRequest{.pre_vote = true})).ok());
+  g.Take(2);
+  int granted = 0;
+  for (const Message& m : g.network) granted += As<VoteReply>(m)->granted;
+  EXPECT_EQ(granted, 1);
+  EXPECT_EQ(g.network.size(), 2u) << "refusals do not pile up";
 }
 
 TEST(Election, ACandidateOfAnOldTermIsToldTheNewOne) {

@@ -68,6 +68,78 @@ TEST_F(AsyncDriverTest, WhatWasAckedUnsyncedIsSyncedWhenTheTopicBecomesCommit) {
   EXPECT_EQ(replica_.core().last_index(), LogIndex(2));
 }
 
+// Whether what is on the disk says that acks may be lost with the machine.
+bool MayLackAckedAfterACrash(FakeLogStore& store, TestBroker& broker) {
+  broker.StopAll();
+  store.Crash(FakeLogStore::kLoseUnsynced);
+  EXPECT_TRUE(store.Open(kGroup).ok());
+  return *MayLackAcked(store, kGroup);
+}
+
+TEST_F(AsyncDriverTest, TheStoreKnowsBeforeAnAckLeavesUnsynced) {
+  Append(1, {}, MakeEntries(1, 1, 1));
+  Settle();
+  EXPECT_TRUE(std::get<AppendReply>(replica_.TakeSent().back().body).unsynced);
+  EXPECT_TRUE(MayLackAckedAfterACrash(store_, broker_));
+}
+
+TEST_F(AsyncDriverTest, TheStoreForgetsOnceWhatWasAckedIsSynced) {
+  Append(1, {}, MakeEntries(1, 1, 1));
+  Settle();
+  Append(1, {Term(1), LogIndex(1)}, MakeEntries(1, 2, 2));
+  broker_.Turn();
+  replica_.driver().SetFlush(Flush::kCommit);
+  Append(1, {Term(1), LogIndex(2)}, MakeEntries(1, 3, 3));
+  Settle();
+  EXPECT_TRUE(std::get<AppendReply>(replica_.TakeSent().back().body).unsynced) << "it was asked before that sync";
+  Append(1, {Term(1), LogIndex(3)}, MakeEntries(1, 4, 4));
+  Settle();
+  EXPECT_FALSE(std::get<AppendReply>(replica_.TakeSent().back().body).unsynced);
+  EXPECT_FALSE(MayLackAckedAfterACrash(store_, broker_));
+}
+
+TEST_F(AsyncDriverTest, TheStoreStillKnowsWhenTheMachineGoesDownBeforeThatSync) {
+  Append(1, {}, MakeEntries(1, 1, 1));
+  Settle();
+  Append(1, {Term(1), LogIndex(1)}, MakeEntries(1, 2, 2));
+  broker_.Turn();
+  ASSERT_EQ(Acks(), (Indexes{1, 2}));
+  replica_.driver().SetFlush(Flush::kCommit);
+  broker_.Turn();
+  EXPECT_TRUE(MayLackAckedAfterACrash(store_, broker_));
+}
+
+TEST_F(DriverTest, AfterAChangeToAsyncAcksAreSyncedUntilTheStoreKnows) {
+  Append(1, {}, MakeEntries(1, 1, 1));
+  Settle();
+  Acks();
+  replica_.driver().SetFlush(Flush::kAsync);
+  Append(1, {Term(1), LogIndex(1)}, MakeEntries(1, 2, 2));
+  broker_.Turn();
+  EXPECT_EQ(Acks(), Indexes{});
+  Settle();
+  EXPECT_EQ(Acks(), Indexes{2});
+  Append(1, {Term(1), LogIndex(2)}, MakeEntries(1, 3, 3));
+  broker_.Turn();
+  EXPECT_EQ(Acks(), Indexes{3});
+  EXPECT_TRUE(MayLackAckedAfterACrash(store_, broker_));
+}
+
+// An ack that was made before a change says what is not true after it.
+TEST_F(DriverTest, AnAckThatSaysSyncedIsSyncedWhateverTheLevelIsByThen) {
+  Append(1, {}, MakeEntries(1, 1, 1));
+  Settle();
+  Acks();
+  Append(1, {Term(1), LogIndex(1)}, MakeEntries(1, 2, 2));
+  replica_.driver().SetFlush(Flush::kAsync);
+  replica_.driver().SetFlush(Flush::kCommit);
+  replica_.driver().SetFlush(Flush::kAsync);
+  broker_.Turn();
+  EXPECT_TRUE(replica_.sent().empty());
+  Settle();
+  EXPECT_EQ(Acks(), Indexes{2});
+}
+
 TEST_F(AsyncDriverTest, VotesAreSynced) {
   Receive(3, VoteRequest{}, kOther);
   broker_.Turn();

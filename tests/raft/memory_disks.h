@@ -23,7 +23,7 @@ class MemoryDisks {
       return TestCluster::Disk{store, [store = store.get()] { store->CompleteSyncs(); }};
     };
   }
-  FakeLogStore& store(int broker) { return *stores_.at(broker); }
+  FakeLogStore& store(int broker) const { return *stores_.at(broker); }
 
  private:
   std::map<int, std::shared_ptr<FakeLogStore>> stores_;

@@ -40,7 +40,7 @@ RandomLife::RandomLife(const Options& options)
                disks_.Opener()) {
   for (int broker = 1; broker <= kBrokers; ++broker) {
     if (OneIn(2)) replica(broker).SnapshotAtApplied();
-    is_async_[broker] = may_lose_[broker] = options.machines_go_down;
+    is_async_[broker] = options.machines_go_down;
   }
 }
 
@@ -168,20 +168,21 @@ void RandomLife::DropApplied(int broker) {
 // Of the process, or of the machine with what is not synced.
 void RandomLife::Restart(int broker) {
   FakeLogStore& store = disks_.store(broker);
-  const bool abstains = may_lose_[broker] && OneIn(2) && MayAbstain(broker);
+  const bool machine = !options_.machines_go_down || (OneIn(2) && MayAbstain(broker));
+  const bool abstained = core(broker).abstaining();
   HearAnswers(broker);
   witness_.OnDeath(broker);
   ++counts_["restarts"];
-  counts_["abstentions"] += abstains;
   cluster_.Restart(
       broker,
       [&] {
         const auto unsynced = static_cast<int>(store.unsynced_writes());
-        const int kept = may_lose_[broker] && !abstains ? unsynced : random_.UpTo(unsynced + 1);
+        const int kept = machine ? random_.UpTo(unsynced + 1) : unsynced;
         counts_["lossy restarts"] += kept < unsynced;
         store.Crash(static_cast<size_t>(kept));
       },
-      abstains);
+      machine);
+  counts_["abstentions"] += core(broker).abstaining() && !abstained;
   if (OneIn(2)) TellOthers(broker);
 }
 
@@ -208,10 +209,11 @@ bool RandomLife::MayAbstain(int broker) {
   return true;
 }
 
-void RandomLife::SwitchFlush(int broker) {
-  is_async_[broker] = !is_async_[broker];
-  may_lose_[broker] = true;
-  replica(broker).SetFlush(is_async_[broker] ? Flush::kAsync : Flush::kCommit);
+void RandomLife::SwitchFlush(int broker) { SetFlush(broker, !is_async_[broker]); }
+
+void RandomLife::SetFlush(int broker, bool is_async) {
+  is_async_[broker] = is_async;
+  replica(broker).SetFlush(is_async ? Flush::kAsync : Flush::kCommit);
 }
 
 // ---- Time
@@ -230,11 +232,22 @@ void RandomLife::AnswerReads(int broker) {
   replica(broker).FailReads(absl::UnavailableError("the disk is in trouble"));
 }
 
-// The term and vote that a message stands for are on the disk at any level, what it acks is where the level says.
+// The term and vote that a message stands for are on the disk at any level, what it acks is where it says.
 void RandomLife::OnSent(int broker, const raft::Message& message) {
   const raft::LogState synced = disks_.store(broker).SyncedState(TestCluster::kGroup);
-  const raft::LogState acked = may_lose_[broker] ? cluster_.store(broker).State(TestCluster::kGroup) : synced;
-  witness_.OnSent(message, synced.term_and_vote, acked);
+  const auto* reply = std::get_if<raft::AppendReply>(&message.body);
+  const bool unsynced = reply != nullptr && reply->unsynced;
+  counts_["unsynced acks"] += unsynced;
+  EXPECT_TRUE(!unsynced || options_.machines_go_down);
+  witness_.OnSent(message, synced.term_and_vote, unsynced ? cluster_.store(broker).State(TestCluster::kGroup) : synced);
+  // Within its term nothing replaces what it acks.
+  if (reply == nullptr || !reply->accepted || message.term != core(broker).term()) return;
+  const std::optional<raft::Term> meant = core(broker).terms().At(reply->match);
+  const absl::StatusOr<raft::Term> held = unsynced
+                                              ? cluster_.store(broker).TermAt(TestCluster::kGroup, reply->match)
+                                              : disks_.store(broker).SyncedTermAt(TestCluster::kGroup, reply->match);
+  if (!meant || !held.ok()) return;
+  EXPECT_EQ(*held, *meant) << raft::ToString(message);
 }
 
 void RandomLife::HearAnswers(int broker) {
@@ -247,7 +260,14 @@ void RandomLife::Check() {
     HearAnswers(broker);
     const raft::GroupDriver& driver = replica(broker).driver();
     ASSERT_FALSE(driver.fatal()) << driver.fatal()->text;
-    if (!is_async_[broker] && !driver.AwaitsSync()) may_lose_[broker] = false;
+    const raft::LogIndex commit = driver.core().commit_index();
+    const raft::MembershipAt& last = driver.core().memberships().back();
+    if (!driver.core().commit_is_synced() || last.index > commit) continue;
+    ++counts_["synced commits"];
+    const raft::Membership& membership = last.membership;
+    EXPECT_TRUE(IsOnDisksOfMost(membership.voters, commit) &&
+                (membership.outgoing.empty() || IsOnDisksOfMost(membership.outgoing, commit)))
+        << "what is acked as synced is not; " << driver.core().Dump();
   }
   if (transfer_ && core(transfer_->to).role() == raft::Role::kLeader) {
     counts_["transfers"] += core(transfer_->to).term() == transfer_->from + 1;
@@ -255,10 +275,21 @@ void RandomLife::Check() {
   }
 }
 
+bool RandomLife::IsOnDisksOfMost(const ReplicaSet& voters, raft::LogIndex index) const {
+  const auto holds = [&](ReplicaId id) {
+    return disks_.store(static_cast<int>(id.broker.value())).SyncedState(TestCluster::kGroup).last_index >= index;
+  };
+  return 2 * std::count_if(voters.begin(), voters.end(), holds) > static_cast<ptrdiff_t>(voters.size());
+}
+
 // ---- The end
 
 void RandomLife::Recover() {
-  for (int broker = 1; broker <= kBrokers; ++broker) disks_.store(broker).EndStall();
+  const bool is_async = options_.machines_go_down && OneIn(2);
+  for (int broker = 1; broker <= kBrokers; ++broker) {
+    disks_.store(broker).EndStall();
+    SetFlush(broker, is_async);
+  }
   cluster_.Heal();
   cluster_.Tick(60);  // transfers are given up
   cluster_.Propose(cluster_.AwaitLeader(), "last");

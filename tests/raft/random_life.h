@@ -1,6 +1,7 @@
 // A cluster of four brokers, drawn from a seed: disks are late, stall and forget, brokers are cut off, die, drop what was applied
 // long ago and cannot read, the network is a BadMail; members come and go, leadership is handed over. In a life whose machines go
-// down, topics are flush=async for a time, and a replica that may have lost what it acked comes back abstaining.
+// down, topics are flush=async for a time, at each broker for another, and a replica whose disk says that it may have lost what it
+// acked comes back abstaining.
 //
 //     RandomLife life({.seed = 7, .machines_go_down = true});
 //     life.Run();
@@ -59,6 +60,7 @@ class RandomLife {
   void Restart(int broker);
   bool MayAbstain(int broker);
   void SwitchFlush(int broker);
+  void SetFlush(int broker, bool is_async);
   void DropApplied(int broker);
   void Pass();
   void AnswerReads(int broker);
@@ -66,6 +68,7 @@ class RandomLife {
   void OnSent(int broker, const raft::Message& message);
   void HearAnswers(int broker);
   void Check();
+  bool IsOnDisksOfMost(const raft::ReplicaSet& voters, raft::LogIndex index) const;
   void Recover();
   void CheckEnd();
 
@@ -77,7 +80,6 @@ class RandomLife {
   Witness witness_{counts_};
   std::map<int, size_t> answers_heard_;
   std::map<int, bool> is_async_;
-  std::map<int, bool> may_lose_;  // what it acked need not be on its disk
   std::optional<Transfer> transfer_;
   int texts_ = 0;
   TestCluster cluster_;

@@ -218,6 +218,30 @@ TEST(Replication, TermsAndEntriesAreStoredTogetherAndCommitNeverPassesThem) {
   for (int n = 1; n <= 3; ++n) {
     EXPECT_GE(g.node(n).disk.term_and_vote.commit_index, LogIndex(4)) << "goes along with the next write";
   }
+  // A later leader's entries, known to be committed already, replace one that was not.
+  g.node(2).hold_writes = true;
+  ASSERT_TRUE(
+      g.core(2).Step(From(1, 2, 1, AppendEntries{.prev = {Term(1), LogIndex(6)}, .entries = {Records(1, 7, 5)}})).ok());
+  g.Take(2);
+  ASSERT_TRUE(g.core(2)
+                  .Step(From(3, 2, 2,
+                             AppendEntries{.prev = {Term(1), LogIndex(6)},
+                                           .entries = {Records(2, 7, 5), Records(2, 8, 6)},
+                                           .commit = LogIndex(8)}))
+                  .ok());
+  g.Take(2);
+  const Ready& ready = g.node(2).held.back();
+  ASSERT_TRUE(ready.term_and_vote);
+  EXPECT_EQ(ready.term_and_vote->term, Term(2));
+  EXPECT_EQ(ready.term_and_vote->commit_index, LogIndex(8));
+  ASSERT_EQ(ready.append.size(), 2u) << "in the write that stores their term";
+  // Each write as a crash may leave it: the last one.
+  for (LogIndex last = g.node(2).disk.last_index(); !g.node(2).held.empty(); g.PersistOne(2)) {
+    const Ready& next = g.node(2).held.front();
+    if (next.truncate_from) last = *next.truncate_from - 1;
+    if (!next.append.empty()) last = next.append.back().header.index;
+    EXPECT_LE(next.term_and_vote ? next.term_and_vote->commit_index : LogIndex(0), last);
+  }
 }
 
 TEST(Replication, ALaggingFollowerIsFoundByTerms) {
@@ -573,6 +597,23 @@ TEST(Replication, AppendTimesDoNotGoBack) {
   EXPECT_EQ(ready.append[1].header.append_time, 100);
 }
 
+// The clock of the leader whose entries were cut may have been an hour ahead.
+TEST(Replication, TheTimeOfWhatIsCutGoesWithIt) {
+  TestGroup g(3);
+  Entry late = Records(1, 1, 0);
+  late.header.append_time = 1000;
+  Entry other = Records(2, 1, 0);
+  other.header.append_time = 10;
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, AppendEntries{.entries = {late}})).ok());
+  ASSERT_TRUE(g.core(2).Step(From(3, 2, 2, AppendEntries{.entries = {other}})).ok());
+  g.Take(2);
+  EXPECT_EQ(g.core(2).last_append_time(), 10);
+  g.network.clear();
+  g.Elect(2);
+  ASSERT_TRUE(g.core(2).Propose({.header = {.append_time = 20}}).ok());
+  EXPECT_EQ(g.core(2).TakeReady().append.back().header.append_time, 20);
+}
+
 TEST(Replication, StaleAcksDoNotMoveTheMatch) {
   TestGroup g(3);
   g.Elect(1);
@@ -594,6 +635,64 @@ TEST(Replication, AcksOfWhatWasNeverSentAreRefused) {
   g.Elect(1);
   EXPECT_TRUE(
       absl::IsInvalidArgument(g.core(1).Step(From(2, 1, 1, AppendReply{.accepted = true, .match = LogIndex(99)}))));
+}
+
+TEST(Replication, WhatIsOnlyWrittenDoesNotCountForALeaderThatSyncs) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.Run();
+  const LogIndex commit = g.core(1).commit_index();
+  for (int n = 2; n <= 3; ++n) g.core(n).SetSynced(false);
+  g.Propose(1, "a");
+  g.TickAll(3);
+  EXPECT_EQ(g.core(3).last_index(), commit + 1);
+  EXPECT_EQ(g.core(1).commit_index(), commit);
+  // Its log does not change any more: it is asked again.
+  g.core(2).SetSynced(true);
+  g.TickAll(2);
+  EXPECT_EQ(g.core(1).commit_index(), commit + 1);
+  EXPECT_TRUE(g.core(1).commit_is_synced());
+}
+
+TEST(Replication, ACommitOfWrittenCopiesIsNoneOfSyncedOnes) {
+  TestGroup g(3);
+  for (int n = 1; n <= 3; ++n) g.core(n).SetSynced(false);
+  g.Elect(1);
+  g.Propose(1, "a");
+  g.Run();
+  const LogIndex commit = g.core(1).last_index();
+  ASSERT_EQ(g.core(1).commit_index(), commit);
+  EXPECT_FALSE(g.core(1).commit_is_synced());
+  g.core(1).SetSynced(true);
+  g.TickAll(2);
+  EXPECT_FALSE(g.core(1).commit_is_synced()) << "only its own copy is";
+  g.core(3).SetSynced(true);
+  g.TickAll(2);
+  EXPECT_TRUE(g.core(1).commit_is_synced());
+  g.core(1).SetSynced(false);
+  g.Propose(1, "b");
+  g.Run();
+  EXPECT_EQ(g.core(1).commit_index(), commit + 1);
+  EXPECT_FALSE(g.core(1).commit_is_synced());
+}
+
+TEST(Replication, AGroupThatIsWrittenEverywhereIsNotQuietForALeaderThatSyncs) {
+  Config config = TestGroup::TestConfig();
+  config.quiesce_ticks = 3;
+  TestGroup g(3, config);
+  for (int n = 1; n <= 3; ++n) g.core(n).SetSynced(false);
+  g.Elect(1);
+  g.TickAll(10);
+  ASSERT_TRUE(g.core(1).quiet());
+  g.core(1).SetSynced(true);
+  g.TickAll(10);
+  EXPECT_FALSE(g.core(1).quiet());
+  EXPECT_FALSE(g.core(1).commit_is_synced());
+  for (int n = 2; n <= 3; ++n) g.core(n).SetSynced(true);
+  g.TickAll(10);
+  EXPECT_TRUE(g.core(1).quiet());
+  g.core(1).Wake();
+  EXPECT_TRUE(g.core(1).commit_is_synced());
 }
 
 TEST(Replication, MalformedRequestsAreRefusedAndChangeNothing) {

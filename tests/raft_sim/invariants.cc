@@ -234,6 +234,13 @@ void Invariants::OnAppendReply(Node& node, const Message& message, const AppendR
   if (reply.accepted && acked.chain().last() < reply.match) {
     Fail(node, "acks are durable", absl::StrCat("match ", reply.match.value()));
   }
+  // Within its term nothing replaces what it acks: the disk has that very entry, not what was cut off there.
+  const Chain& log = node.chain();
+  const bool same_term = reply.accepted && message.term == node.core().term();
+  if (same_term && log.Has(reply.match) && acked.chain().Has(reply.match) &&
+      log.At(reply.match).digest != acked.chain().At(reply.match).digest) {
+    Fail(node, "acks are durable", absl::StrCat("the disk has another entry at ", reply.match.value()));
+  }
   Acks& acks = acks_[{message.from, message.term}];
   if (reply.accepted) acks.marked = std::max(acks.marked, reply.match);
   if (!marked) acks.counted = std::max(acks.counted, acks.marked);

@@ -33,6 +33,25 @@ class InvariantsTest : public testing::Test {
     return glance;
   }
 
+  // The broker starts anew with this on its disk behind what was there.
+  void Store(int broker, Batch batch) {
+    node(broker).Stop(Disk::Level::kClean);
+    node(broker).disk().Queue(std::move(batch));
+    node(broker).disk().BeginRound();
+    Batch done;
+    EXPECT_EQ(node(broker).disk().FinishNext(&done), nullptr);
+    node(broker).Start();
+  }
+  void Store(int broker, std::vector<Entry> entries, LogIndex commit = LogIndex(0)) {
+    const Term term = entries.back().header.term;
+    Store(broker, {.append = std::move(entries), .term_and_vote = TermAndVote{.term = term, .commit_index = commit}});
+  }
+  static Entry MakeEntry(int64_t term, int64_t index, uint64_t proposal = 0) {
+    Entry entry{.header = {.term = Term(term), .index = LogIndex(index)}};
+    entry.payload = absl::Cord(absl::string_view(reinterpret_cast<const char*>(&proposal), sizeof proposal));
+    return entry;
+  }
+
   Coverage coverage;
   World world{/*seed=*/4, /*without=*/All(), coverage};  // five voters
 };
@@ -74,6 +93,105 @@ TEST_F(InvariantsTest, AnAckOfWhatIsNotOnTheDisk) {
   ack.body = AppendReply{.accepted = true, .match = LogIndex(1)};
   world.invariants.OnSend(node(1), ack);
   EXPECT_THAT(world.violation, StartsWith("acks are durable"));
+}
+
+TEST_F(InvariantsTest, AnAckOfWhatTheDiskHasAnotherEntryFor) {
+  Store(1, {MakeEntry(1, 1)});
+  Message ack{.from = node(1).id(), .to = node(0).id(), .term = Term(1)};
+  ack.body = AppendReply{.accepted = true, .match = LogIndex(1)};
+  world.invariants.OnSend(node(1), ack);
+  EXPECT_EQ(world.violation, "");
+  node(1).disk().Queue({.truncate_from = LogIndex(1), .append = {MakeEntry(2, 1)}});
+  node(1).disk().BeginRound();
+  Batch done;
+  EXPECT_EQ(node(1).disk().FinishNext(&done), nullptr);
+  world.invariants.OnSend(node(1), ack);
+  EXPECT_THAT(world.violation, StartsWith("acks are durable"));
+}
+
+TEST_F(InvariantsTest, TwoLogsThatDifferBelowAnEqualEntry) {
+  Store(0, {MakeEntry(1, 1), MakeEntry(3, 2)});
+  Store(1, {MakeEntry(2, 1), MakeEntry(3, 2)});
+  world.invariants.OnAppended(node(0), LogIndex(2));
+  EXPECT_EQ(world.violation, "");
+  world.invariants.OnAppended(node(1), LogIndex(2));
+  EXPECT_THAT(world.violation, StartsWith("log matching"));
+}
+
+TEST_F(InvariantsTest, ARefusedProposalInALog) {
+  const uint64_t proposal = world.invariants.NewProposal();
+  Store(0, {MakeEntry(1, 1, proposal)});
+  world.invariants.OnAppended(node(0), LogIndex(1));
+  EXPECT_EQ(world.violation, "");
+  world.invariants.OnRefused(proposal);
+  world.invariants.OnAppended(node(0), LogIndex(1));
+  EXPECT_THAT(world.violation, StartsWith("refused means not appended"));
+}
+
+TEST_F(InvariantsTest, TwoCommittedEntriesAtOnePlace) {
+  Store(0, {MakeEntry(1, 1)}, LogIndex(1));
+  EXPECT_EQ(world.violation, "");
+  Store(1, {MakeEntry(2, 1)}, LogIndex(1));
+  EXPECT_THAT(world.violation, StartsWith("committed entries agree"));
+}
+
+TEST_F(InvariantsTest, AnEntryThatIsCommittedTwice) {
+  const uint64_t proposal = world.invariants.NewProposal();
+  Store(0, {MakeEntry(1, 1, proposal), MakeEntry(1, 2, proposal)}, LogIndex(2));
+  EXPECT_THAT(world.violation, StartsWith("committed once"));
+}
+
+TEST_F(InvariantsTest, ALeaderWithoutWhatIsCommitted) {
+  Store(0, {MakeEntry(1, 1)}, LogIndex(1));
+  for (int broker : {1, 2, 3}) {
+    Store(broker, {.term_and_vote = TermAndVote{.term = Term(2), .voted_for = node(1).id()}});
+    if (broker == 1) continue;
+    Message vote{.from = node(broker).id(), .to = node(1).id(), .term = Term(2), .body = VoteReply{.granted = true}};
+    world.invariants.OnSend(node(broker), vote);
+  }
+  EXPECT_EQ(world.violation, "");
+  world.invariants.OnChange(node(1), node(1).seen(), Leading(node(1), Term(2), LogIndex(0)));
+  EXPECT_THAT(world.violation, StartsWith("leader completeness"));
+}
+
+TEST_F(InvariantsTest, ACommitThatAMajorityDoesNotHold) {
+  for (int broker : {0, 1, 2}) Store(broker, {MakeEntry(1, 1)});
+  const auto commits = [&] {
+    world.invariants.OnChange(node(0), Leading(node(0), Term(1), LogIndex(0)), Leading(node(0), Term(1), LogIndex(1)));
+  };
+  commits();
+  EXPECT_EQ(world.violation, "");
+  node(2).disk().SetAbstaining();
+  commits();
+  EXPECT_THAT(world.violation, StartsWith("acked means held by a quorum"));
+}
+
+TEST_F(InvariantsTest, ACommitOfAnOlderTermAlone) {
+  for (int broker : {0, 1, 2}) Store(broker, {MakeEntry(1, 1)});
+  world.invariants.OnChange(node(0), Leading(node(0), Term(2), LogIndex(0)), Leading(node(0), Term(2), LogIndex(1)));
+  EXPECT_THAT(world.violation, StartsWith("only entries of the own term are counted"));
+}
+
+TEST_F(InvariantsTest, TwoChangesInFlight) {
+  const Membership all = node(0).seen().membership->membership;
+  Membership fewer = all;
+  fewer.voters.pop_back();
+  Batch changes{.append = {MakeEntry(1, 1), MakeEntry(1, 2)}, .term_and_vote = TermAndVote{.term = Term(1)}};
+  changes.memberships = {{LogIndex(0), all}, {LogIndex(1), fewer}, {LogIndex(2), all}};
+  Store(0, std::move(changes));
+  Glance before = Leading(node(0), Term(1), LogIndex(0));
+  before.membership = nullptr;
+  world.invariants.OnChange(node(0), before, Leading(node(0), Term(1), LogIndex(0)));
+  EXPECT_THAT(world.violation, StartsWith("one membership change in flight"));
+}
+
+TEST_F(InvariantsTest, AReadOfLessThanWasCommittedBefore) {
+  Store(0, {MakeEntry(1, 1)}, LogIndex(1));
+  world.invariants.OnReadIssued(0);
+  world.invariants.OnReadReady(node(0), {.id = 0, .index = LogIndex(1)});
+  EXPECT_EQ(world.violation, "");
+  world.invariants.OnReadReady(node(0), {.id = 0, .index = LogIndex(0)});
+  EXPECT_THAT(world.violation, StartsWith("linearizable reads"));
 }
 
 TEST_F(InvariantsTest, ACommitIndexThatMovesBack) {

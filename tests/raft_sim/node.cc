@@ -52,6 +52,7 @@ void Node::Start() {
   disk_.SyncWritten();
   chain_ = disk_.acked().chain();
   core_.emplace(world_.swarm.config, kGroup, id_, disk_.acked().ToState(), timeouts_);
+  core_->SetSynced(!world_.swarm.Has(Fault::kAsyncFlush));
   seen_ = GlanceAt(*core_, Glance());
   applied_ = to_apply_ = core_->applied_index();
   learnt_.clear();

@@ -89,6 +89,11 @@ raft::LogState FakeLogStore::SyncedState(GroupId group) const {
   return synced_.at(group).State();
 }
 
+absl::StatusOr<raft::Term> FakeLogStore::SyncedTermAt(GroupId group, LogIndex index) const {
+  std::lock_guard lock(mutex_);
+  return synced_.at(group).TermAt(index);
+}
+
 raft::Offset FakeLogStore::WrittenEnd(GroupId group) const {
   std::lock_guard lock(mutex_);
   const auto found = written_.find(group);

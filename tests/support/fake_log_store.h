@@ -51,6 +51,7 @@ class FakeLogStore : public raft::LogStore {
   size_t unsynced_writes() const;
   // As a power cut would leave it.
   raft::LogState SyncedState(raft::GroupId group) const;
+  absl::StatusOr<raft::Term> SyncedTermAt(raft::GroupId group, raft::LogIndex index) const;
   // How far a log goes, with what was only written or without; 0 if there is none.
   raft::Offset WrittenEnd(raft::GroupId group) const;
   raft::Offset SyncedEnd(raft::GroupId group) const;

@@ -127,13 +127,13 @@ void TestCluster::Stop(int broker) {
   std::erase_if(under_way_, [&](const Message& message) { return message.to == Id(broker); });
 }
 
-void TestCluster::Restart(int broker, const std::function<void()>& crash, bool abstains) {
+void TestCluster::Restart(int broker, const std::function<void()>& crash, bool machine) {
   Stop(broker);
   if (crash) crash();
   Node& node = nodes_[broker - 1];
   node.disk = {};
   node.disk = open_disk_(broker);
-  if (abstains) {
+  if (machine && node.replica->MayLackAcked(*node.disk.store)) {
     const absl::Status status = node.replica->Abstain(*node.disk.store);
     MILLRACE_CHECK(status.ok()) << "broker " << broker << ": " << status.ToString();
     node.disk.store->Sync([](const absl::Status&) {});

@@ -66,9 +66,10 @@ class TestCluster {
   // Whatever is sent to or by it is lost.
   void CutOff(int broker) { cut_off_.insert(broker); }
   void Heal() { cut_off_.clear(); }
-  // The broker dies. `crash` does to its disk what the crash does; then it is opened and the replica starts, abstaining or not.
+  // The broker dies. `crash` does to its disk what the crash does; then it is opened and the replica starts: abstaining if its machine
+  // went down and its disk says that it may lack what it acked.
   void Stop(int broker);
-  void Restart(int broker, const std::function<void()>& crash = nullptr, bool abstains = false);
+  void Restart(int broker, const std::function<void()>& crash = nullptr, bool machine = false);
 
   // Has failures added when the logs of these brokers, which have settled, are not equal from the later beginning on.
   void ExpectEqual(const std::vector<int>& brokers);

@@ -105,6 +105,13 @@ absl::Status TestReplica::Start(raft::LogStore& store) {
   return absl::OkStatus();
 }
 
+bool TestReplica::MayLackAcked(raft::LogStore& store) const {
+  MILLRACE_CHECK(store.Open(options_.group).ok());
+  const absl::StatusOr<bool> may = raft::MayLackAcked(store, options_.group);
+  MILLRACE_CHECK(may.ok()) << may.status().ToString();
+  return *may;
+}
+
 absl::Status TestReplica::Abstain(raft::LogStore& store) {
   const absl::StatusOr<raft::PersistedState> found = raft::LoadPersistedState(store, options_.group);
   if (!found.ok()) return found.status();

@@ -282,18 +282,47 @@ TEST_F(Produce, AnAckSaysWhatWasDoneWhenTheTopicChangesMeanwhile) {
   CreateTopic("fast", 1, {{"flush", "async"}});
   Send(client_, "fast", 0, BatchOf({"starts the replica"}));
   const auto partition = FindPartition("fast", 0);
+  const auto said_after_change = [&](server::FlushPolicy flush) {
+    auto changed = std::make_shared<server::TopicConfig>(*partition->config());
+    changed->flush = flush;
+    server::ValidBatch batch;
+    ErrorFrame error;
+    EXPECT_TRUE(server::ValidateBatch(BatchOf({"a"}), *partition->config(), 1'700'000'000'000, &batch, &error))
+        << error.message;
+    Durability said = Durability::kUnspecified;
+    partition->Append(std::move(batch), {.acks = Acks::kQuorum},
+                      [&](const server::AppendOutcome& outcome) { said = outcome.durability; });
+    partition->SetConfig(changed);
+    executor_.Advance(std::chrono::milliseconds(5));
+    return said;
+  };
+  EXPECT_EQ(said_after_change(server::FlushPolicy::kCommit), Durability::kQuorumDisk)
+      << "it was written after the change";
+  EXPECT_EQ(said_after_change(server::FlushPolicy::kAsync), Durability::kQuorumMemory);
+}
+
+TEST_F(Produce, ARepeatOfWhatIsNotSyncedYetSaysSo) {
+  CreateTopic("fast", 1, {{"flush", "async"}});
+  Send(client_, "fast", 0, BatchOf({"a"}, From(9, 0, 0)));
+  ProduceRequestFrame request;
+  request.batches.push_back({7, "fast", 0, 0, 0, BatchOf({"b"}, From(9, 0, 1))});
+  client_.messages.clear();
+  client_.Send(SerializeProduceRequest(request));
+  ASSERT_EQ(AcksOf(client_).size(), 1u);
+  const auto partition = FindPartition("fast", 0);
   auto synced = std::make_shared<server::TopicConfig>(*partition->config());
   synced->flush = server::FlushPolicy::kCommit;
-  server::ValidBatch batch;
-  ErrorFrame error;
-  ASSERT_TRUE(server::ValidateBatch(BatchOf({"a"}), *partition->config(), 1'700'000'000'000, &batch, &error))
-      << error.message;
-  Durability said = Durability::kUnspecified;
-  partition->Append(std::move(batch), {.acks = Acks::kQuorum},
-                    [&](const server::AppendOutcome& outcome) { said = outcome.durability; });
   partition->SetConfig(synced);
+  client_.messages.clear();
+  client_.Send(SerializeProduceRequest(request));
+  ASSERT_EQ(AcksOf(client_).size(), 1u);
+  EXPECT_TRUE(AcksOf(client_)[0].duplicate);
+  EXPECT_EQ(AcksOf(client_)[0].durability, Durability::kQuorumMemory);
   executor_.Advance(std::chrono::milliseconds(5));
-  EXPECT_EQ(said, Durability::kQuorumMemory);
+  client_.messages.clear();
+  client_.Send(SerializeProduceRequest(request));
+  ASSERT_EQ(AcksOf(client_).size(), 1u);
+  EXPECT_EQ(AcksOf(client_)[0].durability, Durability::kQuorumDisk);
 }
 
 TEST_F(Produce, ADamagedBatchCostsItselfOnly) {

@@ -63,6 +63,7 @@ struct SetBody {
     s->set_abstention(m.abstention);
     s->set_life(m.life);
     s->set_request(m.request);
+    s->set_unsynced(m.unsynced);
   }
   void operator()(const raft::Heartbeat& m) {
     v1::Heartbeat* s = stub->mutable_heartbeat();
