@@ -8,8 +8,7 @@
 namespace millrace::raft::sim {
 namespace {
 
-// Places in Message's variant.
-constexpr uint8_t kAppend = 0, kHeartbeat = 2, kVoteRequest = 4, kSnapshot = 6;
+// Flags of a vote request.
 constexpr uint8_t kPreVote = 1, kTransfer = 2;
 
 }  // namespace

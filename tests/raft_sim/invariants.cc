@@ -209,22 +209,44 @@ void Invariants::OnApply(Node& node, LogIndex index) {
 
 // ---- Messages
 
+namespace {
+
+bool IsOfPreVote(const Message& message) {
+  const auto* request = std::get_if<VoteRequest>(&message.body);
+  const auto* reply = std::get_if<VoteReply>(&message.body);
+  return (request != nullptr && request->pre_vote) || (reply != nullptr && reply->pre_vote);
+}
+
+}  // namespace
+
 void Invariants::OnSend(Node& node, const Message& message) {
-  if (const auto* vote = std::get_if<VoteReply>(&message.body)) {
-    if (!vote->granted || vote->pre_vote) return;
-    const TermAndVote& disk = node.disk().synced().term_and_vote();
-    bool stored = disk.term > message.term || (disk.term == message.term && disk.voted_for == message.to);
-    if (!stored) Fail(node, "votes are durable", "a vote leaves before it is synced");
-    if (node.must_mark() && !vote->abstaining) Fail(node, "abstaining", "a vote without its mark");
-    for (const Vote& v : At(votes_, message.term.value())) {
-      if (v.voter == message.from && v.candidate != message.to) {
-        Fail(node, "one vote in a term", absl::StrCat("term ", message.term.value()));
-      }
+  const TermAndVote& synced = node.disk().synced().term_and_vote();
+  if (const auto* request = std::get_if<VoteRequest>(&message.body)) {
+    if (!request->pre_vote && synced.term == message.term && synced.voted_for != node.id()) {
+      Fail(node, "votes are durable", "a candidate asks before its own vote is synced");
     }
-    At(votes_, message.term.value()).push_back({message.from, message.to, vote->abstaining});
+  } else if (const auto* vote = std::get_if<VoteReply>(&message.body)) {
+    if (vote->granted && !vote->pre_vote) OnVote(node, message, *vote);
   } else if (const auto* reply = std::get_if<AppendReply>(&message.body)) {
     OnAppendReply(node, message, *reply);
   }
+  if (!IsOfPreVote(message) && synced.term < message.term) {
+    Fail(node, "terms are durable",
+         absl::StrCat("a message of term ", message.term.value(), " leaves before it is synced"));
+  }
+}
+
+void Invariants::OnVote(Node& node, const Message& message, const VoteReply& vote) {
+  const TermAndVote& disk = node.disk().synced().term_and_vote();
+  const bool stored = disk.term > message.term || (disk.term == message.term && disk.voted_for == message.to);
+  if (!stored) Fail(node, "votes are durable", "a vote leaves before it is synced");
+  if (node.must_mark() && !vote.abstaining) Fail(node, "abstaining", "a vote without its mark");
+  for (const Vote& v : At(votes_, message.term.value())) {
+    if (v.voter == message.from && v.candidate != message.to) {
+      Fail(node, "one vote in a term", absl::StrCat("term ", message.term.value()));
+    }
+  }
+  At(votes_, message.term.value()).push_back({message.from, message.to, vote.abstaining});
 }
 
 void Invariants::OnAppendReply(Node& node, const Message& message, const AppendReply& reply) {

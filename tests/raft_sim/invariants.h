@@ -94,6 +94,7 @@ class Invariants {
   void OnCommit(Node& node, const Glance& before, const Glance& after);
   void OnLeaderCommit(Node& node, const Glance& before, const Glance& after);
   void CheckCommitted(Node& node, LogIndex index, const Link& link);
+  void OnVote(Node& node, const Message& message, const VoteReply& vote);
   void OnAppendReply(Node& node, const Message& message, const AppendReply& reply);
   bool WonFairly(const Node& node, const Glance& after);
   bool QuorumHolds(const Node& leader, const Membership& membership, EntryId id) const;

@@ -8,10 +8,6 @@
 namespace millrace::raft::sim {
 namespace {
 
-// Places in Message's variant.
-constexpr uint8_t kAppend = 0, kAppendReply = 1, kHeartbeat = 2, kHeartbeatReply = 3, kVoteRequest = 4, kVoteReply = 5,
-                  kSnapshot = 6, kTimeoutNow = 7;
-
 bool IsReply(uint8_t kind) { return kind == kAppendReply || kind == kHeartbeatReply || kind == kVoteReply; }
 bool IsFromLeader(uint8_t kind) { return kind == kAppend || kind == kHeartbeat || kind == kSnapshot; }
 bool IsPreVote(const Brief& m) { return m.flags & 1; }   // of a vote request

@@ -67,28 +67,28 @@ std::string ToString(const Brief& m) {
   std::string out = absl::StrFormat("%s -> %s term %d ", Text(m.from), Text(m.to), m.term.value());
   auto add = [&](const auto& format, auto... values) { absl::StrAppendFormat(&out, format, values...); };
   switch (m.kind) {
-    case 0:
+    case kAppend:
       add("append behind %d: %d entries, commit %d%s", m.a, m.b, m.c, m.flags ? ", abstain" : "");
       break;
-    case 1:
+    case kAppendReply:
       if (m.flags & 1) add("append accepted, match %d last %d%s", m.a, m.b, m.flags & 2 ? ", abstaining" : "");
       if (!(m.flags & 1)) add("append refused at %d, hint %d/%d%s", m.a, m.c, m.b, m.flags & 2 ? ", abstaining" : "");
       break;
-    case 2:
+    case kHeartbeat:
       add("heartbeat commit %d round %d confirmed %d%s", m.a, m.b, m.c, m.flags ? ", go quiet" : "");
       break;
-    case 3:
+    case kHeartbeatReply:
       add("heartbeat reply round %d last %d%s%s", m.a, m.b, m.flags & 1 ? ", quiet" : "",
           m.flags & 2 ? ", abstaining" : "");
       break;
-    case 4:
+    case kVoteRequest:
       add("%svote request, last %d/%d%s", m.flags & 1 ? "pre-" : "", m.a, m.b, m.flags & 2 ? ", transfer" : "");
       break;
-    case 5:
+    case kVoteReply:
       add("%svote %s%s", m.flags & 2 ? "pre-" : "", m.flags & 1 ? "granted" : "refused",
           m.flags & 4 ? ", abstaining" : "");
       break;
-    case 6:
+    case kSnapshot:
       add("snapshot at %d/%d", m.a, m.b);
       break;
     default:

@@ -4,15 +4,34 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <type_traits>
+#include <variant>
 
 #include "raft/messages.h"
 #include "tests/raft_sim/event_queue.h"
 
 namespace millrace::raft::sim {
 
+// Places in Message's variant.
+enum MessageKind : uint8_t {
+  kAppend,
+  kAppendReply,
+  kHeartbeat,
+  kHeartbeatReply,
+  kVoteRequest,
+  kVoteReply,
+  kSnapshot,
+  kTimeoutNow
+};
+template <MessageKind kKind, class Body>
+inline constexpr bool kIsAt = std::is_same_v<std::variant_alternative_t<kKind, decltype(Message::body)>, Body>;
+static_assert(kIsAt<kAppend, AppendEntries> && kIsAt<kAppendReply, AppendReply> && kIsAt<kHeartbeat, Heartbeat> &&
+              kIsAt<kHeartbeatReply, HeartbeatReply> && kIsAt<kVoteRequest, VoteRequest> &&
+              kIsAt<kVoteReply, VoteReply> && kIsAt<kSnapshot, InstallSnapshot> && kIsAt<kTimeoutNow, TimeoutNow>);
+
 // A message in a few words, for the trace and the event hash.
 struct Brief {
-  uint8_t kind = 0;  // its place in Message's variant
+  uint8_t kind = 0;  // a MessageKind
   uint8_t flags = 0;
   ReplicaId from;
   ReplicaId to;
