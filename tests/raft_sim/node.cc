@@ -75,6 +75,7 @@ void Node::Stop(Disk::Level level) {
   const bool async = world_.swarm.Has(Fault::kAsyncFlush);
   if (level == Disk::Level::kMachine && async && !MayAbstain(world_, *this)) level = Disk::Level::kProcess;
   core_.reset();
+  reads_.clear();
   paused_ = disk_stalled_ = disk_fails_ = false;
   for (const Event& event : std::exchange(missed_, {})) {
     if (event.kind == EventKind::kDeliver) world_.network.Take(event.what);
@@ -410,7 +411,11 @@ void Node::TakeCommitted(const Ready& ready) {
   } else {
     apply_due_ = applied_ < to_apply_;
   }
-  for (const ReadReady& read : ready.reads_ready) world_.invariants.OnReadReady(*this, read);
+  for (const ReadReady& read : ready.reads_ready) {
+    world_.invariants.OnReadReady(*this, read);
+    AnswerRead(read.id);
+  }
+  for (uint64_t read : ready.reads_failed) AnswerRead(read);
   if (std::exchange(apply_due_, false)) Apply();
 }
 
@@ -511,8 +516,13 @@ absl::Status Node::ProposeMembership(const std::vector<MembershipChange>& change
 absl::Status Node::ReadIndex(uint64_t id) {
   observer_.Begin(EventKind::kClient, nullptr);
   absl::Status status = core_->ReadIndex(id);
+  if (status.ok()) reads_.insert(id);
   Settle();
   return status;
+}
+
+void Node::AnswerRead(uint64_t id) {
+  if (reads_.erase(id) == 0) world_.Fail(absl::StrCat("a read is answered once: broker ", broker(), ", read ", id));
 }
 
 absl::Status Node::TransferLeadership(ReplicaId to) {

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -84,6 +85,9 @@ class Node {
   absl::Status TransferLeadership(ReplicaId to);
   void Campaign();
 
+  // A read that it took was neither answered nor refused.
+  bool owes_read() const { return !reads_.empty(); }
+
   std::string Dump() const;
 
  private:
@@ -97,6 +101,7 @@ class Node {
   };
 
   void Tick();
+  void AnswerRead(uint64_t id);
   void HearBrokers();
   void RemovePrefix();
   void NoteCommit();
@@ -133,6 +138,7 @@ class Node {
   LogIndex applied_;
   LogIndex to_apply_;
   std::vector<Question> questions_;
+  std::set<uint64_t> reads_;                        // that wait for their answer
   std::vector<Event> missed_;                       // while paused
   std::array<int, kBrokersMax> silent_{};           // ticks since a broker was heard of
   std::array<uint32_t, kBrokersMax> heard_life_{};  // its process then

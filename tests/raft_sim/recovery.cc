@@ -39,7 +39,11 @@ bool Recovery::Done() {
   const std::string missing = Missing();
   if (missing.empty()) return true;
   if (world_.now > deadline_) world_.Fail(absl::StrCat("liveness: ", missing));
-  if (Node* leader = Leader()) Propose(*leader);
+  if (Node* leader = Leader()) {
+    Propose(*leader);
+    if (!read_asked_) workload_.Read(*leader);
+    read_asked_ = true;
+  }
   return false;
 }
 
@@ -65,6 +69,10 @@ std::string Recovery::Missing() {
   if (leader == nullptr) return "no leader";
   if (!proposal_) return "no proposal is taken";
   if (!world_.invariants.Committed(*proposal_)) return "a fresh proposal is not committed";
+  if (!read_asked_) return "no read is asked";
+  for (const auto& node : world_.nodes) {
+    if (node->owes_read()) return absl::StrCat("broker ", node->broker(), " does not answer a read");
+  }
   const Membership& membership = leader->core().membership();
   const LogIndex last = leader->core().last_index();
   if (membership.joint() && membership.auto_leave) return "a joint configuration is not left";

@@ -1,5 +1,5 @@
 // The end of a run: faults stop, the network heals, every process starts again. Then, within a bounded time, the group must have a
-// leader, commit a fresh proposal, and bring all its members to the same log: otherwise it was not the faults that held it up.
+// leader, commit a fresh proposal, have answered all reads, and bring all its members to the same log: otherwise it was not the faults that held it up.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,7 @@ class Recovery {
   int64_t next_look_ = 0;
   int64_t propose_again_ = 0;
   std::optional<uint64_t> proposal_;
+  bool read_asked_ = false;
 };
 
 }  // namespace millrace::raft::sim

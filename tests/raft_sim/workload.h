@@ -20,10 +20,10 @@ class Workload {
   void Act();
   // The number of the proposal, if it was appended.
   std::optional<uint64_t> Propose(Node& node);
+  void Read(Node& node);
 
  private:
   Node* SomeNode(bool leader);
-  void Read(Node& node);
   void ChangeMembership(Node& node);
   std::vector<MembershipChange> DrawChanges(const Membership& now);
   std::vector<MembershipChange> Replace(const Membership& now);
