@@ -249,6 +249,8 @@ void Core::Handle(const Message& m, const HeartbeatReply& body) {
   p->nudge = p->state == Progress::State::kReplicate && lacks;
   send_due_ = send_due_ || p->nudge || p->state == Progress::State::kProbe;
   ReleaseReads();
+  // Acks alone do not tell that it may be promoted: it may have everything and be heard of again, or count again.
+  if (!membership().promote.empty()) return AdvanceMembership();
   if (!MayGoQuiet()) return;
   const bool all_quiet = std::all_of(leader.progress.begin(), leader.progress.end(), [&](const Progress& other) {
     return other.id == self_ || other.quiet_at == last_index();
@@ -371,7 +373,8 @@ bool Core::MayGoQuiet() const {
   if (config_.quiesce_ticks == 0 || leader.idle_ticks < config_.quiesce_ticks) return false;
   if (state_.commit_index != last_index() || stable_ != last_index() || state_.abstaining || term_and_vote_dirty_)
     return false;
-  if (!leader.reads.empty() || leader.transfer_to || membership().joint() || taken_ != last_index()) return false;
+  if (!leader.reads.empty() || leader.transfer_to || taken_ != last_index()) return false;
+  if (membership().joint() || !membership().promote.empty()) return false;
   return std::all_of(leader.progress.begin(), leader.progress.end(), [&](const Progress& p) {
     return p.id == self_ || (p.state == Progress::State::kReplicate && DurableAt(p) == last_index() && !OwesCommit(p) &&
                              p.abstention == 0);

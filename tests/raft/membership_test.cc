@@ -78,6 +78,24 @@ TEST(Membership, ALearnerThatIsNotHeardOfIsNotPromoted) {
   EXPECT_TRUE(g.core(1).membership().IsVoter(Id(4)));
 }
 
+// It had everything before it counted again: no ack of anything new would tell.
+TEST(Membership, ALearnerThatAbstainedIsPromotedOnceItCounts) {
+  TestGroup g(1);
+  g.Elect(1);
+  g.AddEmpty(2);
+  g.drop = [](const Message& m) { return m.to == Id(2) || m.from == Id(2); };
+  ASSERT_TRUE(Propose(g, 1, {{Change::kAddLearner, Id(2), true}}).ok());
+  g.Run();
+  const LogIndex last = g.core(1).last_index();
+  AppendReply reply{.accepted = true, .match = last, .last_index = last, .abstention = 7, .request = 1000};
+  ASSERT_TRUE(g.core(1).Step(From(2, 1, 1, reply)).ok());
+  g.core(1).OnUnreachable(Id(2));
+  reply.abstention = 0;
+  ASSERT_TRUE(g.core(1).Step(From(2, 1, 1, reply)).ok());
+  ASSERT_TRUE(g.core(1).Step(From(2, 1, 1, HeartbeatReply{.last_index = last})).ok());
+  EXPECT_TRUE(g.core(1).membership().IsVoter(Id(2)));
+}
+
 TEST(Membership, AVoterIsNotMadeALearnerThatIsToBePromoted) {
   TestGroup g(3);
   g.Elect(1);
