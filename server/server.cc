@@ -411,6 +411,19 @@ absl::Status Server::LoadBroker(const std::function<bool()>& stop_requested) {
   return status.ok() ? p.store->ForgetOsCrash() : status;
 }
 
+// Brokers that were each started alone once stay clusters of one each, whatever --cluster says later: three of them would look like
+// the cluster that was meant. (Where there are more, a list may still name one that has left.)
+absl::Status Server::CheckNotAlone(const Identity& member) const {
+  const auto& known = parts_->broker->image()->brokers();
+  const bool alone = member.founders.size() == 1 && known.size() == 1;
+  if (!alone || config_.cluster.size() <= 1) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the data directory ", config_.data_dir,
+                   " is that of a cluster of this broker alone, but --cluster names ", config_.cluster.size(),
+                   " brokers. To add the others to it, start this one without --cluster and those with --join ",
+                   AddressForPeers(), "; to form a new cluster, give this one an empty directory, too"));
+}
+
 absl::Status Server::Start(const std::function<bool()>& stop_requested) {
   Parts& p = *parts_;
   p.metrics = std::make_unique<Metrics>(
@@ -429,6 +442,7 @@ absl::Status Server::Start(const std::function<bool()>& stop_requested) {
   // What it knows of topics may be years old until it has caught up: clients wait so long.
   p.rpc->Serve(p.services_loading);
   if (absl::Status status = LoadBroker(stop_requested); !status.ok()) return status;
+  if (absl::Status status = CheckNotAlone(*member); !status.ok()) return status;
   p.rpc->Serve(p.services);
   RegisterMetrics();
   p.broker->StartRetention();

@@ -49,6 +49,7 @@ class Server {
   std::string AddressForPeers() const;
   void MakeBroker(const Identity& member);
   absl::Status LoadBroker(const std::function<bool()>& stop_requested);
+  absl::Status CheckNotAlone(const Identity& member) const;
   void EndLoops();
   void AwaitOnEachLoop(const std::function<void(int loop)>& task);
   void RegisterMetrics();
