@@ -58,7 +58,19 @@ void BrokerStream::Connect() {
   stream_ = env_.transport.OpenStream(target_.address, target_.method, this);
   stream_->Read();
   stream_->Write(owner_->PingMessage(last_ping_));
-  Watch(target_.connect_timeout);
+  const nanoseconds limit = suspect_ ? nanoseconds(kPongTimeout) : target_.connect_timeout;
+  connecting_until_ = env_.clock.Monotonic() + limit;
+  Watch(suspect_ ? nanoseconds(kSilentPeriod) : limit);
+}
+
+void BrokerStream::Establish() {
+  state_ = State::kEstablished;
+  heard_at_ = asked_at_ = env_.clock.Monotonic();
+  awaiting_pong_ = true;  // of the greeting
+  ping_after_ = kPingAfterMin;
+  CancelTimer();
+  Watch(kSilence);
+  owner_->OnEstablished();
 }
 
 void BrokerStream::Write(absl::Cord message) {
@@ -75,6 +87,8 @@ void BrokerStream::Write(absl::Cord message) {
 
 void BrokerStream::OnMessage(absl::Cord message) {
   if (!stream_) return;
+  suspect_ = false;
+  if (state_ == State::kConnecting && !writing_) Establish();
   heard_at_ = env_.clock.Monotonic();
   if (!std::exchange(awaiting_pong_, false)) ping_after_ = kPingAfterMin;
   backoff_.Reset();
@@ -86,13 +100,7 @@ void BrokerStream::OnWritten() {
   if (!stream_) return;
   writing_ = false;
   if (state_ == State::kConnecting) {
-    state_ = State::kEstablished;
-    heard_at_ = asked_at_ = env_.clock.Monotonic();
-    awaiting_pong_ = true;  // of the greeting
-    ping_after_ = kPingAfterMin;
-    CancelTimer();
-    Watch(kSilence);
-    owner_->OnEstablished();
+    if (!suspect_) Establish();
     return;
   }
   if (ping_due_) {
@@ -115,6 +123,7 @@ void BrokerStream::Fail(Error error) {
 }
 
 void BrokerStream::Lose(Error error) {
+  suspect_ = silent();
   CancelTimer();
   DropStream();
   state_ = State::kPausing;
@@ -134,28 +143,30 @@ void BrokerStream::Watch(nanoseconds delay) {
 }
 
 bool BrokerStream::silent() const {
+  if (state_ == State::kConnecting) return suspect_;
   return state_ == State::kEstablished && (awaiting_pong_ || owner_->ExpectsAnswer()) &&
          env_.clock.Monotonic() - std::max(heard_at_, asked_at_) >= kSilence;
 }
 
 void BrokerStream::OnWatch() {
   const nanoseconds now = env_.clock.Monotonic();
-  if (state_ == State::kConnecting || (awaiting_pong_ && now - asked_at_ >= kPongTimeout)) {
+  const bool connecting = state_ == State::kConnecting;
+  if (connecting ? now >= connecting_until_ : awaiting_pong_ && now - asked_at_ >= kPongTimeout) {
     Lose({.code = ErrorCode::kNetworkException,
-          .message = target_.address +
-                     (state_ == State::kConnecting ? " cannot be connected in time" : " does not answer any more"),
+          .message = target_.address + (connecting ? " cannot be connected in time" : " does not answer any more"),
           .retriable = true,
-          .may_have_happened = state_ != State::kConnecting,
+          .may_have_happened = !connecting,
           .address = target_.address});
     return;
   }
-  if (!awaiting_pong_ && now - heard_at_ >= ping_after_) Ping(now);
+  if (!connecting && !awaiting_pong_ && now - heard_at_ >= ping_after_) Ping(now);
   if (silent()) {
     Watch(kSilentPeriod);
     return owner_->OnSilent();
   }
   const bool due = awaiting_pong_ || owner_->ExpectsAnswer();
-  Watch(due ? nanoseconds(kSilence) : std::max<nanoseconds>(heard_at_ + ping_after_ - now, kSilentPeriod));
+  const nanoseconds silent_at = std::max(heard_at_, asked_at_) + kSilence;
+  Watch(due ? silent_at - now : std::max<nanoseconds>(heard_at_ + ping_after_ - now, kSilentPeriod));
 }
 
 void BrokerStream::Ping(nanoseconds now) {

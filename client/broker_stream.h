@@ -4,7 +4,8 @@
 // So nothing of value is ever lost in a connection that never came to be. A stream that falls silent is pinged, the sooner the
 // more was heard of it lately (1 to 20 s), and given up when nothing comes back within 10 s: half-open connections are noticed.
 // Long before that, when an answer is due for 750 ms, its owner is told: the broker may stand still, and others may know who
-// leads by now.
+// leads by now. Of one that was left because it was silent a new stream is established only once it has answered the greeting: a
+// process that stands still takes connections, and all that is written to them.
 //
 //     BrokerStream stream(env, {.address = "10.0.0.1:9470", .method = control::kProduce}, backoff, this);
 //     stream.Open();                                   // OnEstablished follows, perhaps after several OnLost
@@ -83,6 +84,7 @@ class BrokerStream : private StreamHandler {
   void OnClosed(CallEnd end) override;
 
   void Connect();
+  void Establish();
   void Lose(Error error);
   void DropStream();
   void Watch(std::chrono::nanoseconds delay);
@@ -100,10 +102,12 @@ class BrokerStream : private StreamHandler {
   bool writing_ = false;
   bool ping_due_ = false;  // wanted while a write was under way
   bool awaiting_pong_ = false;
+  bool suspect_ = false;  // it was silent when the last stream ended, and was not heard since
   uint64_t last_ping_ = 0;
   std::chrono::nanoseconds heard_at_{0};
   std::chrono::nanoseconds asked_at_{0};  // the last ping was written, or the first message since something was heard
   std::chrono::nanoseconds ping_after_{0};
+  std::chrono::nanoseconds connecting_until_{0};
   Executor::TimerId timer_ = 0;  // one at a time: pause, connect time-out or watch
   std::chrono::nanoseconds timer_at_{0};
 

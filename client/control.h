@@ -47,6 +47,7 @@ absl::StatusOr<MetadataReply> ParseMetadata(const absl::Cord& reply);
 struct ProducerIdentity {
   int64_t id = 0;
   int32_t epoch = 0;
+  bool operator==(const ProducerIdentity&) const = default;
 };
 absl::Cord InitProducerRequest();
 absl::StatusOr<ProducerIdentity> ParseInitProducer(const absl::Cord& reply);

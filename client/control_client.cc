@@ -15,7 +15,9 @@ struct ControlClient::Attempt {
   Done done;
   nanoseconds started;
   Backoff backoff;
-  size_t tried = 0;  // addresses, since the last pause
+  std::string asked = {};  // the address, while waiting for it
+  uint64_t number = 0;     // how often it was asked
+  size_t tried = 0;        // addresses, since the last pause
   bool connected = false;
   Error last;
 };
@@ -41,7 +43,11 @@ void ControlClient::SetAdvertised(const std::vector<std::string>& addresses) {
 }
 
 void ControlClient::Avoid(const std::string& address) {
+  if (addresses_.size() == 1) return;
   if (addresses_[current_] == address) current_ = (current_ + 1) % addresses_.size();
+  for (const std::shared_ptr<Attempt>& attempt : std::vector(waiting_)) {
+    if (attempt->asked == address && attempt->options.repeat == Repeat::kSafe) Start(attempt);
+  }
 }
 
 void ControlClient::Call(const char* method, absl::Cord request, CallOptions options, Done done) {
@@ -59,12 +65,16 @@ void ControlClient::Start(const std::shared_ptr<Attempt>& attempt) {
   if (left <= nanoseconds(0)) return Finish(attempt, ToStatus(GiveUp(*attempt)));
   const bool limited = attempt->options.repeat == Repeat::kSafe;
   const size_t index = current_;
-  env_.transport.Call(addresses_[index], attempt->method, attempt->request,
-                      limited ? std::min<nanoseconds>(left, attempt->options.attempt_limit) : left,
-                      [this, attempt, index, alive = std::weak_ptr(self_)](CallReply reply) {
-                        if (alive.expired()) return;
-                        OnReply(attempt, index, std::move(reply));
-                      });
+  attempt->asked = addresses_[index];
+  if (std::find(waiting_.begin(), waiting_.end(), attempt) == waiting_.end()) waiting_.push_back(attempt);
+  env_.transport.Call(
+      addresses_[index], attempt->method, attempt->request,
+      limited ? std::min<nanoseconds>(left, attempt->options.attempt_limit) : left,
+      [this, attempt, index, number = ++attempt->number, alive = std::weak_ptr(self_)](CallReply reply) {
+        if (alive.expired() || number != attempt->number) return;
+        std::erase(waiting_, attempt);
+        OnReply(attempt, index, std::move(reply));
+      });
 }
 
 void ControlClient::OnReply(const std::shared_ptr<Attempt>& attempt, size_t index, CallReply reply) {

@@ -52,7 +52,8 @@ class ControlClient {
 
   void Call(const char* method, absl::Cord request, CallOptions options, Done done);
 
-  // The broker at this address does not answer: another is asked first from now on.
+  // The broker at this address does not answer: another is asked first from now on, and what is safe to repeat of that which this
+  // one was asked.
   void Avoid(const std::string& address);
 
   // Where the last call was answered, or the first bootstrap address.
@@ -79,6 +80,7 @@ class ControlClient {
   std::vector<std::string> addresses_;  // bootstrap, then advertised
   size_t current_ = 0;
   std::optional<Error> last_failure_;
+  std::vector<std::shared_ptr<Attempt>> waiting_;  // for an answer
   // Callbacks and timers of calls under way hold a weak reference: nothing is called once it is gone.
   std::shared_ptr<ControlClient*> self_;
 };

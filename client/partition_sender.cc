@@ -15,55 +15,91 @@ int32_t SequenceAfter(int32_t sequence, int32_t records) {
   return static_cast<int32_t>((static_cast<uint32_t>(sequence) + static_cast<uint32_t>(records)) & 0x7fffffffu);
 }
 
+bool IsAfter(int32_t sequence, int32_t other) {
+  const auto ahead = static_cast<uint32_t>(sequence) - static_cast<uint32_t>(other);
+  return (ahead & 0x7fffffffu) != 0 && (ahead & 0x7fffffffu) < 0x40000000u;
+}
+
+bool IsStampedWith(const ProducerBatch& batch, const control::ProducerIdentity& identity) {
+  return !batch.stamps().empty() && batch.stamps().back().producer == identity;
+}
+
+// Beyond, a new id, or the epoch would become one that InitProducer gives out.
+constexpr int32_t kEpochsRaisedMax = kEpochsRaised - 1000;
+
 }  // namespace
 
 PartitionSender::PartitionSender(PartitionQueue* queue, Options options, Backoff backoff)
     : queue_(queue), options_(options), backoff_(backoff) {}
 
-void PartitionSender::Stamp(ProducerBatch& batch, const control::ProducerIdentity& identity) {
-  if (!options_.idempotent) {
-    batch.Stamp({}, 0);
-    return;
-  }
+int PartitionSender::room() const {
+  if (retry_wanted_) return 0;
+  if (broken_) return unacked_.empty() ? 1 : 0;
+  return options_.in_flight_max - static_cast<int>(unacked_.size());
+}
+
+void PartitionSender::StampNext(ProducerBatch& batch, const control::ProducerIdentity& identity) {
+  if (!options_.idempotent) return batch.SetStamp({});
   if (!identified_) {
     identity_ = identity;
     identified_ = true;
     next_sequence_ = 0;
   }
-  batch.Stamp(identity_, next_sequence_);
+  batch.SetStamp({identity_, next_sequence_});
   next_sequence_ = SequenceAfter(next_sequence_, batch.record_count());
 }
 
-ProducerBatch* PartitionSender::Start(std::unique_ptr<ProducerBatch> owned, const control::ProducerIdentity& identity) {
-  MILLRACE_CHECK(!retry_wanted_);
-  ProducerBatch* batch = unacked_.emplace_back(std::move(owned)).get();
-  Stamp(*batch, identity);
-  batch->in_flight = true;
-  ++batch->attempts;
+// The place of a batch that is sent while the sequence is broken. Never one that another batch had: the broker would take it for
+// that one.
+void PartitionSender::StampAlone(ProducerBatch& batch) {
+  for (const ProducerBatch::Stamp& stamp : batch.stamps()) {
+    const bool known = stamp.producer.id == identity_.id && stamp.producer.epoch == broken_->epoch;
+    if (known && !IsAfter(stamp.base_sequence, broken_->expected_sequence)) return batch.SetStamp(stamp);
+  }
+  if (IsStampedWith(batch, identity_) && batch.stamps().back().base_sequence == broken_->expected_sequence) return;
+  ++identity_.epoch;
+  next_sequence_ = broken_->expected_sequence;
+  StampNext(batch, identity_);
+}
+
+void PartitionSender::Launch(ProducerBatch& batch) {
+  batch.in_flight = true;
+  ++batch.attempts;
   ++in_flight_;
+}
+
+ProducerBatch* PartitionSender::Start(std::unique_ptr<ProducerBatch> owned, const control::ProducerIdentity& identity) {
+  MILLRACE_CHECK_GT(room(), 0);
+  ProducerBatch* batch = unacked_.emplace_back(std::move(owned)).get();
+  if (broken_) {
+    StampAlone(*batch);
+  } else {
+    StampNext(*batch, identity);
+  }
+  Launch(*batch);
   return batch;
 }
 
 std::vector<ProducerBatch*> PartitionSender::Restart(const control::ProducerIdentity& identity) {
   MILLRACE_CHECK_EQ(in_flight_, 0);
-  const bool renumber = refused_identity_.has_value();
-  if (renumber) {
+  if (refused_identity_) {
     MILLRACE_CHECK_NE(identity.id, *refused_identity_);
     identified_ = false;
     refused_identity_.reset();
+    broken_.reset();
   }
   std::vector<ProducerBatch*> batches;
   for (auto& batch : unacked_) {
-    if (renumber) {
-      Stamp(*batch, identity);
-      batch->maybe_stored = false;
+    if (broken_) {
+      StampAlone(*batch);
+    } else if (!identified_ || !IsStampedWith(*batch, identity_)) {
+      StampNext(*batch, identity);
     }
-    batch->in_flight = true;
-    ++batch->attempts;
+    Launch(*batch);
     batches.push_back(batch.get());
+    if (broken_) break;
   }
-  in_flight_ = static_cast<int>(unacked_.size());
-  retry_wanted_ = false;
+  retry_wanted_ = batches.size() < unacked_.size();
   return batches;
 }
 
@@ -77,12 +113,11 @@ PartitionSender::Verdict PartitionSender::OnAnswer(ProducerBatch* batch, const E
   Settle(*batch);
   const auto code = static_cast<ErrorCode>(error.code);
   if (error.ok() || code == ErrorCode::kDuplicateSequenceNumber) {
-    backoff_.Reset();
-    last_error_ = {};
+    OnStored(*batch);
     return Verdict::kStored;
   }
-  const bool sequence_broken =
-      options_.idempotent && (code == ErrorCode::kOutOfOrderSequenceNumber || code == ErrorCode::kUnknownProducerId);
+  const bool sequence_broken = options_.idempotent && (code == ErrorCode::kOutOfOrderSequenceNumber ||
+                                                       code == ErrorCode::kUnknownProducerId || RaisedItself(error));
   const bool is_first = unacked_.front().get() == batch;
   // Behind a batch that was refused the sequence is broken: what that one was refused for is the cause.
   if (!sequence_broken || is_first || last_error_.code == ErrorCode::kNone) last_error_ = FromFrame(error);
@@ -93,12 +128,43 @@ PartitionSender::Verdict PartitionSender::OnAnswer(ProducerBatch* batch, const E
     return Verdict::kFailed;
   }
   if (sequence_broken) {
-    if (is_first) refused_identity_ = identity_.id;
+    if (is_first) OnBrokenSequence(*batch, error);
   } else if (!error.retriable && code != ErrorCode::kUnknownTopicOrPartition) {  // metadata says whether it is gone
     return Verdict::kFailed;
   }
   retry_wanted_ = true;
   return Verdict::kRetry;
+}
+
+void PartitionSender::OnStored(const ProducerBatch& batch) {
+  backoff_.Reset();
+  last_error_ = {};
+  if (!broken_) return;
+  const ProducerBatch::Stamp& stamp = batch.stamps().back();
+  if (stamp.producer.epoch == identity_.epoch) {
+    broken_.reset();
+  } else {
+    broken_ = {stamp.producer.epoch, SequenceAfter(stamp.base_sequence, batch.record_count())};
+  }
+}
+
+void PartitionSender::OnBrokenSequence(const ProducerBatch& batch, const ErrorFrame& error) {
+  const bool unknown = static_cast<ErrorCode>(error.code) == ErrorCode::kUnknownProducerId;
+  const bool never_given_out = unknown && batch.stamps().back().base_sequence == 0;
+  if (never_given_out || identity_.epoch % kEpochsRaised >= kEpochsRaisedMax) {
+    refused_identity_ = identity_.id;
+  } else if (unknown) {
+    broken_ = Place();
+  } else {
+    broken_ = {error.producer_epoch, error.expected_sequence};
+  }
+}
+
+// Fenced by an epoch of its own: a batch of that one came late, and something else was tried in the meantime.
+bool PartitionSender::RaisedItself(const ErrorFrame& error) const {
+  return static_cast<ErrorCode>(error.code) == ErrorCode::kInvalidProducerEpoch &&
+         error.producer_epoch / kEpochsRaised == identity_.epoch / kEpochsRaised &&
+         error.producer_epoch <= identity_.epoch;
 }
 
 void PartitionSender::OnLost(ProducerBatch* batch, const Error& error) {

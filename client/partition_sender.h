@@ -5,11 +5,13 @@
 //   * Batches are stamped with (producer id, epoch, sequence) when they are first sent, and sent in that order.
 //   * After a failure that a retry mends, nothing new is sent until every batch in flight is answered; then all unacked ones go
 //     again, in order, as they were. The broker recognises those that it has.
-//   * OUT_OF_ORDER_SEQUENCE_NUMBER for the oldest unacked batch means that the broker has neither it nor any later one, and
-//     that its predecessor is missing (given up on). All unacked batches then get a new producer id and sequences from 0,
-//     which cannot double anything.
+//   * OUT_OF_ORDER_SEQUENCE_NUMBER for the oldest unacked batch means that its predecessor is missing (given up on). But that one,
+//     and earlier copies of all others, may still be on their way. So the oldest goes alone, under the next epoch, in the place
+//     that the broker said it expects: it is stored only if nothing has come late, and from then on nothing that comes late is.
+//     (RecordBatch.producer_id in record.proto.) The others follow when it is acked. If it is refused, too, something came late:
+//     a batch that was sent under the epoch that the broker has goes again as it was then.
 //   * UNKNOWN_PRODUCER_ID means that the broker has forgotten the producer, and with it whether a batch was stored that was
-//     sent before without an answer: such a batch fails with an unknown outcome. The others get a new id, as above. Only the
+//     sent before without an answer: such a batch fails with an unknown outcome. The others go on as above. Only the
 //     oldest one's answer says so: behind one that was refused all others are unknown, too.
 //
 //     sender.Start(std::move(batch), identity);   // in flight
@@ -76,7 +78,7 @@ class PartitionSender {
   // The next Restart() needs another producer id than this one.
   std::optional<int64_t> refused_identity() const { return refused_identity_; }
   // How many more batches may be started now.
-  int room() const { return retry_wanted_ ? 0 : options_.in_flight_max - static_cast<int>(unacked_.size()); }
+  int room() const;
 
   std::chrono::nanoseconds NextPause() { return backoff_.Next(); }
 
@@ -88,8 +90,19 @@ class PartitionSender {
   Executor::TimerId pause = 0;
 
  private:
-  void Stamp(ProducerBatch& batch, const control::ProducerIdentity& identity);
+  // What the partition has of this producer, as far as it said. Epoch -1: nothing.
+  struct Place {
+    int32_t epoch = -1;
+    int32_t expected_sequence = 0;
+  };
+
+  void StampNext(ProducerBatch& batch, const control::ProducerIdentity& identity);
+  void StampAlone(ProducerBatch& batch);
+  void Launch(ProducerBatch& batch);
   void Settle(ProducerBatch& batch);
+  void OnStored(const ProducerBatch& batch);
+  void OnBrokenSequence(const ProducerBatch& batch, const ErrorFrame& error);
+  bool RaisedItself(const ErrorFrame& error) const;
 
   PartitionQueue* const queue_;
   const Options options_;
@@ -98,9 +111,10 @@ class PartitionSender {
   std::deque<std::unique_ptr<ProducerBatch>> unacked_;  // in sequence order
   int in_flight_ = 0;                                   // of unacked_
   bool retry_wanted_ = false;                           // set: those not in flight are to be sent again
-  control::ProducerIdentity identity_;                  // of unacked_ and next_sequence_
+  control::ProducerIdentity identity_;                  // its epoch: the highest that was used here
   bool identified_ = false;
-  int32_t next_sequence_ = 0;
+  int32_t next_sequence_ = 0;    // under identity_
+  std::optional<Place> broken_;  // the sequence is, and nothing was stored under identity_ since: one batch at a time
   std::optional<int64_t> refused_identity_;
   Error last_error_;
 };

@@ -9,9 +9,10 @@ void ProducerBatch::Compress() {
   bytes_ = builder_.Finish({.codec = codec_});
 }
 
-void ProducerBatch::Stamp(control::ProducerIdentity producer, int32_t base_sequence) {
-  stamped = true;
-  base_sequence_ = base_sequence;
+void ProducerBatch::SetStamp(Stamp stamp) {
+  const auto [producer, base_sequence] = stamp;
+  std::erase(stamps_, stamp);
+  stamps_.push_back(stamp);
   if (!builder_.empty() && codec_ != Codec::kNone) Compress();
   if (!builder_.empty()) {
     record_count_ = builder_.record_count();

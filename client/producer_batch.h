@@ -33,15 +33,21 @@ class ProducerBatch {
   // While records are added.
   int64_t payload_bytes() const { return static_cast<int64_t>(builder_.payload_bytes()); }
 
-  // No more records. Takes long: not under a lock. Stamp() does it where it was not done.
+  // No more records. Takes long: not under a lock. SetStamp() does it where it was not done.
   void Compress();
 
-  // Gives the batch its place in the producer's sequence and makes its bytes. May be called again, with another place.
-  void Stamp(control::ProducerIdentity producer, int32_t base_sequence);
+  // Its place in what the producer sends to the partition.
+  struct Stamp {
+    control::ProducerIdentity producer;
+    int32_t base_sequence = 0;
+    bool operator==(const Stamp&) const = default;
+  };
+  // Gives the batch its place and makes its bytes. May be called again, with another one.
+  void SetStamp(Stamp stamp);
 
   int32_t record_count() const { return record_count_ != 0 ? record_count_ : builder_.record_count(); }
-  const absl::Cord& bytes() const { return bytes_; }  // after Stamp
-  int32_t base_sequence() const { return base_sequence_; }
+  const absl::Cord& bytes() const { return bytes_; }            // after SetStamp
+  const std::vector<Stamp>& stamps() const { return stamps_; }  // all that it had, the present one last
 
   // Calls the callbacks: `stored` with the offset of the first record, or an error. True if every record had a
   // callback.
@@ -57,7 +63,6 @@ class ProducerBatch {
 
   // I/O thread only.
   bool in_flight = false;
-  bool stamped = false;
   bool maybe_stored = false;  // it was sent, and no answer has ruled out that it was stored
   int attempts = 0;
 
@@ -72,7 +77,7 @@ class ProducerBatch {
   std::vector<Callback> callbacks_;
   int32_t record_count_ = 0;  // once the builder is empty
   absl::Cord bytes_;
-  int32_t base_sequence_ = 0;
+  std::vector<Stamp> stamps_;
 };
 
 }  // namespace millrace::client

@@ -406,7 +406,9 @@ bool Core::TermIsDurable() const {
 }
 
 bool Core::DiskIsStalled() const {
-  return config_.stall_ticks > 0 && !writing_.empty() &&
+  // The only voter has nobody to leave it to.
+  const bool alone = !membership().joint() && membership().voters.size() == 1;
+  return config_.stall_ticks > 0 && !alone && !writing_.empty() &&
          ticks_ - writing_.front().tick > static_cast<uint64_t>(config_.stall_ticks);
 }
 
@@ -432,7 +434,10 @@ void Core::Stop() {
   // Nothing more is written or sent; whoever waits for this replica is told that it does not lead.
   auto last = std::make_unique<Ready>();
   if (std::holds_alternative<Leader>(role_)) FailReads();
-  if (next_ != nullptr) last->reads_failed = std::move(next_->reads_failed);
+  if (next_ != nullptr) {
+    last->reads_failed = std::move(next_->reads_failed);
+    for (const ReadReady& read : next_->reads_ready) last->reads_failed.push_back(read.id);
+  }
   role_ = Follower{};
   last->role = RoleChange{Role::kFollower, state_.term, kNoReplica};
   next_ = std::move(last);

@@ -5,11 +5,20 @@
 //     core.Tick();                         // or Step(message), Propose(entry), …: any number
 //     while (core.HasReady()) {
 //       Ready ready = core.TakeReady();
-//       store.Write(ready); network.Send(ready.send_now);
-//       store.Sync([&, seq = ready.seq] { network.Send(ready.send_after_persist); core.OnPersisted(seq); });
+//       store.Write(ready);
+//       network.Send(ready.send_now);
+//       machine.Apply(ready.committed);        // a range of the log; then, at once or later, OnApplied(its last index)
+//       clients.Answer(ready.reads_ready, ready.reads_failed);
+//       store.Read(ready.entry_requests);      // each is answered, later, by OnEntries(); snapshot_requests by OnSnapshot()
+//       store.Sync([&, seq = ready.seq, messages = std::move(ready.send_after_persist)] {
+//         network.Send(messages);
+//         core.OnPersisted(seq);
+//       });
 //     }
 //
-// Units: time is counted in ticks of the driver, sizes in bytes of payload.
+// The whole of it, with what else a Ready may ask for: ready.h; GroupDriver does it.
+//
+// Units: time is counted in ticks of the driver, sizes in bytes of payload and entry header (MemoryCost, types.h).
 // Thread safety: none; a core belongs to one thread at a time. Cores share only `config` and `random`, which outlive them; `random` is
 // one thread's.
 // Errors: a contradiction in the replica's own state CHECKs with a dump; one that a message proves is Ready.fatal, after which
@@ -44,7 +53,8 @@ namespace millrace::raft {
 struct Config {
   int election_ticks = 10;  // followers wait [election_ticks, 2 * election_ticks) for a leader
   int heartbeat_ticks = 1;  // < election_ticks
-  int stall_ticks = 20;  // a leader whose oldest write takes longer steps down, a follower does not campaign; 0: never
+  // A leader whose oldest write takes longer steps down if others vote, a follower does not campaign. 0: never.
+  int stall_ticks = 20;
   int quiesce_ticks = 20;  // idle for so long, a group whose members all have everything goes quiet; 0: never
   size_t append_bytes_max = 1 << 20;    // of one AppendEntries; one entry may be larger
   size_t inflight_messages_max = 256;   // to one member
@@ -53,6 +63,7 @@ struct Config {
   size_t uncommitted_bytes_max = 64 << 20;
   // Members learn of each commit by a message of its own. false: with the next entries or heartbeat, for half the messages.
   bool commit_at_once = true;
+  size_t reads_max = 1 << 16;      // that wait; more are refused
   int64_t promotion_lag_max = 64;  // entries a learner may lag behind the commit index when it becomes a voter
   // Both on in the product: alone, each leaves a cluster without a leader in some partial partition (README, rule 11). Off only
   // to run other implementations' test cases.
@@ -121,6 +132,7 @@ class Core {
     return ProposeMembership(changes, MembershipOptions());
   }
   // Asks for a linearizable read: `id` comes back in reads_ready or reads_failed. kFailedPrecondition: not the leader.
+  // kResourceExhausted: reads_max wait already.
   absl::Status ReadIndex(uint64_t id);
   // Hands leadership to a voter; proposals are refused meanwhile; given up after an election timeout. kFailedPrecondition.
   absl::Status TransferLeadership(ReplicaId to);

@@ -307,6 +307,7 @@ void Core::AdvanceCommit() {
 absl::Status Core::ReadIndex(uint64_t id) {
   auto* leader = std::get_if<Leader>(&role_);
   if (stopped_ || leader == nullptr) return absl::FailedPreconditionError("this replica does not lead the group");
+  if (leader->reads.size() >= config_.reads_max) return absl::ResourceExhaustedError("too many reads wait for a round");
   Wake();
   leader->idle_ticks = 0;
   leader->reads.push_back({id, 0, state_.commit_index});
@@ -335,12 +336,15 @@ void Core::ReleaseReads() {
     const bool counts = id == self_ ? !state_.abstaining : p->abstention == 0;
     return LogIndex(!counts ? 0 : static_cast<int64_t>(id == self_ ? leader->read_round : p->read_round));
   });
-  std::erase_if(leader->reads, [&](const PendingRead& read) {
-    const bool passed =
-        read.round != 0 && static_cast<int64_t>(read.round) <= confirmed.value() && read.index <= applied_;
-    if (passed) Next().reads_ready.push_back({read.id, read.index});
-    return passed;
+  // Rounds and indexes only rise: what has not passed holds up nothing that could.
+  const auto first_waiting = std::find_if(leader->reads.begin(), leader->reads.end(), [&](const PendingRead& read) {
+    return read.round == 0 || static_cast<int64_t>(read.round) > confirmed.value() || read.index > applied_;
   });
+  if (first_waiting == leader->reads.begin()) return;
+  for (auto read = leader->reads.begin(); read != first_waiting; ++read) {
+    Next().reads_ready.push_back({read->id, read->index});
+  }
+  leader->reads.erase(leader->reads.begin(), first_waiting);
 }
 
 void Core::FailReads() {

@@ -64,7 +64,7 @@ struct Notice {
     kPossibleLoss,
     // This replica counts again after having abstained.
     kAbstainingEnded,
-    // The leader gave up: its own disk has not finished a write for an election timeout.
+    // The leader gave up: its own disk has not finished a write for Config::stall_ticks.
     kDiskStalled,
     // The driver's: the entry at `index` is damaged in this leader's store, and `replica` needs it.
     kDamagedEntry,

@@ -69,7 +69,6 @@ absl::Status MetadataReplica::Open() {
                                                       .self = options_.self.id,
                                                       .flush = raft::Flush::kCommit,
                                                       .applied = log_->applied()},
-                                           .lone = founders.size() == 1,
                                            .preferred = founders.front(),
                                            .is_intact = HasItsChecksum},
                                           *log_);

@@ -26,19 +26,11 @@ raft::Config ConfigOfGroups() {
   return config;
 }
 
-// A replica that has nobody to hand over to leads on through a stall of its disk.
-raft::Config ConfigOfLoneGroups() {
-  raft::Config config = ConfigOfGroups();
-  config.stall_ticks = 0;
-  return config;
-}
-
 }  // namespace
 
 MultiRaft::MultiRaft(const Seams& seams)
     : seams_(seams),
       config_(ConfigOfGroups()),
-      lone_config_(ConfigOfLoneGroups()),
       random_(seams.seed),
       driver_seams_{seams_.store, seams_.peers, *this, random_},
       self_(std::make_shared<MultiRaft*>(this)) {
@@ -53,7 +45,7 @@ MultiRaft::~MultiRaft() {
 }
 
 absl::StatusOr<MultiRaft::Group*> MultiRaft::Open(const Options& options, GroupMachine& machine) {
-  auto driver = raft::GroupDriver::Open(options.lone ? lone_config_ : config_, options.driver, machine, driver_seams_);
+  auto driver = raft::GroupDriver::Open(config_, options.driver, machine, driver_seams_);
   if (!driver.ok()) return driver.status();
   auto group = std::make_unique<Group>();
   group->driver_ = *std::move(driver);
@@ -157,7 +149,8 @@ void MultiRaft::OnPeerLost(raft::BrokerId broker) {
   for (auto& [id, group] : groups_) {
     for (const raft::ReplicaId& member : group->core().membership().Members()) {
       if (member.broker != broker) continue;
-      const bool led = group->core().leader() == member;
+      // A group without one may have split its votes since it lost this one, and would wait for another election timeout.
+      const bool led = group->core().leader() == member || LacksLeader(*group);
       raft::Core& core = Touch(*group);
       core.OnUnreachable(member);
       if (!led || !IsSuccessor(core, member)) continue;

@@ -54,7 +54,6 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
 
   struct Options {
     raft::GroupDriver::Options driver;
-    bool lone = false;  // nobody else votes
     // Who leads if it can: campaigns as soon as there is no leader and others can be reached, and is given the leadership back when
     // it has everything.
     raft::ReplicaId preferred;
@@ -134,7 +133,6 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
 
   const Seams seams_;
   const raft::Config config_;
-  const raft::Config lone_config_;  // of groups with one voter when they are opened
   raft::SeededRandom random_;
   const raft::GroupDriver::Seams driver_seams_;
   std::unordered_map<raft::GroupId, std::unique_ptr<Group>> groups_;

@@ -141,6 +141,8 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome)
   const Verdict verdict = producers_.Check(header);
   const auto refuse = [&](ErrorCode code, std::string message) {
     outcome->error = MakeError(code, std::move(message));
+    outcome->error.producer_epoch = verdict.current_epoch;
+    outcome->error.expected_sequence = verdict.expected_sequence;
     return false;
   };
   switch (verdict.kind) {
@@ -167,10 +169,9 @@ bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome)
                     absl::StrCat("producer ", header.producer_id, " has epoch ", header.producer_epoch, ", but epoch ",
                                  verdict.current_epoch, " is in use; close this producer"));
     case Verdict::kUnknown:
-      return refuse(Error::UNKNOWN_PRODUCER_ID,
-                    absl::StrCat("producer ", header.producer_id,
-                                 " is not known to this partition and does not begin at "
-                                 "sequence 0; get a new id with InitProducer and begin at 0"));
+      return refuse(Error::UNKNOWN_PRODUCER_ID, absl::StrCat("producer ", header.producer_id,
+                                                             " is not known to this partition and does not begin at "
+                                                             "sequence 0; begin at 0 under a higher epoch"));
   }
   MILLRACE_CHECK(false) << "verdict " << static_cast<int>(verdict.kind);
   return false;

@@ -176,7 +176,6 @@ absl::Status Partition::StartReplica(const raft::LogState& state) {
   }
   auto replica = host_.groups.Open(
       {.driver = {.group = group_, .self = host_.self, .flush = FlushOf(*config_.load()), .applied = applied_},
-       .lone = alone(),
        .preferred = replicas_.front()},
       *this);
   if (!replica.ok()) return replica.status();

@@ -26,7 +26,7 @@
 namespace millrace::server {
 
 // How often a peer is heard of at least, and after what time of silence it is taken to be gone.
-inline constexpr std::chrono::milliseconds kPeerHeartbeat{100};
+inline constexpr std::chrono::milliseconds kPeerHeartbeat{200};
 inline constexpr std::chrono::milliseconds kPeerSilence{1'000};
 
 class PeerPresence {

@@ -34,15 +34,16 @@ ProducerTable::Verdict ProducerTable::Check(const BatchHeader& header) const {
   }
   const Producer& producer = it->second;
   verdict.current_epoch = producer.epoch;
+  verdict.expected_sequence = Advance(producer.last().last_sequence, 1);
   if (header.producer_epoch < producer.epoch) {
     verdict.kind = Verdict::kFenced;
     return verdict;
   }
   if (header.producer_epoch > producer.epoch) {
-    if (header.base_sequence != 0) verdict.kind = Verdict::kOutOfOrder;
+    const bool given_out = header.producer_epoch / kEpochsRaised != producer.epoch / kEpochsRaised;
+    if (header.base_sequence != (given_out ? 0 : verdict.expected_sequence)) verdict.kind = Verdict::kOutOfOrder;
     return verdict;
   }
-  verdict.expected_sequence = Advance(producer.last().last_sequence, 1);
   if (header.base_sequence == verdict.expected_sequence) return verdict;
   const int32_t last = Advance(header.base_sequence, header.record_count - 1);
   for (const Batch& batch : producer.batches()) {

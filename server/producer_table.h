@@ -2,6 +2,10 @@
 // is accepted when it continues the sequence, answered again when it is one of those five, refused otherwise.
 // (Apache Kafka KIP-98; the window of five allows five batches in flight.)
 //
+// A higher epoch that the producer raised by itself (record.proto) continues the sequence of the one before: so it is refused
+// when something of that one came late, which the producer had given up on, and fences it otherwise. (KIP-360 begins at 0 again
+// and checks nothing: what comes late is then stored behind what was sent after it, or twice.)
+//
 //     ProducerTable::Verdict v = table.Check(header);
 //     if (v.kind == ProducerTable::Verdict::kAppend) { ...; table.Update(header, base_offset, append_time); }
 //
@@ -41,10 +45,10 @@ class ProducerTable {
   struct Verdict {
     enum Kind { kAppend, kDuplicate, kOldDuplicate, kOutOfOrder, kFenced, kUnknown };
     Kind kind = kAppend;
-    bool first = false;        // kAppend: nothing was known of this producer
-    raft::Offset base_offset;  // kDuplicate: where the batch is
-    int64_t append_time = 0;   // kDuplicate
-    int32_t expected_sequence = 0;
+    bool first = false;             // kAppend: nothing was known of this producer
+    raft::Offset base_offset;       // kDuplicate: where the batch is
+    int64_t append_time = 0;        // kDuplicate
+    int32_t expected_sequence = 0;  // of the epoch that is in use
     int32_t current_epoch = 0;
   };
 

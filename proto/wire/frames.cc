@@ -46,6 +46,8 @@ void Read(CordReader& in, ErrorFrame& error) {
       case Tag(10, kVarint): error.log_start_offset = in.Int64(); break;
       case Tag(11, kVarint): error.high_watermark = in.Int64(); break;
       case Tag(12, kBytes): in.Message([&] { ReadLeaderHint(in, error); }); break;
+      case Tag(13, kVarint): error.producer_epoch = in.Int32(); break;
+      case Tag(14, kVarint): error.expected_sequence = in.Int32(); break;
       default: in.Skip(tag);
     }
   }
@@ -70,6 +72,8 @@ void Write(FrameWriter& out, const ErrorFrame& error) {
       out.Integer(3, error.leader_epoch);
     });
   }
+  out.Integer(13, error.producer_epoch);
+  out.Integer(14, error.expected_sequence);
 }
 
 void Read(CordReader& in, PartitionBatchFrame& batch) {

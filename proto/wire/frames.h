@@ -52,6 +52,8 @@ struct ErrorFrame {
   int32_t leader_id = -1;
   std::string leader_address;
   int32_t leader_epoch = 0;
+  int32_t producer_epoch = 0;
+  int32_t expected_sequence = 0;
 
   bool ok() const { return code == 0; }
 };

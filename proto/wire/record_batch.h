@@ -31,6 +31,9 @@ namespace millrace {
 
 enum class Codec : int32_t { kNone = 0, kLz4 = 3, kZstd = 4 };
 
+// From one producer epoch that InitProducer gives out to the next; in between a producer may raise it by itself.
+inline constexpr int32_t kEpochsRaised = 1 << 16;
+
 // The fields of a RecordBatch besides its payload. Names and meaning as in record.proto.
 struct BatchHeader {
   int64_t base_timestamp = 0;

@@ -1,7 +1,8 @@
-"""One Apache Kafka broker and its own benchmark tools: the other side of broker.py and durable.py.
+"""Brokers of Apache Kafka, one or a cluster, and Kafka's own benchmark tools: the far side of the benchmarks.
 
 DIR holds the jars of a Kafka distribution in `libs`; if it also has a folder `tools`, the client's jars are taken from there.
-The settings are Kafka's defaults but for what is said here; the producer has the batches that suited it best (256 KiB, 5 ms).
+The settings are Kafka's defaults but for what is said here; the producer has the batches that suited it best (256 KiB, 5 ms)
+where `big` is not false. In a cluster replication factor 3, acks=all and min.insync.replicas=2; alone acks=1.
 """
 import os
 import re
@@ -23,43 +24,57 @@ LOG4J = """<Configuration><Appenders><Console name="C" target="SYSTEM_ERR"><Patt
 
 
 class Kafka:
-    def __init__(self, distribution, directory, port=19092, flush=False):
+    def __init__(self, distribution, directory, port=19092, flush=False, brokers=1):
         self.home = tempfile.mkdtemp(prefix="kafka-", dir=directory)
-        self.address = f"127.0.0.1:{port}"
+        self.ids = range(1, brokers + 1)
+        self.port = port
+        self.address = ",".join(f"127.0.0.1:{port + id}" for id in self.ids)
+        self.replicas = min(brokers, 3)
+        self.acks = "1" if brokers == 1 else "all"
         tools = os.path.join(distribution, "tools")
         self.server_jars = os.path.join(distribution, "libs", "*")
         self.tool_jars = os.path.join(tools, "*") if os.path.isdir(tools) else self.server_jars
-        self._configure(port, flush)
+        self._configure(flush)
         self.begin = time.monotonic()
-        self._start()
+        self.processes = {id: self._launch(id) for id in self.ids}
+        for id in self.ids:
+            self._wait_until_started(self.processes[id])
+        self.start_seconds = time.monotonic() - self.begin
 
-    def _configure(self, port, flush):
+    def _configure(self, flush):
         for side, level in (("server", "INFO"), ("client", "WARN")):
             with open(f"{self.home}/{side}.xml", "w") as file:
                 file.write(LOG4J.format(level=level))
-        with open(f"{self.home}/server.properties", "w") as file:
-            file.write("\n".join([
-                "process.roles=broker,controller", "node.id=1", f"controller.quorum.voters=1@127.0.0.1:{port + 1}",
-                f"listeners=PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{port + 1}",
-                f"advertised.listeners=PLAINTEXT://{self.address}", "controller.listener.names=CONTROLLER",
-                f"log.dirs={self.home}/data", "offsets.topic.replication.factor=1",
-                "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
-                "auto.create.topics.enable=false", *(["log.flush.interval.messages=1"] if flush else []), ""]))
         cluster = self._tool("kafka.tools.StorageTool", "random-uuid", jars=self.server_jars).stdout.strip()
-        self._tool("kafka.tools.StorageTool", "format", "-t", cluster, "-c", f"{self.home}/server.properties",
-                   jars=self.server_jars)
+        voters = ",".join(f"{id}@127.0.0.1:{self.port + 100 + id}" for id in self.ids)
+        in_sync = max(1, self.replicas - 1)
+        for id in self.ids:
+            with open(f"{self.home}/{id}.properties", "w") as file:
+                file.write("\n".join([
+                    "process.roles=broker,controller", f"node.id={id}", f"controller.quorum.voters={voters}",
+                    f"listeners=PLAINTEXT://127.0.0.1:{self.port + id},CONTROLLER://127.0.0.1:{self.port + 100 + id}",
+                    f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port + id}", "controller.listener.names=CONTROLLER",
+                    f"log.dirs={self.home}/data{id}", f"offsets.topic.replication.factor={self.replicas}",
+                    f"default.replication.factor={self.replicas}", f"min.insync.replicas={in_sync}",
+                    f"transaction.state.log.replication.factor={self.replicas}",
+                    f"transaction.state.log.min.isr={in_sync}", "auto.create.topics.enable=false",
+                    *(["log.flush.interval.messages=1"] if flush else []), ""]))
+            self._tool("kafka.tools.StorageTool", "format", "-t", cluster, "-c", f"{self.home}/{id}.properties",
+                       jars=self.server_jars)
 
-    def _start(self):
-        self.process = subprocess.Popen(
+    def _launch(self, id):
+        return subprocess.Popen(
             ["java", *JVM, "-Xms1g", "-Xmx1g", f"-Dlog4j2.configurationFile={self.home}/server.xml", "-cp", self.server_jars,
-             "kafka.Kafka", f"{self.home}/server.properties"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+             "kafka.Kafka", f"{self.home}/{id}.properties"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def _wait_until_started(process):
         said = []
         while "Kafka Server started" not in (said[-1] if said else ""):
-            said.append(self.process.stderr.readline())
+            said.append(process.stderr.readline())
             if not said[-1]:
                 raise RuntimeError("Kafka did not start:\n" + "".join(said[-20:]))
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()  # or else it would block on a full pipe
-        self.start_seconds = time.monotonic() - self.begin
+        threading.Thread(target=process.stderr.read, daemon=True).start()  # or else it would block on a full pipe
 
     def _tool(self, *arguments, jars=None):
         return subprocess.run(
@@ -68,23 +83,23 @@ class Kafka:
 
     def _measured(self, size, records, *arguments):
         """Runs a tool; gives its output, and CPU seconds per GB of both sides, the JVM's start and warm-up included."""
-        before, client_before = cpu_seconds(self.process.pid), _children_cpu()
+        before, client_before = self.cpu_seconds(), _children_cpu()
         output = self._tool(*arguments).stdout
         gigabytes = size * records / 1e9
-        broker = (cpu_seconds(self.process.pid) - before) / gigabytes
+        broker = (self.cpu_seconds() - before) / gigabytes
         client = (_children_cpu() - client_before) / gigabytes
         return output, {"broker_cpu_s_per_gb": broker, "client_cpu_s_per_gb": client, "cpu_s_per_gb": broker + client}
 
     def create_topic(self, name, partitions):
         self._tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.address, "--create", "--topic", name,
-                   "--partitions", str(partitions), "--replication-factor", "1")
+                   "--partitions", str(partitions), "--replication-factor", str(self.replicas))
 
-    def produce(self, topic, size, warmup, records, rate=-1):
+    def produce(self, topic, size, warmup, records, rate=-1, big=True):
         """`rate`: records per second; without one as fast as possible."""
         output, cpu = self._measured(
             size, warmup + records, "org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records",
             str(warmup + records), "--record-size", str(size), "--throughput", str(rate), "--warmup-records", str(warmup),
-            "--command-property", f"bootstrap.servers={self.address}", "acks=1", *BIG_BATCHES)
+            "--command-property", f"bootstrap.servers={self.address}", f"acks={self.acks}", *(BIG_BATCHES if big else []))
         steady = re.search(r"^\d+ steady state records sent, ([\d.]+) records/sec.* (\d+) ms 50th, .* (\d+) ms 99th, (\d+) ms 99.9th",
                            output, re.M)
         per_second, *latency = steady.groups()
@@ -102,19 +117,22 @@ class Kafka:
 
     def end_to_end(self, topic, size, records):
         output = self._tool("org.apache.kafka.tools.EndToEndLatency", "--bootstrap-server", self.address, "--topic", topic,
-                            "--num-records", str(records), "--producer-acks", "1", "--record-size", str(size)).stdout
+                            "--num-records", str(records), "--producer-acks", self.acks, "--record-size", str(size)).stdout
         found = re.search(r"50th = (\d+), 99th = (\d+)", output)
         return {"latency_ms": {"p50": int(found.group(1)), "p99": int(found.group(2))}}
 
     def rss_mb(self):
-        return rss_mb(self.process.pid)
+        """Of the largest."""
+        return max(rss_mb(process.pid) for process in self.processes.values())
 
     def cpu_seconds(self):
-        return cpu_seconds(self.process.pid)
+        return sum(cpu_seconds(process.pid) for process in self.processes.values())
 
     def stop(self):
-        self.process.terminate()
-        self.process.wait()
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait()
         shutil.rmtree(self.home)
 
 

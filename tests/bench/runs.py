@@ -22,7 +22,7 @@ def main(text, every, filled, seconds, **sides):
         parser.error(f"{options.dir} is in memory; --dir must be on a disk")
     print(json.dumps(machine.describe(options.dir)), flush=True)
     options.page_cache = cache = machine.PageCache(options.dir)
-    sides = {name: cases(options) for name, cases in sides.items() if name != "kafka" or options.kafka}
+    sides = {name: cases(options) for name, cases in sides.items() if not name.startswith("kafka") or options.kafka}
     results = {}
 
     def note(run, case, side, figures):

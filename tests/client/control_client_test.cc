@@ -27,6 +27,7 @@ class ScriptedTransport : public ClientTransport {
   void Call(const std::string& address, const std::string&, absl::Cord, std::chrono::nanoseconds,
             std::function<void(CallReply)> done) override {
     called.push_back(address);
+    if (address == silent) return;
     CallReply reply = answers.empty() ? fallback : answers.front();
     if (!answers.empty()) answers.pop_front();
     executor_.Post([done = std::move(done), reply = std::move(reply)] { done(reply); });
@@ -35,6 +36,7 @@ class ScriptedTransport : public ClientTransport {
   std::vector<std::string> called;
   std::deque<CallReply> answers;
   CallReply fallback;
+  std::string silent;  // never answers
 
  private:
   SimExecutor& executor_;
@@ -72,6 +74,20 @@ TEST_F(ControlTest, NextAddressIsTriedWhenOneCannotBeConnected) {
   transport.answers = {Refused(), {{}, absl::Cord("yes")}};
   EXPECT_EQ(*Call(Repeat::kIfNotSent), "yes");
   EXPECT_THAT(transport.called, ElementsAre("a:1", "b:1"));
+}
+
+TEST_F(ControlTest, WhatWasAskedOfABrokerThatStandsStillIsAskedOfAnother) {
+  ControlClient control({executor.clock(), executor, random, transport}, options, {"a:1", "b:1"});
+  transport.silent = "a:1";
+  int safe = 0, unsafe = 0;
+  control.Call("/m", absl::Cord(), {.timeout = seconds(10), .repeat = Repeat::kSafe}, [&](auto reply) { ++safe; });
+  control.Call("/m", absl::Cord(), {.timeout = seconds(10), .repeat = Repeat::kIfNotSent},
+               [&](auto reply) { ++unsafe; });
+  control.Avoid("a:1");
+  executor.RunUntilIdle();
+  EXPECT_EQ(safe, 1);
+  EXPECT_EQ(unsafe, 0);
+  EXPECT_THAT(transport.called, ElementsAre("a:1", "a:1", "b:1"));
 }
 
 TEST_F(ControlTest, CallThatMayHaveHappenedIsRepeatedOnlyIfThatIsSafe) {

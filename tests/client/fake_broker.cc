@@ -15,6 +15,7 @@ constexpr int32_t kOffsetOutOfRange = 1;
 constexpr int32_t kUnknownTopic = 3;
 constexpr int32_t kOutOfOrder = 45;
 constexpr int32_t kDuplicate = 46;
+constexpr int32_t kInvalidEpoch = 47;
 constexpr size_t kWindow = 5;
 
 absl::Cord Bytes(const google::protobuf::MessageLite& message) { return absl::Cord(message.SerializeAsString()); }
@@ -50,6 +51,7 @@ class FakeBroker::Handle : public Stream {
       if (session->ended) return;
       if (broker->silent_) return;
       session->handler->OnWritten();
+      if (broker->frozen_) return;
       if (!session->ended) broker->Receive(session, message);
     });
   }
@@ -110,6 +112,7 @@ std::vector<std::string> FakeBroker::Values(const std::string& topic, int32_t pa
 
 std::unique_ptr<Stream> FakeBroker::OpenStream(const std::string& address, const std::string& method,
                                                StreamHandler* handler) {
+  stream_addresses.push_back(address);
   auto session = std::make_shared<Session>();
   session->method = method;
   session->handler = handler;
@@ -227,19 +230,27 @@ ProduceAckFrame FakeBroker::Judge(const PartitionBatchFrame& batch) {
   const BatchView view = *ParseBatch(batch.batch);
   Log& log = logs_[{batch.topic, batch.partition}];
   if (view.header.producer_id != 0) {
-    auto& window = log.producers[view.header.producer_id];
-    for (const Log::Sequence& sequence : window) {
-      if (sequence.first == view.header.base_sequence) {
-        ack.base_offset = sequence.offset;
-        ack.duplicate = true;
-        return ack;
+    Log::Producer& producer = log.producers[view.header.producer_id];
+    ack.error.producer_epoch = producer.epoch;
+    ack.error.expected_sequence = producer.expected;
+    const int32_t ahead = view.header.base_sequence - producer.expected;
+    if (view.header.producer_epoch < producer.epoch) return fail(kInvalidEpoch, false);
+    if (view.header.producer_epoch == producer.epoch) {
+      for (const Log::Sequence& sequence : producer.window) {
+        if (sequence.first == view.header.base_sequence) {
+          ack.base_offset = sequence.offset;
+          ack.duplicate = true;
+          return ack;
+        }
       }
+      if (ahead < 0) return fail(kDuplicate, false);
     }
-    const int32_t expected = window.empty() ? 0 : window.back().first + window.back().records;
-    if (view.header.base_sequence < expected) return fail(kDuplicate, false);
-    if (view.header.base_sequence != expected) return fail(kOutOfOrder, false);
-    window.push_back({view.header.base_sequence, log.end, view.header.record_count});
-    if (window.size() > kWindow) window.pop_front();
+    if (ahead != 0) return fail(kOutOfOrder, false);
+    if (view.header.producer_epoch > producer.epoch) producer.window.clear();
+    producer.epoch = view.header.producer_epoch;
+    producer.expected += view.header.record_count;
+    producer.window.push_back({view.header.base_sequence, log.end, view.header.record_count});
+    if (producer.window.size() > kWindow) producer.window.pop_front();
   }
   ack.base_offset = log.end;
   ack.append_time = executor_.clock().Wall();

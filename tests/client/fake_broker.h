@@ -44,13 +44,18 @@ class FakeBroker : public ClientTransport {
     std::vector<Stored> batches;
     int64_t log_start = 0;
     int64_t end = 0;
-    // By producer id: the last batches' (first sequence, first offset, records).
+    // By producer id: its epoch and the last batches.
     struct Sequence {
       int32_t first;
       int64_t offset;
       int32_t records;
     };
-    std::map<int64_t, std::deque<Sequence>> producers;
+    struct Producer {
+      int32_t epoch = 0;
+      int32_t expected = 0;
+      std::deque<Sequence> window;
+    };
+    std::map<int64_t, Producer> producers;
   };
   using Key = std::pair<std::string, int32_t>;
 
@@ -84,6 +89,8 @@ class FakeBroker : public ClientTransport {
   void BreakStreams();
   // Neither answers nor breaks.
   void GoSilent(bool silent) { silent_ = silent; }
+  // Takes streams and what is written to them, and answers nothing on them. Calls are answered, as if by another broker.
+  void Freeze() { frozen_ = true; }
   // Ends a subscription with an error, as if the partition had changed hands.
   void FailSubscriptions(const ErrorFrame& error);
   // Further brokers, as metadata has them; connections to their addresses are never answered.
@@ -95,6 +102,7 @@ class FakeBroker : public ClientTransport {
   // --- What it saw ---
 
   int streams_opened = 0;
+  std::vector<std::string> stream_addresses;  // of each OpenStream()
   int connects_refused = 0;
   int pings = 0;
   int producer_ids_given = 0;
@@ -146,6 +154,7 @@ class FakeBroker : public ClientTransport {
   const std::string address_;
   bool up_ = true;
   bool silent_ = false;
+  bool frozen_ = false;
   bool lose_next_ack_ = false;
   bool hold_acks_ = false;
   bool serve_posted_ = false;

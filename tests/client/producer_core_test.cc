@@ -68,7 +68,8 @@ TEST_F(ProducerTest, ABatchThatMayBeStoredIsNotSentAnewToABrokerThatForgotThePro
   broker.Script(forgotten);
   Send("c");
   executor.Advance(seconds(5));
-  EXPECT_THAT(broker.Values("t", 0), ElementsAre("a", "b", "c")) << "what was not sent before goes under a new id";
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("a", "b", "c"))
+      << "what was not sent before goes under the next epoch";
 }
 
 // The new leader did not serve yet when the first of them came again, and did for the second.
@@ -220,7 +221,7 @@ TEST_F(ProducerTest, DeliveryTimeoutTellsWhatTheFirstBatchWasRefusedFor) {
   }
 }
 
-TEST_F(ProducerTest, RecordsBehindOneThatWasGivenUpOnGetANewProducerId) {
+TEST_F(ProducerTest, RecordsBehindOneThatWasGivenUpOnGoUnderTheNextEpoch) {
   Send("0");
   executor.RunUntilIdle();
   broker.Script({.code = 87, .message = "bad", .retriable = false});  // INVALID_RECORD
@@ -235,7 +236,10 @@ TEST_F(ProducerTest, RecordsBehindOneThatWasGivenUpOnGetANewProducerId) {
   executor.Advance(seconds(1));
   EXPECT_THAT(broker.Values("t", 0), ElementsAre("0", "2", "3", "4"));
   EXPECT_THAT(Delivered(), ElementsAre("0", "2", "3", "4"));
-  EXPECT_EQ(broker.producer_ids_given, 2);
+  EXPECT_EQ(broker.producer_ids_given, 1);
+  std::vector<int32_t> epochs;
+  for (const FakeBroker::Stored& stored : broker.log("t", 0).batches) epochs.push_back(stored.header.producer_epoch);
+  EXPECT_THAT(epochs, testing::IsSupersetOf({0, 1})) << "so that what is late of 1 is refused";
 }
 
 TEST_F(ProducerTest, OtherPartitionsGoOnWhileOneIsRetried) {
@@ -453,6 +457,22 @@ TEST_F(ProducerTest, WhatABrokerHasThatStandsStillGoesToTheNextLeader) {
   executor.Advance(milliseconds(1500));
   EXPECT_THAT(Delivered(), ElementsAre("0", "1"));
   EXPECT_THAT(broker.Values("t", 0), ElementsAre("0", "1"));
+}
+
+// Connecting to it again succeeds, and tells nothing.
+TEST_F(ProducerTest, ABrokerThatStillStandsStillWhenItIsConnectedAnewIsLeftAsSoonAsAnotherLeads) {
+  broker.Advertise(2, "2:9470");
+  Send("0");
+  executor.RunUntilIdle();
+  broker.Freeze();
+  Send("1");
+  executor.Advance(milliseconds(800));
+  broker.BreakStreams();
+  executor.Advance(milliseconds(450));
+  EXPECT_GT(broker.streams_opened, 1);
+  broker.SetLeader("t", 0, 2);
+  executor.Advance(milliseconds(260));
+  EXPECT_THAT(broker.stream_addresses, testing::Contains("2:9470"));
 }
 
 // One that leads and is slow keeps what it has.

@@ -79,7 +79,7 @@ class Drainer {
       auto taken = accumulator_.Take(&queue_, {.min_bytes = 1, .max_bytes = 1 << 20});
       if (taken.batches.empty()) return;
       for (auto& batch : taken.batches) {
-        batch->Stamp({}, 0);
+        batch->SetStamp({});
         records_ += batch->record_count();
         accumulator_.Done(std::move(batch), RecordMetadata{.partition = 0, .offset = 0});
       }

@@ -1,113 +1,61 @@
 // cluster_simulation: the command line. README.md has the faults, the promises and how to repeat a seed.
-#include <sys/resource.h>
-
 #include <cstdio>
-#include <cstdlib>
-#include <ctime>
-#include <fstream>
 #include <string>
 #include <string_view>
 
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
 #include "server/log.h"
-#include "tests/cluster_sim/runner.h"
+#include "tests/cluster_sim/coverage.h"
+#include "tests/cluster_sim/simulation.h"
+#include "tests/cluster_sim/swarm.h"
+#include "tests/support/seed_flags.h"
+#include "tests/support/seed_runner.h"
 
 namespace millrace::sim {
 namespace {
 
-constexpr char kUsage[] =
-    R"(cluster_simulation: brokers and clients of a cluster in one thread, from one seed, under faults.
-  --seeds N           how many seeds (default 2000)
-  --minutes M         begin no seed after M minutes (or --seconds S)
-  --first-seed S      the seeds are S, S + 1, … (default: from the clock, and printed)
-  --jobs N            processes (default 2)
-  --regressions FILE  seeds to run first, one a line
-  --keep-going        after a failure, too
-  --no-coverage       do not fail when a rare state was not reached
-  --seed S            run this seed only; prints its hash
-  --steps N           with --seed: so many steps with faults
+constexpr char kAbout[] = "brokers and clients of a cluster in one thread, from one seed, under faults.";
+constexpr char kOwnFlags[] =
+    R"(  --steps N           with --seed: so many steps with faults
   --without A,B       leave out these faults (numbers: their rows in the table, from 0)
-  --trace             with --seed: print what happens
   --log               with --seed: the brokers' log, too
 )";
 
 struct Flags {
-  RunOptions run;
-  Plan plan{.seed = 0};
-  bool coverage = true;
+  SeedFlags seeds{"cluster_simulation", kAbout, kOwnFlags, 2000};
+  Plan plan;
   bool log = false;
 };
 
-[[noreturn]] void ExitWithUsage(std::string_view problem) {
-  std::fprintf(stderr, "cluster_simulation: %s\n%s", std::string(problem).c_str(), kUsage);
-  std::exit(2);
-}
-
-uint64_t Number(const char* text) {
-  uint64_t number = 0;
-  if (text == nullptr || !absl::SimpleAtoi(text, &number)) ExitWithUsage("a number is missing");
-  return number;
-}
-
-FaultSet FaultsNumbered(const char* text) {
+FaultSet FaultsNumbered(SeedFlags& flags) {
   FaultSet faults;
-  if (text == nullptr) ExitWithUsage("--without needs numbers");
-  for (const std::string& number : std::vector<std::string>(absl::StrSplit(text, ','))) {
-    const uint64_t fault = Number(number.c_str());
-    if (fault >= kFaultCount) ExitWithUsage("no such fault: " + number);
+  for (const std::string& text : flags.List()) {
+    size_t fault = 0;
+    if (!absl::SimpleAtoi(text, &fault) || fault >= kFaultCount) flags.Refuse("no such fault: " + text);
     faults.set(fault);
   }
   return faults;
 }
 
-std::vector<uint64_t> ReadSeeds(const char* path) {
-  std::vector<uint64_t> seeds;
-  std::ifstream file(path == nullptr ? "" : path);
-  if (!file) ExitWithUsage("the file of --regressions cannot be read");
-  for (std::string line; std::getline(file, line);) {
-    if (!line.empty() && line[0] != '#') seeds.push_back(Number(line.substr(0, line.find(' ')).c_str()));
-  }
-  return seeds;
-}
-
-Flags Parse(int argc, char** argv) {
-  Flags flags;
-  flags.run.first_seed = static_cast<uint64_t>(std::time(nullptr)) * 1'000'000;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view flag = argv[i];
-    auto value = [&]() -> const char* { return ++i < argc ? argv[i] : nullptr; };
-    if (flag == "--seeds") {
-      flags.run.seeds = Number(value());
-    } else if (flag == "--minutes") {
-      flags.run.seconds = static_cast<int>(Number(value())) * 60;
-    } else if (flag == "--seconds") {
-      flags.run.seconds = static_cast<int>(Number(value()));
-    } else if (flag == "--first-seed") {
-      flags.run.first_seed = Number(value());
-    } else if (flag == "--jobs") {
-      flags.run.jobs = static_cast<int>(Number(value()));
-    } else if (flag == "--regressions") {
-      flags.run.regressions = ReadSeeds(value());
-    } else if (flag == "--keep-going") {
-      flags.run.keep_going = true;
-    } else if (flag == "--no-coverage") {
-      flags.coverage = false;
-    } else if (flag == "--seed") {
-      flags.plan.seed = Number(value());
-    } else if (flag == "--steps") {
-      flags.plan.steps = static_cast<int>(Number(value()));
-    } else if (flag == "--without") {
-      flags.plan.without = flags.run.without = FaultsNumbered(value());
-    } else if (flag == "--trace") {
-      flags.plan.trace = true;
-    } else if (flag == "--log") {
+void Parse(int argc, char** argv, Flags& flags) {
+  SeedFlags& seeds = flags.seeds;
+  for (seeds.Begin(argc, argv); seeds.Next();) {
+    if (seeds.Is("--steps")) {
+      flags.plan.steps = static_cast<int>(seeds.Number());
+    } else if (seeds.Is("--without")) {
+      flags.plan.without = FaultsNumbered(seeds);
+    } else if (seeds.Is("--log")) {
       flags.log = true;
-    } else {
-      ExitWithUsage("unknown flag: " + std::string(flag));
+    } else if (!seeds.Take()) {
+      seeds.Refuse();
     }
   }
-  return flags;
+  flags.plan.trace = seeds.trace;
+}
+
+Plan WithSeed(Plan plan, uint64_t seed) {
+  plan.seed = seed;
+  return plan;
 }
 
 int RunOneSeed(const Plan& plan) {
@@ -122,20 +70,22 @@ int RunOneSeed(const Plan& plan) {
 }
 
 int RunMany(const Flags& flags) {
-  std::printf("first seed %lu\n", static_cast<unsigned long>(flags.run.first_seed));
-  const RunResult result = RunSeeds(flags.run);
-  // Processor time: other work on the machine does not change what the simulator costs.
-  rusage used;
-  getrusage(RUSAGE_CHILDREN, &used);
-  const double seconds = static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-                         1e-6 * static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
+  std::printf("first seed %lu\n", static_cast<unsigned long>(flags.seeds.run.first_seed));
+  const auto result = RunSeeds<Coverage>(
+      flags.seeds.run,
+      [&flags](uint64_t seed, Coverage& coverage) {
+        Result one = Simulate(WithSeed(flags.plan, seed), coverage);
+        return SeedOutcome{one.hash, std::move(one.violation), std::move(one.report)};
+      },
+      [&flags](uint64_t seed) { return Command(WithSeed(flags.plan, seed)); });
   std::printf("%s", result.coverage.Table().c_str());
   std::printf("%lu seeds, %.3f s of processor time each; hash %016lx\n",
-              static_cast<unsigned long>(result.coverage.seeds), seconds / static_cast<double>(result.coverage.seeds),
+              static_cast<unsigned long>(result.coverage.seeds),
+              ProcessorSecondsOfChildren() / static_cast<double>(result.coverage.seeds),
               static_cast<unsigned long>(result.hash));
   for (uint64_t seed : result.failed) std::printf("FAILED seed %lu\n", static_cast<unsigned long>(seed));
   if (!result.failed.empty()) return 1;
-  if (flags.coverage && !result.coverage.Complete()) {
+  if (flags.seeds.coverage && !result.coverage.Complete()) {
     std::printf("FAILED: a state or fault above was not reached\n");
     return 1;
   }
@@ -143,10 +93,11 @@ int RunMany(const Flags& flags) {
 }
 
 int Main(int argc, char** argv) {
-  const Flags flags = Parse(argc, argv);
+  Flags flags;
+  Parse(argc, argv, flags);
   if (!flags.log) log::SetSink([](std::string_view) {});
   log::SetLevel(flags.log ? log::Level::kDebug : log::Level::kError);
-  return flags.plan.seed != 0 ? RunOneSeed(flags.plan) : RunMany(flags);
+  return flags.seeds.seed ? RunOneSeed(WithSeed(flags.plan, *flags.seeds.seed)) : RunMany(flags);
 }
 
 }  // namespace

@@ -128,7 +128,8 @@ def check_file(name, text):
     for number, line in enumerate(lines, start=1):
         if MARKER.search(line):
             yield number, "leftover marker: finish it, or say in words what is not there"
-        if name.startswith("tests/") and SLEEP.search(line):
+        # Benchmarks send at a rate.
+        if name.startswith("tests/") and not name.startswith("tests/bench/") and SLEEP.search(line):
             yield number, "a test sleeps: wait for the event instead"
         if name.endswith((".cc", ".h")) and CLOCK_OR_CHANCE.search(line) and not CLOCK_OR_CHANCE_ALLOWED.search(name):
             yield number, "clock and randomness come in through the constructor (proto/wire/runtime.h)"

@@ -135,6 +135,30 @@ TEST(Reads, OfAReplicaThatStopsFail) {
   EXPECT_FALSE(g.core(1).HasReady());
 }
 
+// It was released, and nobody has been told.
+TEST(Reads, OfAReplicaThatStopsFailThoughTheyHavePassed) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.drop = [](const Message&) { return true; };
+  ASSERT_TRUE(g.core(1).ReadIndex(7).ok());
+  g.Take(1);
+  ASSERT_TRUE(g.core(1).Step(From(2, 1, 1, HeartbeatReply{.read_round = 1})).ok());
+  g.core(1).Stop();
+  EXPECT_EQ(g.core(1).TakeReady().reads_failed, (std::vector<uint64_t>{7}));
+}
+
+TEST(Reads, TooManyAreRefused) {
+  Config config = TestGroup::TestConfig();
+  config.reads_max = 2;
+  TestGroup g(3, config);
+  g.Elect(1);
+  EXPECT_TRUE(g.core(1).ReadIndex(1).ok());
+  EXPECT_TRUE(g.core(1).ReadIndex(2).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(g.core(1).ReadIndex(3)));
+  g.Run();
+  EXPECT_TRUE(g.core(1).ReadIndex(4).ok());
+}
+
 TEST(Heartbeats, DoNotPileUpWhileNothingIsTaken) {
   TestGroup g(3);
   g.Elect(1);

@@ -263,6 +263,16 @@ TEST(Election, ALeaderWhoseDiskStandsStillStepsDown) {
   EXPECT_TRUE(g.core(2).role() == Role::kLeader || g.core(3).role() == Role::kLeader);
 }
 
+TEST(Election, TheOnlyVoterLeadsOnThroughAStallOfItsDisk) {
+  TestGroup g(1);
+  g.Elect(1);
+  g.node(1).hold_writes = true;
+  g.Propose(1, "a");
+  g.Run();
+  g.TickAll(60);
+  EXPECT_EQ(g.core(1).role(), Role::kLeader);
+}
+
 TEST(Election, LeadershipIsHandedOverToACaughtUpVoter) {
   TestGroup g(3);
   g.Elect(1);

@@ -33,6 +33,7 @@ void Invariants::OnStart(Node& node) {
   if (node.core().commit_index() < image.term_and_vote().commit_index) {
     Fail(node, "commit never moves back", "a start forgets what was stored");
   }
+  Judge(node);  // the last commit may not have got to its disk, nor a snapshot that took the place of all
   for (LogIndex i = node.chain().before() + 1; i <= node.core().commit_index(); ++i) {
     CheckCommitted(node, i, node.chain().At(i));
   }
@@ -69,11 +70,13 @@ void Invariants::OnInstall(Node& node, const InstallSnapshot& snapshot) {
   uint64_t digest = 0;
   std::string state(snapshot.state);
   std::memcpy(&digest, state.data(), sizeof digest);
+  if (IsOfBeforeLoss(node, last, digest)) return victims_.push_back(node.id());
   if (last > committed_last() || committed_[static_cast<size_t>(last.value())].digest != digest) {
     Fail(node, "state machine safety", absl::StrCat("a snapshot at ", last.value(), " of what is not committed"));
   }
-  std::erase(victims_, node.id());  // it keeps nothing of what was lost
 }
+
+void Invariants::OnInstalled(const Node& node) { Judge(node); }
 
 // ---- Roles and commit
 
@@ -180,13 +183,11 @@ bool Invariants::QuorumHolds(const Node& leader, const Membership& membership, E
 }
 
 void Invariants::CheckCommitted(Node& node, LogIndex index, const Link& link) {
-  if (IsVictim(node.id())) return;
-  // A message from before a loss makes one more victim of it.
-  const Term learnt_in = node.LearntIn(index);
-  if (learnt_in < lost_in_ && lost_.contains(link.digest)) return victims_.push_back(node.id());
+  if (IsKnownVictim(node.id())) return;
+  if (IsOfBeforeLoss(node, index, link.digest)) return victims_.push_back(node.id());
   Commit& known = At(committed_, index.value());
   if (known.term == Term(0)) {
-    known = {link.term, learnt_in, link.digest, link.proposal};
+    known = {link.term, node.LearntIn(index), link.digest, link.proposal};
     if (link.proposal != 0) {
       ProposalState& state = proposals_[link.proposal];
       if (state == ProposalState::kCommitted) Fail(node, "committed once", absl::StrCat("proposal ", link.proposal));
@@ -199,7 +200,7 @@ void Invariants::CheckCommitted(Node& node, LogIndex index, const Link& link) {
 }
 
 void Invariants::OnApply(Node& node, LogIndex index) {
-  if (IsVictim(node.id())) return;
+  if (IsKnownVictim(node.id())) return;
   const Link& link = node.chain().At(index);
   if (index > committed_last() || committed_[static_cast<size_t>(index.value())].digest != link.digest) {
     Fail(node, "state machine safety", absl::StrCat("applies another entry at ", index.value()));
@@ -253,8 +254,42 @@ void Invariants::OnMachineCrash(const Node& node) {
 
 // ---- Loss (flush=async, all voters)
 
-bool Invariants::IsVictim(ReplicaId id) const {
+bool Invariants::IsKnownVictim(ReplicaId id) const {
   return !victims_.empty() && std::find(victims_.begin(), victims_.end(), id) != victims_.end();
+}
+
+// By what it knows to be committed: one digest stands for the whole prefix.
+void Invariants::Judge(const Node& node) {
+  const LogIndex commit = node.seen().commit;
+  std::erase(victims_, node.id());
+  if (IsLost(commit, node.chain().At(commit).digest)) victims_.push_back(node.id());
+}
+
+// And not committed anew since.
+bool Invariants::IsLost(LogIndex index, uint64_t digest) const {
+  return lost_.contains(digest) &&
+         (index > committed_last() || committed_[static_cast<size_t>(index.value())].digest != digest);
+}
+
+// A message from before a loss makes one more victim of it.
+bool Invariants::IsOfBeforeLoss(const Node& node, LogIndex index, uint64_t digest) const {
+  return node.LearntIn(index) < lost_in_ && lost_.contains(digest);
+}
+
+bool Invariants::IsVictim(ReplicaId id) const {
+  if (IsKnownVictim(id)) return true;
+  const Node* node = lost_.empty() ? nullptr : world_.Alive(id);
+  if (node == nullptr || !node->up()) return false;
+  // What a busy driver has not taken out of the core yet. A core that stops for a contradiction takes it along: no Ready tells
+  // what it had appended and learnt just before, so OnChange never sees it.
+  const TermTable& terms = node->core().terms();
+  const LogIndex last = std::min(node->core().commit_index(), LogIndex(static_cast<int64_t>(digests_.size()) - 1));
+  for (LogIndex i = std::max(node->seen().commit + 1, terms.before_first()); i <= last; ++i) {
+    for (const auto& [term, digest] : digests_[static_cast<size_t>(i.value())]) {
+      if (terms.At(i) == term && IsOfBeforeLoss(*node, i, digest)) return true;
+    }
+  }
+  return false;
 }
 
 // The new leader's log is the truth from here on.

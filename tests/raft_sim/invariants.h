@@ -44,13 +44,16 @@ class Invariants {
   void OnAppended(Node& node, LogIndex index);
   void OnTruncate(Node& node, LogIndex first_removed);
   void OnInstall(Node& node, const InstallSnapshot& snapshot);
+  // It is on the node's disk. Before, a crash may bring back what it has replaced.
+  void OnInstalled(const Node& node);
   // After an event, once its Readies are taken.
   void OnChange(Node& node, const Glance& before, const Glance& after);
   void OnSend(Node& node, const Message& message);
   // Its machine went down: what it acked with a mark may be lost.
   void OnMachineCrash(const Node& node);
   void OnApply(Node& node, LogIndex index);
-  // True: the node held what all voters had lost, and may say so.
+  // True: the node held what all voters had lost, and may say so; also when its core has only just learnt that this was committed,
+  // and no Ready has told yet.
   bool IsVictim(ReplicaId id) const;
   void OnPossibleLoss(Node& leader);
 
@@ -95,6 +98,10 @@ class Invariants {
   bool WonFairly(const Node& node, const Glance& after);
   bool QuorumHolds(const Node& leader, const Membership& membership, EntryId id) const;
   void CheckLoss(const Node& node, const Node& leader, LogIndex first_lost);
+  void Judge(const Node& node);
+  bool IsKnownVictim(ReplicaId id) const;
+  bool IsLost(LogIndex index, uint64_t digest) const;
+  bool IsOfBeforeLoss(const Node& node, LogIndex index, uint64_t digest) const;
   void Fail(const Node& node, std::string_view invariant, std::string_view what);
 
   World& world_;

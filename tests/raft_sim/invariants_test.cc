@@ -217,6 +217,116 @@ TEST_F(InvariantsTest, ALossWhereEveryAckWasSynced) {
   EXPECT_THAT(world.violation, StartsWith("no loss"));
 }
 
+// A leader that is the only voter loses with its machine what it had committed (flush=async); a learner's driver is busy.
+class LossTest : public testing::Test {
+ protected:
+  LossTest() {
+    const Membership membership{.voters = {leader.id()}, .learners = {learner.id()}};
+    for (Node* node : {&leader, &learner}) node->disk().SetFirstMembership(membership);
+    for (Node* node : {&leader, &learner}) node->Start();
+    Lead();
+    for (LogIndex i(1); i <= leader.core().commit_index(); ++i) committed.push_back(leader.disk().acked().EntryAt(i));
+    leader.Stop(Disk::Level::kMachine);
+    leader.Start();
+    kept = {leader.chain().back().term, leader.chain().last()};
+    Lead();
+    // From here on the learner's Readies wait for an event that nobody gives it.
+    while (!learner.core().HasReady()) learner.Deliver({leader.id(), learner.id(), Term(1), Heartbeat()});
+  }
+
+  // Elected, and with some entries committed. What it sends reaches nobody.
+  void Lead() {
+    leader.Campaign();
+    for (int entries = 0; entries < 20;) {
+      world.now = world.queue.next_time();
+      const Event event = world.queue.Pop();
+      if (event.kind == EventKind::kDeliver) {
+        world.network.Take(event.what);
+      } else if (event.broker == leader.broker()) {
+        leader.On(event);
+        if (leader.leads() && leader.Propose(Entry()).ok()) ++entries;
+      }
+    }
+  }
+  void HearOfTheLost() {
+    AppendEntries append{.entries = committed, .commit = LogIndex(std::ssize(committed))};
+    learner.Deliver({leader.id(), learner.id(), Term(1), std::move(append)});
+  }
+  void HearOfWhatTookItsPlace() {
+    AppendEntries append{.prev = kept, .entries = {leader.disk().acked().EntryAt(kept.index + 1)}};
+    learner.Deliver({leader.id(), learner.id(), leader.core().term(), std::move(append)});
+  }
+  void HearOfASnapshot() {
+    const LogIndex last = leader.seen().commit;
+    const Link& link = leader.chain().At(last);
+    InstallSnapshot snapshot{.last = {link.term, last},
+                             .end_offset = link.end_offset,
+                             .log_start = link.end_offset,
+                             .append_time = link.append_time,
+                             .membership = leader.core().membership()};
+    snapshot.state = absl::Cord(absl::string_view(reinterpret_cast<const char*>(&link.digest), sizeof link.digest));
+    learner.Deliver({leader.id(), learner.id(), leader.core().term(), std::move(snapshot)});
+  }
+  void On(EventKind kind) { learner.On({kind, static_cast<uint8_t>(learner.broker()), learner.life()}); }
+  // The learner knows from its disk that the lost was committed, and dies when it has a snapshot in the place of it.
+  void DieWithASnapshot(Disk::Level level) {
+    HearOfTheLost();
+    On(EventKind::kDrain);
+    while (!learner.disk().idle() || learner.core().HasReady()) {
+      On(EventKind::kDisk);
+      On(EventKind::kDrain);
+    }
+    HearOfASnapshot();
+    On(EventKind::kDrain);
+    EXPECT_TRUE(world.invariants.IsVictim(learner.id()));
+    learner.Stop(level);
+    learner.Start();
+    EXPECT_EQ(world.violation, "");
+  }
+
+  static FaultSet AllBut(Fault a, Fault b) { return All().reset(static_cast<size_t>(a)).reset(static_cast<size_t>(b)); }
+
+  Coverage coverage;
+  World world{/*seed=*/34, /*without=*/AllBut(Fault::kAsyncFlush, Fault::kBusyDriver), coverage};  // draws both
+  Node& leader = *world.nodes[0];
+  Node& learner = *world.nodes[1];
+  std::vector<Entry> committed;  // before the loss
+  EntryId kept;                  // the last of them that is not lost
+};
+
+TEST_F(LossTest, WhoHasJustLearntThatTheLostWasCommittedMaySaySo) {
+  ASSERT_GT(committed.size(), static_cast<size_t>(kept.index.value()));
+  EXPECT_FALSE(world.invariants.IsVictim(learner.id()));
+  HearOfTheLost();
+  EXPECT_TRUE(world.invariants.IsVictim(learner.id()));
+  HearOfWhatTookItsPlace();
+  On(EventKind::kDrain);
+  EXPECT_EQ(world.violation, "");
+  EXPECT_FALSE(learner.up());
+}
+
+TEST_F(LossTest, WhoHasLearntOnlyOfWhatIsKeptMayNot) {
+  committed.resize(static_cast<size_t>(kept.index.value()));
+  HearOfTheLost();
+  EXPECT_FALSE(world.invariants.IsVictim(learner.id()));
+  kept.term = kept.term + 1;
+  HearOfWhatTookItsPlace();
+  On(EventKind::kDrain);
+  EXPECT_THAT(world.violation, StartsWith("no contradiction"));
+}
+
+TEST_F(LossTest, WhoseSnapshotDoesNotReachTheDiskMaySaySoAfterAll) {
+  DieWithASnapshot(Disk::Level::kProcess);
+  ASSERT_EQ(learner.chain().last(), LogIndex(std::ssize(committed)));  // so the dice fall for this seed
+  EXPECT_TRUE(world.invariants.IsVictim(learner.id()));
+}
+
+TEST_F(LossTest, WhoseSnapshotReachesTheDiskMayNotAnyMore) {
+  DieWithASnapshot(Disk::Level::kClean);
+  ASSERT_GT(learner.chain().before(), LogIndex(std::ssize(committed)));
+  EXPECT_FALSE(world.invariants.IsVictim(learner.id()));
+}
+
 TEST(Simulation, TheSameSeedGivesTheSameEvents) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     const Plan plan{.seed = seed, .events = 2000};

@@ -368,6 +368,7 @@ bool Node::FinishBatch() {
     world_.Fail(absl::StrCat("batches are sound: broker ", broker(), ": ", wrong));
     return false;
   }
+  if (batch.install) world_.invariants.OnInstalled(*this);
   if (batch.remove_prefix) {
     prefix_queued_ = false;
     core_->OnPrefixRemoved(*batch.remove_prefix + 1);

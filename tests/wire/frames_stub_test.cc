@@ -31,6 +31,8 @@ v1::Error ToStub(const ErrorFrame& error) {
     stub.mutable_leader()->set_address(error.leader_address);
     stub.mutable_leader()->set_leader_epoch(error.leader_epoch);
   }
+  stub.set_producer_epoch(error.producer_epoch);
+  stub.set_expected_sequence(error.expected_sequence);
   return stub;
 }
 

@@ -209,7 +209,24 @@ TEST_F(Produce, GapsOldEpochsAndUnknownProducersAreRefused) {
   EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(9, 1, 5))).error.code, Error::OUT_OF_ORDER_SEQUENCE_NUMBER);
   EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(9, 0, 1))).error.code, Error::INVALID_PRODUCER_EPOCH);
   EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(10, 0, 3))).error.code, Error::UNKNOWN_PRODUCER_ID);
-  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(9, 2, 0))).base_offset, 1) << "a new epoch begins at 0";
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"x"}, From(9, kEpochsRaised, 0))).base_offset, 1)
+      << "an epoch that was given out begins at 0";
+}
+
+// What was given up on may still come. It is refused once the producer went on without it, and that is refused if it came first.
+TEST_F(Produce, AnEpochThatTheProducerRaisedGoesOnWhereTheOneBeforeEnded) {
+  Send(client_, "t", 0, BatchOf({"a"}, From(9, 0, 0)));
+  const absl::Cord late = BatchOf({"late"}, From(9, 0, 1));
+  const ProduceAckFrame gap = Send(client_, "t", 0, BatchOf({"b"}, From(9, 0, 2)));
+  EXPECT_EQ(gap.error.code, Error::OUT_OF_ORDER_SEQUENCE_NUMBER);
+  EXPECT_EQ(gap.error.producer_epoch, 0);
+  EXPECT_EQ(gap.error.expected_sequence, 1);
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"b"}, From(9, 1, 0))).error.code, Error::OUT_OF_ORDER_SEQUENCE_NUMBER);
+  EXPECT_EQ(Send(client_, "t", 0, BatchOf({"b"}, From(9, 1, 1))).base_offset, 1);
+  const ProduceAckFrame fenced = Send(client_, "t", 0, late);
+  EXPECT_EQ(fenced.error.code, Error::INVALID_PRODUCER_EPOCH);
+  EXPECT_EQ(fenced.error.producer_epoch, 1);
+  EXPECT_EQ(fenced.error.expected_sequence, 2);
 }
 
 // A made-up id would later be given to another producer, whose first records would pass for repeats.
