@@ -55,6 +55,16 @@ class ClusterTest : public ::testing::Test {
     Await([this] { return world_.ledger.unanswered() == 0; });
   }
 
+  void SetFlush(const std::string& flush) {
+    v1::AlterTopicRequest request;
+    request.set_name(kPlace.topic);
+    (*request.mutable_set())["flush"] = flush;
+    v1::AlterTopicResponse response;
+    const ErrorFrame error = Ask(LeaderOfTopic(), "/millrace.v1.Admin/AlterTopic", request, &response);
+    ASSERT_TRUE(error.ok()) << error.message;
+    world_.executor.Advance(seconds(1));
+  }
+
   // What is stored, to somebody who comes now.
   void ExpectAllRead() {
     SimConsumer consumer(world_, "consumer", cluster_->addresses(), {kPlace.topic}, [](const Place&, int64_t) {});
@@ -103,6 +113,26 @@ TEST_F(ClusterTest, WhatWasAckedIsReadAfterTheLeaderDied) {
   cluster_->broker(leader).Start();
   Await([this] { return cluster_->ready(); });
   Produce(20);
+  ExpectAllRead();
+}
+
+// The topic is flush=commit by then, and what the replica has lost was acked before.
+TEST_F(ClusterTest, WhoMayHaveLostWhatItAckedAbstainsThoughTheTopicSyncsNow) {
+  SetFlush("async");
+  Produce(5);
+  const int leader = LeaderOfTopic(), follower = Follower();
+  cluster_->broker(follower).Crash(FakeLogStore::kLoseUnsynced);
+  SetFlush("commit");
+  cluster_->broker(leader).Crash(FakeLogStore::kKeepUnsynced);
+  cluster_->broker(follower).Start();
+  Await([&] { return cluster_->CoreOf(follower, group()) != nullptr; });
+  EXPECT_TRUE(cluster_->CoreOf(follower, group())->abstaining());
+  world_.executor.Advance(seconds(5));
+  EXPECT_EQ(LeaderOfTopic(), 0) << "of three, only one counts";
+  cluster_->broker(leader).Start();
+  Await([this] { return cluster_->ready(); });
+  Produce(5);
+  Await([&] { return !cluster_->CoreOf(follower, group())->abstaining(); });
   ExpectAllRead();
 }
 

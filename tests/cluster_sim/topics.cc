@@ -90,6 +90,11 @@ void Topics::Alter() {
     return Ask(Fault::kAlter, control::kAlterTopic,
                control::AlterTopicRequest(place.topic, {{"retention.bytes", "20000"}}, {}));
   }
+  // What is promised of records in this cluster stays that they may be in memories only.
+  if (world_.swarm.async && world_.dice.OneIn(2)) {
+    const char* flush = world_.dice.OneIn(2) ? "commit" : "async";
+    return Ask(Fault::kAlter, control::kAlterTopic, control::AlterTopicRequest(place.topic, {{"flush", flush}}, {}));
+  }
   const std::string segment = absl::StrCat(world_.dice.Between(16, 64), "KiB");
   Ask(Fault::kAlter, control::kAlterTopic, control::AlterTopicRequest(place.topic, {{"segment.bytes", segment}}, {}));
 }
