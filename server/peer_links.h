@@ -9,7 +9,7 @@
 // order, so that nothing else ever waits behind them. Nothing grows while a peer is slow or gone: what is for a peer that is not
 // connected is dropped at once, and what does not fit into its share (32 MiB of entries, 4 MiB of the rest) is dropped and told.
 //
-// Between brokers that have nothing to say a ping goes every 100 ms. A peer is up from when both have let the other in, until a
+// Between brokers that have nothing to say a ping goes every 200 ms. A peer is up from when both have let the other in, until a
 // connection breaks (a process that is killed is noticed at once), nothing is heard for a second, or its storage makes no progress
 // for a second.
 //
