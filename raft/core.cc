@@ -474,7 +474,9 @@ Ready Core::TakeReady() {
   if (taken_ < last_index()) tail_.CopyTo(taken_ + 1, last_index(), SIZE_MAX, &ready.append);
   taken_ = last_index();
   if (std::exchange(memberships_dirty_, false)) ready.memberships = memberships_;
-  ready.must_sync = term_and_vote_dirty_ || ready.memberships || ready.install;
+  // A cut as well: with flush=async a crash of the machine would bring back what was cut off, of a later term than what was acked
+  // in its place, and an election by all voters that are left goes by the last term (ARCHITECTURE D9).
+  ready.must_sync = term_and_vote_dirty_ || ready.memberships || ready.install || ready.truncate_from;
   // The commit index rides along with other writes: a write of its own would be one for nothing.
   if (term_and_vote_dirty_ || (ready.writes() && commit_taken_ < state_.commit_index)) {
     ready.term_and_vote = state_;

@@ -12,6 +12,27 @@ Entry Records(int64_t term, int64_t index, int64_t base_offset, const std::strin
       .payload = absl::Cord(payload)};
 }
 
+// A crash of the machine must not bring back, of a later term, what was cut off.
+TEST(Replication, ACutIsSyncedAtEveryLevel) {
+  TestGroup g(3);
+  g.core(1).SetSynced(false);
+  g.Elect(1);
+  g.drop = [](const Message& m) { return m.from == Id(1) || m.to == Id(1); };
+  g.Propose(1, "a");
+  g.Run();
+  g.core(2).Campaign();
+  g.TickAll(30);
+  g.drop = nullptr;
+  g.TickAll(3);
+  int cuts = 0;
+  for (const Ready& ready : g.node(1).log) {
+    if (!ready.truncate_from) continue;
+    ++cuts;
+    EXPECT_TRUE(ready.must_sync);
+  }
+  EXPECT_EQ(cuts, 1);
+}
+
 TEST(Replication, WhatIsProposedCommitsEverywhere) {
   TestGroup g(3);
   g.Elect(1);
