@@ -1,6 +1,7 @@
 #include "client/produce_session.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "client/status.h"
@@ -16,6 +17,10 @@ constexpr size_t kRequestsInFlightMax = 12;
 // A further request than so many has to be worth it.
 constexpr size_t kSmallRequestsMax = 2;
 constexpr int64_t kWorthwhileBytes = 256 << 10;
+// With acks=none, request N asks for this number plus N to be echoed.
+constexpr uint64_t kFirstEcho = uint64_t{1} << 32;
+
+uint64_t EchoOf(uint64_t request) { return kFirstEcho + request; }
 
 }  // namespace
 
@@ -102,7 +107,8 @@ void ProduceSession::Pump() {
     if (taken.due) SetLingerTimer(*taken.due);
   }
   if (request.batches.empty()) return;
-  if (acks_ != Acks::kNone) unanswered_[last_request_] = request.batches.size();
+  if (acks_ == Acks::kNone) request.ping = EchoOf(last_request_);
+  unanswered_[last_request_] = request.batches.size();
   accumulator_.CountRequest(started, retried);
   stream_.Write(SerializeProduceRequest(request));
 }
@@ -124,21 +130,33 @@ void ProduceSession::SetLingerTimer(nanoseconds due) {
   });
 }
 
-absl::Cord ProduceSession::PingMessage(uint64_t ping) { return SerializeProduceRequest({.ping = ping}); }
+// Of several pings the broker may echo the last alone: with acks=none each must say how far it has read.
+absl::Cord ProduceSession::PingMessage(uint64_t ping) {
+  return SerializeProduceRequest({.ping = acks_ == Acks::kNone ? EchoOf(last_request_) : ping});
+}
+
+// The broker has read the requests up to the one whose echo this is, which is all that acks=none asks of it. (That they were
+// written says less: a process that ends then takes them along.)
+void ProduceSession::OnEcho(uint64_t echo) {
+  if (acks_ != Acks::kNone || echo < kFirstEcho) return;
+  const uint64_t read = echo - kFirstEcho;
+  std::erase_if(unanswered_, [read](const auto& request) { return request.first <= read; });
+  std::map<uint64_t, ProducerBatch*> sent;  // in their order
+  std::erase_if(in_flight_, [&](const auto& entry) {
+    if (entry.second.request > read) return false;
+    if (entry.second.batch != nullptr) sent[entry.first] = entry.second.batch;
+    return true;
+  });
+  for (const auto& [id, batch] : sent) owner_->OnSentUnacked(batch);
+  Pump();
+}
 
 void ProduceSession::OnEstablished() {
   established_once_ = true;
   Pump();
 }
 
-void ProduceSession::OnWritable() {
-  if (acks_ == Acks::kNone) {
-    for (auto& [id, entry] : std::exchange(in_flight_, {})) {
-      if (entry.batch != nullptr) owner_->OnSentUnacked(entry.batch);
-    }
-  }
-  Pump();
-}
+void ProduceSession::OnWritable() { Pump(); }
 
 void ProduceSession::OnMessage(absl::Cord message) {
   absl::StatusOr<ProduceResponseFrame> response = ParseProduceResponse(message);
@@ -150,6 +168,7 @@ void ProduceSession::OnMessage(absl::Cord message) {
                   .address = target_.address});
     return;
   }
+  OnEcho(response->ping);
   for (const ProduceAckFrame& ack : response->acks) {
     auto it = in_flight_.find(ack.id);
     if (it == in_flight_.end()) continue;

@@ -57,6 +57,7 @@ class ProduceSession : private BrokerStream::Owner {
   // Sends what can be sent: now, or once what just arrived is handled.
   void Pump();
   void PumpSoon();
+  void OnEcho(uint64_t echo);
   // Sends the partition's unacked batches again at the next occasion.
   void AddRetry(PartitionSender* sender);
   void RemoveRetry(PartitionSender* sender);

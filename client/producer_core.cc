@@ -92,8 +92,10 @@ void ProducerCore::TakeTopic(const std::string& name, const TopicMetadata& metad
   for (auto& queue : queues->partitions) {
     std::unique_ptr<PartitionSender>& sender = senders_[queue.get()];
     if (!sender) {
+      // Without acks nothing is sent twice, so nothing comes out of order.
+      const bool keeps_order = idempotent_ || options_.acks == AckLevel::kNone;
       sender = std::make_unique<PartitionSender>(
-          queue.get(), PartitionSender::Options{.idempotent = idempotent_, .in_flight_max = idempotent_ ? 5 : 1},
+          queue.get(), PartitionSender::Options{.idempotent = idempotent_, .in_flight_max = keeps_order ? 5 : 1},
           Backoff(env_.random, options_.client.retry_backoff, options_.client.retry_backoff_max));
       senders_by_age_.push_back(sender.get());
     }

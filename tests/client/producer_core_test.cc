@@ -390,7 +390,7 @@ TEST_F(ProducerTest, CompressedBatchesKeepTheirRecordsOverRetries) {
   EXPECT_EQ(broker.log("t", 0).batches.back().header.codec, 3);
 }
 
-TEST_F(ProducerTest, AcksNoneCountsAsDeliveredWhenSent) {
+TEST_F(ProducerTest, AcksNoneCountsAsDeliveredWhenTheBrokerHasReadIt) {
   options.acks = AckLevel::kNone;
   Send("0");
   Send("1");
@@ -399,6 +399,10 @@ TEST_F(ProducerTest, AcksNoneCountsAsDeliveredWhenSent) {
   EXPECT_EQ(deliveries[0].result->offset, -1);
   EXPECT_THAT(broker.Values("t", 0), ElementsAre("0", "1"));
   EXPECT_EQ(broker.producer_ids_given, 0);
+  broker.Freeze();
+  Send("2");
+  executor.RunUntilIdle();
+  EXPECT_EQ(deliveries.size(), 2u) << "it was written, and may be lost with the process";
 }
 
 TEST_F(ProducerTest, WithoutIdempotenceOneBatchOfAPartitionIsInFlight) {

@@ -73,7 +73,7 @@ struct ClientOptions {
 
 // When a record counts as stored.
 enum class AckLevel : int32_t {
-  kNone = 1,    // "none" or "0": when it was sent; losses are not noticed
+  kNone = 1,    // "none" or "0": when the broker has read it; that it is lost later is not noticed
   kLeader = 2,  // "leader" or "1": the partition's leader has it, as durable as the topic's `flush` says
   kQuorum = 3,  // "quorum", "all" or "-1": a majority of the replicas has it, as durable as the topic's `flush` says
 };
