@@ -10,6 +10,7 @@
 #include <fstream>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -154,7 +155,7 @@ TEST_F(WrongPeers, BytesThatAreNoProtocol) {
   }
 }
 
-// Producers of the old one are told, and go on in the new one; nothing of the old one is in it.
+// What was on its way to the old one does not come into the new one, and the producer goes on there.
 TEST_F(WrongPeers, ATopicThatIsDeletedAndMadeAnewWhileItIsProducedTo) {
   auto admin = Admin::Create(Client());
   ASSERT_TRUE(admin.ok()) << admin.status();
@@ -162,20 +163,39 @@ TEST_F(WrongPeers, ATopicThatIsDeletedAndMadeAnewWhileItIsProducedTo) {
   ASSERT_TRUE((*admin)->CreateTopic(topic).ok());
   auto producer = Producer::Create({.client = Client()});
   ASSERT_TRUE(producer.ok()) << producer.status();
-  const auto send = [&producer](int records) {
+  int stored = 0;  // since it was counted last
+  const auto send = [&producer, &stored](const char* value, int records) {
     for (int i = 0; i < records; ++i) {
       ProducerRecord record;
       record.topic = "t";
-      record.value = "old";
-      (*producer)->Send(record).IgnoreError();
+      record.value = value;
+      (*producer)
+          ->Send(record, [&stored](const absl::StatusOr<RecordMetadata>& sent) { stored += sent.ok() ? 1 : 0; })
+          .IgnoreError();
     }
+    (*producer)->Flush().IgnoreError();
   };
-  send(1000);
+  send("old", 1000);
+  EXPECT_EQ(std::exchange(stored, 0), 1000);
   ASSERT_TRUE((*admin)->DeleteTopic("t").ok());
-  send(1000);
   const auto anew = (*admin)->CreateTopic(topic);
   ASSERT_TRUE(anew.ok()) << anew.status();
-  (*producer)->Flush().IgnoreError();
+  // Until it has heard of the new one it is refused, and says so.
+  while (stored == 0) send("new", 1);
+  send("new", 29);
+  EXPECT_EQ(stored, 30);
+
+  auto consumer = Consumer::Create({.client = Client()});
+  ASSERT_TRUE(consumer.ok()) << consumer.status();
+  const absl::Status assigned = (*consumer)->Assign({{.topic = "t", .until = Position::End()}});
+  ASSERT_TRUE(assigned.ok()) << assigned;
+  int read = 0;
+  for (const auto& record : **consumer) {
+    EXPECT_EQ(record.value, "new");
+    ++read;
+  }
+  EXPECT_EQ(read, 30);
+  producer->reset();
   ASSERT_TRUE((*admin)->DeleteTopic("t").ok());
 }
 
