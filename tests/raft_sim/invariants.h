@@ -55,6 +55,8 @@ class Invariants {
   // True: the node held what all voters had lost, and may say so; also when its core has only just learnt that this was committed,
   // and no Ready has told yet.
   bool IsVictim(ReplicaId id) const;
+  // Whether it tells of a log that has lost something since: whoever takes it may become a victim.
+  bool IsOfBeforeLoss(const Message& message) const { return !lost_.empty() && message.term < lost_in_; }
   void OnPossibleLoss(Node& leader);
 
   // The workload.

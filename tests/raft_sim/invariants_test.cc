@@ -6,6 +6,7 @@
 
 #include "tests/raft_sim/node.h"
 #include "tests/raft_sim/simulation.h"
+#include "tests/raft_sim/survival.h"
 #include "tests/raft_sim/world.h"
 
 namespace millrace::raft::sim {
@@ -303,6 +304,15 @@ TEST_F(LossTest, WhoHasJustLearntThatTheLostWasCommittedMaySaySo) {
   On(EventKind::kDrain);
   EXPECT_EQ(world.violation, "");
   EXPECT_FALSE(learner.up());
+}
+
+TEST_F(LossTest, WhoIsStillToHearOfTheLostIsNotCountedOn) {
+  const Membership grown{.voters = {leader.id(), learner.id()}, .outgoing = {leader.id()}};
+  EXPECT_TRUE(Survives(world, grown));
+  world.network.Send(world.now, {leader.id(), learner.id(), leader.core().term(), Heartbeat()});
+  EXPECT_TRUE(Survives(world, grown));
+  world.network.Send(world.now, {leader.id(), learner.id(), Term(1), Heartbeat()});
+  EXPECT_FALSE(Survives(world, grown));
 }
 
 TEST_F(LossTest, WhoHasLearntOnlyOfWhatIsKeptMayNot) {

@@ -1,6 +1,7 @@
 #include "tests/raft_sim/network.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace millrace::raft::sim {
 namespace {
@@ -61,7 +62,7 @@ uint32_t Network::Store(Message message) {
 
 Message Network::Take(uint32_t slot) {
   free_.push_back(slot);
-  return std::move(slots_[slot]);
+  return std::exchange(slots_[slot], Message());  // messages() has it no more
 }
 
 void Network::Heal() {

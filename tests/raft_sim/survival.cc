@@ -20,10 +20,18 @@ struct Supposed {
   bool abstains = false;
 };
 
+// One that has committed what all voters lost will stop for good as soon as a leader shows it another entry there. That it is
+// committed may still be on its way to it.
+bool IsOrMayBecomeVictim(const World& world, ReplicaId id) {
+  const auto& messages = world.network.messages();
+  return world.invariants.IsVictim(id) || std::any_of(messages.begin(), messages.end(), [&](const Message& m) {
+           return m.to == id && world.invariants.IsOfBeforeLoss(m);
+         });
+}
+
 bool Survives(const World& world, const Membership& m, const Supposed& supposed) {
-  // A victim of a loss will stop for good as soon as a leader shows it another entry where it has a committed one.
   const auto is_dead = [&](ReplicaId id) {
-    return world.Alive(id) == nullptr || world.invariants.IsVictim(id) || (id == supposed.id && supposed.dead);
+    return world.Alive(id) == nullptr || IsOrMayBecomeVictim(world, id) || (id == supposed.id && supposed.dead);
   };
   const auto does_not_count = [&](ReplicaId id) {
     if (is_dead(id) || (id == supposed.id && supposed.abstains)) return true;
