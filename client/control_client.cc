@@ -88,12 +88,15 @@ void ControlClient::OnReply(const std::shared_ptr<Attempt>& attempt, size_t inde
     return RetryLater(attempt);
   }
   index = std::min(index, addresses_.size() - 1);
-  attempt->last = ErrorOfCall(reply.end, addresses_[index]);
-  const bool network = attempt->last.code == ErrorCode::kNetworkException;
-  if (network) last_failure_ = attempt->last;
-  if (!network || attempt->last.may_have_happened) attempt->connected = true;
-  const bool safe = attempt->options.repeat == Repeat::kSafe || !attempt->last.may_have_happened;
-  if (!WorthRetrying(attempt->last) || !safe) return Finish(attempt, ToStatus(attempt->last));
+  const Error error = ErrorOfCall(reply.end, addresses_[index]);
+  const bool network = error.code == ErrorCode::kNetworkException;
+  if (network) last_failure_ = error;
+  const bool connected = !network || error.may_have_happened;
+  // What a broker answered says more than that another one is away.
+  if (connected || !attempt->connected) attempt->last = error;
+  attempt->connected |= connected;
+  const bool safe = attempt->options.repeat == Repeat::kSafe || !error.may_have_happened;
+  if (!WorthRetrying(error) || !safe) return Finish(attempt, ToStatus(error));
 
   // Another address may do better, be it that this one is gone, hangs, or is shutting down.
   if (index == current_) current_ = (current_ + 1) % addresses_.size();
@@ -114,7 +117,9 @@ void ControlClient::RetryLater(const std::shared_ptr<Attempt>& attempt) {
 }
 
 void ControlClient::Finish(const std::shared_ptr<Attempt>& attempt, absl::StatusOr<absl::Cord> result) {
-  Done done = std::move(attempt->done);
+  std::erase(waiting_, attempt);
+  ++attempt->number;  // an answer that is still on its way is nobody's
+  const Done done = std::move(attempt->done);
   done(std::move(result));
 }
 

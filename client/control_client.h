@@ -6,7 +6,7 @@
 // Addresses are tried in turn, beginning with the last one that worked. Calls that never left are retried; those that
 // may have arrived only when repeating is safe; errors that the broker calls retriable as well, all until the time-out,
 // or until connect.timeout.ms while no address at all can be connected.
-// An error says what happened last, and where.
+// An error says what a broker answered last, or, if none did, why the last one could not be reached.
 //
 // Lives on the executor: no locks. Destroying it drops calls under way: their `done` is not called any more.
 #pragma once

@@ -27,16 +27,21 @@ class ScriptedTransport : public ClientTransport {
   void Call(const std::string& address, const std::string&, absl::Cord, std::chrono::nanoseconds,
             std::function<void(CallReply)> done) override {
     called.push_back(address);
-    if (address == silent) return;
+    if (address == silent) return unanswered.push_back(std::move(done));
     CallReply reply = answers.empty() ? fallback : answers.front();
     if (!answers.empty()) answers.pop_front();
     executor_.Post([done = std::move(done), reply = std::move(reply)] { done(reply); });
   }
 
+  void AnswerSilent(const CallReply& reply) {
+    for (const auto& done : std::exchange(unanswered, {})) done(reply);
+  }
+
   std::vector<std::string> called;
   std::deque<CallReply> answers;
   CallReply fallback;
-  std::string silent;  // never answers
+  std::string silent;  // an address that answers when AnswerSilent says so
+  std::vector<std::function<void(CallReply)>> unanswered;
 
  private:
   SimExecutor& executor_;
@@ -69,6 +74,30 @@ class ControlTest : public testing::Test {
   ScriptedTransport transport{executor};
   ClientOptions options;
 };
+
+// A client that was stopped for longer than the call had, and whose other calls then find out that the broker is away.
+TEST_F(ControlTest, AnAnswerThatComesAfterTheEndIsNobodys) {
+  transport.silent = "a:1";
+  ControlClient control({executor.clock(), executor, random, transport}, options, {"a:1", "b:1"});
+  int done = 0;
+  control.Call("/m", absl::Cord(), {.timeout = seconds(1)}, [&](const absl::StatusOr<absl::Cord>&) { ++done; });
+  executor.Advance(seconds(2));
+  control.Avoid("a:1");
+  control.Avoid("b:1");
+  EXPECT_EQ(done, 1);
+  transport.AnswerSilent(Refused());
+  executor.Advance(seconds(2));
+  EXPECT_EQ(done, 1);
+}
+
+TEST_F(ControlTest, WhatABrokerAnsweredIsToldRatherThanThatAnotherIsAway) {
+  options.connect_timeout = seconds(5);
+  for (int i = 0; i < 1000; ++i) {
+    transport.answers.push_back(Failure(5, true, false));
+    transport.answers.push_back(Refused());
+  }
+  EXPECT_EQ(ErrorFrom(Call(Repeat::kSafe).status()).code, ErrorCode::kLeaderNotAvailable);
+}
 
 TEST_F(ControlTest, NextAddressIsTriedWhenOneCannotBeConnected) {
   transport.answers = {Refused(), {{}, absl::Cord("yes")}};
