@@ -89,10 +89,12 @@ ErrorFrame ErrorFromStatus(const absl::Status& status) {
 }
 
 CallEnd FailedCall(ErrorFrame error) {
+  // One that is handed on may be of a newer broker, whose codes are not known here (D14).
   const ErrorCodeFacts* facts = FindErrorCode(error.code);
-  MILLRACE_CHECK(facts != nullptr) << "error code " << error.code;
-  const std::string text = std::string(facts->name) + ": " + error.message;
-  absl::Status status(facts->status, absl::string_view(text.data(), text.size()));
+  const std::string name = facts != nullptr ? std::string(facts->name) : absl::StrCat("code ", error.code);
+  const std::string text = name + ": " + error.message;
+  absl::Status status(facts != nullptr ? facts->status : absl::StatusCode::kUnknown,
+                      absl::string_view(text.data(), text.size()));
   return {std::move(status), std::move(error)};
 }
 

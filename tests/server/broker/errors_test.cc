@@ -2,6 +2,7 @@
 #include <functional>
 
 #include "proto/wire/utf8.h"
+#include "server/errors.h"
 #include "tests/server/broker/fixture.h"
 
 namespace millrace {
@@ -44,6 +45,15 @@ class Errors : public BrokerTest {
     return errors;
   }
 };
+
+// As a newer broker answers, to one that hands its answer on.
+TEST(FailedCall, ACodeThatIsNotKnownHereIsHandedOn) {
+  const CallEnd end = server::FailedCall({.code = 1004, .message = "newer", .retriable = true});
+  EXPECT_EQ(end.status.code(), absl::StatusCode::kUnknown);
+  EXPECT_EQ(end.status.message(), "code 1004: newer");
+  EXPECT_EQ(end.error.code, 1004);
+  EXPECT_TRUE(end.error.retriable);
+}
 
 TEST_F(Errors, AnUnknownTopicIsNoReasonToRetry) {
   for (const ErrorFrame& error : ErrorsFor("missing")) {
