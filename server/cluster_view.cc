@@ -8,12 +8,13 @@ namespace millrace::server {
 ClusterView::ClusterView(raft::ReplicaId self, std::vector<ListedBroker> listed)
     : self_(self), listed_(std::move(listed)) {}
 
-void ClusterView::SetAlive(raft::BrokerId broker, bool alive) {
+void ClusterView::SetAlive(const ShardPeers* shard, raft::BrokerId broker, bool alive) {
   std::lock_guard lock(mutex_);
   if (alive) {
-    alive_.insert(broker);
-  } else {
-    alive_.erase(broker);
+    alive_[broker].insert(shard);
+  } else if (const auto known = alive_.find(broker); known != alive_.end()) {
+    known->second.erase(shard);
+    if (known->second.empty()) alive_.erase(known);
   }
 }
 
@@ -28,7 +29,7 @@ std::set<raft::ReplicaId> ClusterView::Reachable() const {
   const auto image = image_.load();
   if (image == nullptr) return reachable;
   std::lock_guard lock(mutex_);
-  for (raft::BrokerId id : alive_) {
+  for (const auto& [id, shards] : alive_) {
     if (const BrokerInfo* const broker = image->FindBroker(id)) reachable.insert(broker->id);
   }
   return reachable;

@@ -24,6 +24,8 @@
 
 namespace millrace::server {
 
+class ShardPeers;
+
 struct LeaderHint {
   raft::BrokerId broker;
   std::string address;  // advertised
@@ -39,8 +41,9 @@ class ClusterView {
   // Null before the first.
   std::shared_ptr<const MetadataImage> image() const { return image_.load(); }
 
-  void SetAlive(raft::BrokerId broker, bool alive);
-  // As far as connections tell; this broker is.
+  // As one of this broker's shards finds, each of which has a connection of its own.
+  void SetAlive(const ShardPeers* shard, raft::BrokerId broker, bool alive);
+  // As far as any connection tells; this broker is.
   bool IsAlive(raft::BrokerId broker) const;
   // The same of the disks that take part; of a broker whose disk is another one now, only that.
   std::set<raft::ReplicaId> Reachable() const;
@@ -66,7 +69,7 @@ class ClusterView {
   std::atomic<std::shared_ptr<const MetadataImage>> image_;
   LeaderTable leaders_;
   mutable std::mutex mutex_;
-  std::set<raft::BrokerId> alive_;  // guarded by mutex_; others than this one
+  std::map<raft::BrokerId, std::set<const ShardPeers*>> alive_;  // for whom, never nobody; guarded by mutex_
 };
 
 }  // namespace millrace::server

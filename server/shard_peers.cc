@@ -76,14 +76,14 @@ void ShardPeers::WhenReady(std::function<void()> read) {
 // ---- Who is there
 
 void ShardPeers::OnPeerUp(raft::ReplicaId peer) {
-  view_.SetAlive(peer.broker, true);
+  view_.SetAlive(this, peer.broker, true);
   untold_ = led_;
   TellLeaders();
   groups_->OnPeerUp(peer);
 }
 
 void ShardPeers::OnPeerDown(raft::BrokerId peer) {
-  view_.SetAlive(peer, false);
+  view_.SetAlive(this, peer, false);
   groups_->OnPeerLost(peer);
 }
 
