@@ -8,6 +8,7 @@
 #include <string_view>
 #include <thread>
 
+#include "proto/transport/grpc_transport.h"
 #include "server/config.h"
 #include "server/heap.h"
 #include "server/inspect.h"
@@ -80,6 +81,7 @@ int Run(const Config& config) {
 
 int main(int argc, char** argv) {
   TuneHeap();
+  millrace::UseSystemResolver();
   if (argc > 1 && std::string_view(argv[1]) == "inspect") return RunInspect({argv + 2, argv + argc});
   CommandLine command = ParseCommandLine(argc, argv, Host::Current());
   std::fputs(command.output.c_str(), stdout);

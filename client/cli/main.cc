@@ -9,6 +9,7 @@
 #include "client/cli/environment.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/usage.h"
+#include "proto/transport/grpc_transport.h"
 
 namespace millrace::cli {
 namespace {
@@ -105,4 +106,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace millrace::cli
 
-int main(int argc, char** argv) { return millrace::cli::Main(argc, argv); }
+int main(int argc, char** argv) {
+  millrace::UseSystemResolver();
+  return millrace::cli::Main(argc, argv);
+}

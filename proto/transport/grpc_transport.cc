@@ -5,6 +5,7 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <cstdlib>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -20,6 +21,7 @@ namespace {
 // A broker that is gone is noticed within half a minute, one that is back is found within a second. Where each stream has its own
 // connection, nothing else on it tells that it is dead: then within four seconds.
 constexpr int kConnectTimeoutMs = 2'000;
+constexpr int kResolveTimeoutMs = 2'000;  // one lookup; the channel tries again
 constexpr int kBackoffMinMs = 50;
 constexpr int kBackoffMaxMs = 1'000;
 constexpr int kKeepaliveTimeMs = 20'000;
@@ -34,6 +36,8 @@ grpc::ChannelArguments ChannelArguments(bool connection_per_stream) {
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kBackoffMaxMs);
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
   args.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kBackoffMaxMs);
+  args.SetInt(GRPC_ARG_DNS_ARES_QUERY_TIMEOUT_MS, kResolveTimeoutMs);
+  args.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
@@ -218,6 +222,8 @@ class GrpcStream : public Stream {
 };
 
 }  // namespace
+
+void UseSystemResolver() { setenv("GRPC_DNS_RESOLVER", "native", /*overwrite=*/0); }
 
 struct GrpcTransport::Impl {
   // A unary call under way.

@@ -30,6 +30,11 @@ struct TlsKeys {
   std::string private_key;
 };
 
+// Makes this process look names up as the system's other programs do: gRPC's own resolver asks the name service for what a hosts
+// file leaves open (an IPv6 address, a configuration), and where no name service answers, that takes minutes. For main(), before
+// there are threads; a library has no business with the environment. GRPC_DNS_RESOLVER, if somebody set it, is left as it is.
+void UseSystemResolver();
+
 class GrpcTransport : public ClientTransport {
  public:
   struct Options {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -53,9 +54,9 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   return result;
 }
 
-// millraced with these file descriptors for standard output and standard error, in a cgroup of its own if one is named.
+// millraced with these file descriptors for standard output and standard error, in a cgroup and a network of its own if named.
 pid_t Launch(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
-             int output, int error, const std::string& cgroup = "") {
+             int output, int error, const std::string& cgroup = "", int network = -1) {
   std::vector<std::string> texts = {MILLRACED_BINARY};
   texts.insert(texts.end(), arguments.begin(), arguments.end());
   std::vector<std::string> environment_texts = MakeEnvironment(environment);
@@ -75,6 +76,7 @@ pid_t Launch(const std::vector<std::string>& arguments, const std::map<std::stri
     const int procs = open(cgroup.c_str(), O_WRONLY | O_CLOEXEC);
     if (write(procs, "0", 1) != 1) _exit(125);
   }
+  if (network >= 0 && setns(network, CLONE_NEWNET) != 0) _exit(124);
   execve(argv[0], argv.data(), envp.data());
   _exit(127);
 }
@@ -140,7 +142,9 @@ Exit RunBroker(const std::vector<std::string>& arguments, const std::map<std::st
 }
 
 BrokerProcess::BrokerProcess(Options options)
-    : options_(std::move(options)), directory_(MakeTempDirectory()), port_holder_(HoldFreePort(address_)) {}
+    : options_(std::move(options)), directory_(MakeTempDirectory()), port_holder_(HoldFreePort(address_)) {
+  if (!options_.address.empty()) address_ = options_.address;
+}
 
 BrokerProcess::~BrokerProcess() {
   Kill();
@@ -156,7 +160,7 @@ void BrokerProcess::Spawn() {
   std::array<int, 2> output{};
   MILLRACE_CHECK(pipe2(output.data(), O_CLOEXEC) == 0) << std::strerror(errno);
   const int error = OpenForAppend(directory_ / "error");
-  pid_ = Launch(arguments, options_.environment, output[1], error, options_.cgroup);
+  pid_ = Launch(arguments, options_.environment, output[1], error, options_.cgroup, options_.network);
   close(output[1]);
   close(error);
   output_ = output[0];
@@ -179,7 +183,7 @@ void BrokerProcess::AwaitReady() {
            << "\" and said:\n"
            << ErrorOutput();
   }
-  address_ = WordOf(ready_line_, "listen");
+  if (options_.address.empty()) address_ = WordOf(ready_line_, "listen");
   http_address_ = WordOf(ready_line_, "http");
 }
 

@@ -36,6 +36,8 @@ class BrokerProcess {
  public:
   struct Options {
     std::string listen;                              // empty: a port of 127.0.0.1 that stays the same
+    std::string address;                             // by which others reach it; empty: where it listens
+    int network = -1;                                // the namespace it runs in (test_network.h); -1: the test's
     std::vector<std::string> arguments;              // besides those for its addresses and data
     std::map<std::string, std::string> environment;  // added to the test's own, of which no MILLRACE_ variable is left
     std::string cgroup;                              // the cgroup.procs file of the group it runs in; empty: the test's

@@ -5,11 +5,14 @@
 
 #include <fstream>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
 namespace millrace {
 namespace {
+
+constexpr int kPort = 19092;  // on a host of its own
 
 std::string WriteSecret(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "secret";
@@ -22,7 +25,16 @@ std::string WriteSecret(const std::filesystem::path& folder) {
 
 ClusterProcesses::ClusterProcesses(const Options& options) {
   for (int id = 1; id <= options.brokers; ++id) {
-    brokers_.push_back(std::make_unique<BrokerProcess>(BrokerProcess::Options{.arguments = options.arguments}));
+    BrokerProcess::Options broker{.arguments = options.arguments};
+    if (options.network != nullptr) {
+      broker.listen = absl::StrCat("0.0.0.0:", kPort);
+      broker.address = absl::StrCat(TestNetwork::Name(id), ":", kPort);
+      broker.network = options.network->Namespace(id);
+      if (!absl::c_linear_search(options.arguments, "--advertise")) {
+        broker.arguments.insert(broker.arguments.end(), {"--advertise", broker.address});
+      }
+    }
+    brokers_.push_back(std::make_unique<BrokerProcess>(std::move(broker)));
   }
   std::vector<std::string> members;
   for (int id = 1; id <= size(); ++id) members.push_back(absl::StrCat(id, "@", at(id).address()));

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "tests/integration/broker_process.h"
+#include "tests/integration/test_network.h"
 
 namespace millrace {
 
@@ -24,7 +25,8 @@ class ClusterProcesses {
  public:
   struct Options {
     int brokers = 3;
-    std::vector<std::string> arguments;  // of each broker, besides those that make it a member
+    std::vector<std::string> arguments;    // of each broker, besides those that make it a member
+    const TestNetwork* network = nullptr;  // each on the host of its number, known by that host's name; null: all here
   };
 
   ClusterProcesses() : ClusterProcesses(Options()) {}
