@@ -74,6 +74,7 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
                  .disk_floor = disk_floor_,
                  .peers = ask_,
                  .on_image = [this](std::shared_ptr<const MetadataImage> image) { OnImage(std::move(image)); },
+                 .on_waiting = options_.on_waiting,
                  .on_fatal = std::move(on_fatal)}) {
   for (const auto& shard : shards_) {
     shard->peers.Serve(shard->groups, shard->writer,
@@ -100,7 +101,7 @@ void Broker::Load(Partition::Lost may_have_lost, std::function<void(absl::Status
 
 void Broker::OnCaughtUp(const std::function<void(absl::Status)>& done) {
   caught_up_ = true;
-  census_ = std::make_unique<Census>(control_executor(), shards_, view_);
+  census_ = std::make_unique<Census>(control_executor(), shards_, view_, pool_);
   ApplyImage(*image());
   RemoveOrphans({found_at_start_.begin(), found_at_start_.end()});
   found_at_start_.clear();

@@ -40,6 +40,8 @@ class Broker {
     int64_t start_time = 0;  // ms since 1970
     std::function<DiskSpace()> disk_space = [] { return DiskSpace{}; };
     int64_t disk_free_floor = 0;
+    // Told, for people, what it waits for until it is loaded; on the first executor.
+    std::function<void(const std::string&)> on_waiting = [](const std::string&) {};
   };
 
   // An executor that partitions are spread over, and its ways to other brokers: for links, which want connections of their own, and

@@ -76,6 +76,10 @@ void ClusterEntry::Decide(const Formation::Decision& decision) {
     return Join();
   }
   const auto& member = std::get<Formation::Member>(decision);
+  if (!member.via.empty()) {
+    via_ = member.via;
+    return AskWhetherJoined(member.identity);
+  }
   if (absl::Status status = Enter(member); !status.ok()) return Finish(status);
   // Others may wait for nothing but this.
   for (const Formation::Ask& ask : formation_.TakeActions(seams_.clock.Monotonic()).ask) Ask(ask);
@@ -126,6 +130,26 @@ void ClusterEntry::JoinLater(const std::string& why) {
     timer_ = 0;
     Join();
   });
+}
+
+void ClusterEntry::AskWhetherJoined(const Identity& member) {
+  for (const std::string& address : via_) {
+    seams_.peers.Introduce(address, formation_.Introduce(),
+                           [self = self_, address, member](const absl::StatusOr<Introduction>& answer) {
+                             if (*self != nullptr) (*self)->OnWhetherJoined(address, member, answer);
+                           });
+  }
+}
+
+void ClusterEntry::OnWhetherJoined(const std::string& address, const Identity& member,
+                                   const absl::StatusOr<Introduction>& answer) {
+  const bool says = answer.ok() && answer->stage == Identity::Stage::kMember;
+  if (!says && ++via_silent_ < via_.size()) return;
+  if (!says || ClusterIdOf(answer->founders) == member.cluster_id()) return Finish(member);
+  Finish(absl::FailedPreconditionError(absl::StrCat(
+      "the data directory is that of broker ", member.self.broker.value(), " of cluster ", member.cluster_id(),
+      ", but --join names ", address, ", which is of cluster ", ClusterIdOf(answer->founders),
+      "; to join that one, give this broker an empty directory, and to start it in its own, leave --join away")));
 }
 
 // ---- Entering

@@ -60,6 +60,9 @@ class ClusterEntry {
   void OnRegistered(const std::string& address, const Introduction& member, const ErrorFrame& error,
                     raft::BrokerId number);
   void JoinLater(const std::string& why);
+  // Of a member that is started with --join again: whether they are of its cluster. If none answers, it is taken to be so.
+  void AskWhetherJoined(const Identity& member);
+  void OnWhetherJoined(const std::string& address, const Identity& member, const absl::StatusOr<Introduction>& answer);
   absl::Status Enter(const Formation::Member& member);
   void Finish(absl::StatusOr<Identity> result);
 
@@ -69,6 +72,7 @@ class ClusterEntry {
   Done done_;                     // until it was called
   std::vector<std::string> via_;  // --join
   size_t next_via_ = 0;
+  size_t via_silent_ = 0;     // of AskWhetherJoined
   std::string join_trouble_;  // logged last
   Executor::TimerId timer_ = 0;
   std::shared_ptr<ClusterEntry*> self_;  // answers that come later find out through this whether it still exists

@@ -156,11 +156,10 @@ void Controller::DecideRegister(BrokerInfo broker, Decision& decision) const {
   const BrokerInfo* known = image().FindBroker(broker.id.broker);
   if (known != nullptr && *known == broker) return;
   if (known != nullptr && known->id != broker.id) {
-    return decision.Refuse(
-        MakeError(Error::INVALID_REQUEST,
-                  absl::StrCat("broker ", id, " is known with another disk, at ", known->address,
-                               ". If that disk is lost, have the new one take its place: millrace cluster replace ", id,
-                               "; if not, give the new broker another number")));
+    return decision.Refuse(MakeError(
+        Error::INVALID_REQUEST,
+        absl::StrCat("broker ", id, " is known with another disk, at ", known->address,
+                     ". If that one is in use, give the new broker another number; if not, ", kLostDiskRemedy)));
   }
   const int32_t level = image().feature_level();
   if (level < broker.feature_levels.min || level > broker.feature_levels.max) {
@@ -204,8 +203,8 @@ void Controller::DecideCreate(const NewTopic& topic, Decision& decision) {
   if (absl::StatusOr<TopicConfig> config = ParseTopicConfig(topic.config, options_.defaults); !config.ok()) {
     return refuse(Error::INVALID_CONFIG, ToStdString(config.status().message()));
   }
-  const int32_t replicas =
-      topic.replication_factor == 0 ? DefaultReplicationFactor(image().brokers().size()) : topic.replication_factor;
+  const size_t brokers = image().brokers().size() + image().Unregistered().size();
+  const int32_t replicas = topic.replication_factor == 0 ? DefaultReplicationFactor(brokers) : topic.replication_factor;
   const uint64_t topic_id = random_.Next() | 1;  // never 0
   auto& record = *decision.Add().mutable_topic();
   record.set_name(topic.name);
@@ -226,11 +225,15 @@ void Controller::AddPartitionRecords(const PartitionsOf& partitions, Decision& d
                                "topics, or remove other files, and try again"));
   }
   std::vector<BrokerLoad> brokers = LoadsOf(image());
-  for (BrokerLoad& broker : brokers) broker.alive = !options_.is_alive || options_.is_alive(broker.id);
+  for (BrokerLoad& broker : brokers) broker.alive &= !options_.is_alive || options_.is_alive(broker.id);
   const auto placed = PlaceReplicas(brokers, {.partitions = partitions.end - partitions.first,
                                               .replication_factor = partitions.replication_factor,
                                               .seed = random_.Next()});
-  if (!placed.ok()) return refuse(Error::INVALID_REPLICATION_FACTOR, ToStdString(placed.status().message()));
+  if (!placed.ok()) {
+    const bool some_are_down = absl::IsUnavailable(placed.status());
+    return refuse(some_are_down ? Error::NOT_ENOUGH_REPLICAS : Error::INVALID_REPLICATION_FACTOR,
+                  ToStdString(placed.status().message()));
+  }
   raft::GroupId group = image().next_group();
   int32_t number = partitions.first;
   for (const std::vector<raft::ReplicaId>& replicas : *placed) {

@@ -61,6 +61,12 @@ class ClusterDescriber : public std::enable_shared_from_this<ClusterDescriber> {
       status.set_leaders(share.leads);
       if (self) AddDisk(broker_, status);
     }
+    for (raft::ReplicaId founder : image->Unregistered()) {
+      if (routing == Routing::kLeaderOnly) break;
+      v1::BrokerStatus& status = *response_.add_brokers();
+      status.set_broker_id(static_cast<int32_t>(founder.broker.value()));
+      status.set_address(broker_.view().PeerAddressOf(founder.broker));
+    }
   }
 
   void AskAll(Routing routing) {

@@ -58,7 +58,7 @@ std::optional<Formation::Decision> Formation::DecideAlone() const {
                                 options_.broker.value(), "; start it with --broker-id ", id,
                                 ", or give it another directory")};
   }
-  if (identity.stage == Stage::kMember) return Member{Member::How::kKnown, identity};
+  if (identity.stage == Stage::kMember) return Member{Member::How::kKnown, identity, options_.join};
   if (identity.stage == Stage::kPledged && !AreOf(identity.founders, options_.cluster)) {
     return Refused{absl::StrCat("the data directory has begun to form a cluster of brokers ",
                                 NumbersOf(identity.founders), ", but --cluster is ", ListOf(options_.cluster),
@@ -225,10 +225,7 @@ std::optional<Formation::Refused> Formation::RefusalOfMember(const ListedBroker&
     return Refused{
         absl::StrCat("the data directory is an old copy: ", Name(listed), " knows it as a founder of cluster ",
                      ClusterIdOf(said.founders),
-                     ", of which it knows nothing. What it has acked since may be "
-                     "missing; give the broker an empty directory, and let the cluster take that in place of "
-                     "this one: millrace cluster replace ",
-                     self().value())};
+                     ", of which it knows nothing. What it has acked since may be missing: ", kLostDiskRemedy)};
   }
   return std::nullopt;
 }
@@ -308,10 +305,11 @@ std::string Formation::NotCounted(const ListedBroker& listed, const Introduction
   const int64_t id = self().value();
   const std::string known = absl::StrCat(Name(listed), " belongs to cluster ", ClusterIdOf(said.founders));
   if (HasBroker(said.founders, self())) {
-    return absl::StrCat(known, ", which has broker ", id,
-                        " with another disk than this one and does not take it by itself. If that "
-                        "disk is lost, have this one take its place: millrace cluster replace ",
-                        id, ". If another broker runs under this number, give this one its own, and --join. Waiting");
+    return absl::StrCat(
+        known, ", which has broker ", id,
+        " with another disk than this one and does not take it. If another broker runs under this number, "
+        "give this one its own, and --join; if none does, ",
+        kLostDiskRemedy, ". Waiting");
   }
   return absl::StrCat(known, ", which has no broker ", id, "; to add this one, start it with --join ", listed.address,
                       " instead of --cluster. Waiting");

@@ -71,6 +71,7 @@ class Formation {
     enum class How { kKnown, kFounded, kAdopted };  // known: the directory said so, nothing is to be written
     How how;
     Identity identity;
+    std::vector<std::string> via = {};  // known, and --join names these: they may belong to another cluster
   };
   struct Join {
     std::vector<std::string> via;

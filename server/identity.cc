@@ -159,14 +159,8 @@ std::string ClusterIdOf(const raft::ReplicaSet& founders) {
 absl::StatusOr<std::optional<Identity>> FindIdentity(const std::string& directory, bool has_store) {
   auto identity = Read(PathOf(directory));
   if (!identity.ok() || !*identity || has_store) return identity;
-  const int64_t id = (*identity)->self.broker.value();
-  const std::string remedy =
-      (*identity)->stage == Identity::Stage::kNone
-          ? "It was in no cluster yet: remove it"
-          : absl::StrCat(
-                "Restore the directory from a backup; or remove it, which makes this another disk, and let the "
-                "cluster take that in place of the old one: millrace cluster replace ",
-                id);
+  const std::string remedy = (*identity)->stage == Identity::Stage::kNone ? "It was in no cluster yet: remove it"
+                                                                          : absl::StrCat("To go on, ", kLostDiskRemedy);
   return absl::FailedPreconditionError(
       absl::StrCat(directory, " is a broker's, as its file BROKER says, but has no store: what was stored is gone. ",
                    remedy, ". Nothing was changed"));

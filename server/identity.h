@@ -40,6 +40,12 @@ namespace millrace::server {
 
 inline constexpr raft::BrokerId kNoBrokerId = raft::kNoReplica.broker;
 
+// To whoever misses a broker's disk. Nothing in this release puts another one in its place: a new disk comes in as a new broker.
+inline constexpr char kLostDiskRemedy[] =
+    "bring back the data directory that the broker had (is a mount missing, was a folder moved?); if it is lost, start "
+    "the broker with an empty one and --join, without --broker-id: it comes in under a new number, and the replicas on "
+    "the lost disk stay missing, as this release cannot replace them";
+
 struct Identity {
   // How far this disk has come on its way into a cluster (formation.h).
   enum class Stage : uint8_t { kNone, kPledged, kMember };

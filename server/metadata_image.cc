@@ -31,6 +31,14 @@ bool MetadataImage::Counts(raft::ReplicaId id) const {
   return broker != nullptr && broker->id == id;
 }
 
+raft::ReplicaSet MetadataImage::Unregistered() const {
+  raft::ReplicaSet missing;
+  for (raft::ReplicaId founder : founders_) {
+    if (FindBroker(founder.broker) == nullptr) missing.push_back(founder);
+  }
+  return missing;
+}
+
 std::shared_ptr<const TopicInfo> MetadataImage::FindTopic(const std::string& name) const {
   const auto* topic = topics_.Find(name);
   return topic == nullptr ? nullptr : *topic;

@@ -76,6 +76,8 @@ class MetadataImage {
   const BrokerInfo* FindBroker(raft::BrokerId id) const { return brokers_.Find(id); }
   // Whether this very disk of the broker takes part.
   bool Counts(raft::ReplicaId id) const;
+  // Founders that have not registered yet: of the cluster, though not among brokers().
+  raft::ReplicaSet Unregistered() const;
 
   const Topics& topics() const { return topics_; }  // by name
   std::shared_ptr<const TopicInfo> FindTopic(const std::string& name) const;

@@ -1,5 +1,6 @@
 #include "server/metadata_replica.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,7 @@ using v1::Error;
 // Between two attempts to be registered; nothing else happens at the time.
 constexpr std::chrono::milliseconds kRetry{50};
 constexpr std::chrono::milliseconds kAdvisePeriod{500};
+constexpr std::chrono::seconds kSilence{3};
 // Voters of the metadata group: more do not make it safer, only slower. Who founded it votes in any case.
 constexpr size_t kVotersOfFew = 3;
 constexpr size_t kVoters = 5;
@@ -37,6 +39,7 @@ MetadataReplica::~MetadataReplica() {
 
 void MetadataReplica::Start(std::function<void(absl::Status)> caught_up) {
   caught_up_ = std::move(caught_up);
+  started_ = seams_.clock.Monotonic();
   if (absl::Status status = Open(); !status.ok()) return CatchUp(std::move(status));
   TryToRegister();
 }
@@ -106,8 +109,12 @@ void MetadataReplica::AdviseMembers() {
   const raft::Membership& now = replica_->core().membership();
   if (now.joint()) return;
   const auto& brokers = log_->image()->brokers();
-  const size_t wanted = brokers.size() >= kVoters ? kVoters : kVotersOfFew;
+  // One that is away counts for nothing: as a voter it would only make a majority harder to reach.
+  const auto alive =
+      std::ranges::count_if(brokers, [&view = seams_.view](const auto& known) { return view.IsAlive(known.first); });
+  const size_t wanted = static_cast<size_t>(alive) >= kVoters ? kVoters : kVotersOfFew;
   for (const auto& [number, broker] : brokers) {
+    if (!seams_.view.IsAlive(number)) continue;
     const bool may_vote = now.voters.size() + now.promote.size() < wanted;
     if (now.IsVoter(broker.id) || raft::Contains(now.promote, broker.id) || (now.IsLearner(broker.id) && !may_vote)) {
       continue;
@@ -132,6 +139,7 @@ void MetadataReplica::TryToRegister() {
     timer_ = 0;
     TryToRegister();
   });
+  TellWhatItWaitsFor();
   if (registering_) return;
   const auto done = [self = self_](const ErrorFrame& error, raft::BrokerId) {
     if (*self != nullptr) (*self)->OnRegistered(error);
@@ -145,6 +153,23 @@ void MetadataReplica::TryToRegister() {
   if (address.empty() || leader == options_.self.id) return;
   registering_ = true;
   seams_.peers.Register(address, options_.cluster.cluster_id, options_.self, done);
+}
+
+// Silent while it is what every start waits for.
+void MetadataReplica::TellWhatItWaitsFor() {
+  std::string waits_for = "catching up with the cluster";
+  if (!log_->leader()) {
+    absl::StrAppend(&waits_for, ": waiting for a majority of the brokers that keep its metadata");
+    for (raft::ReplicaId voter : replica_->core().membership().voters) {
+      if (seams_.view.IsAlive(voter.broker)) continue;
+      absl::StrAppend(&waits_for, ", without broker ", voter.broker.value(), " at ",
+                      seams_.view.PeerAddressOf(voter.broker));
+    }
+  }
+  seams_.on_waiting(waits_for);
+  if (seams_.clock.Monotonic() - started_ < kSilence || waits_for_ == waits_for) return;
+  MILLRACE_LOG(kWarning, "not ready yet", {"why", waits_for});
+  waits_for_ = std::move(waits_for);
 }
 
 // That it worked is seen in the image.

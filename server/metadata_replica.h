@@ -44,6 +44,8 @@ class MetadataReplica : private MetadataLog::Group {
     PeerAsker& peers;
     // Told of every image, before Start's callback of one that is not the newest.
     std::function<void(std::shared_ptr<const MetadataImage>)> on_image;
+    // Told, for people, what Start waits for.
+    std::function<void(const std::string&)> on_waiting;
     std::function<void(const absl::Status&)> on_fatal;
   };
 
@@ -76,6 +78,7 @@ class MetadataReplica : private MetadataLog::Group {
   // As the controller: brokers that came get the log, and vote as long as there are few that do.
   void AdviseMembers();
   void OnRegistered(const ErrorFrame& error);
+  void TellWhatItWaitsFor();
   void CatchUp(absl::Status status);
 
   const Options options_;
@@ -85,6 +88,8 @@ class MetadataReplica : private MetadataLog::Group {
   MultiRaft::Group* replica_ = nullptr;
   std::function<void(absl::Status)> caught_up_;  // until it was called
   bool registering_ = false;
+  std::chrono::nanoseconds started_{};
+  std::string waits_for_;  // as logged
   Executor::TimerId timer_ = 0;
   Executor::TimerId advice_ = 0;  // while it is the controller
   std::shared_ptr<MetadataReplica*> self_;

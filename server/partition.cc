@@ -23,6 +23,19 @@ bool RestsOnSequences(int32_t code) {
          code == Error::DUPLICATE_SEQUENCE_NUMBER || code == Error::INVALID_PRODUCER_EPOCH;
 }
 
+// Of what may have happened: how it is done without being done twice.
+constexpr char kSendSequenceAgain[] =
+    "; send it again with the same producer id and sequence, so that it cannot be stored twice";
+constexpr char kLookBeforeSending[] =
+    "; sent again without a producer id and sequence it could be stored twice: read the end of the partition before "
+    "sending it again";
+constexpr char kTrimAgain[] = "; trim again, which is safe to repeat";
+
+ErrorFrame WithAdvice(ErrorFrame error, const char* advice) {
+  error.message += advice;
+  return error;
+}
+
 }  // namespace
 
 Partition::Partition(PartitionName name, raft::GroupId group, std::vector<raft::ReplicaId> replicas,
@@ -76,10 +89,14 @@ void Partition::AppendSettled(ValidBatch batch, const AppendOptions& options, Ap
   }
   // The original of a repeat may not be committed yet; whatever is appended by now is committed after it.
   auto& waiting = options.acks == Acks::kLeader ? local_ : pending_;
-  waiting.push_back({replica_->core().last_index(), [self = shared_from_this(), outcome, acks = options.acks,
+  const char* const advice = header.producer_id != 0 ? kSendSequenceAgain : kLookBeforeSending;
+  waiting.push_back({replica_->core().last_index(), [self = shared_from_this(), outcome, acks = options.acks, advice,
                                                      done = std::move(done)](bool committed) mutable {
                        if (committed) outcome.durability = self->DurabilityReached(acks);
-                       if (!committed) outcome.error = self->closed_ ? self->GoneError() : self->LostLeadershipError();
+                       if (!committed) {
+                         outcome.error =
+                             self->closed_ ? self->GoneError() : WithAdvice(self->LostLeadershipError(), advice);
+                       }
                        if (!committed) outcome.error.may_have_happened = true;
                        self->Complete(std::move(outcome), done);
                      }});
@@ -218,7 +235,9 @@ void Partition::Trim(Offset before, TrimDone done) {
   MILLRACE_LOG(kInfo, "partition trimmed", {"topic", name_.topic}, {"partition", name_.partition},
                {"log_start", before.value()});
   pending_.push_back({replica_->core().last_index(), [self = shared_from_this(), before, done](bool committed) {
-                        if (!committed) return done(self->LostLeadershipError(), self->log_start_);
+                        if (!committed) {
+                          return done(WithAdvice(self->LostLeadershipError(), kTrimAgain), self->log_start_);
+                        }
                         self->host_.writer.OnDurable([done, before] { done({}, before); });
                       }});
 }
@@ -362,8 +381,11 @@ ErrorFrame Partition::GoneError() const { return TopicDeleted(name_.topic, name_
 ErrorFrame Partition::NotLeaderError() const {
   const auto leader = host_.view.LeaderOf(group_, replicas_);
   if (!leader || leader->broker == host_.self.broker) {
-    return MakeError(Error::LEADER_NOT_AVAILABLE, name_.topic, name_.partition,
-                     absl::StrCat(name_.topic, "/", name_.partition, " has no leader at the moment; try again"));
+    return MakeError(
+        Error::LEADER_NOT_AVAILABLE, name_.topic, name_.partition,
+        absl::StrCat(name_.topic, "/", name_.partition,
+                     " has no leader at the moment: one is being elected, or most of its replicas do not answer; try "
+                     "again"));
   }
   ErrorFrame error = MakeError(Error::NOT_LEADER_OR_FOLLOWER, name_.topic, name_.partition,
                                absl::StrCat("broker ", leader->broker.value(), " leads ", name_.topic, "/",
@@ -378,8 +400,7 @@ ErrorFrame Partition::NotLeaderError() const {
 ErrorFrame Partition::LostLeadershipError() const {
   ErrorFrame error = NotLeaderError();
   error.message = absl::StrCat("the leadership of ", name_.topic, "/", name_.partition,
-                               " was lost before a majority had it: whether it is kept is not known yet; send it again "
-                               "with the same producer id and sequence, so that it cannot be stored twice");
+                               " was lost before a majority had it: whether it is kept is not known yet");
   error.may_have_happened = true;
   return error;
 }

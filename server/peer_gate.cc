@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/identity.h"
 #include "server/log.h"
 
 namespace millrace::server {
@@ -68,10 +69,10 @@ std::optional<Refusal> CheckTarget(const Hello& hello, const PeerLife& self) {
                                self.replica.broker.value(), " is: check the addresses in --cluster and --advertise"));
   }
   if (hello.to().incarnation() == 0 || hello.to().incarnation() == self.replica.incarnation) return std::nullopt;
-  return Refuse(Refusal::WRONG_INCARNATION,
-                absl::StrCat(Name(hello), " expects disk ", hello.to().incarnation(), " at broker ",
-                             self.replica.broker.value(), ", which has disk ", self.replica.incarnation,
-                             ": if the old disk is lost, remove the broker from the cluster and let it join anew"));
+  return Refuse(
+      Refusal::WRONG_INCARNATION,
+      absl::StrCat(Name(hello), " expects disk ", hello.to().incarnation(), " at broker ", self.replica.broker.value(),
+                   ", which has disk ", self.replica.incarnation, ": ", kLostDiskRemedy));
 }
 
 std::optional<Refusal> CheckSender(const Hello& hello, const PeerLife& self, const PeerPresence& presence) {

@@ -204,12 +204,18 @@ std::string Count(size_t n, absl::string_view what) { return absl::StrCat(n, " "
 // An even number of replicas outlives no more of them than the odd number below.
 size_t LargestOdd(size_t n) { return n % 2 == 0 ? n - 1 : n; }
 
+// Who is down comes back: only where there are too few brokers is another factor the answer.
 absl::Status TooMany(int32_t asked, size_t live, size_t all) {
-  if (live == 0) return absl::InvalidArgumentError("the cluster has no broker that is alive");
-  const std::string has =
-      live == all ? Count(live, "broker") : absl::StrCat(live, " of ", Count(all, "broker"), " alive");
-  return absl::InvalidArgumentError(absl::StrCat("asked for ", asked, " replicas, but the cluster has ", has,
-                                                 "; use --replication-factor ", LargestOdd(live)));
+  if (all == 0) return absl::UnavailableError("the cluster has no broker yet; try again");
+  if (static_cast<size_t>(asked) <= all) {
+    return absl::UnavailableError(absl::StrCat("replication factor ", asked, " takes ",
+                                               Count(static_cast<size_t>(asked), "broker"), ", but the cluster has ",
+                                               live, " of ", all,
+                                               " alive; start the brokers that are down (millrace cluster status shows "
+                                               "them) and try again"));
+  }
+  return absl::InvalidArgumentError(absl::StrCat("asked for ", asked, " replicas, but the cluster has ",
+                                                 Count(all, "broker"), "; use --replication-factor ", LargestOdd(all)));
 }
 
 }  // namespace
@@ -223,6 +229,7 @@ std::vector<BrokerLoad> LoadsOf(const MetadataImage& image) {
     place[id] = loads.size();
     loads.push_back({.id = broker.id, .rack = broker.rack});
   }
+  for (raft::ReplicaId founder : image.Unregistered()) loads.push_back({.id = founder, .alive = false});
   for (const auto& [name, topic] : image.topics()) {
     for (const PartitionInfo& partition : topic->partitions) {
       for (raft::ReplicaId replica : partition.replicas) {

@@ -2,7 +2,7 @@
 //
 //     std::vector<BrokerLoad> brokers = LoadsOf(*image);           // the caller says which are alive
 //     auto placed = PlaceReplicas(brokers, {.partitions = 16, .replication_factor = 3, .seed = random.Next()});
-//     if (!placed.ok()) ...                                        // INVALID_REPLICATION_FACTOR
+//     if (!placed.ok()) ...                                        // too few brokers, or too few that are alive
 //     (*placed)[0].front()                                         // leads partition 0 when it can
 //
 // Replicas of one partition stand in different racks as far as there are racks, else as evenly over racks as can be. Within that the
@@ -34,7 +34,7 @@ struct BrokerLoad {
   int64_t leads = 0;  // as the first of the replicas
 };
 
-// All brokers of the cluster, as alive; O(replicas).
+// All brokers of the cluster, as alive but for founders that have not registered yet; O(replicas).
 std::vector<BrokerLoad> LoadsOf(const MetadataImage& image);
 
 struct NewPartitions {
@@ -43,12 +43,12 @@ struct NewPartitions {
   uint64_t seed = 0;  // decides between equals
 };
 
-// Replicas of each partition, its leader first. kInvalidArgument: more replicas than brokers that are alive, or none; the text says
-// what to use instead.
+// Replicas of each partition, its leader first. kInvalidArgument: more replicas than brokers, or none; kUnavailable: there are as many
+// brokers, but too few of them are alive. The text says what to do.
 absl::StatusOr<std::vector<std::vector<raft::ReplicaId>>> PlaceReplicas(const std::vector<BrokerLoad>& brokers,
                                                                         const NewPartitions& wanted);
 
-// Of a topic that asks for none in a cluster of so many brokers: 3, or 1 below three brokers.
+// Of a topic that asks for none in a cluster of so many brokers, alive or not: 3, or 1 below three brokers.
 int32_t DefaultReplicationFactor(size_t brokers);
 
 }  // namespace millrace::server

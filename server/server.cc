@@ -268,10 +268,16 @@ absl::Status Server::OpenStore() {
 
 // A store without a file is new, or has lost it; see identity.h.
 absl::StatusOr<Identity> Server::FindOrMakeIdentity(const std::optional<Identity>& found) {
-  if (found) return *found;
+  const int32_t broker = config_.broker_id.value_or(config_.join.empty() ? kDefaultBrokerId : -1);
+  if (found) {
+    Identity identity = *found;
+    // Until the disk has pledged itself or was taken in, the number of an earlier start binds nobody.
+    const bool is_given = config_.broker_id || !config_.join.empty();
+    if (identity.stage == Identity::Stage::kNone && is_given) identity.self.broker = raft::BrokerId(broker);
+    return identity;
+  }
   const auto groups = parts_->store->List();
   if (!groups.ok()) return groups.status();
-  const int32_t broker = config_.broker_id.value_or(config_.join.empty() ? kDefaultBrokerId : -1);
   return MakeIdentity(config_.data_dir, groups->empty(), raft::BrokerId(broker), parts_->random);
 }
 
@@ -361,6 +367,7 @@ void Server::MakeBroker(const Identity& member) {
   options.start_time = p.clock.Wall();
   options.disk_space = [dir = config_.data_dir] { return DiskSpaceOf(dir); };
   options.disk_free_floor = config_.disk_free_floor;
+  options.on_waiting = [&p](const std::string& why) { p.health.SetNotReady(why); };
   std::vector<Broker::Loop> loops;
   for (int i = 0; i < p.rpc->loops(); ++i) loops.push_back({p.rpc->loop(i), *p.links[i], *p.calls[i]});
   p.broker = std::make_unique<Broker>(std::move(options), *p.store, p.clock, p.random, *p.pool, *p.metrics, *p.gate,

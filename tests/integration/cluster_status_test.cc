@@ -179,6 +179,11 @@ TEST_F(ClusterStatusTest, ADeadBrokerIsSeenByTheOthers) {
       EXPECT_TRUE(dead ? lag == 5 || lag == -1 : lag == 0) << lag;
     }
   }
+  const auto brokers = nlohmann::json::parse(Millrace("cluster status --output json").output)["brokers"];
+  for (const char* const unknown : {"disk_free_bytes", "disk_total_bytes", "start_time", "disk_full"}) {
+    EXPECT_TRUE(brokers[1][unknown].is_null()) << unknown;
+    EXPECT_FALSE(brokers[0][unknown].is_null()) << unknown;
+  }
   const Exit status = Millrace("cluster status --check");
   EXPECT_EQ(status.code, 4);
   EXPECT_THAT(status.output, HasSubstr("broker 2 (" + cluster_.at(2).address() + ") does not answer: start millraced"));
@@ -199,6 +204,7 @@ TEST_F(ClusterStatusTest, WithoutAMajorityItSaysSoAndFailsNoCall) {
   EXPECT_THAT(topic->partitions, AllOf(SizeIs(kPartitions), Each(Field(&PartitionDescription::leader, -1)),
                                        Each(Field(&PartitionDescription::replicas, SizeIs(3)))));
   AwaitMetric([&] { return MetricOf(1, "millrace_leaderless_partitions"); }, kPartitions);
+  EXPECT_THAT(Millrace("topic describe t").output, HasSubstr("t: 6 partitions, records unknown for 6 partitions\n"));
   const Exit status = Millrace("cluster status --check");
   EXPECT_EQ(status.code, 1);
   EXPECT_THAT(status.output, HasSubstr("no controller"));

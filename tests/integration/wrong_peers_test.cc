@@ -116,6 +116,7 @@ TEST_F(WrongPeers, ATakenNumberForWhoJoins) {
   EXPECT_EQ(joining.Wait(), 1);
   EXPECT_THAT(joining.ErrorOutput(), HasSubstr("broker 2 is known with another disk"));
   EXPECT_THAT(joining.ErrorOutput(), HasSubstr("give the new broker another number"));
+  EXPECT_THAT(joining.ErrorOutput(), HasSubstr("start the broker with an empty one and --join, without --broker-id"));
 }
 
 TEST_F(WrongPeers, AnotherSecret) {
@@ -137,6 +138,19 @@ TEST_F(WrongPeers, ABrokerOfAnotherCluster) {
   other.Spawn();
   EXPECT_EQ(other.Wait(), 1);
   EXPECT_THAT(other.ErrorOutput(), HasSubstr("a cluster of this broker alone, but --cluster names 3 brokers"));
+}
+
+// As a member that is started with --join again, it would otherwise go on in its own.
+TEST_F(WrongPeers, AMemberOfAnotherClusterThatIsToJoin) {
+  BrokerProcess other;
+  other.AddArguments({"--broker-id", "4", "--peer-secret-file", secret()});
+  ASSERT_NO_FATAL_FAILURE(other.Start());
+  EXPECT_EQ(other.Stop(), 0);
+  other.AddArguments({"--join", cluster_.at(1).address()});
+  other.Spawn();
+  EXPECT_EQ(other.Wait(), 1);
+  EXPECT_THAT(other.ErrorOutput(), HasSubstr("the data directory is that of broker 4 of cluster "));
+  EXPECT_THAT(other.ErrorOutput(), HasSubstr("to join that one, give this broker an empty directory"));
 }
 
 TEST_F(WrongPeers, BytesThatAreNoProtocol) {

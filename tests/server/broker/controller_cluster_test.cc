@@ -110,7 +110,7 @@ TEST_F(ControllerOfSeveral, ABrokerWithAnotherDiskIsNotTakenByItself) {
   const ErrorFrame error = Register(Info({BrokerId(2), 999}));
   EXPECT_EQ(error.code, Error::INVALID_REQUEST);
   EXPECT_THAT(error.message, HasSubstr("broker 2 is known with another disk, at host2:9470"));
-  EXPECT_THAT(error.message, HasSubstr("millrace cluster replace 2"));
+  EXPECT_THAT(error.message, HasSubstr(kLostDiskRemedy));
   EXPECT_TRUE(metadata_.image()->Counts(Disk(2)));
 }
 
@@ -134,12 +134,12 @@ TEST_F(ControllerOfSeveral, ABrokerThatDoesNotSpeakTheClustersLevelIsRefused) {
   EXPECT_EQ(Register(newer).code, Error::UNSUPPORTED_VERSION);
 }
 
+// A founder that has not registered yet is one of them: a topic that is made meanwhile would never get its third replica.
 TEST_F(ControllerOfSeveral, ATopicHasThreeReplicasWhereThereAreThreeBrokers) {
   Begin();
   EXPECT_TRUE(Register(Info(Disk(1))).ok());
   EXPECT_TRUE(Register(Info(Disk(2))).ok());
-  EXPECT_TRUE(Create("two").ok());
-  EXPECT_EQ(metadata_.image()->FindTopic("two")->replication_factor, 1);
+  EXPECT_EQ(Create("two").code, Error::NOT_ENOUGH_REPLICAS);
   EXPECT_TRUE(Register(Info(Disk(3))).ok());
   EXPECT_TRUE(Create("three", 6).ok());
   const auto topic = metadata_.image()->FindTopic("three");
@@ -161,8 +161,9 @@ TEST_F(ControllerOfSeveral, MoreReplicasThanLivingBrokersAreRefused) {
   EXPECT_EQ(error.message, "asked for 4 replicas, but the cluster has 3 brokers; use --replication-factor 3");
   dead_ = {BrokerId(2)};
   error = Create("t");
-  EXPECT_EQ(error.code, Error::INVALID_REPLICATION_FACTOR);
-  EXPECT_THAT(error.message, HasSubstr("2 of 3 brokers alive"));
+  EXPECT_EQ(error.code, Error::NOT_ENOUGH_REPLICAS);
+  EXPECT_TRUE(error.retriable);
+  EXPECT_THAT(error.message, HasSubstr("the cluster has 2 of 3 alive; start the brokers that are down"));
   EXPECT_EQ(metadata_.image()->FindTopic("t"), nullptr);
   EXPECT_TRUE(Create("t", 4, 1).ok());
   for (const PartitionInfo& partition : metadata_.image()->FindTopic("t")->partitions) {

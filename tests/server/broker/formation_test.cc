@@ -186,14 +186,14 @@ TEST(Formation, TheOrderOfTheListDoesNotMatter) {
 // A pledge is on the disk before anybody knows of it, so a directory that knows nothing of it is an old copy.
 TEST(Formation, RefusesADirectoryThatHasForgottenWhatItPledged) {
   EXPECT_THAT(WhyAfter(Says(kDisks[1], Stage::kMember, kDisks)),
-              AllOf(HasSubstr("the data directory is an old copy"), HasSubstr("millrace cluster replace 1")));
+              AllOf(HasSubstr("the data directory is an old copy"), HasSubstr(kLostDiskRemedy)));
 }
 
 TEST(Formation, WaitsWhereItsDiskDoesNotCount) {
   const raft::ReplicaSet with_old_disk = {{BrokerId(1), 9}, kDisks[1], kDisks[2]};
   EXPECT_THAT(WaitsAfter(Says(kDisks[1], Stage::kMember, with_old_disk)),
               AllOf(HasSubstr("broker 2 at b:1 belongs to cluster " + ClusterIdOf(with_old_disk)),
-                    HasSubstr("has broker 1 with another disk"), HasSubstr("millrace cluster replace 1")));
+                    HasSubstr("has broker 1 with another disk"), HasSubstr(kLostDiskRemedy)));
   EXPECT_THAT(WaitsAfter(Says(kDisks[1], Stage::kMember, {kDisks[1]})),
               AllOf(HasSubstr("has no broker 1"), HasSubstr("start it with --join b:1")));
 }
@@ -206,7 +206,7 @@ TEST(Formation, IsAdoptedOnceItsDiskCounts) {
   formation.Answer(2, member);
   EXPECT_EQ(formation->decision().has_value(), false);
   EXPECT_THAT(formation.Asked(Formation::kAskAgain), ElementsAre(kCluster[1]));
-  member.counts_you = true;  // millrace cluster replace 1
+  member.counts_you = true;
   formation.Answer(2, member);
   EXPECT_EQ(DecisionOf<Formation::Member>(*formation).how, Formation::Member::How::kAdopted);
   EXPECT_EQ(DecisionOf<Formation::Member>(*formation).identity, (Identity{kDisks[0], Stage::kMember, with_old_disk}));

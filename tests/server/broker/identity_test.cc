@@ -124,7 +124,7 @@ TEST(Identity, FileAndStoreBelongTogether) {
   identity->founders = kFounders;
   ASSERT_TRUE(WriteIdentity(dir.Path().string(), *identity).ok());
   const absl::Status used = FindIdentity(dir.Path().string(), false).status();
-  EXPECT_THAT(std::string(used.message()), HasSubstr("millrace cluster replace 4"));
+  EXPECT_THAT(std::string(used.message()), HasSubstr(kLostDiskRemedy));
 }
 
 TEST(Identity, WhatCannotBeWrittenIsTold) {

@@ -159,20 +159,38 @@ TEST(Placement, DeadBrokersGetNothing) {
   EXPECT_EQ(Loaded(brokers, *placed)[2].replicas, 0);
 }
 
+absl::Status Refused(int brokers, int dead, int32_t replicas) {
+  auto loads = Brokers(std::vector<std::string>(static_cast<size_t>(brokers)));
+  for (int b = 0; b < dead; ++b) loads[b].alive = false;
+  return PlaceReplicas(loads, {.partitions = 1, .replication_factor = replicas}).status();
+}
+
 TEST(Placement, RefusesMoreReplicasThanBrokers) {
   const auto refused = [](int brokers, int dead, int32_t replicas) {
-    auto loads = Brokers(std::vector<std::string>(static_cast<size_t>(brokers)));
-    for (int b = 0; b < dead; ++b) loads[b].alive = false;
-    const absl::Status status = PlaceReplicas(loads, {.partitions = 1, .replication_factor = replicas}).status();
+    const absl::Status status = Refused(brokers, dead, replicas);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     return std::string(status.message());
   };
   EXPECT_EQ(refused(1, 0, 3), "asked for 3 replicas, but the cluster has 1 broker; use --replication-factor 1");
   EXPECT_EQ(refused(4, 0, 5), "asked for 5 replicas, but the cluster has 4 brokers; use --replication-factor 3");
-  EXPECT_EQ(refused(3, 1, 3),
-            "asked for 3 replicas, but the cluster has 2 of 3 brokers alive; use --replication-factor 1");
-  EXPECT_EQ(refused(2, 2, 1), "the cluster has no broker that is alive");
+  EXPECT_EQ(refused(3, 1, 4), "asked for 4 replicas, but the cluster has 3 brokers; use --replication-factor 3");
   EXPECT_EQ(refused(3, 0, -1), "a partition has at least 1 replica, asked for -1; leave it out for the default");
+}
+
+// Another factor would not be what was wanted, and they come back.
+TEST(Placement, WaitsForBrokersThatAreDown) {
+  const auto unavailable = [](int brokers, int dead, int32_t replicas) {
+    const absl::Status status = Refused(brokers, dead, replicas);
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    return std::string(status.message());
+  };
+  EXPECT_EQ(unavailable(3, 1, 3),
+            "replication factor 3 takes 3 brokers, but the cluster has 2 of 3 alive; start the brokers that are down "
+            "(millrace cluster status shows them) and try again");
+  EXPECT_EQ(unavailable(2, 2, 1),
+            "replication factor 1 takes 1 broker, but the cluster has 0 of 2 alive; start the brokers that are down "
+            "(millrace cluster status shows them) and try again");
+  EXPECT_EQ(unavailable(0, 0, 1), "the cluster has no broker yet; try again");
 }
 
 TEST(Placement, TheDefaultIsThreeReplicasWhereThereAreThreeBrokers) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "google/protobuf/unknown_field_set.h"
+#include "server/identity.h"
 #include "server/log.h"
 #include "tests/server/peers/peer_node.h"
 #include "tests/server/peers/scripted_peer.h"
@@ -119,7 +120,8 @@ TEST_F(HandshakeTest, ASenderThatWantsAnotherDiskIsRefused) {
   auto node = Node({.id = 1, .incarnation = 42});
   const Outcome outcome = Try(*node, [](Hello& hello) { hello.mutable_to()->set_incarnation(41); });
   EXPECT_EQ(outcome.refusal.reason(), Refusal::WRONG_INCARNATION);
-  EXPECT_THAT(outcome.refusal.message(), AllOf(HasSubstr("expects disk 41"), HasSubstr("has disk 42")));
+  EXPECT_THAT(outcome.refusal.message(),
+              AllOf(HasSubstr("expects disk 41"), HasSubstr("has disk 42"), HasSubstr(kLostDiskRemedy)));
 }
 
 TEST_F(HandshakeTest, ASenderWithOurOwnIdIsRefused) {
