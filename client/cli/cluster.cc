@@ -25,30 +25,36 @@ struct StatusOptions {
   bool check = false;
 };
 
+using Json = nlohmann::ordered_json;
+
+// One that is down, or does not answer in time, has not told of its disk and start.
+bool HasTold(const BrokerStatus& broker) { return broker.alive && broker.start_time > 0; }
+
 std::string StatusJson(const ClusterDescription& cluster) {
-  nlohmann::ordered_json document = {{"cluster_id", cluster.cluster_id},
-                                     {"controller", cluster.controller},
-                                     {"brokers", nlohmann::ordered_json::array()},
-                                     {"under_replicated", cluster.under_replicated},
-                                     {"leaderless", cluster.leaderless}};
+  Json document = {{"cluster_id", cluster.cluster_id},
+                   {"controller", cluster.controller},
+                   {"brokers", Json::array()},
+                   {"under_replicated", cluster.under_replicated},
+                   {"leaderless", cluster.leaderless}};
   for (const BrokerStatus& b : cluster.brokers) {
+    const auto told = [&b](Json value) { return HasTold(b) ? std::move(value) : Json(); };
     document["brokers"].push_back({{"broker_id", b.broker_id},
                                    {"address", b.address},
                                    {"rack", b.rack},
                                    {"alive", b.alive},
-                                   {"version", b.version},
+                                   {"version", b.version.empty() ? Json() : Json(b.version)},
                                    {"partitions", b.partitions},
                                    {"leaders", b.leaders},
-                                   {"disk_free_bytes", b.disk_free_bytes},
-                                   {"disk_total_bytes", b.disk_total_bytes},
-                                   {"start_time", b.start_time},
-                                   {"disk_full", b.disk_full}});
+                                   {"disk_free_bytes", told(b.disk_free_bytes)},
+                                   {"disk_total_bytes", told(b.disk_total_bytes)},
+                                   {"start_time", told(b.start_time)},
+                                   {"disk_full", told(b.disk_full)}});
   }
   return document.dump() + "\n";
 }
 
 std::string DiskText(const BrokerStatus& broker) {
-  if (broker.disk_total_bytes == 0) return "";
+  if (!HasTold(broker)) return "-";
   return absl::StrCat(FormatBytes(static_cast<double>(broker.disk_free_bytes)), " of ",
                       FormatBytes(static_cast<double>(broker.disk_total_bytes)));
 }
@@ -64,8 +70,8 @@ std::string StatusText(const ClusterDescription& cluster) {
                {"SINCE"}});
   for (const BrokerStatus& b : cluster.brokers) {
     table.Add({std::to_string(b.broker_id) + (b.broker_id == cluster.controller ? "*" : ""), b.address,
-               b.alive ? "up" : "down", b.version, std::to_string(b.partitions), std::to_string(b.leaders), DiskText(b),
-               b.start_time > 0 ? FormatTime(b.start_time) : ""});
+               b.alive ? "up" : "down", b.version.empty() ? "-" : b.version, std::to_string(b.partitions),
+               std::to_string(b.leaders), DiskText(b), HasTold(b) ? FormatTime(b.start_time) : "-"});
   }
   return absl::StrCat("cluster ", cluster.cluster_id, "  (* controller)\n\n", table.Text(), "\n", Findings(cluster));
 }

@@ -35,13 +35,18 @@ void TellError(const Common& common, const Error& error, std::string_view code, 
   Say(document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
-// What to do about an error where the command knows nothing better.
-std::string_view AdviceFor(ErrorCode code) {
-  switch (code) {
+// What to do about an error where the command knows nothing better, nor the broker.
+std::string_view AdviceFor(const Error& error) {
+  switch (error.code) {
     case ErrorCode::kNetworkException:
       return "Start a broker with: millraced; or say where one is with --address HOST:PORT";
     case ErrorCode::kRequestTimedOut:
       return "Wait longer with --timeout 60s, or see what is wrong with: millrace cluster status";
+    case ErrorCode::kLeaderNotAvailable:
+    case ErrorCode::kNotEnoughReplicas:
+      return absl::StrContains(error.message, "millrace cluster status")
+                 ? ""
+                 : "See what is wrong with: millrace cluster status";
     default:
       return "";
   }
@@ -73,7 +78,7 @@ int ExitCodeOf(const absl::Status& status) {
 
 int Report(const Common& common, const absl::Status& status, std::string_view advice) {
   Error error = ErrorFrom(status);
-  TellError(common, error, ErrorCodeName(error.code), advice.empty() ? AdviceFor(error.code) : advice);
+  TellError(common, error, ErrorCodeName(error.code), advice.empty() ? AdviceFor(error) : advice);
   return ExitCodeOf(status);
 }
 

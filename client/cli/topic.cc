@@ -86,6 +86,9 @@ int List(const Common& common, const ListOptions&) {
   return Print(common, table.Text());
 }
 
+// What is known of a partition is known by its leader, but for the replicas.
+bool IsKnown(const PartitionDescription& partition) { return partition.leader >= 0; }
+
 Json LagJson(const std::vector<ReplicaDescription>& replicas) {
   Json lags = Json::array();
   for (const ReplicaDescription& r : replicas) {
@@ -98,16 +101,17 @@ Json LagJson(const std::vector<ReplicaDescription>& replicas) {
 std::string DescriptionJson(const TopicDescription& topic) {
   Json document = {{"name", topic.name}, {"partitions", Json::array()}, {"config", topic.config}};
   for (const PartitionDescription& p : topic.partitions) {
+    const auto known = [&p](Json value) { return IsKnown(p) ? std::move(value) : Json(); };
     document["partitions"].push_back({{"partition", p.partition},
                                       {"leader", p.leader},
                                       {"replicas", p.replicas},
-                                      {"in_sync", p.in_sync},
-                                      {"leader_epoch", p.leader_epoch},
-                                      {"log_start_offset", p.log_start_offset},
-                                      {"high_watermark", p.high_watermark},
-                                      {"log_end_offset", p.log_end_offset},
-                                      {"bytes", p.bytes},
-                                      {"replica_lag", LagJson(p.replica_lag)}});
+                                      {"in_sync", known(p.in_sync)},
+                                      {"leader_epoch", known(p.leader_epoch)},
+                                      {"log_start_offset", known(p.log_start_offset)},
+                                      {"high_watermark", known(p.high_watermark)},
+                                      {"log_end_offset", known(p.log_end_offset)},
+                                      {"bytes", known(p.bytes)},
+                                      {"replica_lag", known(LagJson(p.replica_lag))}});
   }
   document["overrides"] = topic.overrides;
   return document.dump() + "\n";
@@ -129,6 +133,23 @@ std::string LagText(const std::vector<ReplicaDescription>& replicas) {
   return text;
 }
 
+// "orders: 4 partitions, 1,500 records, 12 kB, records unknown for 1 partition".
+std::string SummaryText(const TopicDescription& topic) {
+  int64_t records = 0, bytes = 0, unknown = 0;
+  for (const PartitionDescription& p : topic.partitions) {
+    records += p.high_watermark - p.log_start_offset;
+    bytes += p.bytes;
+    unknown += IsKnown(p) ? 0 : 1;
+  }
+  const auto partitions = static_cast<int64_t>(topic.partitions.size());
+  std::string text = absl::StrCat(topic.name, ": ", FormatCountOf(partitions, "partition"));
+  if (unknown < partitions) {
+    absl::StrAppend(&text, ", ", FormatCountOf(records, "record"), ", ", FormatBytes(static_cast<double>(bytes)));
+  }
+  if (unknown > 0) absl::StrAppend(&text, ", records unknown for ", FormatCountOf(unknown, "partition"));
+  return text;
+}
+
 std::string DescriptionText(const TopicDescription& topic) {
   Table partitions({{"PARTITION", Align::kRight},
                     {"LEADER", Align::kRight},
@@ -140,24 +161,23 @@ std::string DescriptionText(const TopicDescription& topic) {
                     {"LOG-END", Align::kRight},
                     {"BYTES", Align::kRight},
                     {"BEHIND"}});
-  int64_t records = 0, bytes = 0;
   for (const PartitionDescription& p : topic.partitions) {
-    partitions.Add({std::to_string(p.partition), p.leader < 0 ? "none" : std::to_string(p.leader),
-                    absl::StrJoin(p.replicas, ","), absl::StrJoin(p.in_sync, ","), std::to_string(p.leader_epoch),
-                    std::to_string(p.log_start_offset), std::to_string(p.high_watermark),
-                    std::to_string(p.log_end_offset), FormatBytes(static_cast<double>(p.bytes)),
-                    LagText(p.replica_lag)});
-    records += p.high_watermark - p.log_start_offset;
-    bytes += p.bytes;
+    if (!IsKnown(p)) {
+      partitions.Add(
+          {std::to_string(p.partition), "none", absl::StrJoin(p.replicas, ","), "-", "-", "-", "-", "-", "-", "-"});
+      continue;
+    }
+    partitions.Add({std::to_string(p.partition), std::to_string(p.leader), absl::StrJoin(p.replicas, ","),
+                    absl::StrJoin(p.in_sync, ","), std::to_string(p.leader_epoch), std::to_string(p.log_start_offset),
+                    std::to_string(p.high_watermark), std::to_string(p.log_end_offset),
+                    FormatBytes(static_cast<double>(p.bytes)), LagText(p.replica_lag)});
   }
   Table config({{"SETTING"}, {"VALUE"}, {"SET-BY"}});
   for (const auto& [name, value] : topic.config) {
     bool overridden = std::find(topic.overrides.begin(), topic.overrides.end(), name) != topic.overrides.end();
     config.Add({name, value, overridden ? "topic" : "default"});
   }
-  return absl::StrCat(topic.name, ": ", FormatCountOf(static_cast<int64_t>(topic.partitions.size()), "partition"), ", ",
-                      FormatCountOf(records, "record"), ", ", FormatBytes(static_cast<double>(bytes)), "\n\n",
-                      partitions.Text(), "\n", config.Text());
+  return absl::StrCat(SummaryText(topic), "\n\n", partitions.Text(), "\n", config.Text());
 }
 
 int Describe(const Common& common, const NameOptions& options) {

@@ -5,10 +5,20 @@ namespace {
 
 constexpr std::string_view kNoGroups =
     "consumer groups are not in this release; a reader keeps its own place: millrace consume TOPIC --from OFFSET";
-constexpr std::string_view kOneBroker =
-    "clusters of more than one broker are not in this release; see the one there is with: millrace cluster status";
+constexpr std::string_view kNoBrokers =
+    "cluster brokers is not in this release; see them with: millrace cluster status";
+constexpr std::string_view kNoMoves =
+    "draining, removing and replacing brokers, and moving replicas and leaders, are not in this release; see what "
+    "there is with: millrace cluster status";
+constexpr std::string_view kNoRecover =
+    "recovering without a majority of the brokers is not in this release; start those that are down: millrace cluster "
+    "status shows them";
+constexpr std::string_view kNoFinalize =
+    "feature levels to finalize are not in this release, which has only one; see what each broker runs with: millrace "
+    "cluster status";
 constexpr std::string_view kNoClusterConfig =
-    "settings of a running broker are not in this release; it takes them when it starts: millraced --set NAME=VALUE";
+    "settings of a running cluster are not in this release; a broker takes them when it starts: millraced --set "
+    "NAME=VALUE";
 constexpr std::string_view kNoVerify =
     "verify is not in this release; that offsets follow on each other is checked by: millrace bench consume --topic "
     "TOPIC";
@@ -24,14 +34,14 @@ constexpr Entry kEntries[] = {
     {"", "verify", kNoVerify},
     {"consume", "--group", kNoGroups},
     {"consume", "-g", kNoGroups},
-    {"cluster", "brokers", kOneBroker},
-    {"cluster", "drain", kOneBroker},
-    {"cluster", "remove", kOneBroker},
-    {"cluster", "replace", kOneBroker},
-    {"cluster", "reassign", kOneBroker},
-    {"cluster", "balance", kOneBroker},
-    {"cluster", "recover", kOneBroker},
-    {"cluster", "finalize", kOneBroker},
+    {"cluster", "brokers", kNoBrokers},
+    {"cluster", "drain", kNoMoves},
+    {"cluster", "remove", kNoMoves},
+    {"cluster", "replace", kNoMoves},
+    {"cluster", "reassign", kNoMoves},
+    {"cluster", "balance", kNoMoves},
+    {"cluster", "recover", kNoRecover},
+    {"cluster", "finalize", kNoFinalize},
     {"cluster", "config", kNoClusterConfig},
 };
 

@@ -1,23 +1,27 @@
-"""A broker of its own and ways to call millrace, for cli_test.py."""
+"""A broker of its own and ways to call millrace, for the tests of this folder: TEST.py MILLRACE MILLRACED [TEST...]"""
 import json
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import unittest
 
+MILLRACE, MILLRACED = sys.argv[1:3]
 DEADLINE_S = 120  # of any one call: ends what hangs, asserts nothing
+NOBODY = "127.0.0.1:1"  # nothing listens there
 
 
 class Broker:
     """millraced on free ports, with its data in a directory that goes with it."""
 
-    def __init__(self, millraced):
+    def __init__(self, millraced, *arguments):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="millrace-cli-"))
         with open(self.directory / "log", "wb") as log:
             self.process = subprocess.Popen(
-                [millraced, "--data-dir", self.directory / "data", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"],
+                [millraced, "--data-dir", self.directory / "data", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments],
                 stdout=subprocess.PIPE, stderr=log, env=clean_environment())
         ready = self.process.stdout.readline().decode()
         fields = dict(word.split("=", 1) for word in ready.split() if "=" in word)
@@ -92,3 +96,37 @@ def interrupt(process):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=DEADLINE_S)
     return Result(process.returncode, out, err)
+
+
+class WithBroker(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.broker = Broker(MILLRACED)
+        cls.millrace = Millrace(MILLRACE, cls.broker.address)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.broker.stop()
+
+    def ok(self, *arguments, **options):
+        result = self.millrace(*arguments, **options)
+        self.assertEqual(result.code, 0, f"{arguments}: {result.err}")
+        return result
+
+    def fails(self, code, *arguments, **options):
+        result = self.millrace(*arguments, **options)
+        self.assertEqual(result.code, code, f"{arguments}: {result.out} {result.err}")
+        return result
+
+    def topic(self, *flags):
+        """A new topic of this test."""
+        WithBroker.topics = getattr(WithBroker, "topics", 0) + 1
+        name = f"{self.id().rsplit('.', 1)[1]}-{WithBroker.topics}"
+        self.ok("topic", "create", name, *flags)
+        return name
+
+    def consume(self, topic, *flags):
+        return self.ok("consume", topic, *flags).out
+
+    def records(self, topic, *flags):
+        return [json.loads(line) for line in self.ok("consume", topic, "--output", "json", *flags).lines]

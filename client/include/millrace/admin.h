@@ -10,10 +10,12 @@
 // Every call waits for its answer, at most request.timeout.ms, trying one bootstrap address after the other; while none
 // can be connected it goes on until connect.timeout.ms, so that a restart of the broker is not noticed. What changes
 // something is durable when it returns OK.
-// Errors (error.h): as listed at each call; besides kNetworkException (no broker can be reached; nothing happened) and
-// kRequestTimedOut (may_have_happened says whether it may have taken effect: describe before repeating; CreateTopic
-// with if_not_exists is safe to repeat, DeleteTopic too, but for its kUnknownTopicOrPartition). Calls from a delivery
-// callback of a Producer are kInvalidRequest: they would wait for the thread that they run on.
+// Errors (error.h): as listed at each call; besides kNetworkException (no broker can be reached; nothing happened), and
+// what is left after retrying until request.timeout.ms: kRequestTimedOut, kLeaderNotAvailable (no controller or leader, or
+// it did not answer), kNotLeaderOrFollower (it moves), kNotEnoughReplicas (too few brokers keep up or are alive; nothing
+// happened). may_have_happened says whether it may have taken effect: describe before repeating; CreateTopic with
+// if_not_exists is safe to repeat, DeleteTopic too, but for its kUnknownTopicOrPartition. Calls from a delivery callback
+// of a Producer are kInvalidRequest: they would wait for the thread that they run on.
 #pragma once
 
 #include <cstdint>
