@@ -5,8 +5,9 @@
 
 Streams the sample in again and again, each line with its number in it, through `millrace produce --acks quorum`, while brokers are
 killed, paused and stopped at random, one at a time. Then:
-  - reads every partition, from each of its replicas as leader in turn as far as brokers that go away move leadership: all lines
-    are there once, as they were sent, those of one aircraft in one partition and in order, offsets without a hole;
+  - reads every partition: all lines are there once, as they were sent, those of one aircraft in one partition and in order, offsets
+    without a hole;
+  - lets brokers go away until each replica of each partition has led it, and has given the same as the leaders before;
   - stops the brokers and compares the copies of each partition, batch by batch with the digest of the log up to there.
 """
 
@@ -32,8 +33,8 @@ TOPIC = "flights"
 PARTITIONS = 16
 LINES_PER_SECOND = 10_000
 READY_SECONDS = 60
-# Brokers that go away move leaders, nobody says whereto: so often it is tried.
-MOVES = 30
+# Brokers that go away move leaders, nobody says whereto: so often it is tried until each replica has led.
+MOVES = 100
 
 NOT_REACHED = 3  # of the exit codes of millrace
 
@@ -238,17 +239,22 @@ def leaders(cluster):
 
 
 def await_leaders(cluster, away):
-    """Until every partition is led by a broker other than that which is away."""
+    """Until every partition is led by a broker other than that which is away; returns the leaders."""
     until = time.monotonic() + READY_SECONDS
-    while not all(leader in cluster.members and leader != away for leader, _ in leaders(cluster).values()):
+    while True:
+        leading = leaders(cluster)
+        if all(leader in cluster.members and leader != away for leader, _ in leading.values()):
+            return leading
         if time.monotonic() > until:
-            raise Failure(f"{READY_SECONDS} s after broker {away} went away not every partition has another leader")
+            raise Failure(f"{READY_SECONDS} s after {f'broker {away} went away' if away else 'all brokers are ready'} "
+                          f"not every partition has {'another' if away else 'a'} leader")
         time.sleep(0.1)
 
 
 def read_from_each_leader(cluster, dice, digests):
-    """Reads each partition from each of its replicas, while that leads it. Returns with how many replicas there was no luck."""
-    left = {(number, replica) for number, partition in cluster.partitions().items() for replica in partition["replicas"]}
+    """Reads each partition from each of its replicas, while that leads it. Returns how many replicas there are."""
+    replicas = {(number, replica) for number, partition in cluster.partitions().items() for replica in partition["replicas"]}
+    left = set(replicas)
 
     def read_from_leaders():
         before = leaders(cluster)
@@ -263,7 +269,7 @@ def read_from_each_leader(cluster, dice, digests):
     for _ in range(MOVES):
         if not left:
             break
-        leading = leaders(cluster)
+        leading = await_leaders(cluster, away=None)
         broker = dice.choice(sorted({leading[number][0] for number, _ in left}))
         how = dice.choice(("kill", "stop"))  # they choose different successors
         cluster.script(how, broker)
@@ -271,9 +277,11 @@ def read_from_each_leader(cluster, dice, digests):
         read_from_leaders()
         cluster.script(BACK[how], broker)
         cluster.await_ready(broker)
-        await_leaders(cluster, away=None)
         read_from_leaders()
-    return len(left)
+    if left:
+        raise Failure(f"{len(left)} of {len(replicas)} replicas could not be read as leader: {MOVES} times a broker went away, and these "
+                      "never led: " + ", ".join(f"broker {replica} {TOPIC}-{number}" for number, replica in sorted(left)))
+    return len(replicas)
 
 
 def batches_of(cluster, broker):
@@ -317,10 +325,9 @@ def demonstrate(cluster, dice, seconds):
     digests = read_and_check(cluster, stream)
     print("nothing acked is missing, nothing is there twice, each aircraft's lines are in order", flush=True)
     partitions = cluster.partitions()
-    without_luck = read_from_each_leader(cluster, dice, digests)
+    read_as_leader = read_from_each_leader(cluster, dice, digests)
     cluster.await_healthy()
-    all_copies = copies * PARTITIONS
-    print(f"{all_copies - without_luck} of {all_copies} replicas gave the same as leader of their partition", flush=True)
+    print(f"{read_as_leader} of {copies * PARTITIONS} replicas gave the same as leader of their partition", flush=True)
 
     print("\n== comparing the copies on the disks of the stopped brokers", flush=True)
     cluster.script("down")

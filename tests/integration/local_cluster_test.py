@@ -33,6 +33,8 @@ def main():
         script("up")
         script("status")
         said = script("demo", "--seconds", arguments.seconds, "--seed", arguments.seed)
+        if "48 of 48 replicas gave the same as leader of their partition" not in said:
+            sys.exit("the demonstration did not read each partition from each of its replicas as leader")
         if "48 copies of 16 partitions: equal digests" not in said:
             sys.exit("the demonstration did not compare three copies of each partition")
         script("status")
