@@ -472,11 +472,13 @@ Ready Core::TakeReady() {
   if (stopped_) return ready;
 
   if (taken_ < last_index()) tail_.CopyTo(taken_ + 1, last_index(), SIZE_MAX, &ready.append);
+  const bool begins_term = terms_.At(taken_) != terms_.last_term();
   taken_ = last_index();
   if (std::exchange(memberships_dirty_, false)) ready.memberships = memberships_;
-  // A cut as well: with flush=async a crash of the machine would bring back what was cut off, of a later term than what was acked
-  // in its place, and an election by all voters that are left goes by the last term (ARCHITECTURE D9).
-  ready.must_sync = term_and_vote_dirty_ || ready.memberships || ready.install || ready.truncate_from;
+  // The first entry of a term as well, and with it the cut of what was there before. An election by all voters that are left goes by
+  // the last term (ARCHITECTURE D9): if a crash of all machines took a later leader's entries (flush=async) and left what it had
+  // committed of an earlier term, that would lose against an uncommitted entry of a term between the two.
+  ready.must_sync = term_and_vote_dirty_ || ready.memberships || ready.install || begins_term;
   // The commit index rides along with other writes: a write of its own would be one for nothing.
   if (term_and_vote_dirty_ || (ready.writes() && commit_taken_ < state_.commit_index)) {
     ready.term_and_vote = state_;

@@ -96,7 +96,7 @@ struct Ready {
   std::vector<Entry> append;
   std::optional<TermAndVote> term_and_vote;
   std::optional<std::vector<MembershipAt>> memberships;  // replaces what was kept
-  bool must_sync = false;  // at every durability level: term, vote, membership, snapshot, cut
+  bool must_sync = false;  // at every durability level: term, vote, membership, snapshot, first entry of a term
 
   std::vector<Message> send_now;
   std::vector<Message> send_after_persist;

@@ -12,8 +12,28 @@ Entry Records(int64_t term, int64_t index, int64_t base_offset, const std::strin
       .payload = absl::Cord(payload)};
 }
 
-// A crash of the machine must not bring back, of a later term, what was cut off.
-TEST(Replication, ACutIsSyncedAtEveryLevel) {
+// A crash of all machines must leave the last term that anything was committed in: an election goes by it.
+TEST(Replication, TheFirstEntryOfATermIsSyncedAtEveryLevel) {
+  TestGroup g(3);
+  Core& core = g.core(2);
+  core.SetSynced(false);
+  const auto syncs = [&](int leader, int64_t term, AppendEntries append) {
+    EXPECT_TRUE(core.Step(From(leader, 2, term, std::move(append))).ok());
+    const Ready ready = core.TakeReady();
+    core.OnPersisted(ready.seq);
+    return ready.must_sync;
+  };
+  EXPECT_TRUE(syncs(1, 1, {}));  // the term itself
+  EXPECT_TRUE(syncs(1, 1, {.entries = {Records(1, 1, 0)}}));
+  EXPECT_FALSE(syncs(1, 1, {.prev = {Term(1), LogIndex(1)}, .entries = {Records(1, 2, 1)}}));
+  EXPECT_TRUE(syncs(3, 3, {.prev = {Term(1), LogIndex(2)}}));
+  EXPECT_FALSE(syncs(3, 3, {.prev = {Term(1), LogIndex(2)}, .entries = {Records(1, 3, 2)}}));
+  EXPECT_TRUE(syncs(3, 3, {.prev = {Term(1), LogIndex(3)}, .entries = {Records(3, 4, 3)}}));
+  EXPECT_FALSE(syncs(3, 3, {.prev = {Term(3), LogIndex(4)}, .entries = {Records(3, 5, 4)}}));
+}
+
+// Nor may it bring back, of a later term, what was cut off.
+TEST(Replication, ACutIsSyncedWithWhatTakesItsPlace) {
   TestGroup g(3);
   g.core(1).SetSynced(false);
   g.Elect(1);
