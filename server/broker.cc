@@ -94,7 +94,7 @@ void Broker::Load(Partition::Lost may_have_lost, std::function<void(absl::Status
   if (!found.ok()) return done(found.status());
   found_at_start_.insert(found->begin(), found->end());
   ConnectTo(nullptr);
-  metadata_.Start([this, done = std::move(done)](absl::Status status) {
+  metadata_.Start(may_have_lost == Partition::Lost::kAnything, [this, done = std::move(done)](absl::Status status) {
     status.ok() ? OnCaughtUp(done) : done(std::move(status));
   });
 }

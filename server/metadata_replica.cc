@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/crc32c.h"
+#include "raft/persisted_state.h"
 #include "server/errors.h"
 #include "server/log.h"
 
@@ -37,9 +38,18 @@ MetadataReplica::~MetadataReplica() {
   if (replica_ != nullptr) seams_.shard.groups.Close(kMetadataGroup);
 }
 
-void MetadataReplica::Start(std::function<void(absl::Status)> caught_up) {
+void MetadataReplica::Start(bool lost_synced, std::function<void(absl::Status)> caught_up) {
   caught_up_ = std::move(caught_up);
   started_ = seams_.clock.Monotonic();
+  if (!lost_synced || !seams_.store.Open(kMetadataGroup).ok()) return Begin();
+  raft::StageAbstaining(seams_.store, round(), kMetadataGroup);
+  // Whatever it promises is synced later, and this with it.
+  seams_.shard.writer.OnWritten([self = self_] {
+    if (*self != nullptr) (*self)->Begin();
+  });
+}
+
+void MetadataReplica::Begin() {
   if (absl::Status status = Open(); !status.ok()) return CatchUp(std::move(status));
   TryToRegister();
 }

@@ -52,8 +52,9 @@ class MetadataReplica : private MetadataLog::Group {
   MetadataReplica(Options options, Seams seams);
   ~MetadataReplica() override;
 
-  // Reads the log; may block. The store has one: see MakeMetadataLog.
-  void Start(std::function<void(absl::Status)> caught_up);
+  // Reads the log; may block. The store has one: see MakeMetadataLog. `lost_synced`: some of it may be gone that this replica said
+  // was there, or a vote (RocksLogStore::lost_synced()); it then abstains until a leader has brought it up to date.
+  void Start(bool lost_synced, std::function<void(absl::Status)> caught_up);
 
   // It asks nobody any more.
   void Stop() { caught_up_ = nullptr; }
@@ -71,6 +72,7 @@ class MetadataReplica : private MetadataLog::Group {
   raft::Round& round() override { return seams_.shard.writer.round(); }
   void SetLogStart(raft::Offset log_start) override { seams_.shard.groups.SetLogStart(*replica_, log_start); }
 
+  void Begin();
   absl::Status Open();
   void OnImage(std::shared_ptr<const MetadataImage> image);
   void OnController(bool is_controller);

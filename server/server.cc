@@ -252,12 +252,16 @@ absl::Status Server::OpenStore() {
   } else if (!parts_->store->opened_clean()) {
     MILLRACE_LOG(kInfo, "recovered after a stop that was not clean", {"data", config_.data_dir});
   }
-  if (const std::string cut = parts_->store->cut_log(); !cut.empty()) {
+  const std::string cut = parts_->store->cut_log();
+  if (!cut.empty() && parts_->store->lost_synced()) {
     MILLRACE_LOG(
         kWarning,
-        "the write-ahead log ends in something that cannot be read: a write that was cut short, what a crash of "
-        "the machine took of what was not synced, or damage to what was synced last",
+        "the write-ahead log ends in something that cannot be read: what a crash of the machine took of what was not "
+        "synced, or damage to what was synced last",
         {"from", cut});
+  } else if (!cut.empty()) {
+    MILLRACE_LOG(kInfo, "the write-ahead log ends in a write that was cut short; nothing of it had been acked",
+                 {"from", cut});
   }
   if (config_.disk_free_floor > DiskSpaceOf(config_.data_dir).free_bytes) {
     MILLRACE_LOG(kWarning, "less than disk.free.floor is free: records will be refused until there is room",
@@ -402,10 +406,9 @@ absl::Status Server::LoadBroker(const std::function<bool()>& stop_requested) {
       const auto image = p.broker->image();
       return image != nullptr && image->Counts(disk);
     });
-    // What was cut off may have been synced and read, if it was damaged.
-    const auto may_have_lost = !p.store->cut_log().empty() ? Partition::Lost::kAnything
-                               : p.store->os_crashed()     ? Partition::Lost::kUnsynced
-                                                           : Partition::Lost::kNothing;
+    const auto may_have_lost = p.store->lost_synced()  ? Partition::Lost::kAnything
+                               : p.store->os_crashed() ? Partition::Lost::kUnsynced
+                                                       : Partition::Lost::kNothing;
     p.broker->Load(may_have_lost, [loaded](absl::Status status) { loaded->set_value(std::move(status)); });
   });
   const absl::Status status = Await(*loaded, stop_requested);

@@ -27,6 +27,10 @@ namespace {
 // which the next one would be taken: tried again too early it would never be. So there is only the stop, which has an end.
 constexpr int kMemtables = 3;
 
+// Bits of the digit beside OsCrashKey().
+constexpr int kOsCrashed = 1;
+constexpr int kLostSynced = 2;
+
 rocksdb::Options RocksOptions(const RocksLogStore::Options& options, rocksdb::Env* env) {
   rocksdb::Options rocks;
   rocks.env = env;
@@ -208,13 +212,19 @@ absl::Status Database::MarkInUse(const std::string& boot_id) {
   opened_clean_ = is_new || clean->has_value();
   absl::StatusOr<std::optional<std::string>> os_crash = GetValue(*db_, OsCrashKey());
   if (!os_crash.ok()) return os_crash.status();
-  os_crashed_ = os_crash->has_value() || (!opened_clean_ && **last_boot_id != boot_id);
+  const int known = os_crash->has_value() && !(*os_crash)->empty() ? (**os_crash)[0] : 0;
+  os_crashed_ = (known & kOsCrashed) != 0 || (!opened_clean_ && **last_boot_id != boot_id);
+  const bool process_was_killed = guard_->cut_short() && !os_crashed_;
+  lost_synced_ = (known & kLostSynced) != 0 || (!guard_->cut().empty() && !process_was_killed);
 
   rocksdb::WriteBatch batch;
   batch.Put(BootIdKey(), boot_id);
   batch.Delete(CleanMarkKey());
   // Stays until somebody has acted on it: the new boot id alone would hide the crash from the start after this one.
-  if (os_crashed_) batch.Put(OsCrashKey(), "1");
+  if (os_crashed_ || lost_synced_) {
+    const int now = (os_crashed_ ? kOsCrashed : 0) | (lost_synced_ ? kLostSynced : 0);
+    batch.Put(OsCrashKey(), std::string(1, static_cast<char>('0' | now)));
+  }
   rocksdb::WriteOptions options;
   options.sync = true;
   const rocksdb::Status written = db_->Write(options, &batch);
@@ -261,7 +271,7 @@ rocksdb::Status Database::CheckPlace(const rocksdb::WriteBatch& batch) {
 }
 
 absl::Status Database::ForgetOsCrash() {
-  if (!os_crashed_) return absl::OkStatus();
+  if (!os_crashed_ && !lost_synced_) return absl::OkStatus();
   rocksdb::WriteBatch batch;
   batch.Delete(OsCrashKey());
   const rocksdb::Status status = Write(batch);

@@ -45,6 +45,7 @@ class Database {
   bool opened_clean() const { return opened_clean_; }
   bool os_crashed() const { return os_crashed_; }
   const std::string& cut_log() const { return guard_->cut(); }
+  bool lost_synced() const { return lost_synced_; }
   absl::Status ForgetOsCrash();
 
   // Into the WAL, without a sync, and the memtable. IsIncomplete(): a stall, nothing was written. Any thread.
@@ -77,6 +78,7 @@ class Database {
   uint64_t wal_bytes_max_ = 0;
   bool opened_clean_ = true;
   bool os_crashed_ = false;
+  bool lost_synced_ = false;
 };
 
 }  // namespace millrace::storage

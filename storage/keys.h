@@ -76,7 +76,7 @@ KeyRange BesideEntries(raft::GroupId group);
 // Of the store as a whole.
 std::string BootIdKey();
 std::string CleanMarkKey();
-std::string OsCrashKey();
+std::string OsCrashKey();  // what the last stop may have cost, while nobody has acted on it: a digit (database.cc)
 
 // Groups first to last were removed; their entries may still be in tables. `sequence`: of no other removal, as ids may be used again.
 std::string RemovedGroupsKey(raft::GroupId first, raft::GroupId last, uint64_t sequence);

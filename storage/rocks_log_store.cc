@@ -482,6 +482,7 @@ absl::Status RocksLogStore::Close() { return impl_->Close(); }
 bool RocksLogStore::opened_clean() const { return impl_->database_->opened_clean(); }
 bool RocksLogStore::os_crashed() const { return impl_->database_->os_crashed(); }
 std::string RocksLogStore::cut_log() const { return impl_->database_->cut_log(); }
+bool RocksLogStore::lost_synced() const { return impl_->database_->lost_synced(); }
 absl::Status RocksLogStore::ForgetOsCrash() { return impl_->database_->ForgetOsCrash(); }
 StoreStats RocksLogStore::Stats() const { return impl_->Stats(); }
 

@@ -114,6 +114,9 @@ class RocksLogStore : public raft::LogStore {
   // Where the log that was replayed ended in something that cannot be read and was not known to be synced: "DIR/000012.log, offset
   // 4711"; empty if it did not. A crash cuts a write short; or what was synced last is damaged.
   std::string cut_log() const;
+  // Whether what was synced may be gone: the log ended like that, and not only in a write that was cut short when the process was
+  // killed. Stays true, over restarts, until ForgetOsCrash(), as os_crashed() does.
+  bool lost_synced() const;
   absl::Status ForgetOsCrash();
 
   // Looks at no directory. [any]

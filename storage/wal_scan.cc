@@ -46,7 +46,8 @@ struct Record {
 class RecordWalker {
  public:
   std::function<void(const Record&)> on_record;
-  std::function<void(uint64_t offset)> on_unreadable;
+  // `ends`: because the file ends before it does.
+  std::function<void(uint64_t offset, bool ends)> on_unreadable;
 
   // `block` is the next kWalBlockBytes of the file, fewer at its end.
   void Walk(std::string_view block) {
@@ -59,7 +60,7 @@ class RecordWalker {
     offset_ += block.size();
   }
   void End() {
-    if (in_record_) Unreadable(record_.offset);
+    if (in_record_) Unreadable(record_.offset, /*ends=*/true);
     in_record_ = false;
   }
 
@@ -71,13 +72,18 @@ class RecordWalker {
     const bool fits = kWalHeaderBytes + size <= block.size();
     const auto crc = LittleEndianReader(block.substr(0, 4)).Get<uint32_t>();
     if (!fits || type < kFull || type > kLast || UnmaskedCrc(crc) != Crc32c(0, block.substr(6, 1 + size))) {
-      Unreadable(in_record_ ? record_.offset : offset);
+      // No fragment goes beyond its block.
+      const bool ends =
+          !fits && type >= kFull && type <= kLast && offset % kWalBlockBytes + kWalHeaderBytes + size <= kWalBlockBytes;
+      Unreadable(in_record_ ? record_.offset : offset, ends);
       in_record_ = false;
       // The length is most likely right: what comes next, by its own checksum, may say what was synced. Zeros have none.
       return fits && size > 0 ? kWalHeaderBytes + size : 0;
     }
     const bool begins = type == kFull || type == kFirst;
-    if (begins == in_record_ && !(lost_ && !begins)) Unreadable(in_record_ ? record_.offset : offset);
+    if (begins == in_record_ && !(lost_ && !begins)) {
+      Unreadable(in_record_ ? record_.offset : offset, /*ends=*/false);
+    }
     if (begins) {
       record_ = {.offset = offset};
       head_.clear();
@@ -94,7 +100,7 @@ class RecordWalker {
 
   void EndRecord() {
     in_record_ = false;
-    if (head_.size() < kBatchHeaderBytes) return Unreadable(record_.offset);
+    if (head_.size() < kBatchHeaderBytes) return Unreadable(record_.offset, /*ends=*/false);
     LittleEndianReader in(head_);
     record_.sequence = in.Get<uint64_t>();
     record_.count = in.Get<uint32_t>();
@@ -108,9 +114,9 @@ class RecordWalker {
     on_record(record_);
   }
 
-  void Unreadable(uint64_t offset) {
+  void Unreadable(uint64_t offset, bool ends) {
     lost_ = true;
-    on_unreadable(offset);
+    on_unreadable(offset, ends);
   }
 
   uint64_t offset_ = 0;  // of the block
@@ -124,6 +130,7 @@ class Scan {
   struct Spot {
     std::string path;
     uint64_t offset;
+    bool ends = false;  // as RecordWalker has it
   };
 
  public:
@@ -133,13 +140,16 @@ class Scan {
   IOStatus File(uint64_t wal) {
     path_ = NumberedFile(directory_, wal, kWalSuffix);
     std::vector<Record> records;
-    std::optional<uint64_t> unreadable;  // behind how many records, and where
+    std::optional<Spot> unreadable;  // behind how many records, and where
     size_t readable = 0;
     RecordWalker walker;
     walker.on_record = [&](const Record& record) { records.push_back(record); };
-    walker.on_unreadable = [&](uint64_t offset) {
-      if (unreadable) return;
-      unreadable = offset;
+    walker.on_unreadable = [&](uint64_t offset, bool ends) {
+      if (unreadable) {
+        unreadable->ends = false;  // it is not the last thing there is
+        return;
+      }
+      unreadable = {path_, offset, ends};
       readable = records.size();
     };
     IOStatus status = Walk(walker);
@@ -149,22 +159,23 @@ class Scan {
       Lose({NumberedFile(directory_, before, kWalSuffix), 0});
     }
     for (size_t i = 0; i < records.size(); ++i) {
-      if (unreadable && i == readable) Lose({path_, *unreadable});
+      if (unreadable && i == readable) Lose(*unreadable);
       OnRecord(wal, records[i]);
     }
-    if (unreadable) Lose({path_, *unreadable});
+    if (unreadable) Lose(*unreadable);
     if (!records.empty()) last_file_ = wal;
     return status;
   }
 
   Replayable Verdict() {
-    Replayable replayable{kAll, std::move(large_records_), "", absl::OkStatus()};
+    Replayable replayable{.last = kAll, .large_records = std::move(large_records_)};
     if (!lost_) return replayable;
     replayable.last = last_.value_or(0);
     // What was lost begins after the last record before it, or, if there is none, ends before the first one after it.
     const bool promised = last_ ? synced_ > *last_ : found_again_ && synced_ + 1 >= *found_again_;
     if (!promised) {
       replayable.cut = absl::StrCat(lost_->path, ", offset ", lost_->offset);
+      replayable.cut_short = lost_->ends && !found_again_;
       return replayable;
     }
     replayable.damage = absl::DataLossError(absl::StrCat(
@@ -214,9 +225,11 @@ class Scan {
     if (record.bytes < kPlacedBytesMin) return;
     large_records_.push_back({record.sequence, {wal, WalRecordBegin(record.offset)}});
   }
-  // Only what was lost first counts.
+  // Only what was lost first counts; whether anything is behind it matters, too.
   void Lose(Spot spot) {
+    const bool is_last = !lost_ || (lost_->path == spot.path && lost_->offset == spot.offset);
     if (!lost_) lost_ = std::move(spot);
+    lost_->ends &= is_last;
   }
 
   rocksdb::FileSystem& files_;
@@ -260,7 +273,10 @@ void WalGuard::ColumnFamilyLogNumberMap(const std::map<uint32_t, uint64_t>& firs
   for (const auto& [family, wal] : first_wals) first_wal = std::min(first_wal, wal);
   absl::StatusOr<Replayable> replayable = ScanWal(files_, directory_, first_wal);
   status_ = replayable.ok() ? replayable->damage : replayable.status();
-  if (status_.ok()) cut_ = replayable->cut;
+  if (status_.ok()) {
+    cut_ = replayable->cut;
+    cut_short_ = replayable->cut_short;
+  }
   const bool replays = replayable.ok() && (status_.ok() || on_damage_ == OnDamage::kReplayUpToIt);
   if (replays) replayable_ = *std::move(replayable);
   if (!replays) files_.RefuseWals(IOStatus::Corruption(std::string(status_.message())));

@@ -51,6 +51,9 @@ struct Replayable {
   std::vector<LargeRecord> large_records;
   // Where what is there ends to be readable, and was not promised to be: "000012.log, offset 4711". Empty: nowhere.
   std::string cut;
+  // `cut` is the last thing there is, and ends with its file: a write that did not come to its end. If the machine did not go down,
+  // nobody has been told that any of it was written. (A length that has flipped can look like that; its checksum is what is missing.)
+  bool cut_short = false;
   absl::Status damage;  // what follows was promised, and cannot be read: kDataLoss, names the file and the offset
 };
 
@@ -68,7 +71,8 @@ class WalGuard : public rocksdb::WalFilter {
 
   // What the scan found, whatever is done about it.
   const absl::Status& status() const { return status_; }
-  const std::string& cut() const { return cut_; }  // Replayable's
+  const std::string& cut() const { return cut_; }  // Replayable's, as the next
+  bool cut_short() const { return cut_short_; }
   // Nothing more will be replayed: gives its memory back.
   void Done() { replayable_ = {}; }
 
@@ -86,6 +90,7 @@ class WalGuard : public rocksdb::WalFilter {
   const OnDamage on_damage_;
   absl::Status status_;
   std::string cut_;
+  bool cut_short_ = false;
   Replayable replayable_;
 };
 

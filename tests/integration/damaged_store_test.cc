@@ -12,7 +12,7 @@
 #include <iterator>
 #include <string>
 
-#include "tests/integration/broker_process.h"
+#include "tests/integration/cluster_processes.h"
 
 namespace millrace {
 namespace {
@@ -112,6 +112,45 @@ TEST(CutWal, RaisesTheLeaderEpoch) {
 }
 
 // A reader that checks nothing is told, too, and so is whoever reads the log.
+// The cluster's metadata as well: with a broker that knew nothing of it the other would elect a controller without what was acked,
+// and whoever has the records would be told that their topic is gone.
+TEST(CutWal, OfABrokerOfAClusterKeepsAControllerFromForgettingATopic) {
+  ClusterProcesses cluster;
+  ASSERT_NO_FATAL_FAILURE(cluster.Start());
+  const int away = 3;
+  cluster.Kill(away);
+  ClientOptions client;
+  client.bootstrap_servers = cluster.addresses();
+  auto admin = Admin::Create(client).value();
+  const auto created = admin->CreateTopic({.name = "t", .replication_factor = 1});
+  ASSERT_TRUE(created.ok()) << created.status();
+  auto producer = Producer::Create({.client = client}).value();
+  const auto stored = producer->SendAndWait({.topic = "t", .value = "v"});
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  const int has_it = admin->DescribeTopic("t").value().partitions.front().leader;
+  const int cut = 3 - has_it;
+  cluster.Kill(cut);
+  cluster.Kill(has_it);
+
+  const std::string wal = NewestWal(cluster.at(cut).data_dir());
+  FlipByte(wal, static_cast<std::streamoff>(std::filesystem::file_size(wal)) - 1);
+  cluster.at(cut).Spawn();
+  cluster.at(away).Spawn();
+  // The two have come to know each other by then, and would have elected one.
+  while (cluster.at(cut).ErrorOutput().find("not ready yet") == std::string::npos) {
+    ASSERT_TRUE(cluster.at(cut).Runs());
+    const std::string log = cluster.at(cut).ErrorOutput();
+    ASSERT_EQ(log.find("msg=started"), log.rfind("msg=started")) << "ready without the third";
+  }
+  cluster.at(has_it).Spawn();
+  for (int broker : {1, 2, 3}) ASSERT_NO_FATAL_FAILURE(cluster.at(broker).AwaitReady());
+  auto consumer = Consumer::Create({.client = client}).value();
+  ASSERT_TRUE(consumer->Assign({{.topic = "t", .until = Position::End()}}).ok());
+  int read = 0;
+  for (const auto& record : *consumer) read += record.value ? 1 : 0;
+  EXPECT_EQ(read, 1);
+}
+
 TEST(DamagedPayload, IsNeverServed) {
   BrokerProcess broker;
   ASSERT_NO_FATAL_FAILURE(broker.Start());

@@ -121,6 +121,31 @@ TEST_F(WalScanTest, WhatCannotBeReadBehindTheLogIsTold) {
   flipped[wal_.size() - 100] ^= 1;
   EXPECT_LT(OpenWith(flipped + std::string(1 << 20, '\0')).value(), 10);
   EXPECT_THAT(store_->cut_log(), HasSubstr(log));
+  EXPECT_TRUE(store_->lost_synced());
+}
+
+// A kill leaves the beginning of a write, of which nobody was told; and the start after the next knows as much as the next.
+TEST_F(WalScanTest, AWriteThatAKillCutShortCostNothing) {
+  Fill(5, 5, 50'000);
+  for (size_t missing = 1; missing < 50'000; missing = 3 * missing + 1) {
+    EXPECT_EQ(OpenWith(wal_.substr(0, wal_.size() - missing)).value(), 9) << missing;
+    EXPECT_NE(store_->cut_log(), "") << missing;
+    EXPECT_FALSE(store_->lost_synced()) << missing;
+    EXPECT_FALSE(store_->os_crashed()) << missing;
+  }
+  for (size_t bit : {0, 3, 7}) {
+    std::string flipped = wal_;
+    flipped[wal_.size() - 1 - 97 * bit] ^= static_cast<char>(1 << bit);
+    EXPECT_EQ(OpenWith(flipped).value(), 9) << bit;
+    EXPECT_TRUE(store_->lost_synced()) << bit;
+    Reopen();
+    EXPECT_EQ(store_->cut_log(), "");
+    EXPECT_TRUE(store_->lost_synced()) << bit;
+    EXPECT_FALSE(store_->os_crashed());
+    ASSERT_TRUE(store_->ForgetOsCrash().ok());
+    Reopen();
+    EXPECT_FALSE(store_->lost_synced()) << bit;
+  }
 }
 
 // After a power cut a file may have its length and not its bytes.
