@@ -62,9 +62,10 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
       shards_(MakeShards(options_, store, clock, random, pool, view_, gate, metrics, loops, on_fatal)),
       directory_(std::make_shared<const Directory>()),
       ask_(loops.front().calls, gate.secret(), random),
+      gate_(gate),
       metadata_({.topic_defaults = options_.topic_defaults,
                  .self = {options_.self, options_.address, options_.rack, kFeatureLevels, MILLRACE_VERSION,
-                          gate.self().life.session},
+                          gate.self().life.session, gate.self().starts},
                  .cluster = {ClusterIdOf(options_.founders), options_.founders}},
                 {.store = store,
                  .shard = *shards_.front(),
@@ -260,6 +261,9 @@ Shard& Broker::ShardOf(const Executor& executor) {
 
 void Broker::OnImage(std::shared_ptr<const MetadataImage> image) {
   view_.SetImage(image);
+  std::vector<BrokerInfo> brokers;
+  for (const auto& [id, broker] : image->brokers()) brokers.push_back(broker);
+  gate_.SetBrokers(std::move(brokers));
   ConnectTo(image.get());
   if (caught_up_) ApplyImage(*image);
 }

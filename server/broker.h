@@ -141,6 +141,7 @@ class Broker {
   std::unique_ptr<Census> census_;  // first executor; from when it has caught up until it disconnects
   std::atomic<std::shared_ptr<const Directory>> directory_;
   PeerAsker ask_;
+  PeerGate& gate_;
   MetadataReplica metadata_;
 };
 

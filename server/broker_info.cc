@@ -10,7 +10,8 @@ BrokerInfo FromRecord(const internal::v1::BrokerRecord& record) {
           .rack = record.rack(),
           .feature_levels = {record.feature_level_min(), record.feature_level_max()},
           .build = record.build(),
-          .session = record.session()};
+          .session = record.session(),
+          .starts = record.starts()};
 }
 
 void FillRecord(internal::v1::BrokerRecord& record, const BrokerInfo& broker) {
@@ -22,6 +23,7 @@ void FillRecord(internal::v1::BrokerRecord& record, const BrokerInfo& broker) {
   record.set_feature_level_max(broker.feature_levels.max);
   record.set_build(broker.build);
   record.set_session(broker.session);
+  record.set_starts(broker.starts);
 }
 
 }  // namespace millrace::server

@@ -28,9 +28,15 @@ struct BrokerInfo {
   FeatureLevels feature_levels;
   std::string build;
   uint64_t session = 0;  // drawn at each start of the process
+  uint64_t starts = 0;   // of its data directory; 0: not known
 
   bool operator==(const BrokerInfo&) const = default;
 };
+
+// Whether this start of a broker was begun from a copy of its directory that is older than what `known` registered with.
+inline bool IsOldCopy(uint64_t session, uint64_t starts, const BrokerInfo& known) {
+  return session != known.session && starts != 0 && starts <= known.starts;
+}
 
 BrokerInfo FromRecord(const internal::v1::BrokerRecord& record);
 void FillRecord(internal::v1::BrokerRecord& record, const BrokerInfo& broker);

@@ -161,6 +161,10 @@ void Controller::DecideRegister(BrokerInfo broker, Decision& decision) const {
         absl::StrCat("broker ", id, " is known with another disk, at ", known->address,
                      ". If that one is in use, give the new broker another number; if not, ", kLostDiskRemedy)));
   }
+  if (known != nullptr && IsOldCopy(broker.session, broker.starts, *known)) {
+    return decision.Refuse(
+        MakeError(Error::INVALID_REQUEST, OldCopySentence(broker.id.broker, broker.starts, known->starts)));
+  }
   const int32_t level = image().feature_level();
   if (level < broker.feature_levels.min || level > broker.feature_levels.max) {
     return decision.Refuse(MakeError(Error::UNSUPPORTED_VERSION,

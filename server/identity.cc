@@ -39,6 +39,7 @@ std::string Encode(const Identity& identity) {
   std::string text(kFirstLine);
   if (identity.self.broker != kNoBrokerId) absl::StrAppend(&text, "broker ", identity.self.broker.value(), "\n");
   absl::StrAppend(&text, "incarnation ", Hex(identity.self.incarnation), "\n");
+  if (identity.starts != 0) absl::StrAppend(&text, "starts ", identity.starts, "\n");
   if (identity.stage != Identity::Stage::kNone) {
     absl::StrAppend(&text, "cluster ", identity.cluster_id(), "\n",
                     identity.stage == Identity::Stage::kMember ? "member\n" : "pledged\n");
@@ -59,6 +60,11 @@ uint64_t ParseHex(absl::string_view text) {
   return absl::SimpleHexAtoi(text, &number) ? number : 0;
 }
 
+uint64_t ParseCount(absl::string_view text) {
+  uint64_t number = 0;
+  return absl::SimpleAtoi(text, &number) ? number : 0;
+}
+
 // Takes anything: what is read is written again, and must give the same text.
 Identity Parse(std::string_view text) {
   Identity identity;
@@ -66,6 +72,7 @@ Identity Parse(std::string_view text) {
     const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
     if (words[0] == "broker" && words.size() == 2) identity.self.broker = ParseBroker(words[1]);
     if (words[0] == "incarnation" && words.size() == 2) identity.self.incarnation = ParseHex(words[1]);
+    if (words[0] == "starts" && words.size() == 2) identity.starts = ParseCount(words[1]);
     if (words[0] == "pledged") identity.stage = Identity::Stage::kPledged;
     if (words[0] == "member") identity.stage = Identity::Stage::kMember;
     if (words[0] == "founder" && words.size() == 3) {
@@ -142,6 +149,13 @@ absl::StatusOr<std::optional<Identity>> Read(const std::string& path) {
 }
 
 }  // namespace
+
+std::string OldCopySentence(raft::BrokerId broker, uint64_t starts, uint64_t known_starts) {
+  return absl::StrCat("the data directory of broker ", broker.value(),
+                      " is an older copy of what it was: this is its start ", starts,
+                      ", and the cluster has seen start ", known_starts,
+                      ". What it acked since is missing in it, so it is not let in: ", kLostDiskRemedy);
+}
 
 std::string Identity::cluster_id() const { return stage == Stage::kNone ? "" : ClusterIdOf(founders); }
 

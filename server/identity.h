@@ -15,6 +15,7 @@
 //     millrace broker 1
 //     broker 2
 //     incarnation 9e3779b97f4a7c15
+//     starts 12
 //     cluster 0f3c2a…                  pledged or member: and the founders it is made of
 //     member
 //     founder 1 bf58476d1ce4e5b9
@@ -46,6 +47,9 @@ inline constexpr char kLostDiskRemedy[] =
     "the broker with an empty one and --join, without --broker-id: it comes in under a new number, and the replicas on "
     "the lost disk stay missing, as this release cannot replace them";
 
+// Of a directory that is back in an older state: what it acked since is missing in it.
+std::string OldCopySentence(raft::BrokerId broker, uint64_t starts, uint64_t known_starts);
+
 struct Identity {
   // How far this disk has come on its way into a cluster (formation.h).
   enum class Stage : uint8_t { kNone, kPledged, kMember };
@@ -53,6 +57,7 @@ struct Identity {
   raft::ReplicaId self;  // kNoBrokerId: joins a cluster that will give it a number
   Stage stage = Stage::kNone;
   raft::ReplicaSet founders;  // of the cluster; empty at kNone
+  uint64_t starts = 0;        // how often a broker was started on the directory: tells an older copy of it
 
   // Empty at kNone.
   std::string cluster_id() const;

@@ -1,5 +1,6 @@
 #include "server/peer_gate.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -86,6 +87,12 @@ std::optional<Refusal> CheckSender(const Hello& hello, const PeerLife& self, con
                              ": stop one of the two, or give each a --broker-id and a --data-dir of its own"));
 }
 
+std::optional<Refusal> CheckCopy(const Hello& hello, const std::vector<BrokerInfo>& brokers) {
+  const auto known = std::ranges::find(brokers, FromProto(hello.from()), &BrokerInfo::id);
+  if (known == brokers.end() || !IsOldCopy(hello.session(), hello.starts(), *known)) return std::nullopt;
+  return Refuse(Refusal::OLD_COPY, OldCopySentence(known->id.broker, hello.starts(), known->starts));
+}
+
 }  // namespace
 
 PeerGate::PeerGate(PeerIdentity self, PeerSecret secret, PeerPresence& presence, Random& random)
@@ -95,6 +102,11 @@ void PeerGate::SetCluster(std::string cluster_id, raft::ReplicaId self) {
   std::lock_guard lock(mutex_);
   self_.life.replica = self;
   self_.cluster_id = std::move(cluster_id);
+}
+
+void PeerGate::SetBrokers(std::vector<BrokerInfo> brokers) {
+  std::lock_guard lock(mutex_);
+  brokers_ = std::move(brokers);
 }
 
 PeerIdentity PeerGate::self() const {
@@ -123,7 +135,9 @@ std::optional<Refusal> PeerGate::Check(const Hello& hello, std::string_view nonc
       (hello.lane() != internal::v1::LANE_CONTROL && hello.lane() != internal::v1::LANE_BULK)) {
     return Refuse(Refusal::MALFORMED, "the Hello names no broker, or no lane that is known");
   }
-  return CheckSender(hello, self.life, presence_);
+  if (auto refusal = CheckSender(hello, self.life, presence_)) return refusal;
+  std::lock_guard lock(mutex_);
+  return CheckCopy(hello, brokers_);
 }
 
 void PeerGate::LogRefusal(const Refusal& refusal) {

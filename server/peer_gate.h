@@ -12,9 +12,11 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "millrace/internal/v1/peer.pb.h"
 #include "proto/wire/runtime.h"
+#include "server/broker_info.h"
 #include "server/peer_identity.h"
 #include "server/peer_presence.h"
 #include "server/peer_secret.h"
@@ -27,6 +29,8 @@ class PeerGate {
 
   // The replica may have been given its number only now.
   void SetCluster(std::string cluster_id, raft::ReplicaId self);
+  // Those that the metadata knows.
+  void SetBrokers(std::vector<BrokerInfo> brokers);
   PeerIdentity self() const;
   const PeerSecret& secret() const { return secret_; }
   PeerPresence& presence() { return presence_; }
@@ -45,9 +49,10 @@ class PeerGate {
   const PeerSecret secret_;
   PeerPresence& presence_;
   mutable std::mutex mutex_;
-  PeerIdentity self_;             // guarded by mutex_
-  Random& random_;                // guarded by mutex_
-  std::set<std::string> logged_;  // guarded by mutex_; sentences
+  PeerIdentity self_;                // guarded by mutex_
+  std::vector<BrokerInfo> brokers_;  // guarded by mutex_
+  Random& random_;                   // guarded by mutex_
+  std::set<std::string> logged_;     // guarded by mutex_; sentences
 };
 
 }  // namespace millrace::server

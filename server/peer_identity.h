@@ -28,6 +28,7 @@ struct PeerIdentity {
   uint32_t protocol_max = kPeerProtocolMax;
   std::string build;    // for logs
   std::string address;  // HOST:PORT for peers
+  uint64_t starts = 0;  // of the data directory (BrokerInfo)
 };
 
 raft::ReplicaId FromProto(const internal::v1::ReplicaId& replica);

@@ -89,6 +89,7 @@ void PeerStream::SayHello(const std::string& nonce) {
   hello.set_session(self.life.session);
   hello.set_build(self.build);
   hello.set_address(self.address);
+  hello.set_starts(self.starts);
   hello.set_unheard(greeting_.unheard);
   hello.set_proof(environment_.secret.ProofOf(hello, nonce));
   frame.set_stalled(stalled_);

@@ -278,11 +278,19 @@ absl::StatusOr<Identity> Server::FindOrMakeIdentity(const std::optional<Identity
     // Until the disk has pledged itself or was taken in, the number of an earlier start binds nobody.
     const bool is_given = config_.broker_id || !config_.join.empty();
     if (identity.stage == Identity::Stage::kNone && is_given) identity.self.broker = raft::BrokerId(broker);
-    return identity;
+    return CountStart(identity);
   }
   const auto groups = parts_->store->List();
   if (!groups.ok()) return groups.status();
-  return MakeIdentity(config_.data_dir, groups->empty(), raft::BrokerId(broker), parts_->random);
+  const auto made = MakeIdentity(config_.data_dir, groups->empty(), raft::BrokerId(broker), parts_->random);
+  return made.ok() ? CountStart(*made) : made;
+}
+
+// On the disk before anybody hears of this start.
+absl::StatusOr<Identity> Server::CountStart(Identity identity) const {
+  ++identity.starts;
+  if (absl::Status status = WriteIdentity(config_.data_dir, identity); !status.ok()) return status;
+  return identity;
 }
 
 absl::Status Server::Listen() {
@@ -313,9 +321,11 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
   Parts& p = *parts_;
   p.presence = std::make_unique<PeerPresence>(p.clock);
   const PeerSecret secret(config_.peer_secret);
-  p.gate = std::make_unique<PeerGate>(
-      PeerIdentity{.life = {identity.self, p.random.Next()}, .build = MILLRACE_VERSION, .address = AddressForPeers()},
-      secret, *p.presence, p.random);
+  p.gate = std::make_unique<PeerGate>(PeerIdentity{.life = {identity.self, p.random.Next()},
+                                                   .build = MILLRACE_VERSION,
+                                                   .address = AddressForPeers(),
+                                                   .starts = identity.starts},
+                                      secret, *p.presence, p.random);
   p.ask = std::make_unique<PeerAsker>(*p.calls.front(), secret, p.random);
   Formation::Options options{.identity = identity};
   if (config_.broker_id) options.broker = raft::BrokerId(*config_.broker_id);
@@ -329,8 +339,12 @@ absl::StatusOr<Identity> Server::EnterCluster(const Identity& identity, const st
           .clock = p.clock,
           .peers = *p.ask,
           .self = {identity.self, p.advertise.ToString(), config_.rack, kFeatureLevels, MILLRACE_VERSION,
-                   p.gate->self().life.session},
-          .write = [this](const Identity& next) { return WriteIdentity(config_.data_dir, next); },
+                   p.gate->self().life.session, identity.starts},
+          .write =
+              [this, starts = identity.starts](Identity next) {
+                next.starts = starts;
+                return WriteIdentity(config_.data_dir, next);
+              },
           .make_metadata_log = [this](const Identity& next) { return MakeMetadata(*parts_->store, next); },
           .on_waiting =
               [&p](const std::string& why) {

@@ -44,6 +44,7 @@ class Server {
 
   absl::Status OpenStore();
   absl::StatusOr<Identity> FindOrMakeIdentity(const std::optional<Identity>& found);
+  absl::StatusOr<Identity> CountStart(Identity identity) const;
   absl::Status Listen();
   absl::StatusOr<Identity> EnterCluster(const Identity& identity, const std::function<bool()>& stop_requested);
   std::string AddressForPeers() const;

@@ -69,6 +69,8 @@ class WrongPeers : public testing::Test {
     EXPECT_EQ(read, 30);
   }
 
+  void DeleteTopic() { ASSERT_TRUE(Admin::Create(Client()).value()->DeleteTopic("t").ok()); }
+
   // `--cluster` as these have it, but for broker 2, which is at `address`.
   std::string MembersWithTwoAt(const std::string& address) {
     std::vector<std::string> members;
@@ -107,6 +109,27 @@ TEST_F(WrongPeers, ACopyOfABrokersDirectoryWhileThatOneRuns) {
   copy.AddArguments(
       {"--broker-id", "2", "--cluster", MembersWithTwoAt(copy.address()), "--peer-secret-file", secret()});
   ExpectSays(copy, "another process is connected as broker 2: stop one of the two");
+}
+
+// As from a backup: what it has acked since, and has to vote for, is missing in it.
+TEST_F(WrongPeers, AnOlderCopyOfABrokersDirectoryInItsPlace) {
+  const std::filesystem::path backup = cluster_.at(2).directory() / "backup";
+  ASSERT_EQ(cluster_.Stop(2), 0);
+  std::filesystem::copy(cluster_.at(2).data_dir(), backup, std::filesystem::copy_options::recursive);
+  ASSERT_NO_FATAL_FAILURE(cluster_.Start(2));
+  ASSERT_NO_FATAL_FAILURE(ProduceAndConsume());
+  ASSERT_EQ(cluster_.Stop(2), 0);
+  const std::filesystem::path newest = cluster_.at(2).directory() / "newest";
+  std::filesystem::rename(cluster_.at(2).data_dir(), newest);
+  std::filesystem::rename(backup, cluster_.at(2).data_dir());
+  cluster_.at(2).Spawn();
+  EXPECT_EQ(cluster_.at(2).Wait(), 1);
+  EXPECT_THAT(cluster_.at(2).ErrorOutput(),
+              HasSubstr("the data directory of broker 2 is an older copy of what it was"));
+  std::filesystem::remove_all(cluster_.at(2).data_dir());
+  std::filesystem::rename(newest, cluster_.at(2).data_dir());
+  ASSERT_NO_FATAL_FAILURE(cluster_.Start(2));
+  ASSERT_NO_FATAL_FAILURE(DeleteTopic());
 }
 
 TEST_F(WrongPeers, ATakenNumberForWhoJoins) {

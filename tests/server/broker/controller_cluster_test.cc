@@ -114,6 +114,21 @@ TEST_F(ControllerOfSeveral, ABrokerWithAnotherDiskIsNotTakenByItself) {
   EXPECT_TRUE(metadata_.image()->Counts(Disk(2)));
 }
 
+TEST_F(ControllerOfSeveral, AnOlderCopyOfABrokersDirectoryIsNotTaken) {
+  Begin();
+  BrokerInfo broker = Info(Disk(2));
+  broker.session = 51;
+  broker.starts = 7;
+  EXPECT_TRUE(Register(broker).ok());
+  EXPECT_TRUE(Register(broker).ok());
+  broker.session = 52;
+  const ErrorFrame refused = Register(broker);
+  EXPECT_EQ(refused.code, Error::INVALID_REQUEST);
+  EXPECT_THAT(refused.message, HasSubstr("is an older copy of what it was"));
+  broker.starts = 8;
+  EXPECT_TRUE(Register(broker).ok());
+}
+
 TEST_F(ControllerOfSeveral, ABrokerWithoutANumberGetsOneAndKeepsIt) {
   Begin();
   EXPECT_TRUE(Register(Info(Disk(1))).ok());

@@ -31,7 +31,7 @@ TEST(Identity, IsReadAsItWasWritten) {
   for (const Identity& identity :
        {Identity{.self = {BrokerId(2), 0}}, Identity{.self = {kNoBrokerId, 77}},
         Identity{.self = {BrokerId(2), ~uint64_t{0}}, .stage = Stage::kPledged, .founders = kFounders},
-        Identity{.self = {BrokerId(2147483647), 5}, .stage = Stage::kMember, .founders = kFounders}}) {
+        Identity{.self = {BrokerId(2147483647), 5}, .stage = Stage::kMember, .founders = kFounders, .starts = 12}}) {
     TempDir dir;
     ASSERT_TRUE(WriteIdentity(dir.Path().string(), identity).ok());
     const auto found = Find(dir);

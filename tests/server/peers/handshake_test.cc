@@ -124,6 +124,30 @@ TEST_F(HandshakeTest, ASenderThatWantsAnotherDiskIsRefused) {
               AllOf(HasSubstr("expects disk 41"), HasSubstr("has disk 42"), HasSubstr(kLostDiskRemedy)));
 }
 
+// It would vote for what it knows nothing of.
+TEST_F(HandshakeTest, ASenderWhoseDirectoryIsAnOlderCopyIsRefused) {
+  auto node = Node({.id = 1});
+  const auto known = [&](uint64_t session) {
+    node->gate.SetBrokers({{.id = {raft::BrokerId(9), 9}, .session = session, .starts = 7}});
+  };
+  known(98);
+  const Outcome outcome = Try(*node, [](Hello& hello) { hello.set_starts(7); });
+  EXPECT_EQ(outcome.refusal.reason(), Refusal::OLD_COPY);
+  EXPECT_THAT(outcome.refusal.message(),
+              AllOf(HasSubstr("this is its start 7, and the cluster has seen start 7"), HasSubstr(kLostDiskRemedy)));
+  const auto is_welcome = [&](uint64_t starts) {
+    ScriptedPeer peer(executor_, network_, node->address());
+    Hello hello = peer.HelloTo(*node);
+    hello.set_starts(starts);
+    peer.Say(hello);
+    return peer.welcome;
+  };
+  EXPECT_FALSE(is_welcome(6));
+  EXPECT_TRUE(is_welcome(8));
+  known(99);
+  EXPECT_TRUE(is_welcome(7));  // the very start that has registered
+}
+
 TEST_F(HandshakeTest, ASenderWithOurOwnIdIsRefused) {
   auto node = Node({.id = 1});
   const Outcome outcome = Try(*node, [](Hello& hello) { hello.mutable_from()->set_broker_id(1); });
