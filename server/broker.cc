@@ -115,7 +115,10 @@ void Broker::ConnectTo(const MetadataImage* image) {
   if (image != nullptr) {
     for (const auto& [id, broker] : image->brokers()) peers[id] = {broker.address, broker.id.incarnation};
   }
-  for (const ListedBroker& broker : options_.listed) peers[broker.id].address = broker.address;
+  for (const ListedBroker& broker : options_.listed) {
+    peers[broker.id].address = broker.address;
+    peers[broker.id].listed = true;
+  }
   for (raft::ReplicaId founder : options_.founders) {
     const auto peer = peers.find(founder.broker);
     if (peer != peers.end() && peer->second.incarnation == 0) peer->second.incarnation = founder.incarnation;

@@ -22,6 +22,7 @@ namespace millrace::server {
 struct PeerAddress {
   std::string address;       // HOST:PORT
   uint64_t incarnation = 0;  // of the disk that must be there; 0: any
+  bool listed = false;       // by --cluster: whatever the peer says of itself
 
   bool operator==(const PeerAddress&) const = default;
 };

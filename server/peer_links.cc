@@ -28,14 +28,16 @@ PeerLinks::~PeerLinks() {
 void PeerLinks::SetPeers(const std::map<raft::BrokerId, PeerAddress>& peers) {
   std::erase_if(links_, [&](auto& entry) {
     const auto it = peers.find(entry.first);
-    if (it == peers.end() ? came_.contains(entry.first) : it->second == entry.second->address()) return false;
+    const bool stays =
+        it == peers.end() ? came_.contains(entry.first) : Current(it->first, it->second) == entry.second->address();
+    if (stays) return false;
     entry.second->Close();
     return true;
   });
   for (const auto& [broker, address] : peers) {
     came_.erase(broker);
     if (broker == environment_.self.life.replica.broker || links_.contains(broker)) continue;
-    Open(broker, address);
+    Open(broker, Current(broker, address));
     const PeerPresence::Heard heard = presence_.HeardSince(broker, clock_.Monotonic() - kPeerSilence);
     if (heard.alive) links_[broker]->OnPresence({.life = *heard.life, .here = true});
   }
@@ -69,11 +71,24 @@ void PeerLinks::SendLeaders(const std::vector<GroupLeader>& leaders) {
   }
 }
 
+PeerAddress PeerLinks::Current(raft::BrokerId broker, PeerAddress known) const {
+  const auto told = told_.find(broker);
+  if (told != told_.end() && !known.listed) known.address = told->second;
+  return known;
+}
+
 void PeerLinks::OnPresence(const PeerPresence::Change& change) {
   const raft::BrokerId broker = change.life.replica.broker;
-  if (!links_.contains(broker) && change.here && !change.address.empty()) {
-    came_.insert(broker);
-    Open(broker, {change.address, change.life.replica.incarnation});
+  told_.erase(broker);
+  if (change.here && !change.address.empty()) {
+    told_[broker] = change.address;
+    if (!links_.contains(broker)) {
+      came_.insert(broker);
+      Open(broker, {change.address, change.life.replica.incarnation});
+    } else if (const PeerAddress now = Current(broker, links_[broker]->address()); now != links_[broker]->address()) {
+      links_[broker]->Close();
+      Open(broker, now);
+    }
   }
   const auto link = links_.find(broker);
   if (link != links_.end()) link->second->OnPresence(change);

@@ -57,7 +57,8 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
   PeerLinks(const PeerLinks&) = delete;
 
   // All brokers of the cluster; this one is passed over. One whose address changed is connected anew, one that is missing is left,
-  // unless it came here by itself: a broker that has just joined hears of the others in this way.
+  // unless it came here by itself: a broker that has just joined hears of the others in this way. While a peer that no list has is
+  // here, it is looked for where it says it is: it may have moved, and nobody could tell the cluster otherwise.
   void SetPeers(const std::map<raft::BrokerId, PeerAddress>& peers);
 
   // From a replica of this broker. Dropped unless message.to, with this very disk, is connected.
@@ -79,6 +80,7 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
 
   void OnPresence(const PeerPresence::Change& change);
   void Open(raft::BrokerId broker, const PeerAddress& address);
+  PeerAddress Current(raft::BrokerId broker, PeerAddress known) const;
   void StartTimer();
   void Tick();
   void NoteLost(raft::ReplicaId to, raft::GroupId group);
@@ -93,7 +95,8 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
 
   Messages messages_;
   std::map<raft::BrokerId, std::unique_ptr<PeerLink>> links_;
-  std::set<raft::BrokerId> came_;  // of these, those that SetPeers did not name
+  std::set<raft::BrokerId> came_;               // of these, those that SetPeers did not name
+  std::map<raft::BrokerId, std::string> told_;  // addresses that those who are here gave of themselves
   std::vector<std::unique_ptr<PeerStream>> buried_;
   std::set<std::pair<raft::ReplicaId, raft::GroupId>> lost_;  // not told yet
   Executor::TimerId timer_ = 0;                               // while there are peers

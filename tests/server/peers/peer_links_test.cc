@@ -160,6 +160,23 @@ TEST_F(PeerLinksTest, AVotePassesSixteenMegabytesOfEntries) {
   }
 }
 
+// A joined broker that is started on another port can tell nobody of it but by coming from there.
+TEST_F(PeerLinksTest, APeerIsLookedForWhereItSaysItIsUnlessAListSaysOtherwise) {
+  for (const bool listed : {false, true}) {
+    PeerNode a(executor_, network_, {.id = 1}), b(executor_, network_, {.id = 2, .tells_address = true});
+    const std::map<raft::BrokerId, PeerAddress> before = {
+        {raft::BrokerId(2), {.address = "where-it-was:9470", .listed = listed}}};
+    a.links->SetPeers(before);
+    b.Know({1});
+    executor_.Advance(seconds(2));
+    EXPECT_EQ(a.IsUp(2), !listed);
+    EXPECT_EQ(b.IsUp(1), !listed);
+    a.links->SetPeers(before);
+    executor_.Advance(seconds(2));
+    EXPECT_EQ(a.IsUp(2), !listed);
+  }
+}
+
 // A commit index that came before the entries it speaks of would look like a gap in the log.
 TEST_F(PeerLinksTest, AppendsKeepTheirOrderWithAndWithoutEntries) {
   node(2).ready = false;

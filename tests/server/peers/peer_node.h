@@ -135,6 +135,7 @@ class PeerNode : public PeerSink, public PeerLinks::Listener {
     std::string secret = "";
     uint32_t protocol_min = kPeerProtocolMin;
     uint32_t protocol_max = kPeerProtocolMax;
+    bool tells_address = false;
   };
 
   PeerNode(SimExecutor& executor, SimNetwork& network, const Options& options)
@@ -235,7 +236,8 @@ class PeerNode : public PeerSink, public PeerLinks::Listener {
             .cluster_id = options.cluster,
             .protocol_min = options.protocol_min,
             .protocol_max = options.protocol_max,
-            .build = "test"};
+            .build = "test",
+            .address = options.tells_address ? AddressOf(options.id) : ""};
   }
 
   const PeerIdentity self_;
