@@ -76,6 +76,7 @@ void Node::Stop(Disk::Level level) {
   if (level == Disk::Level::kMachine && async && !MayAbstain(world_, *this)) level = Disk::Level::kProcess;
   core_.reset();
   reads_.clear();
+  untold_ = ReadySeq(0);
   paused_ = disk_stalled_ = disk_fails_ = false;
   for (const Event& event : std::exchange(missed_, {})) {
     if (event.kind == EventKind::kDeliver) world_.network.Take(event.what);
@@ -374,6 +375,7 @@ bool Node::FinishBatch() {
     prefix_queued_ = false;
     core_->OnPrefixRemoved(*batch.remove_prefix + 1);
     if (chain_.before() < *batch.remove_prefix) chain_.RemovePrefix(*batch.remove_prefix);
+    if (!disk_.busy()) TellPersisted();
     return true;
   }
   if (Dies(Step::kBeforeReply)) return false;
@@ -382,8 +384,13 @@ bool Node::FinishBatch() {
   counted_ = false;
   if (Dies(Step::kAfterReply)) return false;
   // Each stands for all before it, so not each need be told.
-  if (!disk_.busy() || !world_.dice.OneIn(3)) core_->OnPersisted(batch.seq);
+  untold_ = batch.seq;
+  if (!disk_.busy() || !world_.dice.OneIn(3)) TellPersisted();
   return true;
+}
+
+void Node::TellPersisted() {
+  if (untold_ != ReadySeq(0)) core_->OnPersisted(std::exchange(untold_, ReadySeq(0)));
 }
 
 void Node::SendAll(std::vector<Message>& messages) {

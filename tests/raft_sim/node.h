@@ -113,6 +113,7 @@ class Node {
   void BeginRound();
   void FinishRound();
   bool FinishBatch();
+  void TellPersisted();
   void SendAll(std::vector<Message>& messages);
   void TakeCommitted(const Ready& ready);
   void Apply();
@@ -150,6 +151,7 @@ class Node {
   bool apply_scheduled_ = false;
   bool apply_due_ = false;
   bool prefix_queued_ = false;
+  ReadySeq untold_{0};    // of what is on the disk; 0: the core knows of all
   bool counted_ = false;  // what is being sent may have been said while it did not abstain
 
   // Faults.
