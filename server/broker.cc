@@ -78,8 +78,9 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
                  .on_waiting = options_.on_waiting,
                  .on_fatal = std::move(on_fatal)}) {
   for (const auto& shard : shards_) {
-    shard->peers.Serve(shard->groups, shard->writer,
-                       [this](raft::GroupId group) -> ShardPeers& { return ShardOf(group).peers; });
+    shard->peers.Serve(
+        shard->groups, shard->writer, [this](raft::GroupId group) -> ShardPeers& { return ShardOf(group).peers; },
+        [this](raft::BrokerId peer) { OnGone(peer); });
   }
 }
 
@@ -127,6 +128,13 @@ void Broker::ConnectTo(const MetadataImage* image) {
   peers_ = peers;
   for (const auto& shard : shards_) {
     RunOn(shard->executor, [&shard = *shard, peers] { shard.peers.SetPeers(peers); });
+  }
+}
+
+// A connection to a broker that stands still breaks much later than others lead in its place.
+void Broker::OnGone(raft::BrokerId peer) {
+  for (const auto& shard : shards_) {
+    shard->executor.Post([&shard = *shard, address = view_.PeerAddressOf(peer)] { shard.forward.GiveUp(address); });
   }
 }
 

@@ -121,6 +121,7 @@ class Broker {
   void OnCaughtUp(const std::function<void(absl::Status)>& done);
   void ApplyImage(const MetadataImage& image);
   void ConnectTo(const MetadataImage* image);
+  void OnGone(raft::BrokerId peer);
   std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old);
   void RemoveTopic(const std::shared_ptr<const TopicEntry>& entry);
   // On a shard's executor. What a stall refuses is tried again.

@@ -8,6 +8,9 @@
 namespace millrace::server {
 namespace {
 
+// A larger message is no faster, and receivers bound its bytes and its batches.
+constexpr size_t kRequestBytesTarget = 1 << 20;
+
 AppendOutcome OutcomeOf(const ProduceAckFrame& ack) {
   return {.error = ack.error,
           .base_offset = raft::Offset(ack.base_offset),
@@ -30,9 +33,10 @@ ForwardStream::ForwardStream(ClientTransport& transport, Executor& executor, std
 
 ForwardStream::~ForwardStream() { *self_ = nullptr; }
 
-void ForwardStream::Append(PartitionBatchFrame batch, Acks acks, Partition::AppendDone done) {
+void ForwardStream::Append(PartitionBatchFrame batch, Acks acks, int64_t cost, Partition::AppendDone done) {
   batch.id = ++last_id_;
-  unanswered_[batch.id] = std::move(done);
+  bytes_ += cost;
+  unanswered_[batch.id] = {cost, std::move(done)};
   waiting_.push_back({std::move(batch), acks == Acks::kNone ? Acks::kLeader : acks});
   ScheduleSend();
 }
@@ -46,22 +50,28 @@ void ForwardStream::ScheduleSend() {
   });
 }
 
-// All that wants the same acks, in its order.
 void ForwardStream::Send() {
   if (writing_ || waiting_.empty()) return;
   if (stream_ == nullptr) {
     stream_ = transport_.OpenStream(address_, "/millrace.v1.Broker/Produce", this);
     stream_->Read();
   }
-  ProduceRequestFrame request{.acks = static_cast<int32_t>(waiting_.front().acks),
-                              .routing = static_cast<int32_t>(Routing::kLeaderOnly)};
-  size_t taken = 0;
-  for (; taken < waiting_.size() && waiting_[taken].acks == waiting_.front().acks; ++taken) {
-    request.batches.push_back(std::move(waiting_[taken].batch));
-  }
-  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(taken));
   writing_ = true;
-  stream_->Write(SerializeProduceRequest(request));
+  stream_->Write(SerializeProduceRequest(NextRequest()));
+}
+
+// What wants the same acks, in its order.
+ProduceRequestFrame ForwardStream::NextRequest() {
+  const Acks acks = waiting_.front().acks;
+  ProduceRequestFrame request{.acks = static_cast<int32_t>(acks),
+                              .routing = static_cast<int32_t>(Routing::kLeaderOnly)};
+  size_t bytes = 0;
+  while (!waiting_.empty() && waiting_.front().acks == acks && bytes < kRequestBytesTarget) {
+    bytes += waiting_.front().batch.batch.size();
+    request.batches.push_back(std::move(waiting_.front().batch));
+    waiting_.pop_front();
+  }
+  return request;
 }
 
 void ForwardStream::OnWritten() {
@@ -73,23 +83,35 @@ void ForwardStream::OnMessage(absl::Cord message) {
   const auto response = ParseProduceResponse(message);
   if (response.ok()) {
     for (const ProduceAckFrame& ack : response->acks) {
-      if (auto done = unanswered_.extract(ack.id); !done.empty()) done.mapped()(OutcomeOf(ack));
+      const auto answered = unanswered_.extract(ack.id);
+      if (answered.empty()) continue;
+      bytes_ -= answered.mapped().cost;
+      answered.mapped().done(OutcomeOf(ack));
     }
   }
   if (stream_ != nullptr) stream_->Read();
 }
 
-// What was not sent yet is given back, too: its client routes it anew.
 void ForwardStream::OnClosed(CallEnd end) {
   executor_.Post([stream = std::shared_ptr<Stream>(std::move(stream_))] {});  // it is on the call stack
+  FailAll(ToStdString(end.status.message()), !end.never_sent);
+}
+
+void ForwardStream::Break(const std::string& why) {
+  stream_.reset();
+  FailAll(why, true);
+}
+
+// What was not sent yet is given back, too: its client routes it anew.
+void ForwardStream::FailAll(const std::string& why, bool may_have_happened) {
   writing_ = false;
   waiting_.clear();
+  bytes_ = 0;
   AppendOutcome outcome;
   outcome.error = MakeError(v1::Error::LEADER_NOT_AVAILABLE,
-                            absl::StrCat("the way to the leader at ", address_,
-                                         " broke before it answered: ", ToStdString(end.status.message())));
-  outcome.error.may_have_happened = !end.never_sent;
-  for (auto& [id, done] : std::exchange(unanswered_, {})) done(outcome);
+                            absl::StrCat("the way to the leader at ", address_, " broke before it answered: ", why));
+  outcome.error.may_have_happened = may_have_happened;
+  for (auto& [id, unanswered] : std::exchange(unanswered_, {})) unanswered.done(outcome);
 }
 
 }  // namespace millrace::server

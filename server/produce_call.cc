@@ -1,5 +1,6 @@
 #include "server/produce_call.h"
 
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
@@ -108,7 +109,7 @@ void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batc
     if (*self != nullptr) (*self)->OnAppended(id, acks, cost, outcome);
   };
   Partition::AppendDone done = std::move(on_appended);
-  if (routing == Routing::kAny) done = OrAtLeader(frame, options.acks, std::move(done));
+  if (routing == Routing::kAny) done = OrAtLeader(frame, options.acks, cost, std::move(done));
   if (partition->executor().OnThread()) {
     partition->Append(std::move(batch), options, std::move(done));
     return;
@@ -120,14 +121,26 @@ void ProduceCall::AppendTo(std::shared_ptr<Partition> partition, ValidBatch batc
 }
 
 // What is refused here because another broker leads goes there, once.
-Partition::AppendDone ProduceCall::OrAtLeader(const PartitionBatchFrame& frame, Acks acks, Partition::AppendDone done) {
-  return [&broker = broker_, &shard = shard_, frame, acks, done = std::move(done)](const AppendOutcome& outcome) {
+Partition::AppendDone ProduceCall::OrAtLeader(const PartitionBatchFrame& frame, Acks acks, int64_t cost,
+                                              Partition::AppendDone done) {
+  return [self = self_, &broker = broker_, &shard = shard_, frame, acks, cost,
+          done = std::move(done)](const AppendOutcome& outcome) {
     const std::string leader = outcome.error.code == Error::NOT_LEADER_OR_FOLLOWER && !outcome.error.may_have_happened
                                    ? AddressOfLeader(broker, Routing::kAny, outcome.error)
                                    : "";
     if (leader.empty()) return done(outcome);
-    shard.forward.Append(leader, frame, acks, done);
+    if (*self != nullptr) ++(*self)->at_leaders_[leader];
+    shard.forward.Append(leader, frame, acks, cost, [self, leader, done](const AppendOutcome& theirs) {
+      if (*self != nullptr) --(*self)->at_leaders_[leader];
+      done(theirs);
+    });
   };
+}
+
+bool ProduceCall::WaitsForCrowdedLeader() const {
+  return std::any_of(at_leaders_.begin(), at_leaders_.end(), [this](const auto& leader) {
+    return leader.second > 0 && shard_.forward.IsCrowded(leader.first);
+  });
 }
 
 void ProduceCall::Refuse(uint64_t id, Acks acks, ErrorFrame error) {
@@ -163,7 +176,8 @@ void ProduceCall::OnAppended(uint64_t id, Acks acks, int64_t cost, const AppendO
 
 void ProduceCall::ReadNext() {
   if (reading_ || reads_done_ || stream_ == nullptr) return;
-  if (bytes_in_flight_ >= kStreamBytesMax || acks_.size() >= kUnsentAcksMax) return;  // the next ack comes back here
+  // The next ack comes back here.
+  if (bytes_in_flight_ >= kStreamBytesMax || acks_.size() >= kUnsentAcksMax || WaitsForCrowdedLeader()) return;
   if (shard_.produce_budget.exhausted()) {
     shard_.produce_budget.Wait(this, [this] { ReadNext(); });
     return;

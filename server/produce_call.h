@@ -3,7 +3,9 @@
 // Back-pressure: the next request is read only while this stream and all streams of the executor together have room for it.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "server/broker.h"
@@ -26,7 +28,9 @@ class ProduceCall : public Call {
   void Handle(PartitionBatchFrame batch, Acks acks, Routing routing, bool acks_known);
   void AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, const PartitionBatchFrame& frame,
                 const Partition::AppendOptions& options, Routing routing);
-  Partition::AppendDone OrAtLeader(const PartitionBatchFrame& frame, Acks acks, Partition::AppendDone done);
+  Partition::AppendDone OrAtLeader(const PartitionBatchFrame& frame, Acks acks, int64_t cost,
+                                   Partition::AppendDone done);
+  bool WaitsForCrowdedLeader() const;
   void Refuse(uint64_t id, Acks acks, ErrorFrame error);
   void OnAppended(uint64_t id, Acks acks, int64_t cost, const AppendOutcome& outcome);
   void ReadNext();
@@ -45,6 +49,7 @@ class ProduceCall : public Call {
   bool send_scheduled_ = false;
   int64_t bytes_in_flight_ = 0;  // with what each batch costs besides
   int64_t batches_in_flight_ = 0;
+  std::map<std::string, int64_t> at_leaders_;  // of these, those that other brokers were asked to append, by address
   std::vector<uint64_t> pongs_;
   std::vector<ProduceAckFrame> acks_;
   // Completions find out through this whether the call still exists.

@@ -83,7 +83,8 @@ ErrorFrame DamagedError(const PartitionName& name, Offset from, const std::optio
 
 std::string AddressOfLeader(const Broker& broker, Routing routing, const ErrorFrame& not_here) {
   if (routing == Routing::kLeaderOnly || !not_here.has_leader) return "";
-  return broker.view().PeerAddressOf(raft::BrokerId(not_here.leader_id));
+  const raft::BrokerId leader(not_here.leader_id);
+  return broker.view().IsAlive(leader) ? broker.view().PeerAddressOf(leader) : "";
 }
 
 bool ReadNow(Partition& partition, const ReadSpec& spec, const std::shared_ptr<Partition::Waiter>& waiter,

@@ -41,7 +41,7 @@ struct Shard {
                    [this] {
                      return ColdReadPacer::Written{writer.last_write(), writer.bytes_written()};
                    }),
-        forward(calls, executor),
+        forward(calls, executor, limits.produce_bytes / 2),
         groups({store, writer, executor, pool, cold_reads, this->peers, seed}),
         peers(peers) {
     writer.OnSyncs([this](std::chrono::nanoseconds elapsed) { cold_reads.OnSync(elapsed); });

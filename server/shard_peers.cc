@@ -30,10 +30,12 @@ ShardPeers::ShardPeers(const Seams& seams)
       links_(WithProgress(seams.links, writer_), seams.presence, seams.transport, seams.executor, seams.clock,
              seams.random, *this) {}
 
-void ShardPeers::Serve(MultiRaft& groups, LogWriter& writer, std::function<ShardPeers&(raft::GroupId)> shard_of) {
+void ShardPeers::Serve(MultiRaft& groups, LogWriter& writer, std::function<ShardPeers&(raft::GroupId)> shard_of,
+                       std::function<void(raft::BrokerId)> on_gone) {
   groups_ = &groups;
   writer_ = &writer;
   shard_of_ = std::move(shard_of);
+  on_gone_ = std::move(on_gone);
 }
 
 // ---- What peers send
@@ -85,6 +87,7 @@ void ShardPeers::OnPeerUp(raft::ReplicaId peer) {
 void ShardPeers::OnPeerDown(raft::BrokerId peer) {
   view_.SetAlive(this, peer, false);
   groups_->OnPeerLost(peer);
+  if (!view_.IsAlive(peer)) on_gone_(peer);
 }
 
 void ShardPeers::OnLost(raft::ReplicaId to, raft::GroupId group) { groups_->OnLost(to, group); }

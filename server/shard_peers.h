@@ -1,7 +1,7 @@
 // One shard's way to the other brokers, and theirs to its groups.
 //
 //     ShardPeers peers(seams);
-//     peers.Serve(groups, writer, [&](raft::GroupId group) -> ShardPeers& { … });   // once they exist
+//     peers.Serve(groups, writer, [&](raft::GroupId group) -> ShardPeers& { … }, [](raft::BrokerId gone) { … });  // once they exist
 //     peers.SetPeers(addresses);
 //     peers.OnRoleChange(group, change);          // of a replica that lives here: who leads is told to everybody
 //
@@ -40,8 +40,9 @@ class ShardPeers : public raft::Transport, public PeerSink, private PeerLinks::L
   explicit ShardPeers(const Seams& seams);
   ~ShardPeers() override { *self_ = nullptr; }
 
-  // Before anything else. `shard_of`: which shard a group lives on.
-  void Serve(MultiRaft& groups, LogWriter& writer, std::function<ShardPeers&(raft::GroupId)> shard_of);
+  // Before anything else. `shard_of`: which shard a group lives on. `on_gone`: hears of brokers that no shard reaches any more.
+  void Serve(MultiRaft& groups, LogWriter& writer, std::function<ShardPeers&(raft::GroupId)> shard_of,
+             std::function<void(raft::BrokerId)> on_gone);
 
   void SetPeers(const std::map<raft::BrokerId, PeerAddress>& peers) { links_.SetPeers(peers); }
   void Send(raft::GroupId group, raft::Message message) override { links_.Send(group, std::move(message)); }
@@ -78,6 +79,7 @@ class ShardPeers : public raft::Transport, public PeerSink, private PeerLinks::L
   MultiRaft* groups_ = nullptr;
   LogWriter* writer_ = nullptr;
   std::function<ShardPeers&(raft::GroupId)> shard_of_;
+  std::function<void(raft::BrokerId)> on_gone_;
   Elections elections_;
   std::set<raft::GroupId> campaigning_;
   std::map<raft::GroupId, raft::Term> led_;     // by this broker, on this shard

@@ -5,7 +5,9 @@
 #include <millrace/consumer.h>
 #include <millrace/producer.h>
 
+#include <chrono>
 #include <fstream>
+#include <iostream>
 #include <map>
 #include <mutex>
 #include <string>
@@ -135,6 +137,27 @@ TEST(Forwarding, AClientThatReachesOneBrokerProducesAndConsumes) {
   sender.Send(20);
   ASSERT_NO_FATAL_FAILURE(sender.Flush());
   ExpectAll(address, sender.sent());
+}
+
+TEST(Forwarding, ABrokerThatStandsStillHoldsUpNobodyWhoReachesAnother) {
+  ClusterProcesses cluster({.arguments = {"--advertise", "127.0.0.1:1"}});
+  ASSERT_NO_FATAL_FAILURE(cluster.Start());
+  const std::string address = cluster.at(1).address();
+  ASSERT_NO_FATAL_FAILURE(Create(address));
+  Sender sender(address);
+  sender.Send(20);
+  ASSERT_NO_FATAL_FAILURE(sender.Flush());
+  const auto paused = std::chrono::steady_clock::now();
+  const auto tell = [paused](const char* what) {
+    const auto passed = std::chrono::steady_clock::now() - paused;
+    std::cout << what << " after " << std::chrono::duration_cast<std::chrono::milliseconds>(passed).count() << " ms\n";
+  };
+  cluster.Pause(2);
+  sender.Send(20);
+  ASSERT_NO_FATAL_FAILURE(sender.Flush());
+  tell("all was acked");
+  ExpectAll(address, sender.sent());
+  tell("all was read");
 }
 
 // One that is given no number gets the next, and keeps it; the first may go when three are there.

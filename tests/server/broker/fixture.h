@@ -46,8 +46,10 @@ inline std::vector<std::string> ValuesOf(const absl::Cord& batch) {
 // One stream, and everything that came on it. Reads as fast as it can unless told not to.
 class FrameClient : public StreamHandler {
  public:
-  FrameClient(SimExecutor& executor, SimNetwork& network, const std::string& method) : executor_(executor) {
-    stream_ = network.OpenStream("broker:9470", "/millrace.v1.Broker/" + method, this);
+  FrameClient(SimExecutor& executor, SimNetwork& network, const std::string& method,
+              const std::string& address = "broker:9470")
+      : executor_(executor) {
+    stream_ = network.OpenStream(address, "/millrace.v1.Broker/" + method, this);
     stream_->Read();
   }
 
@@ -86,6 +88,16 @@ class FrameClient : public StreamHandler {
   SimExecutor& executor_;
   std::unique_ptr<Stream> stream_;
 };
+
+inline std::vector<ProduceAckFrame> AcksOf(const FrameClient& client) {
+  std::vector<ProduceAckFrame> acks;
+  for (const absl::Cord& message : client.messages) {
+    auto response = ParseProduceResponse(message);
+    EXPECT_TRUE(response.ok());
+    for (ProduceAckFrame& ack : response->acks) acks.push_back(std::move(ack));
+  }
+  return acks;
+}
 
 class BrokerTest : public ::testing::Test {
  protected:
@@ -153,16 +165,6 @@ class BrokerTest : public ::testing::Test {
     }
     ADD_FAILURE() << "no ack";
     return {};
-  }
-
-  static std::vector<ProduceAckFrame> AcksOf(const FrameClient& client) {
-    std::vector<ProduceAckFrame> acks;
-    for (const absl::Cord& message : client.messages) {
-      auto response = ParseProduceResponse(message);
-      EXPECT_TRUE(response.ok());
-      for (ProduceAckFrame& ack : response->acks) acks.push_back(std::move(ack));
-    }
-    return acks;
   }
 
   static std::vector<FetchPartitionFrame> PartitionsOf(const FrameClient& client, uint64_t subscription) {
