@@ -80,8 +80,8 @@ ProducerBatch* PartitionSender::Start(std::unique_ptr<ProducerBatch> owned, cons
   return batch;
 }
 
-std::vector<ProducerBatch*> PartitionSender::Restart(const control::ProducerIdentity& identity) {
-  MILLRACE_CHECK_EQ(in_flight_, 0);
+std::vector<ProducerBatch*> PartitionSender::Restart(const control::ProducerIdentity& identity, int64_t bytes_max) {
+  MILLRACE_CHECK(in_flight_ == 0 || restarting_);
   if (refused_identity_) {
     MILLRACE_CHECK_NE(identity.id, *refused_identity_);
     identified_ = false;
@@ -89,7 +89,10 @@ std::vector<ProducerBatch*> PartitionSender::Restart(const control::ProducerIden
     broken_.reset();
   }
   std::vector<ProducerBatch*> batches;
+  int64_t bytes = 0;
   for (auto& batch : unacked_) {
+    if (batch->in_flight) continue;
+    if (bytes >= bytes_max) break;
     if (broken_) {
       StampAlone(*batch);
     } else if (!identified_ || !IsStampedWith(*batch, identity_)) {
@@ -97,9 +100,11 @@ std::vector<ProducerBatch*> PartitionSender::Restart(const control::ProducerIden
     }
     Launch(*batch);
     batches.push_back(batch.get());
+    bytes += static_cast<int64_t>(batch->bytes().size());
     if (broken_) break;
   }
-  retry_wanted_ = batches.size() < unacked_.size();
+  retry_wanted_ = static_cast<size_t>(in_flight_) < unacked_.size();
+  restarting_ = retry_wanted_ && !broken_;
   return batches;
 }
 
@@ -132,7 +137,7 @@ PartitionSender::Verdict PartitionSender::OnAnswer(ProducerBatch* batch, const E
   } else if (!error.retriable && code != ErrorCode::kUnknownTopicOrPartition) {  // metadata says whether it is gone
     return Verdict::kFailed;
   }
-  retry_wanted_ = true;
+  WantRetry();
   return Verdict::kRetry;
 }
 
@@ -171,7 +176,13 @@ void PartitionSender::OnLost(ProducerBatch* batch, const Error& error) {
   Settle(*batch);
   batch->maybe_stored = true;
   last_error_ = error;
+  WantRetry();
+}
+
+// All over again: what did not go yet must not overtake the one that failed.
+void PartitionSender::WantRetry() {
   retry_wanted_ = true;
+  restarting_ = false;
 }
 
 std::unique_ptr<ProducerBatch> PartitionSender::Remove(ProducerBatch* batch) {
@@ -180,6 +191,7 @@ std::unique_ptr<ProducerBatch> PartitionSender::Remove(ProducerBatch* batch) {
   if (batch->in_flight) Settle(*batch);
   std::unique_ptr<ProducerBatch> owned = std::move(*it);
   unacked_.erase(it);
+  if (unacked_.empty()) restarting_ = false;
   if (unacked_.empty() && !refused_identity_) retry_wanted_ = false;
   return owned;
 }

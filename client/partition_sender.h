@@ -4,7 +4,8 @@
 // The rules that keep order and store nothing twice:
 //   * Batches are stamped with (producer id, epoch, sequence) when they are first sent, and sent in that order.
 //   * After a failure that a retry mends, nothing new is sent until every batch in flight is answered; then all unacked ones go
-//     again, in order, as they were. The broker recognises those that it has.
+//     again, in order, as they were. The broker recognises those that it has. They may need several requests: a failure of one
+//     keeps those back that did not go again yet.
 //   * OUT_OF_ORDER_SEQUENCE_NUMBER for the oldest unacked batch means that its predecessor is missing (given up on). But that one,
 //     and earlier copies of all others, may still be on their way. So the oldest goes alone, under the next epoch, in the place
 //     that the broker said it expects: it is stored only if nothing has come late, and from then on nothing that comes late is.
@@ -16,12 +17,14 @@
 //
 //     sender.Start(std::move(batch), identity);   // in flight
 //     switch (sender.OnAnswer(batch, ack.error)) ...
-//     if (sender.retry_wanted() && sender.in_flight() == 0) sender.Restart(identity);
+//     if (sender.retry_wanted() && sender.in_flight() == 0) sender.Restart(identity, bytes);
+//     if (sender.restarting()) sender.Restart(identity, bytes);   // the next request
 //
 // I/O thread only. Does no I/O itself.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -51,8 +54,8 @@ class PartitionSender {
   // Sends a batch for the first time.
   ProducerBatch* Start(std::unique_ptr<ProducerBatch> batch, const control::ProducerIdentity& identity);
 
-  // Sends all unacked batches again; only with none in flight.
-  std::vector<ProducerBatch*> Restart(const control::ProducerIdentity& identity);
+  // Sends unacked batches again, from the oldest until they have so many bytes; only with none in flight, or while restarting().
+  std::vector<ProducerBatch*> Restart(const control::ProducerIdentity& identity, int64_t bytes_max);
 
   enum class Verdict {
     kStored,
@@ -75,6 +78,8 @@ class PartitionSender {
 
   int in_flight() const { return in_flight_; }
   bool retry_wanted() const { return retry_wanted_; }
+  // Some went again, the others are to follow without waiting for an answer.
+  bool restarting() const { return restarting_; }
   // The next Restart() needs another producer id than this one.
   std::optional<int64_t> refused_identity() const { return refused_identity_; }
   // How many more batches may be started now.
@@ -100,6 +105,7 @@ class PartitionSender {
   void StampAlone(ProducerBatch& batch);
   void Launch(ProducerBatch& batch);
   void Settle(ProducerBatch& batch);
+  void WantRetry();
   void OnStored(const ProducerBatch& batch);
   void OnBrokenSequence(const ProducerBatch& batch, const ErrorFrame& error);
   bool RaisedItself(const ErrorFrame& error) const;
@@ -111,7 +117,8 @@ class PartitionSender {
   std::deque<std::unique_ptr<ProducerBatch>> unacked_;  // in sequence order
   int in_flight_ = 0;                                   // of unacked_
   bool retry_wanted_ = false;                           // set: those not in flight are to be sent again
-  control::ProducerIdentity identity_;                  // its epoch: the highest that was used here
+  bool restarting_ = false;
+  control::ProducerIdentity identity_;  // its epoch: the highest that was used here
   bool identified_ = false;
   int32_t next_sequence_ = 0;    // under identity_
   std::optional<Place> broken_;  // the sequence is, and nothing was stored under identity_ since: one batch at a time

@@ -84,12 +84,12 @@ void ProduceSession::Pump() {
   int64_t retried = 0;
   while (!retries_.empty() && bytes < kRequestBytesTarget) {
     PartitionSender* sender = retries_.front();
-    retries_.erase(retries_.begin());
-    for (ProducerBatch* batch : sender->Restart(*identity)) {
+    for (ProducerBatch* batch : sender->Restart(*identity, kRequestBytesTarget - bytes)) {
       AddBatch(batch, *sender, request);
       bytes += static_cast<int64_t>(batch->bytes().size());
       ++retried;
     }
+    if (!sender->restarting()) retries_.erase(retries_.begin());
     owner_->OnStarted(sender);
   }
 

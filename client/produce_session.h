@@ -58,7 +58,7 @@ class ProduceSession : private BrokerStream::Owner {
   void Pump();
   void PumpSoon();
   void OnEcho(uint64_t echo);
-  // Sends the partition's unacked batches again at the next occasion.
+  // Sends the partition's unacked batches again at the next occasions, until one of them fails.
   void AddRetry(PartitionSender* sender);
   void RemoveRetry(PartitionSender* sender);
   // An answer to this batch will be ignored.

@@ -190,6 +190,7 @@ void ProducerCore::OnAck(ProducerBatch* batch, const ProduceAckFrame& ack) {
       Finish(sender, batch, ToStatus(sender->last_error()));
       break;
     case PartitionSender::Verdict::kRetry:
+      sender->session->RemoveRetry(sender);
       metadata_.TakeHint(batch->partition->topic->name, batch->partition->partition, ack.error);
       metadata_.Refresh();
       break;
@@ -210,6 +211,7 @@ void ProducerCore::OnSessionLost(ProduceSession* session, const std::vector<Prod
   for (ProducerBatch* batch : in_flight) {
     PartitionSender* sender = SenderOf(batch->partition);
     sender->OnLost(batch, error);
+    session->RemoveRetry(sender);
     if (options_.acks == AckLevel::kNone) {
       Error lost = error;
       lost.may_have_happened = true;
@@ -233,7 +235,7 @@ void ProducerCore::Finish(PartitionSender* sender, ProducerBatch* batch, const a
 void ProducerCore::Advance(PartitionSender* sender) {
   if (stopped_) return;
   if (sender->in_flight() == 0) {
-    if (sender->retry_wanted() && sender->pause == 0) {
+    if (sender->retry_wanted() && !sender->restarting() && sender->pause == 0) {
       sender->pause = env_.executor.After(sender->NextPause(), [this, sender] {
         sender->pause = 0;
         EndPause(sender);

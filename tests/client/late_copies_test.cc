@@ -104,10 +104,11 @@ class LateCopies {
     }
   }
 
+  // In one request, or in the next of several.
   void Retry() {
-    if (!sender_.retry_wanted() || sender_.in_flight() > 0) return;
+    if (!sender_.restarting() && (!sender_.retry_wanted() || sender_.in_flight() > 0)) return;
     if (sender_.refused_identity()) ADD_FAILURE() << "the id is known";
-    Send(sender_.Restart(identity_));
+    Send(sender_.Restart(identity_, 1 + 100 * (next_number_ % 4)));
   }
 
   // The next of the present stream, judged or refused for another reason.

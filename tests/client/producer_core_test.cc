@@ -277,6 +277,27 @@ TEST_F(ProducerTest, AtMostFiveBatchesOfAPartitionAreInFlight) {
   EXPECT_EQ(Delivered().size(), 201u);
 }
 
+// Brokers take no message without bound, and batches may be large.
+TEST_F(ProducerTest, WhatIsSentAgainGoesInRequestsOfBoundedSize) {
+  options.batch_size = 1 << 20;
+  Send("0");
+  executor.RunUntilIdle();
+  for (const int refused : {5, 6}) {  // those that are lost, and one of those that go again
+    broker.HoldAcks();
+    for (int i = 0; i < refused; ++i) broker.Script(kNotLeader);
+    for (char c = 'a'; c < 'f'; ++c) Send(std::string(900'000, c));
+    executor.RunUntilIdle();
+    const size_t before = broker.request_batches.size();
+    broker.BreakStreams();
+    broker.ForgetAcks();
+    executor.Advance(seconds(5));
+    ASSERT_GT(broker.request_batches.size(), before);
+    for (size_t i = before; i < broker.request_batches.size(); ++i) EXPECT_LE(broker.request_batches[i], 2u);
+  }
+  EXPECT_EQ(deliveries.size(), 11u);
+  EXPECT_EQ(broker.Values("t", 0), Delivered());
+}
+
 TEST_F(ProducerTest, KeysGoToKafkasPartitionsAndRecordsWithoutKeySpread) {
   Send("x");
   executor.RunUntilIdle();
