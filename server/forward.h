@@ -45,7 +45,8 @@ class Forward {
   // Ends what is under way to it. Not from a callback of this.
   void GiveUp(const std::string& address);
 
-  // At the high watermark the leader waits so long for more, and then gives nothing.
+  // At the high watermark the leader waits so long for more, and then gives nothing. `bytes_max` 0: no entries in any case, who waits
+  // only wants to know.
   void Read(const std::string& address, const PartitionName& name, raft::Offset from, size_t bytes_max,
             std::chrono::milliseconds wait, std::function<void(ReadOutcome)> done);
   void Resolve(const std::string& address, const PartitionName& name, PositionSpec spec,

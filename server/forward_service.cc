@@ -55,6 +55,7 @@ class WaitingRead : public std::enable_shared_from_this<WaitingRead> {
       : broker_(broker),
         partition_(std::move(partition)),
         from_(request.from()),
+        wants_entries_(request.bytes_max() != 0),
         bytes_max_(static_cast<size_t>(std::clamp<int64_t>(request.bytes_max(), 1, kBytesMax))),
         reply_(std::move(reply)),
         executor_(executor) {}
@@ -78,22 +79,24 @@ class WaitingRead : public std::enable_shared_from_this<WaitingRead> {
   void Read() {
     if (std::exchange(busy_, true)) return;
     ReadPartition(broker_, partition_, {from_, bytes_max_, Routing::kLeaderOnly}, waits() ? link_ : nullptr, executor_,
-                  [self = shared_from_this()](const ReadOutcome& outcome) { self->OnRead(outcome); });
+                  [self = shared_from_this()](ReadOutcome outcome) { self->OnRead(std::move(outcome)); });
   }
 
-  void OnRead(const ReadOutcome& outcome) {
+  void OnRead(ReadOutcome outcome) {
     busy_ = false;
     if (waits() && outcome.error.ok() && outcome.entries.empty()) return;
     if (timer_ != 0) executor_.Cancel(std::exchange(timer_, 0));
     if (link_ != nullptr) {
       RunOn(partition_->executor(), [partition = partition_, link = link_] { partition->RemoveWaiter(link.get()); });
     }
+    if (!wants_entries_) outcome.entries.clear();
     if (!std::exchange(answered_, true)) reply_.Send(EntriesOf(outcome));
   }
 
   Broker& broker_;
   const std::shared_ptr<Partition> partition_;
   const raft::Offset from_;
+  const bool wants_entries_;
   const size_t bytes_max_;
   const Reply<ForwardedEntries> reply_;
   Executor& executor_;

@@ -121,7 +121,7 @@ void ReadAtLeader(Forward& forward, const std::string& address, const std::share
   forward.Read(address, partition->name(), spec.from, spec.bytes_max, std::chrono::milliseconds(0),
                [&forward, address, partition, spec, waiter, &home, done](ReadOutcome outcome) {
                  if (outcome.error.ok() && outcome.entries.empty() && waiter != nullptr) {
-                   forward.Read(address, partition->name(), spec.from, 1, kWaitAtLeader,
+                   forward.Read(address, partition->name(), spec.from, 0, kWaitAtLeader,
                                 [waiter](const ReadOutcome&) { waiter->OnPartitionAdvanced(); });
                  }
                  RunOn(home, [done, outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });

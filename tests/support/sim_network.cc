@@ -141,6 +141,7 @@ void SimNetwork::NoteArrival(uint64_t connection, bool from_client, const absl::
   mix(connection * 2 + (from_client ? 1 : 0));
   mix(static_cast<uint64_t>(executor_.clock().Monotonic().count()));
   mix(message.size());
+  bytes_ += static_cast<int64_t>(message.size());
 }
 
 }  // namespace millrace

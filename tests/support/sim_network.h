@@ -67,6 +67,8 @@ class SimNetwork : public ClientTransport {
             std::function<void(CallReply)> done) override;
 
   int64_t messages() const { return messages_; }
+  // Of all that has arrived anywhere.
+  int64_t bytes() const { return bytes_; }
   // Of all that has arrived anywhere, and when.
   uint64_t hash() const { return hash_; }
 
@@ -93,6 +95,7 @@ class SimNetwork : public ClientTransport {
   OpenListener on_open_;
   std::set<std::pair<std::string, std::string>> cuts_;
   int64_t messages_ = 0;
+  int64_t bytes_ = 0;
   uint64_t hash_ = 0;
 };
 

@@ -41,7 +41,9 @@ class ForwardTest : public ::testing::Test {
     return answer;
   }
 
-  FrameClient Open() { return {executor_, network_, "Produce", cluster_.broker(kBroker).address()}; }
+  FrameClient Open(const std::string& method = "Produce", int broker = kBroker) {
+    return {executor_, network_, method, cluster_.broker(broker).address()};
+  }
 
   static absl::Cord Batches(int32_t partition, uint64_t first_id, int count, size_t bytes = kBatchBytes) {
     ProduceRequestFrame request{.acks = static_cast<int32_t>(Acks::kQuorum)};
@@ -180,6 +182,31 @@ TEST_F(ForwardTest, WhoSendsToABrokerThatAnswersNothingIsHeldBack) {
   AwaitDown();
   executor_.Advance(seconds(1));
   EXPECT_EQ(AcksOf(client).size(), sent) << "the others are read then";
+}
+
+TEST_F(ForwardTest, AReaderAtTheEndGetsWhatIsAppendedOverTheNetworkOnce) {
+  FrameClient producer = Open("Produce", kFrozen);  // which leads it, and does not stand still here
+  const auto send = [&] {
+    const int64_t before = network_.bytes();
+    producer.Send(Batches(at_frozen_, 1, 1));
+    executor_.Advance(seconds(1));
+    return network_.bytes() - before;
+  };
+  const int64_t unread = send();
+  FrameClient reader = Open("Fetch");
+  FetchRequestFrame request{.credit = 1 << 30};
+  FetchSubscriptionFrame& subscription = request.subscribe.emplace_back();
+  subscription.id = 1;
+  subscription.topic = kTopic;
+  subscription.partition = at_frozen_;
+  subscription.position = FetchSubscriptionFrame::Position::kOffset;
+  subscription.position_value = 1;
+  reader.Send(SerializeFetchRequest(request));
+  executor_.Advance(milliseconds(100));
+  const int64_t read = send() - unread;
+  EXPECT_EQ(producer.messages.size(), 2u);
+  EXPECT_NEAR(static_cast<double>(read), 2.0 * kBatchBytes, 100'000)
+      << "from the leader to the broker, on to the reader";
 }
 
 // What one message may hold is bounded where it arrives.
