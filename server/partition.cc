@@ -103,8 +103,19 @@ void Partition::AppendSettled(ValidBatch batch, const AppendOptions& options, Ap
   CompletePending();
 }
 
-// The producer takes what it sent for not stored, and may send it again under another id: only who still leads knows that.
+// The producer takes what it sent for not stored, and may send it again under another id or from the sequence that is expected: only
+// who still leads knows that, and only of what cannot be lost any more.
 void Partition::RefuseConfirmed(AppendOutcome outcome, AppendDone done) {
+  pending_.push_back({replica_->core().last_index(), [self = shared_from_this(), outcome = std::move(outcome),
+                                                      done = std::move(done)](bool committed) mutable {
+                        if (committed) return self->RefuseIfLeading(std::move(outcome), std::move(done));
+                        if (self->Readable(&outcome.error)) outcome.error = self->UnconfirmedError();
+                        self->Complete(std::move(outcome), done);
+                      }});
+  CompletePending();
+}
+
+void Partition::RefuseIfLeading(AppendOutcome outcome, AppendDone done) {
   Confirm([self = shared_from_this(), outcome = std::move(outcome), done = std::move(done)](bool leads) mutable {
     if (!leads && self->Readable(&outcome.error)) outcome.error = self->UnconfirmedError();
     self->Complete(std::move(outcome), done);

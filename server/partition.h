@@ -212,6 +212,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   void AppendSettled(ValidBatch batch, const AppendOptions& options, AppendDone done);
   bool Refuses(const BatchHeader& header, int64_t bytes, const AppendOptions& options, AppendOutcome* outcome) const;
   void RefuseConfirmed(AppendOutcome outcome, AppendDone done);
+  void RefuseIfLeading(AppendOutcome outcome, AppendDone done);
   bool CheckEpoch(int32_t expected, ErrorFrame* error) const;
   bool WasGivenOut(int64_t producer_id, ErrorFrame* error) const;
   bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome) const;

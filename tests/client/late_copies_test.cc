@@ -46,9 +46,9 @@ class LateCopies {
     int64_t number;
     BatchHeader header;
   };
-  struct Ack {
+  struct Reply {
     Copy copy;
-    size_t end;  // of the log, committed
+    ErrorFrame error = {};
   };
 
   uint64_t Below(uint64_t n) { return random_.Next() % n; }
@@ -108,7 +108,7 @@ class LateCopies {
   void Retry() {
     if (!sender_.restarting() && (!sender_.retry_wanted() || sender_.in_flight() > 0)) return;
     if (sender_.refused_identity()) ADD_FAILURE() << "the id is known";
-    Send(sender_.Restart(identity_, 1 + 100 * (next_number_ % 4)));
+    Send(sender_.Restart(identity_, 1 + Below(400)));
   }
 
   // The next of the present stream, judged or refused for another reason.
@@ -137,7 +137,7 @@ class LateCopies {
         table_.Update(copy.header, raft::Offset(static_cast<int64_t>(log_.size())), 0);
         [[fallthrough]];
       case ProducerTable::Verdict::kDuplicate:
-        return waiting_.push_back({copy, log_.size()});
+        return waiting_.push_back({copy});
       case ProducerTable::Verdict::kOldDuplicate:
         error.code = v1::Error::DUPLICATE_SEQUENCE_NUMBER;
         break;
@@ -151,7 +151,7 @@ class LateCopies {
         error.code = v1::Error::UNKNOWN_PRODUCER_ID;
         break;
     }
-    Answer(copy, error);
+    waiting_.push_back({copy, error});  // for what it rests on to be committed
   }
 
   void Answer(const Copy& copy, const ErrorFrame& error) {
@@ -173,7 +173,7 @@ class LateCopies {
   void CommitAll() {
     committed_log_ = log_;
     committed_table_ = table_;
-    for (const Ack& ack : std::exchange(waiting_, {})) Answer(ack.copy, {});
+    for (const Reply& ack : std::exchange(waiting_, {})) Answer(ack.copy, ack.error);
   }
 
   void ChangeLeader() {
@@ -184,7 +184,7 @@ class LateCopies {
 
   // What was on it may arrive all the same, even what had arrived before the leader changed.
   void BreakStream() {
-    for (Ack& ack : std::exchange(waiting_, {})) Lose(ack.copy);
+    for (Reply& ack : std::exchange(waiting_, {})) Lose(ack.copy);
     for (const Copy& copy : std::exchange(stream_, {})) Lose(copy);
   }
 
@@ -201,7 +201,7 @@ class LateCopies {
     for (Copy& copy : stream_) {
       if (copy.batch == batch) copy.batch = nullptr;
     }
-    for (Ack& ack : waiting_) {
+    for (Reply& ack : waiting_) {
       if (ack.copy.batch == batch) ack.copy.batch = nullptr;
     }
     sender_.Remove(batch);
@@ -219,7 +219,7 @@ class LateCopies {
   std::vector<int64_t> log_, committed_log_;
   std::deque<Copy> stream_;
   std::vector<Copy> late_;
-  std::vector<Ack> waiting_;
+  std::vector<Reply> waiting_;
   std::set<int64_t> acked_, failed_;
 };
 
