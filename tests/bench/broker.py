@@ -9,7 +9,7 @@ case of both sides in turn, so that drift of the machine meets all alike; a JSON
 
 How: client and broker share the machine, one broker, 16 partitions, replication factor 1, `flush=async` and acks `leader` where
 not said otherwise (Kafka: acks=1). Each case has a broker and a directory of its own. The page cache is kept full (machine.py).
-Millrace is warmed up for 5 s, which counts in nothing; Kafka for 45 s, which counts in its CPU seconds as the JVM's start does.
+Millrace is warmed up for 5 s, Kafka for 45 s in the same process, which counts in nothing (CPU seconds of consuming have the JVM's start).
 What was produced is counted again by the offsets, what is consumed by the records. --dir must be on a real disk with room for
 a minute of producing. Run it on a machine that does nothing else.
 """

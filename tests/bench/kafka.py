@@ -82,13 +82,28 @@ class Kafka:
              *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
 
     def _measured(self, size, records, *arguments):
-        """Runs a tool; gives its output, and CPU seconds per GB of both sides, the JVM's start and warm-up included."""
+        """Runs a tool; gives its output, and CPU seconds per GB of both sides, the JVM's start included."""
         before, client_before = self.cpu_seconds(), _children_cpu()
         output = self._tool(*arguments).stdout
         gigabytes = size * records / 1e9
-        broker = (self.cpu_seconds() - before) / gigabytes
-        client = (_children_cpu() - client_before) / gigabytes
-        return output, {"broker_cpu_s_per_gb": broker, "client_cpu_s_per_gb": client, "cpu_s_per_gb": broker + client}
+        return output, _per_gb((self.cpu_seconds() - before) / gigabytes, (_children_cpu() - client_before) / gigabytes)
+
+    def _steady(self, size, warmup, *arguments):
+        """Runs a producer; gives its output, and CPU seconds per GB from the first of its reports after `warmup` records to its last."""
+        lines, sent, samples = [], 0, []
+        with subprocess.Popen(
+                ["java", *JVM, "-Xmx512m", f"-Dlog4j2.configurationFile={self.home}/client.xml", "-cp", self.tool_jars, *arguments],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as tool:
+            for line in tool.stdout:
+                lines.append(line)
+                report = re.match(r"(\d+) records sent, [^%]*ms max latency\.$", line)
+                sent += int(report.group(1)) if report else 0
+                if report and sent >= warmup:
+                    samples.append((sent, self.cpu_seconds(), cpu_seconds(tool.pid)))
+        if tool.returncode != 0 or len(samples) < 2:
+            raise RuntimeError("".join(lines[-5:]))
+        records, brokers, client = (last - first for first, last in zip(samples[0], samples[-1]))
+        return "".join(lines), _per_gb(brokers / (size * records / 1e9), client / (size * records / 1e9))
 
     def create_topic(self, name, partitions):
         self._tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.address, "--create", "--topic", name,
@@ -96,8 +111,8 @@ class Kafka:
 
     def produce(self, topic, size, warmup, records, rate=-1, big=True):
         """`rate`: records per second; without one as fast as possible."""
-        output, cpu = self._measured(
-            size, warmup + records, "org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records",
+        output, cpu = self._steady(
+            size, warmup, "org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records",
             str(warmup + records), "--record-size", str(size), "--throughput", str(rate), "--warmup-records", str(warmup),
             "--command-property", f"bootstrap.servers={self.address}", f"acks={self.acks}", *(BIG_BATCHES if big else []))
         steady = re.search(r"^\d+ steady state records sent, ([\d.]+) records/sec.* (\d+) ms 50th, .* (\d+) ms 99th, (\d+) ms 99.9th",
@@ -134,6 +149,10 @@ class Kafka:
         for process in self.processes.values():
             process.wait()
         shutil.rmtree(self.home)
+
+
+def _per_gb(broker, client):
+    return {"broker_cpu_s_per_gb": broker, "client_cpu_s_per_gb": client, "cpu_s_per_gb": broker + client}
 
 
 def _children_cpu():
