@@ -117,14 +117,23 @@ void MultiRaft::Step(raft::GroupId id, raft::Message message) {
 
 namespace {
 
-// Of two that lose their leader one goes first, so that they do not split the votes: the next in the order of ids.
-bool IsSuccessor(const raft::Core& core, raft::ReplicaId lost) {
-  const raft::ReplicaSet& voters = core.membership().voters;
-  const auto next = std::upper_bound(voters.begin(), voters.end(), lost);
-  return !voters.empty() && (next == voters.end() ? voters.front() : *next) == core.self();
+// Who of these takes the group over: groups are spread over all of them, and every broker chooses the same. Not by the remainder of
+// the id alone, which what a broker led may have in common.
+raft::ReplicaId HeirOf(raft::GroupId group, const raft::ReplicaSet& candidates) {
+  raft::SeededRandom mixed(static_cast<uint64_t>(group.value()));
+  return candidates[static_cast<size_t>(mixed.UpTo(static_cast<int>(candidates.size())))];
 }
 
 }  // namespace
+
+// Of those that lose their leader one goes first, so that they do not split the votes.
+bool MultiRaft::IsSuccessor(const Group& group) const {
+  const raft::Core& core = group.core();
+  if (!core.membership().IsVoter(core.self())) return false;
+  raft::ReplicaSet candidates = UpMembers(group);
+  candidates.insert(std::upper_bound(candidates.begin(), candidates.end(), core.self()), core.self());
+  return HeirOf(group.id_, candidates) == core.self();
+}
 
 bool MultiRaft::LacksLeader(const Group& group) const {
   return !group.core().leader() && group.core().role() != raft::Role::kLeader;
@@ -153,7 +162,7 @@ void MultiRaft::OnPeerLost(raft::BrokerId broker) {
       const bool led = group->core().leader() == member || LacksLeader(*group);
       raft::Core& core = Touch(*group);
       core.OnUnreachable(member);
-      if (!led || !IsSuccessor(core, member)) continue;
+      if (!led || !IsSuccessor(*group)) continue;
       // The others may notice a little later, and refuse until then.
       group->campaigns_left_ = kCampaigns;
       core.Campaign();
@@ -175,9 +184,7 @@ size_t MultiRaft::HandOver() {
     const raft::ReplicaSet others = UpMembers(*group);
     if (group->core().role() != raft::Role::kLeader || others.empty()) continue;
     ++left;
-    // Groups spread over those that take them.
-    const auto to = others[static_cast<size_t>(id.value()) % others.size()];
-    (void)Touch(*group).TransferLeadership(to);
+    (void)Touch(*group).TransferLeadership(HeirOf(id, others));
   }
   return left;
 }

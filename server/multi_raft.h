@@ -120,6 +120,7 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   void Read(raft::GroupId group, const raft::EntryRead& read) override;
 
   raft::ReplicaSet UpMembers(const Group& group) const;
+  bool IsSuccessor(const Group& group) const;
   bool LacksLeader(const Group& group) const;
   void GiveBack(Group& group);
   void Balance();
