@@ -29,6 +29,7 @@ struct EntryRead {
   LogIndex first;
   LogIndex last;
   size_t bytes_max = 0;
+  ReplicaId to;  // the member they are for; kNoReplica: this replica itself, to apply them
 };
 
 class EntryReader {
@@ -36,6 +37,8 @@ class EntryReader {
   virtual ~EntryReader() = default;
 
   virtual void Read(GroupId group, const EntryRead& read) = 0;
+  // Whether the way to a member takes more: else also what is in memory is asked for with Read, whose answer waits until it does.
+  virtual bool HasRoom(ReplicaId to) const { return true; }
 };
 
 }  // namespace millrace::raft

@@ -263,9 +263,11 @@ void GroupDriver::Apply(const std::vector<Entry>& entries) {
 
 void GroupDriver::Answer(const EntryRequest& request) {
   std::vector<Entry> entries;
-  if (!seams_.store.ReadCachedEntries(group_, request.first, request.last, request.bytes_max, &entries)) {
-    return Read(request.first, request.last, request.bytes_max, request);
-  }
+  const bool is_here = seams_.reader.HasRoom(request.to) &&
+                       seams_.store.ReadCachedEntries(group_, request.first, request.last, request.bytes_max, &entries);
+  // The core waits for the last it asked for: another answer would have it ask for the same again, for ever behind itself.
+  std::erase_if(reads_, [&](const PendingRead& read) { return read.request && read.request->to == request.to; });
+  if (!is_here) return Read(request.first, request.last, request.bytes_max, request);
   core_.OnEntries(request, std::move(entries));
 }
 
@@ -302,12 +304,17 @@ std::optional<InstallSnapshot> GroupDriver::MakeSnapshot() {
 void GroupDriver::Read(LogIndex first, LogIndex last, size_t bytes_max, std::optional<EntryRequest> request) {
   // Drawn: answers to an earlier driver of the group may still come.
   const uint64_t id = seams_.random.Next();
+  const ReplicaId to = request ? request->to : kNoReplica;
   reads_.push_back({id, std::move(request)});
-  seams_.reader.Read(group_, {.id = id, .first = first, .last = last, .bytes_max = bytes_max});
+  seams_.reader.Read(group_, {.id = id, .first = first, .last = last, .bytes_max = bytes_max, .to = to});
 }
 
 bool GroupDriver::IsReadingToApply() const {
   return std::any_of(reads_.begin(), reads_.end(), [](const PendingRead& read) { return !read.request; });
+}
+
+bool GroupDriver::Awaits(uint64_t id) const {
+  return std::any_of(reads_.begin(), reads_.end(), [id](const PendingRead& read) { return read.id == id; });
 }
 
 void GroupDriver::OnRead(uint64_t id, absl::StatusOr<std::vector<Entry>> entries) {

@@ -88,6 +88,8 @@ class GroupDriver {
   bool AwaitsSync() const;
   // A write or a sync failed.
   void OnFailed(absl::Status status);
+  // Whether a read that was asked for is still to be answered.
+  bool Awaits(uint64_t read) const;
   // Answers EntryReader::Read. Late answers are ignored.
   void OnRead(uint64_t id, absl::StatusOr<std::vector<Entry>> entries);
 

@@ -33,6 +33,7 @@ MultiRaft::MultiRaft(const Seams& seams)
       config_(ConfigOfGroups()),
       random_(seams.seed),
       driver_seams_{seams_.store, seams_.peers, *this, random_},
+      catch_up_reads_([&peers = seams_.peers](raft::ReplicaId to) { return peers.UnsentBytes(to); }),
       self_(std::make_shared<MultiRaft*>(this)) {
   seams_.writer.SetSource(this);
 }
@@ -262,6 +263,7 @@ void MultiRaft::Stage(raft::Round& round) {
     AfterEvents(*group);
   }
   dirty_.clear();
+  HandOn();
 }
 
 void MultiRaft::OnWritten(raft::RoundSeq round) {
@@ -300,6 +302,19 @@ void MultiRaft::AfterEvents(Group& group) {
 // ---- Reading
 
 void MultiRaft::Read(raft::GroupId group, const raft::EntryRead& read) {
+  if (read.to == raft::kNoReplica) return AdmitCold(group, read);
+  catch_up_reads_.Admit(read.to, read.bytes_max, [this, group, read](bool connected) {
+    if (connected) return AdmitCold(group, read);
+    seams_.executor.Post([self = self_, group, id = read.id] {
+      Group* const reader = *self == nullptr ? nullptr : (*self)->Find(group);
+      if (reader == nullptr) return;
+      reader->driver_->OnRead(id, absl::UnavailableError("the member is not connected"));
+      (*self)->AfterEvents(*reader);
+    });
+  });
+}
+
+void MultiRaft::AdmitCold(raft::GroupId group, const raft::EntryRead& read) {
   seams_.cold_reads.Admit(static_cast<int64_t>(read.bytes_max), [self = self_, group, read](ColdReadPacer::Done told) {
     if (*self != nullptr) (*self)->ReadCold(group, read, std::move(told));
   });
@@ -319,7 +334,10 @@ void LogIfFailed(raft::GroupId group, const absl::Status& status) {
 
 void MultiRaft::ReadCold(raft::GroupId group, const raft::EntryRead& read, ColdReadPacer::Done told) {
   const Group* const open = Find(group);
-  if (open == nullptr) return told(0);
+  if (open == nullptr || !open->driver_->Awaits(read.id)) {
+    told(0);
+    return OnRead(group, read, absl::NotFoundError("nobody waits for it any more"));
+  }
   seams_.pool.Submit([&store = seams_.store, &executor = seams_.executor, self = self_, group, read, told,
                       is_intact = open->is_intact_] {
     auto entries = IntactEntries(store.ReadEntries(group, read.first, read.last, read.bytes_max), is_intact);
@@ -328,14 +346,28 @@ void MultiRaft::ReadCold(raft::GroupId group, const raft::EntryRead& read, ColdR
       for (const raft::Entry& entry : *entries) bytes += static_cast<int64_t>(entry.payload.size());
     }
     told(bytes);
-    executor.Post([self, group, id = read.id, entries = std::move(entries)]() mutable {
-      Group* const reader = *self == nullptr ? nullptr : (*self)->Find(group);
-      if (reader == nullptr) return;
-      LogIfFailed(group, entries.status());
-      reader->driver_->OnRead(id, std::move(entries));
-      (*self)->AfterEvents(*reader);
+    executor.Post([self, group, read, entries = std::move(entries)]() mutable {
+      if (*self != nullptr) (*self)->OnRead(group, read, std::move(entries));
     });
   });
+}
+
+void MultiRaft::OnRead(raft::GroupId group, const raft::EntryRead& read,
+                       absl::StatusOr<std::vector<raft::Entry>> entries) {
+  if (read.to != raft::kNoReplica) {
+    read_.emplace_back(read.to, read.bytes_max);
+    seams_.writer.Wake();
+  }
+  Group* const reader = Find(group);
+  if (reader == nullptr) return;
+  LogIfFailed(group, entries.status());
+  reader->driver_->OnRead(read.id, std::move(entries));
+  AfterEvents(*reader);
+}
+
+// What was read is on the links now, as far as it was wanted.
+void MultiRaft::HandOn() {
+  for (const auto& [to, bytes] : std::exchange(read_, {})) catch_up_reads_.OnHandedOn(to, bytes);
 }
 
 }  // namespace millrace::server

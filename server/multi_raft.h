@@ -17,13 +17,16 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "proto/wire/runtime.h"
 #include "raft/group_driver.h"
 #include "server/batch_validation.h"
+#include "server/catch_up_reads.h"
 #include "server/cold_read_pacer.h"
 #include "server/log_writer.h"
 #include "server/work_pool.h"
@@ -34,6 +37,13 @@ class GroupMachine : public raft::StateMachine {
  public:
   // More of the log may be durable here (Core::stable_index).
   virtual void OnProgress() = 0;
+};
+
+// The way to other replicas, and how full it is.
+class PeerTransport : public raft::Transport {
+ public:
+  // Entries and snapshots that wait to be sent; nothing: the replica is not connected.
+  virtual std::optional<size_t> UnsentBytes(raft::ReplicaId to) const = 0;
 };
 
 class MultiRaft : public RoundSource, private raft::EntryReader {
@@ -48,7 +58,7 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
     Executor& executor;
     WorkPool& pool;
     ColdReadPacer& cold_reads;
-    raft::Transport& peers;
+    PeerTransport& peers;
     uint64_t seed;  // of election timeouts
   };
 
@@ -102,6 +112,8 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   void OnPeerUp(raft::ReplicaId peer);
   // A message did not reach it.
   void OnLost(raft::ReplicaId to, raft::GroupId group);
+  // Its link has sent something, or is gone.
+  void OnDrained(raft::BrokerId broker) { catch_up_reads_.OnDrained(broker); }
   // The broker is gone, or was started again: whatever was on the way to it is lost, and nobody waits for it as a leader.
   void OnPeerLost(raft::BrokerId broker);
 
@@ -118,6 +130,7 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   void OnSynced(raft::RoundSeq round) override;
   raft::RoundSeq AwaitedSync() const override { return awaited_sync_; }
   void Read(raft::GroupId group, const raft::EntryRead& read) override;
+  bool HasRoom(raft::ReplicaId to) const override { return catch_up_reads_.HasRoom(to); }
 
   raft::ReplicaSet UpMembers(const Group& group) const;
   bool IsSuccessor(const Group& group) const;
@@ -130,7 +143,10 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   void AfterEvents(Group& group);
   void Tick();
   void CampaignAgain(Group& group);
+  void AdmitCold(raft::GroupId group, const raft::EntryRead& read);
   void ReadCold(raft::GroupId group, const raft::EntryRead& read, ColdReadPacer::Done told);
+  void OnRead(raft::GroupId group, const raft::EntryRead& read, absl::StatusOr<std::vector<raft::Entry>> entries);
+  void HandOn();
 
   const Seams seams_;
   const raft::Config config_;
@@ -144,6 +160,8 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   std::vector<raft::GroupId> awaiting_;  // a sync
   std::vector<raft::GroupId> ticking_;
   raft::RoundSeq awaited_sync_;
+  CatchUpReads catch_up_reads_;
+  std::vector<std::pair<raft::ReplicaId, size_t>> read_;    // for members; their links have it after the next Stage
   std::map<raft::ReplicaId, std::chrono::nanoseconds> up_;  // peers, and since when
   Executor::TimerId tick_ = 0;
   Executor::TimerId balance_ = 0;     // while there are peers

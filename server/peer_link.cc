@@ -138,12 +138,14 @@ void PeerLink::Lose(const std::string& reason) {
   StartTimer(backoff_.Next(), [this] { Connect(); });
   LogTrouble(reason);
   SetUp(false, reason);
+  owner_.OnDrained(peer_);
 }
 
 void PeerLink::Close() {
   Drop();
   state_ = State::kClosed;
   SetUp(false, "it is no longer a peer under this address");
+  owner_.OnDrained(peer_);
 }
 
 void PeerLink::Drop() {

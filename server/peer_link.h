@@ -34,6 +34,8 @@ class PeerLink : private PeerStream::Owner {
     virtual ~Owner() = default;
     virtual void OnUp(raft::ReplicaId peer) = 0;
     virtual void OnDown(raft::BrokerId peer) = 0;
+    // Something was sent, or the links are gone with all that waited.
+    virtual void OnDrained(raft::BrokerId peer) = 0;
     // Takes a stream that may still be on the call stack, to destroy it a little later.
     virtual void Bury(std::unique_ptr<PeerStream> stream) = 0;
   };
@@ -49,6 +51,9 @@ class PeerLink : private PeerStream::Owner {
   // Who is at the other end; nothing while it is not connected.
   std::optional<raft::ReplicaId> connected() const;
 
+  // Of entries and snapshots, while connected.
+  size_t unsent_bytes() const { return bulk_->bytes(); }
+
   // While connected. False: there was no room, the message is lost.
   bool Send(raft::GroupId group, const raft::Message& message);
   bool Send(const GroupLeader& leader) { return control_->Add(leader); }
@@ -62,6 +67,7 @@ class PeerLink : private PeerStream::Owner {
   enum class State { kClosed, kPausing, kConnecting, kConnected };
 
   void OnWelcome(const PeerLife& peer, const std::string& build) override;
+  void OnDrained() override { owner_.OnDrained(peer_); }
   void OnEnd(const std::string& reason) override { Lose(reason); }
 
   void Connect();

@@ -62,6 +62,12 @@ void PeerLinks::Send(raft::GroupId group, raft::Message message) {
   NoteLost(to, group);
 }
 
+std::optional<size_t> PeerLinks::UnsentBytes(raft::ReplicaId to) const {
+  const auto link = links_.find(to.broker);
+  if (link == links_.end() || link->second->connected() != to) return std::nullopt;
+  return link->second->unsent_bytes();
+}
+
 void PeerLinks::SendLeaders(const std::vector<GroupLeader>& leaders) {
   for (const auto& [broker, link] : links_) {
     if (!link->connected()) continue;

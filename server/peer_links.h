@@ -20,6 +20,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -47,6 +48,8 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
     virtual void OnPeerUp(raft::ReplicaId peer) = 0;
     // Whatever was under way to it may be lost.
     virtual void OnPeerDown(raft::BrokerId peer) = 0;
+    // Something was sent to it, or its links are gone: see UnsentBytes.
+    virtual void OnDrained(raft::BrokerId peer) = 0;
     // A message did not fit. Once a turn for each group, after the turn.
     virtual void OnLost(raft::ReplicaId to, raft::GroupId group) = 0;
   };
@@ -66,6 +69,9 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
   // To all that are connected. What does not fit is dropped.
   void SendLeaders(const std::vector<GroupLeader>& leaders);
 
+  // Entries and snapshots that wait for this very disk to take them; nothing: it is not connected.
+  std::optional<size_t> UnsentBytes(raft::ReplicaId to) const;
+
   // Of groups. Any thread.
   struct Messages {
     Counter sent;     // handed to a connection
@@ -76,6 +82,7 @@ class PeerLinks : public raft::Transport, private PeerLink::Owner {
  private:
   void OnUp(raft::ReplicaId peer) override { listener_.OnPeerUp(peer); }
   void OnDown(raft::BrokerId peer) override { listener_.OnPeerDown(peer); }
+  void OnDrained(raft::BrokerId peer) override { listener_.OnDrained(peer); }
   void Bury(std::unique_ptr<PeerStream> stream) override;
 
   void OnPresence(const PeerPresence::Change& change);

@@ -165,7 +165,9 @@ void PeerStream::Beat(bool stalled) {
 void PeerStream::OnWritten() {
   writing_ = false;
   writing_bytes_ = 0;
-  if (welcome()) Flush();
+  if (!welcome()) return;
+  Flush();
+  owner_.OnDrained();
 }
 
 void PeerStream::OnClosed(CallEnd end) {

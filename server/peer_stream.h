@@ -38,6 +38,8 @@ class PeerStream : private StreamHandler {
     virtual ~Owner() = default;
     // Frames go out from here on.
     virtual void OnWelcome(const PeerLife& peer, const std::string& build) = 0;
+    // Something was sent: there is room for more.
+    virtual void OnDrained() = 0;
     // Refused, or broken. The last call.
     virtual void OnEnd(const std::string& reason) = 0;
   };

@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -25,7 +26,7 @@
 
 namespace millrace::server {
 
-class ShardPeers : public raft::Transport, public PeerSink, private PeerLinks::Listener {
+class ShardPeers : public PeerTransport, public PeerSink, private PeerLinks::Listener {
  public:
   struct Seams {
     PeerLinks::Options links;  // storage_progresses is filled in
@@ -46,6 +47,7 @@ class ShardPeers : public raft::Transport, public PeerSink, private PeerLinks::L
 
   void SetPeers(const std::map<raft::BrokerId, PeerAddress>& peers) { links_.SetPeers(peers); }
   void Send(raft::GroupId group, raft::Message message) override { links_.Send(group, std::move(message)); }
+  std::optional<size_t> UnsentBytes(raft::ReplicaId to) const override { return links_.UnsentBytes(to); }
   void OnRoleChange(raft::GroupId group, const raft::RoleChange& change);
   // The group is gone.
   void Forget(raft::GroupId group);
@@ -68,6 +70,7 @@ class ShardPeers : public raft::Transport, public PeerSink, private PeerLinks::L
  private:
   void OnPeerUp(raft::ReplicaId peer) override;
   void OnPeerDown(raft::BrokerId peer) override;
+  void OnDrained(raft::BrokerId peer) override { groups_->OnDrained(peer); }
   void OnLost(raft::ReplicaId to, raft::GroupId group) override;
   void Take(std::vector<GroupMessage> messages);
   void Tell(raft::GroupId group, raft::Term term);

@@ -229,6 +229,21 @@ TEST_F(ReadForAMemberTest, IsAskedAgainWhenTheMemberIsHeardOf) {
   EXPECT_EQ(SentToOther(), (Indexes{2, 3, 4, 5}));
 }
 
+TEST_F(ReadForAMemberTest, IsReplacedByTheNextForThatMember) {
+  replica_.core().OnUnreachable(kOther);
+  Receive(1, HeartbeatReply{.last_index = LogIndex(1)}, kOther);
+  Settle();
+  ASSERT_EQ(replica_.asked().size(), 2u);
+  const uint64_t replaced = replica_.asked().front().id;
+  EXPECT_FALSE(replica_.driver().Awaits(replaced));
+  EXPECT_TRUE(replica_.driver().Awaits(replica_.asked().back().id));
+  replica_.driver().OnRead(replaced, absl::DataLossError("nobody waits for it"));
+  EXPECT_TRUE(replica_.notices().empty());
+  EXPECT_TRUE(replica_.AnswerReads());
+  Settle();
+  EXPECT_EQ(SentToOther(), (Indexes{2, 3, 4, 5}));
+}
+
 TEST_F(LeaderTest, ReadIsAnsweredOnceConfirmed) {
   Receive(1, AppendReply{.accepted = true, .match = LogIndex(1), .last_index = LogIndex(1), .request = 1});
   Settle();

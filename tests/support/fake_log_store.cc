@@ -189,6 +189,11 @@ uint64_t FakeLogStore::writes() const {
   return writes_;
 }
 
+uint64_t FakeLogStore::read_bytes() const {
+  std::lock_guard lock(mutex_);
+  return read_bytes_;
+}
+
 uint64_t FakeLogStore::syncs() const {
   std::lock_guard lock(mutex_);
   return syncs_;
@@ -388,7 +393,11 @@ absl::StatusOr<std::vector<Entry>> FakeLogStore::ReadEntries(GroupId group, LogI
   std::lock_guard lock(mutex_);
   auto log = FindOpen(group);
   if (!log.ok()) return log.status();
-  return UpToDamage(group, (*log)->ReadEntries(first, last, bytes_max));
+  auto entries = UpToDamage(group, (*log)->ReadEntries(first, last, bytes_max));
+  if (entries.ok()) {
+    for (const Entry& entry : *entries) read_bytes_ += entry.payload.size();
+  }
+  return entries;
 }
 
 absl::StatusOr<raft::Term> FakeLogStore::TermAt(GroupId group, LogIndex index) {

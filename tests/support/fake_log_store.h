@@ -77,6 +77,8 @@ class FakeLogStore : public raft::LogStore {
   void DropCache();
   uint64_t writes() const;
   uint64_t syncs() const;
+  // Of payloads, with ReadEntries.
+  uint64_t read_bytes() const;
 
   absl::Status Create(raft::GroupId group, const raft::SegmentLimits& limits) override;
   absl::Status Remove(const std::vector<raft::GroupId>& groups) override;
@@ -137,6 +139,7 @@ class FakeLogStore : public raft::LogStore {
   std::deque<WaitingSync> waiting_;
   uint64_t writes_ = 0;  // == writes covered by synced_ + unsynced_.size()
   uint64_t syncs_ = 0;
+  uint64_t read_bytes_ = 0;
   uint64_t truncations_ = 0;
   uint64_t resets_ = 0;
   uint64_t crashes_ = 0;  // syncs scheduled before a crash complete nothing after it

@@ -94,6 +94,7 @@ class GrpcNode : public PeerSink, public PeerLinks::Listener {
   void OnLeaders(raft::ReplicaId, std::vector<GroupLeader>) override {}
   void OnPeerUp(raft::ReplicaId) override { Change(&up_, 1); }
   void OnPeerDown(raft::BrokerId) override { Change(&up_, -1); }
+  void OnDrained(raft::BrokerId) override {}
   void OnLost(raft::ReplicaId, raft::GroupId) override {}
 
   [[nodiscard]] bool WaitUntilUp(bool up) {

@@ -203,6 +203,7 @@ class PeerNode : public PeerSink, public PeerLinks::Listener {
     EXPECT_EQ(up.erase(peer), 1) << peer;
     ++downs;
   }
+  void OnDrained(raft::BrokerId) override {}
   void OnLost(raft::ReplicaId to, raft::GroupId group) override { lost.emplace_back(to, group); }
 
   void TakeMore() {
