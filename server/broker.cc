@@ -90,7 +90,7 @@ Broker::~Broker() {
   }
 }
 
-void Broker::Load(Partition::Lost may_have_lost, std::function<void(absl::Status)> done) {
+void Broker::Load(Partition::Lost may_have_lost, LoadDone done) {
   may_have_lost_ = may_have_lost;
   absl::StatusOr<std::vector<raft::GroupId>> found = store_.List();
   if (!found.ok()) return done(found.status());
@@ -101,13 +101,30 @@ void Broker::Load(Partition::Lost may_have_lost, std::function<void(absl::Status
   });
 }
 
-void Broker::OnCaughtUp(const std::function<void(absl::Status)>& done) {
+void Broker::OnCaughtUp(LoadDone done) {
   caught_up_ = true;
   census_ = std::make_unique<Census>(control_executor(), shards_, view_, pool_);
   ApplyImage(*image());
   RemoveOrphans({found_at_start_.begin(), found_at_start_.end()});
   found_at_start_.clear();
-  shards_.front()->writer.OnDurable([done] { done(absl::OkStatus()); });
+  AwaitStarts(std::move(done));
+}
+
+// Behind those of the first image on each shard.
+void Broker::AwaitStarts(LoadDone done) {
+  const auto left = std::make_shared<size_t>(shards_.size());
+  const auto not_started = std::make_shared<size_t>(0);
+  const auto count = [left, not_started, done = std::move(done)](size_t failed) {
+    *not_started += failed;
+    if (--*left == 0) done(*not_started);
+  };
+  for (const auto& shard : shards_) {
+    shard->executor.Post([&shard = *shard, &home = control_executor(), count] {
+      shard.starts.WhenDone([&shard, &home, count](size_t failed) {
+        shard.writer.OnDurable([&home, count, failed] { RunOn(home, [count, failed] { count(failed); }); });
+      });
+    });
+  }
 }
 
 // To the brokers of --cluster and to those that are known, by the address that each list has for use among brokers.
@@ -326,6 +343,7 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
   for (auto& partition : entry->partitions) {
     partition->executor().Post([partition, config = info->config] { partition->SetConfig(config); });
   }
+  std::map<Shard*, std::vector<StartQueue::Start>> starts;
   for (size_t p = entry->partitions.size(); p < info->partitions.size(); ++p) {
     const raft::GroupId group = info->partitions[p].group;
     Shard& shard = ShardOf(group);
@@ -343,9 +361,13 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
     entry->partitions.push_back(
         std::make_shared<Partition>(PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group,
                                     info->partitions[p].replicas, info->config, host));
-    shard.executor.Post([partition = entry->partitions.back(), has_log = found_at_start_.contains(group)] {
-      partition->Begin(has_log);
+    starts[&shard].push_back([partition = entry->partitions.back(), has_log = found_at_start_.contains(group)] {
+      return partition->Begin(has_log);
     });
+  }
+  for (auto& [shard, theirs] : starts) {
+    shard->executor.Post(
+        [shard = shard, theirs = std::move(theirs)]() mutable { shard->starts.Add(std::move(theirs)); });
   }
   return entry;
 }

@@ -13,6 +13,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
 #include "server/census.h"
@@ -59,9 +60,11 @@ class Broker {
   Broker(const Broker&) = delete;
 
   // Reads the metadata and catches up with the cluster; on the first executor. `may_have_lost`: what the last stop may have cost.
-  // `done` is called there once this broker can serve and what it wrote is on the disk, so that what was lost can be forgotten; or
-  // with why it failed. Peers' calls have to come in meanwhile.
-  void Load(Partition::Lost may_have_lost, std::function<void(absl::Status)> done);
+  // `done` is called there once this broker can serve, all its partitions have been started, and what they wrote is on the disk; with
+  // how many could not be started: unless it is none, what was lost must not be forgotten. Or with why it failed. Peers' calls have
+  // to come in meanwhile.
+  using LoadDone = std::function<void(absl::StatusOr<size_t> not_started)>;
+  void Load(Partition::Lost may_have_lost, LoadDone done);
 
   // Gives its leaderships to others, as far as others take them within a moment, and calls `done`. Any thread.
   void HandOver(std::function<void()> done);
@@ -118,7 +121,8 @@ class Broker {
   Retention::Walk WalkPartitions(const Executor& executor) const;
   static void LogChanges(const Directory& old, const Directory& next);
   void OnImage(std::shared_ptr<const MetadataImage> image);
-  void OnCaughtUp(const std::function<void(absl::Status)>& done);
+  void OnCaughtUp(LoadDone done);
+  void AwaitStarts(LoadDone done);
   void ApplyImage(const MetadataImage& image);
   void ConnectTo(const MetadataImage* image);
   void OnGone(raft::BrokerId peer);

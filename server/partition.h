@@ -109,8 +109,9 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   ~Partition() override;
 
   // When the broker starts or the partition is new: makes the log if this replica has none yet, and starts the replica unless it is
-  // alone: then its first use does.
-  void Begin(bool has_log);
+  // alone and has lost nothing: then its first use does. False: what the disk may have lost is not dealt with, its next use tries
+  // again.
+  bool Begin(bool has_log);
   // Brings the log into memory and starts the replica, which may settle later. Cheap afterwards.
   absl::Status Open();
   // Whether it is known if this replica serves.

@@ -73,15 +73,17 @@ bool Partition::hosted() const { return std::find(replicas_.begin(), replicas_.e
 
 // ---- Starting
 
-void Partition::Begin(bool has_log) {
-  if (!hosted() || closed_ || (alone() && has_log)) return;
-  const absl::Status status = alone() ? MakeLog() : Open();
+bool Partition::Begin(bool has_log) {
+  if (!hosted() || closed_ || (alone() && has_log && may_have_lost_ == Lost::kNothing)) return true;
+  const absl::Status status = alone() && !has_log ? MakeLog() : Open();
   if (raft::IsStalled(status)) {
     host_.writer.AfterStall([self = shared_from_this(), has_log] { self->Begin(has_log); });
   } else if (!status.ok()) {
     MILLRACE_LOG_EVERY(kNoticeEvery, kError, "a partition cannot be started here; its next use tries again",
                        {"topic", name_.topic}, {"partition", name_.partition}, {"status", status.ToString()});
+    return false;
   }
+  return true;
 }
 
 absl::Status Partition::MakeLog() {

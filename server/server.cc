@@ -404,7 +404,7 @@ void Server::MakeBroker(const Identity& member) {
 // On the first executor, where the controller lives. Only once what it wrote is on the disk is a crash of the machine dealt with.
 absl::Status Server::LoadBroker(const std::function<bool()>& stop_requested) {
   Parts& p = *parts_;
-  const auto loaded = std::make_shared<std::promise<absl::Status>>();
+  const auto loaded = std::make_shared<std::promise<absl::StatusOr<size_t>>>();
   p.heap_filler = std::make_unique<HeapFiller>(
       config_.memory_limit / kCacheShare + std::min(kHeapBesideCache, config_.memory_limit / kHeapBesideCacheShare));
   p.health.SetNotReady("catching up with the cluster");
@@ -423,16 +423,23 @@ absl::Status Server::LoadBroker(const std::function<bool()>& stop_requested) {
     const auto may_have_lost = p.store->lost_synced()  ? Partition::Lost::kAnything
                                : p.store->os_crashed() ? Partition::Lost::kUnsynced
                                                        : Partition::Lost::kNothing;
-    p.broker->Load(may_have_lost, [loaded](absl::Status status) { loaded->set_value(std::move(status)); });
+    p.broker->Load(may_have_lost,
+                   [loaded](absl::StatusOr<size_t> not_started) { loaded->set_value(std::move(not_started)); });
   });
-  const absl::Status status = Await(*loaded, stop_requested);
+  const absl::StatusOr<size_t> not_started = Await(*loaded, stop_requested);
+  const absl::Status& status = not_started.status();
   if (absl::IsDataLoss(status)) {
     return absl::DataLossError(
         absl::StrCat("the store in ", config_.data_dir, " is damaged where the broker's own metadata lies: ",
                      ToStdString(status.message()), "; keep a copy of the directory, let `millrace inspect ",
                      config_.data_dir, "` tell what can be read, and restore it from a backup"));
   }
-  return status.ok() ? p.store->ForgetOsCrash() : status;
+  if (!status.ok()) return status;
+  if (*not_started == 0) return p.store->ForgetOsCrash();
+  if (!p.store->os_crashed() && !p.store->lost_synced()) return status;
+  MILLRACE_LOG(kWarning, "what the last stop may have cost is looked for again at the next start",
+               {"partitions", *not_started});
+  return status;
 }
 
 // Brokers that were each started alone once stay clusters of one each, whatever --cluster says later: three of them would look like

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -17,6 +18,7 @@
 #include "server/multi_raft.h"
 #include "server/retention.h"
 #include "server/shard_peers.h"
+#include "server/start_queue.h"
 #include "server/work_pool.h"
 
 namespace millrace::server {
@@ -43,7 +45,8 @@ struct Shard {
                    }),
         forward(calls, executor, limits.produce_bytes / 2),
         groups({store, writer, executor, pool, cold_reads, this->peers, seed}),
-        peers(peers) {
+        peers(peers),
+        starts(executor, clock, [this](std::function<void()> then) { writer.OnDurable(std::move(then)); }) {
     writer.OnSyncs([this](std::chrono::nanoseconds elapsed) { cold_reads.OnSync(elapsed); });
   }
 
@@ -58,6 +61,7 @@ struct Shard {
   Forward forward;
   MultiRaft groups;
   ShardPeers peers;
+  StartQueue starts;                     // of partitions
   std::unique_ptr<Retention> retention;  // executor's thread; unset while it does not run
 };
 

@@ -69,17 +69,17 @@ void SimBroker::Start() {
     network_.Attach(options_.address, *services_loading_, process_);
   }
   broker_->Load(power_lost_ ? server::Partition::Lost::kUnsynced : server::Partition::Lost::kNothing,
-                [this](absl::Status status) { OnLoaded(std::move(status)); });
+                [this](const absl::StatusOr<size_t>& not_started) { OnLoaded(not_started); });
   if (!alone()) return;
   executor_.RunUntilIdle();
   while (disk_.CompleteSyncs() > 0) executor_.RunUntilIdle();
   MILLRACE_CHECK(loaded_.has_value() && loaded_->ok());
 }
 
-void SimBroker::OnLoaded(absl::Status status) {
-  loaded_ = std::move(status);
+void SimBroker::OnLoaded(const absl::StatusOr<size_t>& not_started) {
+  loaded_ = not_started.status();
   if (!loaded_->ok()) return;
-  power_lost_ = false;  // what was lost is dealt with, on the disk
+  if (*not_started == 0) power_lost_ = false;  // what was lost is dealt with, on the disk
   network_.Attach(options_.address, *services_, process_);
   broker_->StartRetention();
 }

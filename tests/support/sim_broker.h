@@ -49,6 +49,8 @@ class SimBroker {
   bool running() const { return broker_ != nullptr; }
   // Nothing: not yet.
   const std::optional<absl::Status>& loaded() const { return loaded_; }
+  // What a crash of the machine may have cost is not dealt with.
+  bool power_lost() const { return power_lost_; }
   server::Broker& broker() { return *broker_; }
   const server::Metrics& metrics() const { return *metrics_; }
   SimProcess& process() { return process_; }
@@ -58,7 +60,7 @@ class SimBroker {
   class InlinePool;
 
   bool alone() const { return options_.founders.size() == 1; }
-  void OnLoaded(absl::Status status);
+  void OnLoaded(const absl::StatusOr<size_t>& not_started);
 
   SimExecutor& executor_;
   SimNetwork& network_;
