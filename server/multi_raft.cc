@@ -119,9 +119,12 @@ void MultiRaft::Step(raft::GroupId id, raft::Message message) {
 namespace {
 
 // Who of these takes the group over: groups are spread over all of them, and every broker chooses the same. Not by the remainder of
-// the id alone, which what a broker led may have in common.
-raft::ReplicaId HeirOf(raft::GroupId group, const raft::ReplicaSet& candidates) {
-  raft::SeededRandom mixed(static_cast<uint64_t>(group.value()));
+// the id alone, which what a broker led may have in common; and another one the next time, so that no replica is passed over for
+// ever. By the last entry's term, which a vote that is under way does not change.
+raft::ReplicaId HeirOf(raft::GroupId group, const raft::Core& core, const raft::ReplicaSet& candidates) {
+  constexpr uint64_t kTerms = 1'000'003;
+  raft::SeededRandom mixed(static_cast<uint64_t>(group.value()) * kTerms +
+                           static_cast<uint64_t>(core.terms().last_term().value()));
   return candidates[static_cast<size_t>(mixed.UpTo(static_cast<int>(candidates.size())))];
 }
 
@@ -133,7 +136,7 @@ bool MultiRaft::IsSuccessor(const Group& group) const {
   if (!core.membership().IsVoter(core.self())) return false;
   raft::ReplicaSet candidates = UpMembers(group);
   candidates.insert(std::upper_bound(candidates.begin(), candidates.end(), core.self()), core.self());
-  return HeirOf(group.id_, candidates) == core.self();
+  return HeirOf(group.id_, core, candidates) == core.self();
 }
 
 bool MultiRaft::LacksLeader(const Group& group) const {
@@ -185,7 +188,7 @@ size_t MultiRaft::HandOver() {
     const raft::ReplicaSet others = UpMembers(*group);
     if (group->core().role() != raft::Role::kLeader || others.empty()) continue;
     ++left;
-    (void)Touch(*group).TransferLeadership(HeirOf(id, others));
+    (void)Touch(*group).TransferLeadership(HeirOf(id, group->core(), others));
   }
   return left;
 }

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
+#include <utility>
 
 #include "millrace/v1/admin.pb.h"
 #include "tests/server/broker/fixture.h"
@@ -68,6 +70,22 @@ TEST_F(MultiRaftTest, AllThatAreLeftTakeOverFromABrokerThatDies) {
   const std::map<int, int> leads = Leads();
   EXPECT_THAT(leads, SizeIs(2));
   EXPECT_THAT(leads, Each(Pair(Ge(1), Ge(65))));
+}
+
+TEST_F(MultiRaftTest, NoReplicaIsPassedOverEachTime) {
+  Begin(/*brokers=*/3, /*partitions=*/6, /*replicas=*/3);
+  const auto topic = cluster_->image()->FindTopic("t");
+  std::set<std::pair<raft::GroupId, int>> led;
+  for (int round = 0; round < 60; ++round) {
+    const int victim = 1 + round % 3;
+    cluster_->broker(victim).Crash(FakeLogStore::kKeepUnsynced);
+    executor_.Advance(seconds(2));
+    for (const auto& partition : topic->partitions) led.emplace(partition.group, cluster_->LeaderOf(partition.group));
+    cluster_->broker(victim).Start();
+    while (!cluster_->ready()) executor_.Advance(milliseconds(50));
+    executor_.Advance(seconds(8));  // what it is to lead is given back
+  }
+  EXPECT_THAT(led, SizeIs(6 * 3));
 }
 
 TEST_F(MultiRaftTest, NobodyWaitsForASuccessorThatDiesToo) {
