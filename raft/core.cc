@@ -36,7 +36,7 @@ struct WellFormed {
 
   bool operator()(const AppendEntries& m) const {
     return term >= Term(1) && IsSane(m.prev) && IsSane(m.commit.value()) && IsSane(m.confirmed.index.value()) &&
-           AreWellFormed(m.prev, m.entries, term);
+           AreWellFormed(m.prev, m.entries, term) && (m.membership == nullptr || Validate(*m.membership).ok());
   }
   bool operator()(const AppendReply& m) const {
     return IsSane(m.match.value()) && IsSane(m.rejected.value()) && IsSane(m.last_index.value()) && IsSane(m.hint);
@@ -250,6 +250,7 @@ void Core::Handle(const Message& m, AppendEntries& body) {
     return Fail(Fatal::kCommittedOverwrite, m, "the leader has another entry where this replica has a committed one");
   }
   if (body.prev.index < terms_.before_first() || terms_.At(body.prev.index) == body.prev.term) {
+    TakeFirstMembership(body);
     const LogIndex last_new = AppendToLog(m, body);
     if (stopped_) return;
     // Only what this request proves to be the leader's: a longer tail of ours may not be (Raft paper, figure 2), and where all

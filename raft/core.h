@@ -322,6 +322,8 @@ class Core {
   // core_membership.cc: changes (thesis 4).
   EntryId AppendMembership(Membership membership);
   ReplicaSet RecipientsOfLog() const;
+  std::shared_ptr<const Membership> CommittedMembership() const;
+  void TakeFirstMembership(const AppendEntries& request);
   void UpdateProgress();
   void TellCommit();
   void AdvanceMembership();

@@ -70,6 +70,18 @@ EntryId Core::AppendMembership(Membership membership) {
   return {state_.term, last_index()};
 }
 
+// Older ones are not kept, and it is as good as the one at the member's place: the member cannot win an election before it has the
+// entries up to this one, and then it comes again with its entry.
+std::shared_ptr<const Membership> Core::CommittedMembership() const {
+  return std::make_shared<Membership>(memberships_.front().membership);
+}
+
+void Core::TakeFirstMembership(const AppendEntries& request) {
+  if (request.membership == nullptr || last_index() != LogIndex(0) || !membership().voters.empty()) return;
+  memberships_ = {{LogIndex(0), *request.membership}};
+  memberships_dirty_ = true;
+}
+
 // Whoever leaves is told until that is committed: it would not know otherwise that it is out, and campaign for ever.
 ReplicaSet Core::RecipientsOfLog() const {
   ReplicaSet all = membership().Members();

@@ -100,6 +100,7 @@ void Core::SendEntries(Progress& p, std::vector<Entry> entries) {
                                                    .commit = state_.commit_index,
                                                    .confirmed = {leader.confirmed, p.abstention},
                                                    .lost_in_life = p.lost_in_life,
+                                                   .membership = prev == LogIndex(0) ? CommittedMembership() : nullptr,
                                                    .request = leader.next_request++}));
 }
 

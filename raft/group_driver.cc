@@ -293,8 +293,7 @@ std::optional<InstallSnapshot> GroupDriver::MakeSnapshot() {
     snapshot.append_time = header->append_time;
     snapshot.chain = header->chain;
   }
-  // Memberships that later ones have replaced are not kept. One that is committed is as good: the member cannot win an election
-  // before it has the entries up to it, and then it comes again with its entry.
+  // As with the first entries (core_membership.cc).
   const MembershipAt& committed = core_.memberships().front();
   snapshot.membership = committed.membership;
   snapshot.membership_index = std::min(committed.index, snapshot.last.index);

@@ -4,6 +4,7 @@
 //     Message{.from = self, .to = peer, .term = Term(3), .body = VoteRequest{.last = {Term(2), LogIndex(40)}}}
 #pragma once
 
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
@@ -29,6 +30,9 @@ struct AppendEntries {
   Confirmed confirmed;
   // The leader has seen this life of the replica without entries that it had acked: it must abstain until `confirmed`. 0: it has not.
   uint64_t lost_in_life = 0;
+  // With `prev` at the beginning of all: a committed one, for a replica that was made with none. Only its log tells it who is in the
+  // group, and the first members are in no entry.
+  std::shared_ptr<const Membership> membership;
   uint64_t request = 0;  // rises with each AppendEntries of a leader's term; the reply carries it back
 };
 

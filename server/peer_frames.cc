@@ -95,6 +95,23 @@ class EntryCount {
   size_t count_ = 0;
 };
 
+void ReadMembership(CordReader& in, raft::Membership& membership) {
+  absl::Cord bytes;
+  in.Bytes(&bytes);
+  auto read = raft::DecodeMembership(std::string(bytes));
+  if (read.ok()) {
+    membership = *std::move(read);
+  } else {
+    in.Refuse("not a membership");
+  }
+}
+
+std::shared_ptr<const raft::Membership> ReadMembership(CordReader& in) {
+  auto membership = std::make_shared<raft::Membership>();
+  ReadMembership(in, *membership);
+  return membership;
+}
+
 void Read(CordReader& in, raft::AppendEntries& m, EntryCount& count) {
   while (const uint32_t tag = in.NextTag()) {
     switch (tag) {
@@ -105,6 +122,7 @@ void Read(CordReader& in, raft::AppendEntries& m, EntryCount& count) {
       case Tag(5, kFixed64): m.confirmed.abstention = in.Fixed64(); break;
       case Tag(6, kFixed64): m.lost_in_life = in.Fixed64(); break;
       case Tag(7, kVarint): m.request = in.Varint(); break;
+      case Tag(8, kBytes): m.membership = ReadMembership(in); break;
       case Tag(15, kBytes):
         count.Add(in);
         in.Message([&] { Read(in, in.AddElement(&m.entries)); });
@@ -122,6 +140,7 @@ void Write(FrameWriter& out, const raft::AppendEntries& m) {
   out.Fixed64(5, m.confirmed.abstention);
   out.Fixed64(6, m.lost_in_life);
   out.Integer(7, static_cast<int64_t>(m.request));
+  if (m.membership != nullptr) out.Shared(8, absl::Cord(raft::Encode(*m.membership)));
   for (const raft::Entry& entry : m.entries) out.Message(15, [&] { Write(out, entry); });
 }
 
@@ -236,17 +255,6 @@ void Write(FrameWriter& out, const raft::VoteReply& m) {
   out.Integer(2, m.pre_vote);
   out.Integer(3, m.abstaining);
   out.Integer(4, m.asked.value());
-}
-
-void ReadMembership(CordReader& in, raft::Membership& membership) {
-  absl::Cord bytes;
-  in.Bytes(&bytes);
-  auto read = raft::DecodeMembership(std::string(bytes));
-  if (read.ok()) {
-    membership = *std::move(read);
-  } else {
-    in.Refuse("not a membership");
-  }
 }
 
 void Read(CordReader& in, raft::InstallSnapshot& m) {

@@ -171,6 +171,7 @@ class FuzzedReplica {
                                .commit = AnyIndex(),
                                .confirmed = {AnyIndex(), in_.Byte()},
                                .lost_in_life = in_.Byte() < 64 ? life_ : 0,
+                               .membership = in_.Byte() < 64 ? std::make_shared<Membership>(AnyMembership()) : nullptr,
                                .request = in_.Byte()};
         break;
       }

@@ -347,6 +347,38 @@ TEST(Membership, TheSnapshotBringsItToWhoeverIsBehind) {
   EXPECT_EQ(g.core(2).memberships(), (std::vector<MembershipAt>{{LogIndex(8), snapshot.membership}}));
 }
 
+// The first members are in no entry: a leader that has no other would tell a member behind its log's start that there are none.
+TEST(Membership, TheFirstEntriesBringItToWhoeverHasNone) {
+  TestGroup g(3);
+  g.Elect(1);
+  g.AddEmpty(4);
+  int told = 0;
+  g.drop = [&](const Message& m) {
+    const auto* append = As<AppendEntries>(m);
+    if (append != nullptr && m.to == Id(4)) {
+      EXPECT_EQ(append->membership != nullptr, append->prev.index == LogIndex(0));
+      told += append->prev.index == LogIndex(0) && append->membership->voters == Ids({1, 2, 3}) ? 1 : 0;
+    }
+    const auto* reply = As<AppendReply>(m);
+    return reply != nullptr && reply->accepted && reply->match > LogIndex(1);  // so that it is not committed
+  };
+  ASSERT_TRUE(Propose(g, 1, {{Change::kAddVoter, Id(4)}}, {.catch_up_first = false}).ok());
+  g.TickAll(3);
+  EXPECT_GT(told, 0);
+  const std::vector<MembershipAt> both = {{LogIndex(0), {.voters = Ids({1, 2, 3})}},
+                                          {LogIndex(2), {.voters = Ids({1, 2, 3, 4})}}};
+  EXPECT_EQ(g.core(4).memberships(), both);
+  g.Restart(4);
+  EXPECT_EQ(g.core(4).memberships(), both);
+}
+
+TEST(Membership, TheFirstEntriesDoNotReplaceIt) {
+  TestGroup g(3);
+  const AppendEntries late{.membership = std::make_shared<Membership>(Membership{.voters = Ids({2, 3})})};
+  ASSERT_TRUE(g.core(2).Step(From(1, 2, 1, late)).ok());
+  EXPECT_EQ(g.core(2).membership().voters, Ids({1, 2, 3}));
+}
+
 TEST(Membership, IsSyncedAtEveryLevel) {
   TestGroup g(3);
   g.Elect(1);

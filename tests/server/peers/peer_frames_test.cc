@@ -50,6 +50,7 @@ struct SetBody {
     s->set_confirmed_abstention(m.confirmed.abstention);
     s->set_lost_in_life(m.lost_in_life);
     s->set_request(m.request);
+    if (m.membership != nullptr) s->set_membership(raft::Encode(*m.membership));
     for (const raft::Entry& entry : m.entries) SetEntry(entry, s->add_entries());
   }
   void operator()(const raft::AppendReply& m) {
@@ -193,9 +194,12 @@ class PeerFramesTest : public testing::Test {
            {m.has_from() ? m.mutable_from() : nullptr, m.has_to() ? m.mutable_to() : nullptr}) {
         if (replica != nullptr) replica->set_broker_id(replica->broker_id() & INT64_MAX);
       }
+      const std::string membership = raft::Encode({.voters = SomeReplicas(random_, 1 + random_.Below(5))});
+      if (m.has_append_entries() && !m.append_entries().membership().empty()) {
+        m.mutable_append_entries()->set_membership(membership);
+      }
       if (m.has_install_snapshot() && !m.install_snapshot().membership().empty()) {
-        const raft::Membership membership{.voters = SomeReplicas(random_, 1 + random_.Below(5))};
-        m.mutable_install_snapshot()->set_membership(raft::Encode(membership));
+        m.mutable_install_snapshot()->set_membership(membership);
       }
     }
     return stub;
