@@ -154,15 +154,16 @@ std::optional<Route> MetadataCache::RouteTo(const std::string& topic, int32_t pa
 
 void MetadataCache::TakeHint(const std::string& topic, int32_t partition, const ErrorFrame& error) {
   auto it = topics_.find(topic);
-  if (!error.has_leader || error.leader_id < 0 || it == topics_.end() ||
+  if (!error.leader || error.leader->broker_id < 0 || it == topics_.end() ||
       partition >= static_cast<int32_t>(it->second.partitions.size())) {
     return;
   }
   TopicMetadata::Partition& p = it->second.partitions[static_cast<size_t>(partition)];
-  if (error.leader_epoch < p.leader_epoch) return;
-  p.leader = error.leader_id;
-  p.leader_epoch = error.leader_epoch;
-  if (!error.leader_address.empty()) brokers_[error.leader_id] = error.leader_address;
+  const LeaderHintFrame& leader = *error.leader;
+  if (leader.leader_epoch < p.leader_epoch) return;
+  p.leader = leader.broker_id;
+  p.leader_epoch = leader.leader_epoch;
+  if (!leader.address.empty()) brokers_[leader.broker_id] = leader.address;
 }
 
 void MetadataCache::MarkUnreachable(const std::string& address) {

@@ -77,8 +77,8 @@ void TrimPartition(Broker& broker, const v1::TrimPartitionRequest& request, Repl
     if (!partition->Readable(&not_here)) {
       const std::string leader = AddressOfLeader(broker, routing, not_here);
       if (!leader.empty()) {
-        return AskLeader(broker, *partition, leader, "/millrace.v1.Admin/TrimPartition", request.SerializeAsString(),
-                         reply.raw(), executor);
+        return AskLeader(broker, *partition, leader, *not_here.leader, "/millrace.v1.Admin/TrimPartition",
+                         request.SerializeAsString(), reply, executor);
       }
     }
     const raft::Offset to = request.before() == -1 ? partition->high_watermark() : raft::Offset(request.before());

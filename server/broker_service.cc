@@ -43,6 +43,7 @@ void Append(Broker& broker, const v1::AppendRequest& request, Reply<v1::AppendRe
   if (request.records().empty()) return reply.Fail(MakeError(Error::INVALID_REQUEST, "no records to append"));
   if (request.acks() < 0 || request.acks() > v1::ACKS_QUORUM)
     return reply.Fail(MakeError(Error::INVALID_REQUEST, "acks is not known"));
+  if (ErrorFrame unknown = CheckRouting(request.routing()); !unknown.ok()) return reply.Fail(std::move(unknown));
   auto topic = broker.image()->FindTopic(request.topic());
   const int32_t partitions = topic == nullptr ? 1 : static_cast<int32_t>(topic->partitions.size());
   const int32_t number = PlacementOf(request, partitions);
@@ -91,8 +92,8 @@ void Append(Broker& broker, const v1::AppendRequest& request, Reply<v1::AppendRe
                         const std::string leader =
                             outcome.error.may_have_happened ? "" : AddressOfLeader(broker, routing, outcome.error);
                         if (leader.empty()) return RunOn(executor, [answer, outcome] { answer(outcome); });
-                        AskLeader(broker, *partition, leader, "/millrace.v1.Broker/Append",
-                                  elsewhere.SerializeAsString(), reply.raw(), executor);
+                        AskLeader(broker, *partition, leader, *outcome.error.leader, "/millrace.v1.Broker/Append",
+                                  elsewhere.SerializeAsString(), reply, executor);
                       });
   });
 }
@@ -108,6 +109,7 @@ void ListOffsets(Broker& broker, const v1::ListOffsetsRequest& request, Reply<v1
     v1::ListOffsetsResponse response;
     int left;
   };
+  if (ErrorFrame unknown = CheckRouting(request.routing()); !unknown.ok()) return reply.Fail(std::move(unknown));
   auto pending = std::make_shared<Pending>();
   pending->left = request.queries_size();
   if (pending->left == 0) return reply.Send({});
@@ -122,6 +124,7 @@ void ListOffsets(Broker& broker, const v1::ListOffsetsRequest& request, Reply<v1
       result.set_leader_epoch(static_cast<int32_t>(outcome.bounds.leader_epoch.value()));
       result.set_log_start_offset(outcome.bounds.log_start.value());
       result.set_high_watermark(outcome.bounds.high_watermark.value());
+      if (outcome.bounds.leader) *result.mutable_leader() = StubOf(*outcome.bounds.leader);
       if (--pending->left == 0) reply.Send(pending->response);
     };
     pending->response.mutable_results(i)->set_topic(query.topic());

@@ -113,8 +113,8 @@ void ClusterEntry::Register(const std::string& address, const Introduction& memb
 void ClusterEntry::OnRegistered(const std::string& address, const Introduction& member, const ErrorFrame& error,
                                 raft::BrokerId number) {
   if (IsFinal(error)) return Finish(absl::FailedPreconditionError(error.message));
-  if (error.has_leader && !error.leader_address.empty() && error.leader_address != address) {
-    return Register(error.leader_address, member);
+  if (error.leader && !error.leader->address.empty() && error.leader->address != address) {
+    return Register(error.leader->address, member);
   }
   if (!error.ok()) return JoinLater(error.message);
   Identity identity{

@@ -35,6 +35,10 @@ std::set<raft::ReplicaId> ClusterView::Reachable() const {
   return reachable;
 }
 
+LeaderHintFrame FrameOf(const LeaderHint& leader) {
+  return {static_cast<int32_t>(leader.broker.value()), leader.address, static_cast<int32_t>(leader.epoch.value())};
+}
+
 std::optional<LeaderHint> ClusterView::LeaderOf(raft::GroupId group) const {
   return HintTo(leaders_.Find(group).value_or(Leadership()));
 }

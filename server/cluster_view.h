@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "proto/wire/frames.h"
 #include "server/introduction.h"
 #include "server/leader_table.h"
 #include "server/metadata_image.h"
@@ -31,6 +32,7 @@ struct LeaderHint {
   std::string address;  // advertised
   raft::Term epoch;
 };
+LeaderHintFrame FrameOf(const LeaderHint& leader);
 
 class ClusterView {
  public:

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "millrace/v1/broker.pb.h"
 #include "proto/wire/check.h"
 #include "proto/wire/error_codes.h"
 #include "proto/wire/utf8.h"
@@ -61,6 +62,20 @@ ErrorFrame NoTopic(const std::string& name, std::optional<int32_t> partition) {
 ErrorFrame TopicDeleted(const std::string& name, int32_t partition) {
   return MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, name, partition,
                    absl::StrCat("topic ", name, " was deleted; its records are gone"));
+}
+
+ErrorFrame CheckRouting(int32_t routing) {
+  if (v1::Routing_IsValid(routing)) return {};
+  return MakeError(Error::INVALID_REQUEST,
+                   absl::StrCat("routing ", routing, " is not known; it is ROUTING_ANY or ROUTING_LEADER_ONLY"));
+}
+
+v1::LeaderHint StubOf(const LeaderHintFrame& leader) {
+  v1::LeaderHint stub;
+  stub.set_broker_id(leader.broker_id);
+  stub.set_address(leader.address);
+  stub.set_leader_epoch(leader.leader_epoch);
+  return stub;
 }
 
 ErrorFrame NotTakenError() {

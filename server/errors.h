@@ -22,6 +22,10 @@ ErrorFrame MakeError(ErrorCode code, const std::string& topic, std::optional<int
 // A name that no topic has, or that none can have.
 ErrorFrame NoTopic(const std::string& name, std::optional<int32_t> partition = std::nullopt);
 ErrorFrame TopicDeleted(const std::string& name, int32_t partition);
+// INVALID_REQUEST of a number that is no Routing; otherwise none. A client of a later release must not get another answer than the
+// one it asked for.
+ErrorFrame CheckRouting(int32_t routing);
+v1::LeaderHint StubOf(const LeaderHintFrame& leader);
 // Of a client that does not read what it asked for; see WriteDeadline.
 ErrorFrame NotTakenError();
 

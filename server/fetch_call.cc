@@ -138,6 +138,8 @@ void FetchCall::Subscribe(const FetchSubscriptionFrame& request) {
   std::shared_ptr<Partition> partition =
       broker_.FindPartition(request.topic, request.partition, request.topic_id, &error);
   if (partition == nullptr) return TellError(request.id, std::move(error));
+  if (ErrorFrame unknown = CheckRouting(request.routing); !unknown.ok())
+    return TellError(request.id, std::move(unknown));
   const std::optional<PositionSpec> spec = PositionOf(request);
   if (!spec || request.position_value < 0 || request.end_offset < 0) {
     return TellError(
@@ -203,6 +205,7 @@ void FetchCall::CheckEpoch(uint64_t id, Subscription& sub) {
 void FetchCall::Begin(uint64_t id, Subscription& sub, std::optional<GapFrame> gap) {
   FetchPartitionFrame news = FrameOf(id, sub);
   news.start_offset = sub.next.value();
+  news.leader = sub.bounds.leader;
   news.gap = gap;
   news_.push_back(std::move(news));
   SchedulePump();
@@ -356,8 +359,9 @@ std::vector<FetchPartitionFrame> FetchCall::TakeNews(Room* room) {
   size_t count = 0;
   for (; count < news_.size(); ++count) {
     const ErrorFrame& error = news_[count].error;
-    const int64_t bytes =
-        kFetchPartitionOverheadBytes + static_cast<int64_t>(error.message.size() + error.topic.size());
+    const auto texts =
+        error.message.size() + error.topic.size() + (news_[count].leader ? news_[count].leader->address.size() : 0);
+    const int64_t bytes = kFetchPartitionOverheadBytes + static_cast<int64_t>(texts);
     if (count > 0 && bytes > room->bytes) break;
     room->bytes -= bytes;
   }
@@ -436,7 +440,9 @@ void FetchCall::OnRead(uint64_t id, ReadOutcome outcome) {
 
 // What a read from `next` found. False: the subscription ended.
 bool FetchCall::Accept(uint64_t id, Subscription& sub, ReadOutcome outcome, std::optional<GapFrame>* gap) {
+  const bool moved = outcome.bounds.leader && outcome.bounds.leader != sub.bounds.leader;
   sub.bounds = outcome.bounds;
+  if (moved) TellLeader(id, sub);
   if (!outcome.error.ok()) return Miss(id, sub, outcome.loss, std::move(outcome.error), gap);
   if (outcome.entries.empty()) {  // at the high watermark: the read left our link with the partition
     sub.state = Subscription::State::kWaiting;
@@ -444,6 +450,12 @@ bool FetchCall::Accept(uint64_t id, Subscription& sub, ReadOutcome outcome, std:
     AddReadAhead(sub, std::move(outcome.entries));
   }
   return true;
+}
+
+void FetchCall::TellLeader(uint64_t id, const Subscription& sub) {
+  FetchPartitionFrame& news = news_.emplace_back(FrameOf(id, sub));
+  news.leader = sub.bounds.leader;
+  SchedulePump();
 }
 
 // Entries without records (a leader's first, a moved log start) are passed over here.

@@ -82,6 +82,7 @@ class FetchCall : public Call {
   bool Load(uint64_t id, Subscription& sub, std::optional<GapFrame>* gap, int64_t room);
   void StartRead(uint64_t id, Subscription& sub);
   bool Accept(uint64_t id, Subscription& sub, ReadOutcome outcome, std::optional<GapFrame>* gap);
+  void TellLeader(uint64_t id, const Subscription& sub);
   bool Fits(const raft::Entry& entry, const Room& room) const;
   Turn Take(uint64_t id, Subscription& sub, FetchPartitionFrame* out, Room* room);
   bool Miss(uint64_t id, Subscription& sub, const std::optional<Loss>& loss, ErrorFrame error,

@@ -27,7 +27,8 @@ void Fill(internal::v1::ForwardedPartition& out, const PartitionName& name) {
 }
 
 PartitionBounds BoundsFrom(const internal::v1::ForwardedBounds& bounds) {
-  return {raft::Offset(bounds.log_start()), raft::Offset(bounds.high_watermark()), raft::Term(bounds.leader_epoch())};
+  return {
+      raft::Offset(bounds.log_start()), raft::Offset(bounds.high_watermark()), raft::Term(bounds.leader_epoch()), {}};
 }
 
 // Of a reply's field; none if it is empty.

@@ -7,9 +7,9 @@ namespace {
 
 // On the shard's executor.
 void Ask(Shard& shard, const std::string& address, const std::string& method, const std::string& request,
-         const RawReply& reply, Executor& executor) {
-  const auto on_answer = [reply, &executor](ErrorFrame error, std::string answer) {
-    RunOn(executor, [reply, error = std::move(error), answer = std::move(answer)] {
+         const std::string& suffix, const RawReply& reply, Executor& executor) {
+  const auto on_answer = [suffix, reply, &executor](ErrorFrame error, std::string answer) {
+    RunOn(executor, [reply, error = std::move(error), answer = std::move(answer) + suffix] {
       error.ok() ? reply.Send(answer) : reply.Fail(error);
     });
   };
@@ -21,9 +21,9 @@ void AskController(Broker& broker, const std::string& method, const std::string&
                    Executor& executor) {
   const ErrorFrame not_here = broker.metadata().NotControllerError();
   const std::string address =
-      not_here.has_leader ? broker.view().PeerAddressOf(raft::BrokerId(not_here.leader_id)) : "";
+      not_here.leader ? broker.view().PeerAddressOf(raft::BrokerId(not_here.leader->broker_id)) : "";
   if (address.empty()) return RunOn(executor, [reply, not_here] { reply.Fail(not_here); });
-  Ask(broker.ShardOf(broker.control_executor()), address, method, request, reply, executor);
+  Ask(broker.ShardOf(broker.control_executor()), address, method, request, "", reply, executor);
 }
 
 }  // namespace
@@ -49,12 +49,12 @@ void AddControllerMethod(Broker& broker, const std::string& method, const UnaryC
   add(kForwardedPrefix + method, false);
 }
 
-void AskLeader(Broker& broker, const Partition& partition, const std::string& address, const std::string& method,
-               std::string request, RawReply reply, Executor& executor) {
+void HandOn(Broker& broker, const Partition& partition, const std::string& address, const std::string& method,
+            std::string request, std::string suffix, RawReply reply, Executor& executor) {
   Shard& shard = broker.ShardOf(partition.group());
-  RunOn(shard.executor, [&shard, address, method, request = std::move(request), reply = std::move(reply), &executor] {
-    Ask(shard, address, method, request, reply, executor);
-  });
+  RunOn(shard.executor,
+        [&shard, address, method, request = std::move(request), suffix = std::move(suffix), reply = std::move(reply),
+         &executor] { Ask(shard, address, method, request, suffix, reply, executor); });
 }
 
 }  // namespace millrace::server

@@ -204,10 +204,7 @@ ErrorFrame MetadataReplica::NotControllerError() const {
   }
   ErrorFrame error = MakeError(Error::NOT_LEADER_OR_FOLLOWER,
                                absl::StrCat("broker ", leader->broker.value(), " is the controller; ask there"));
-  error.has_leader = true;
-  error.leader_id = static_cast<int32_t>(leader->broker.value());
-  error.leader_address = leader->address;
-  error.leader_epoch = static_cast<int32_t>(leader->epoch.value());
+  error.leader = FrameOf(*leader);
   return error;
 }
 

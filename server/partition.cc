@@ -401,10 +401,7 @@ ErrorFrame Partition::NotLeaderError() const {
   ErrorFrame error = MakeError(Error::NOT_LEADER_OR_FOLLOWER, name_.topic, name_.partition,
                                absl::StrCat("broker ", leader->broker.value(), " leads ", name_.topic, "/",
                                             name_.partition, ", not this one; ask there"));
-  error.has_leader = true;
-  error.leader_id = static_cast<int32_t>(leader->broker.value());
-  error.leader_address = leader->address;
-  error.leader_epoch = static_cast<int32_t>(leader->epoch.value());
+  error.leader = FrameOf(*leader);
   return error;
 }
 

@@ -57,6 +57,7 @@ struct AppendOutcome {
   raft::Offset high_watermark;
   bool duplicate = false;
   bool crc_computed = false;
+  std::optional<LeaderHintFrame> leader;  // whose answer it is, if this broker does not lead the partition
 };
 
 class Partition : public std::enable_shared_from_this<Partition>, private GroupMachine {

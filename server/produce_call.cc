@@ -25,7 +25,8 @@ constexpr size_t kResponseBytesTarget = 1 << 20;
 constexpr size_t kAckBytes = 100;  // without its error's text
 
 size_t SizeBound(const ProduceAckFrame& ack) {
-  return kAckBytes + ack.error.message.size() + ack.error.topic.size() + ack.error.address.size();
+  return kAckBytes + ack.error.message.size() + ack.error.topic.size() + ack.error.address.size() +
+         (ack.leader ? ack.leader->address.size() : 0);
 }
 
 }  // namespace
@@ -62,19 +63,22 @@ void ProduceCall::OnMessage(absl::Cord message) {
   }
   const bool acks_known = request->acks >= 0 && request->acks <= static_cast<int32_t>(Acks::kQuorum);
   const Acks acks = acks_known && request->acks != 0 ? static_cast<Acks>(request->acks) : Acks::kQuorum;
+  const ErrorFrame unknown =
+      acks_known ? CheckRouting(request->routing)
+                 : MakeError(Error::INVALID_REQUEST, "acks is none of ACKS_NONE, ACKS_LEADER, ACKS_QUORUM");
   for (PartitionBatchFrame& batch : request->batches) {
-    Handle(std::move(batch), acks, static_cast<Routing>(request->routing), acks_known);
+    if (!unknown.ok()) {
+      Refuse(batch.id, acks, unknown);
+      continue;
+    }
+    Handle(std::move(batch), acks, static_cast<Routing>(request->routing));
     shard_.writer.FlushIfLarge();
   }
   ReadNext();
 }
 
-void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, Routing routing, bool acks_known) {
+void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, Routing routing) {
   ErrorFrame error;
-  if (!acks_known) {
-    return Refuse(frame.id, acks,
-                  MakeError(Error::INVALID_REQUEST, "acks is none of ACKS_NONE, ACKS_LEADER, ACKS_QUORUM"));
-  }
   std::shared_ptr<Partition> partition = broker_.FindPartition(frame.topic, frame.partition, frame.topic_id, &error);
   if (partition == nullptr) return Refuse(frame.id, acks, std::move(error));
   ValidBatch valid;
@@ -130,10 +134,12 @@ Partition::AppendDone ProduceCall::OrAtLeader(const PartitionBatchFrame& frame, 
                                    : "";
     if (leader.empty()) return done(outcome);
     if (*self != nullptr) ++(*self)->at_leaders_[leader];
-    shard.forward.Append(leader, frame, acks, cost, [self, leader, done](const AppendOutcome& theirs) {
-      if (*self != nullptr) --(*self)->at_leaders_[leader];
-      done(theirs);
-    });
+    shard.forward.Append(leader, frame, acks, cost,
+                         [self, leader, hint = outcome.error.leader, done](AppendOutcome theirs) {
+                           if (*self != nullptr) --(*self)->at_leaders_[leader];
+                           theirs.leader = hint;
+                           done(theirs);
+                         });
   };
 }
 
@@ -169,6 +175,7 @@ void ProduceCall::OnAppended(uint64_t id, Acks acks, int64_t cost, const AppendO
     ack.high_watermark = outcome.high_watermark.value();
     ack.duplicate = outcome.duplicate;
     ack.crc_computed = outcome.crc_computed;
+    ack.leader = outcome.leader;
   }
   ScheduleSend();
   ReadNext();

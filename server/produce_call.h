@@ -25,7 +25,7 @@ class ProduceCall : public Call {
   void OnClosed(CallEnd end) override;
 
  private:
-  void Handle(PartitionBatchFrame batch, Acks acks, Routing routing, bool acks_known);
+  void Handle(PartitionBatchFrame batch, Acks acks, Routing routing);
   void AppendTo(std::shared_ptr<Partition> partition, ValidBatch batch, const PartitionBatchFrame& frame,
                 const Partition::AppendOptions& options, Routing routing);
   Partition::AppendDone OrAtLeader(const PartitionBatchFrame& frame, Acks acks, int64_t cost,

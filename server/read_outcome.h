@@ -15,6 +15,7 @@ struct PartitionBounds {
   raft::Offset log_start;
   raft::Offset high_watermark;
   raft::Term leader_epoch;
+  std::optional<LeaderHintFrame> leader;  // who said so, if this broker does not lead it
 };
 
 // Records that a reader who stands at `gap.from` does not get, and where it can go on.

@@ -18,7 +18,7 @@ using raft::Offset;
 using v1::Error;
 
 PartitionBounds BoundsOf(const Partition& partition) {
-  return {partition.log_start(), partition.high_watermark(), partition.leader_epoch()};
+  return {partition.log_start(), partition.high_watermark(), partition.leader_epoch(), {}};
 }
 
 // On a thread that may block. False: the log start has passed `from` meanwhile, so where the partition stands has to be seen anew.
@@ -82,8 +82,8 @@ ErrorFrame DamagedError(const PartitionName& name, Offset from, const std::optio
 }
 
 std::string AddressOfLeader(const Broker& broker, Routing routing, const ErrorFrame& not_here) {
-  if (routing == Routing::kLeaderOnly || !not_here.has_leader) return "";
-  const raft::BrokerId leader(not_here.leader_id);
+  if (routing == Routing::kLeaderOnly || !not_here.leader) return "";
+  const raft::BrokerId leader(not_here.leader->broker_id);
   return broker.view().IsAlive(leader) ? broker.view().PeerAddressOf(leader) : "";
 }
 
@@ -91,7 +91,7 @@ bool ReadNow(Partition& partition, const ReadSpec& spec, const std::shared_ptr<P
              ReadOutcome* outcome) {
   if (!partition.settled()) return false;
   if (ErrorFrame error; !partition.Readable(&error)) {
-    if (spec.routing == Routing::kAny && error.has_leader) return false;
+    if (spec.routing == Routing::kAny && error.leader) return false;
     outcome->error = std::move(error);
     return true;
   }
@@ -117,9 +117,10 @@ constexpr std::chrono::seconds kWaitAtLeader{2};
 
 void ReadAtLeader(Forward& forward, const std::string& address, const std::shared_ptr<Partition>& partition,
                   const ReadSpec& spec, const std::shared_ptr<Partition::Waiter>& waiter, Executor& home,
-                  const std::function<void(ReadOutcome)>& done) {
+                  const std::optional<LeaderHintFrame>& leader, const std::function<void(ReadOutcome)>& done) {
   forward.Read(address, partition->name(), spec.from, spec.bytes_max, std::chrono::milliseconds(0),
-               [&forward, address, partition, spec, waiter, &home, done](ReadOutcome outcome) {
+               [&forward, address, partition, spec, waiter, &home, leader, done](ReadOutcome outcome) {
+                 outcome.bounds.leader = leader;
                  if (outcome.error.ok() && outcome.entries.empty() && waiter != nullptr) {
                    forward.Read(address, partition->name(), spec.from, 0, kWaitAtLeader,
                                 [waiter](const ReadOutcome&) { waiter->OnPartitionAdvanced(); });
@@ -155,7 +156,9 @@ void ReadSettled(Broker& broker, const std::shared_ptr<Partition>& partition, co
   Shard& shard = broker.ShardOf(partition->executor());
   if (ErrorFrame error; !partition->Readable(&error)) {
     const std::string leader = AddressOfLeader(broker, spec.routing, error);
-    if (!leader.empty()) return ReadAtLeader(shard.forward, leader, partition, spec, waiter, home, done);
+    if (!leader.empty()) {
+      return ReadAtLeader(shard.forward, leader, partition, spec, waiter, home, error.leader, done);
+    }
   }
   if (spec.from > partition->high_watermark() && !spec.confirmed && partition->Readable(&outcome.error)) {
     return ReadPastEnd(broker, partition, spec, waiter, home, done);
@@ -198,8 +201,7 @@ namespace {
 // Of a replica that can serve. On the partition's executor.
 void AnswerPosition(Broker& broker, const std::shared_ptr<Partition>& partition, PositionSpec spec, Executor& home,
                     const std::function<void(PositionOutcome)>& done) {
-  PositionOutcome outcome;
-  outcome.bounds = BoundsOf(*partition);
+  PositionOutcome outcome{.bounds = BoundsOf(*partition)};
   const Offset start = outcome.bounds.log_start, end = outcome.bounds.high_watermark;
   switch (spec.kind) {
     case PositionSpec::kOffset:
@@ -247,7 +249,11 @@ void ResolveSettled(Broker& broker, const std::shared_ptr<Partition>& partition,
   if (!partition->Readable(&outcome.error)) {
     const std::string leader = AddressOfLeader(broker, routing, outcome.error);
     if (leader.empty()) return answer(outcome);
-    return broker.ShardOf(partition->executor()).forward.Resolve(leader, partition->name(), spec, answer);
+    const auto with_hint = [answer, hint = outcome.error.leader](PositionOutcome theirs) {
+      theirs.bounds.leader = hint;
+      answer(std::move(theirs));
+    };
+    return broker.ShardOf(partition->executor()).forward.Resolve(leader, partition->name(), spec, with_hint);
   }
   if (!TellsEnd(*partition, spec)) return AnswerPosition(broker, partition, spec, home, done);
   partition->Confirm([&broker, partition, spec, routing, &home, done, answer](bool leads) {

@@ -90,7 +90,8 @@ void TailCall::OnMessage(absl::Cord message) {
   if (!good)
     return Fail(
         MakeError(Error::INVALID_REQUEST, "not a valid request: offsets, sizes and times must not be negative"));
-  ErrorFrame error;
+  ErrorFrame error = CheckRouting(static_cast<int32_t>(routing_));
+  if (!error.ok()) return Fail(std::move(error));
   partition_ = broker_.FindPartition(topic_, partition_number_, 0, &error);
   if (partition_ == nullptr) return Fail(std::move(error));
   link_ = std::make_shared<WakeOn>(executor_, [self = self_] {
@@ -189,6 +190,7 @@ void TailCall::Send(v1::ReadResponse response, const PartitionBounds& bounds) {
   response.set_high_watermark(bounds.high_watermark.value());
   response.set_log_start_offset(bounds.log_start.value());
   response.set_leader_epoch(static_cast<int32_t>(bounds.leader_epoch.value()));
+  if (bounds.leader) *response.mutable_leader() = StubOf(*bounds.leader);
   busy_ = true;
   write_deadline_.Begin();
   stream_->Write(absl::Cord(response.SerializeAsString()));

@@ -18,17 +18,26 @@ namespace {
 // One field a line.
 // clang-format off
 
-void ReadLeaderHint(CordReader& in, ErrorFrame& error) {
-  if (!error.has_leader) error.leader_id = 0;  // what an absent field says on the wire
-  error.has_leader = true;
+template <typename Frame>
+Frame& Present(std::optional<Frame>& frame) {
+  return frame ? *frame : frame.emplace();
+}
+
+void Read(CordReader& in, LeaderHintFrame& leader) {
   while (const uint32_t tag = in.NextTag()) {
     switch (tag) {
-      case Tag(1, kVarint): error.leader_id = in.Int32(); break;
-      case Tag(2, kBytes): in.String(&error.leader_address); break;
-      case Tag(3, kVarint): error.leader_epoch = in.Int32(); break;
+      case Tag(1, kVarint): leader.broker_id = in.Int32(); break;
+      case Tag(2, kBytes): in.String(&leader.address); break;
+      case Tag(3, kVarint): leader.leader_epoch = in.Int32(); break;
       default: in.Skip(tag);
     }
   }
+}
+
+void Write(FrameWriter& out, const LeaderHintFrame& leader) {
+  out.Integer(1, leader.broker_id);
+  out.String(2, leader.address);
+  out.Integer(3, leader.leader_epoch);
 }
 
 void Read(CordReader& in, ErrorFrame& error) {
@@ -45,7 +54,7 @@ void Read(CordReader& in, ErrorFrame& error) {
       case Tag(9, kVarint): error.size = in.Int64(); break;
       case Tag(10, kVarint): error.log_start_offset = in.Int64(); break;
       case Tag(11, kVarint): error.high_watermark = in.Int64(); break;
-      case Tag(12, kBytes): in.Message([&] { ReadLeaderHint(in, error); }); break;
+      case Tag(12, kBytes): in.Message([&] { Read(in, Present(error.leader)); }); break;
       case Tag(13, kVarint): error.producer_epoch = in.Int32(); break;
       case Tag(14, kVarint): error.expected_sequence = in.Int32(); break;
       default: in.Skip(tag);
@@ -65,13 +74,7 @@ void Write(FrameWriter& out, const ErrorFrame& error) {
   out.Integer(9, error.size);
   if (error.log_start_offset) out.PresentInteger(10, *error.log_start_offset);
   if (error.high_watermark) out.PresentInteger(11, *error.high_watermark);
-  if (error.has_leader) {
-    out.Message(12, [&] {
-      out.Integer(1, error.leader_id);
-      out.String(2, error.leader_address);
-      out.Integer(3, error.leader_epoch);
-    });
-  }
+  if (error.leader) out.Message(12, [&] { Write(out, *error.leader); });
   out.Integer(13, error.producer_epoch);
   out.Integer(14, error.expected_sequence);
 }
@@ -112,6 +115,7 @@ void Read(CordReader& in, ProduceAckFrame& ack) {
       case Tag(8, kVarint): ack.high_watermark = in.Int64(); break;
       case Tag(9, kVarint): ack.duplicate = in.Bool(); break;
       case Tag(10, kVarint): ack.crc_computed = in.Bool(); break;
+      case Tag(11, kBytes): in.Message([&] { Read(in, Present(ack.leader)); }); break;
       default: in.Skip(tag);
     }
   }
@@ -128,6 +132,7 @@ void Write(FrameWriter& out, const ProduceAckFrame& ack) {
   out.Integer(8, ack.high_watermark);
   out.Integer(9, ack.duplicate);
   out.Integer(10, ack.crc_computed);
+  if (ack.leader) out.Message(11, [&] { Write(out, *ack.leader); });
 }
 
 void SetPosition(FetchSubscriptionFrame& subscription, FetchSubscriptionFrame::Position position, int64_t value) {
@@ -218,13 +223,11 @@ void Read(CordReader& in, FetchPartitionFrame& partition) {
       case Tag(3, kVarint): partition.high_watermark = in.Int64(); break;
       case Tag(4, kVarint): partition.log_start_offset = in.Int64(); break;
       case Tag(5, kVarint): partition.leader_epoch = in.Int32(); break;
-      case Tag(6, kBytes):
-        if (!partition.gap) partition.gap.emplace();
-        in.Message([&] { Read(in, *partition.gap); });
-        break;
+      case Tag(6, kBytes): in.Message([&] { Read(in, Present(partition.gap)); }); break;
       case Tag(7, kVarint): partition.start_offset = in.Int64(); break;
       case Tag(8, kVarint): partition.end_reached = in.Bool(); break;
       case Tag(9, kVarint): partition.log_append_time = in.Bool(); break;
+      case Tag(10, kBytes): in.Message([&] { Read(in, Present(partition.leader)); }); break;
       case Tag(15, kBytes): in.Message([&] { Read(in, in.AddElement(&partition.batches)); }); break;
       default: in.Skip(tag);
     }
@@ -241,6 +244,7 @@ void Write(FrameWriter& out, const FetchPartitionFrame& partition) {
   if (partition.start_offset) out.PresentInteger(7, *partition.start_offset);
   out.Integer(8, partition.end_reached);
   out.Integer(9, partition.log_append_time);
+  if (partition.leader) out.Message(10, [&] { Write(out, *partition.leader); });
   for (const FetchedBatchFrame& batch : partition.batches) out.Message(15, [&] { Write(out, batch); });
 }
 

@@ -34,6 +34,15 @@ enum class Durability : int32_t {
   kQuorumDisk = 4,
 };
 
+// The leader of a partition, or the controller, as a broker knows it.
+struct LeaderHintFrame {
+  int32_t broker_id = 0;
+  std::string address;
+  int32_t leader_epoch = 0;
+
+  bool operator==(const LeaderHintFrame&) const = default;
+};
+
 // millrace.v1.Error. `code` holds an Error.Code number; 0 is no error.
 struct ErrorFrame {
   int32_t code = 0;
@@ -47,11 +56,7 @@ struct ErrorFrame {
   int64_t size = 0;
   std::optional<int64_t> log_start_offset;
   std::optional<int64_t> high_watermark;
-  // LeaderHint
-  bool has_leader = false;
-  int32_t leader_id = -1;
-  std::string leader_address;
-  int32_t leader_epoch = 0;
+  std::optional<LeaderHintFrame> leader;
   int32_t producer_epoch = 0;
   int32_t expected_sequence = 0;
 
@@ -89,6 +94,7 @@ struct ProduceAckFrame {
   int64_t high_watermark = 0;
   bool duplicate = false;
   bool crc_computed = false;
+  std::optional<LeaderHintFrame> leader;
 };
 
 struct ProduceResponseFrame {
@@ -150,6 +156,7 @@ struct FetchPartitionFrame {
   std::optional<int64_t> start_offset;
   bool end_reached = false;
   bool log_append_time = false;
+  std::optional<LeaderHintFrame> leader;
   std::vector<FetchedBatchFrame> batches;
 };
 
@@ -162,7 +169,7 @@ absl::Cord SerializeFetchResponse(const FetchResponseFrame& response);
 
 // Upper bound of the bytes that a batch of `batch_bytes` takes in a FetchResponse besides its own.
 inline constexpr int64_t kFetchedBatchOverheadBytes = 64;
-// Upper bound of the bytes that a FetchPartition without error takes in a FetchResponse besides its batches.
+// Upper bound of the bytes that a FetchPartition without error and leader takes in a FetchResponse besides its batches.
 inline constexpr int64_t kFetchPartitionOverheadBytes = 128;
 
 }  // namespace millrace

@@ -13,6 +13,14 @@
 namespace millrace {
 namespace {
 
+v1::LeaderHint ToStub(const LeaderHintFrame& leader) {
+  v1::LeaderHint stub;
+  stub.set_broker_id(leader.broker_id);
+  stub.set_address(leader.address);
+  stub.set_leader_epoch(leader.leader_epoch);
+  return stub;
+}
+
 v1::Error ToStub(const ErrorFrame& error) {
   v1::Error stub;
   stub.set_code(static_cast<v1::Error::Code>(error.code));
@@ -26,11 +34,7 @@ v1::Error ToStub(const ErrorFrame& error) {
   stub.set_size(error.size);
   if (error.log_start_offset) stub.set_log_start_offset(*error.log_start_offset);
   if (error.high_watermark) stub.set_high_watermark(*error.high_watermark);
-  if (error.has_leader) {
-    stub.mutable_leader()->set_broker_id(error.leader_id);
-    stub.mutable_leader()->set_address(error.leader_address);
-    stub.mutable_leader()->set_leader_epoch(error.leader_epoch);
-  }
+  if (error.leader) *stub.mutable_leader() = ToStub(*error.leader);
   stub.set_producer_epoch(error.producer_epoch);
   stub.set_expected_sequence(error.expected_sequence);
   return stub;
@@ -72,6 +76,7 @@ v1::ProduceResponse ToStub(const ProduceResponseFrame& response) {
     a->set_high_watermark(ack.high_watermark);
     a->set_duplicate(ack.duplicate);
     a->set_crc_computed(ack.crc_computed);
+    if (ack.leader) *a->mutable_leader() = ToStub(*ack.leader);
   }
   return stub;
 }
@@ -129,6 +134,7 @@ v1::FetchPartition ToStub(const FetchPartitionFrame& partition) {
   if (partition.start_offset) stub.set_start_offset(*partition.start_offset);
   stub.set_end_reached(partition.end_reached);
   stub.set_log_append_time(partition.log_append_time);
+  if (partition.leader) *stub.mutable_leader() = ToStub(*partition.leader);
   for (const FetchedBatchFrame& batch : partition.batches) {
     v1::FetchedBatch* b = stub.add_batches();
     b->set_base_offset(batch.base_offset);

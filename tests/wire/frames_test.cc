@@ -103,10 +103,10 @@ TEST(Error, TextThatIsNotUtf8BecomesReadable) {
 }
 
 TEST(Error, LeaderHintWithoutBrokerIdIsBrokerZero) {
-  auto error = ParseError(absl::Cord(SerializeError({.code = 6, .has_leader = true, .leader_id = 0})));
+  auto error = ParseError(absl::Cord(SerializeError({.code = 6, .leader = LeaderHintFrame()})));
   ASSERT_TRUE(error.ok());
-  EXPECT_TRUE(error->has_leader);
-  EXPECT_EQ(error->leader_id, 0);
+  ASSERT_TRUE(error->leader);
+  EXPECT_EQ(error->leader->broker_id, 0);
 }
 
 TEST(Frames, NameWhatIsMalformedAndWhere) {
@@ -162,9 +162,7 @@ TEST(Frames, RandomBytesEndInAStatus) {
                    .message = "not here",
                    .topic = "t",
                    .partition = 3,
-                   .has_leader = true,
-                   .leader_address = "broker-1:9470",
-                   .leader_epoch = 4};
+                   .leader = LeaderHintFrame{.address = "broker-1:9470", .leader_epoch = 4}};
   FetchPartitionFrame partition = WidestPartition();
   partition.batches = {WidestBatch(30), WidestBatch(600)};
   const std::string messages[] = {

@@ -209,6 +209,150 @@ TEST_F(ForwardTest, AReaderAtTheEndGetsWhatIsAppendedOverTheNetworkOnce) {
       << "from the leader to the broker, on to the reader";
 }
 
+// So that the next request can go there.
+class AnswersTest : public ForwardTest {
+ protected:
+  LeaderHintFrame Leader() { return server::FrameOf(*view().LeaderOf(GroupOf(at_frozen_))); }
+
+  raft::GroupId GroupOf(int32_t partition) {
+    return cluster_.image()->FindTopic(kTopic)->partitions[static_cast<size_t>(partition)].group;
+  }
+
+  template <typename Response>
+  static std::optional<LeaderHintFrame> HintOf(const Answer& answer) {
+    Response response;
+    EXPECT_TRUE(answer->has_value() && (*answer)->end.status.ok());
+    EXPECT_TRUE(response.ParseFromString(std::string((*answer)->message)));
+    return HintIn(response);
+  }
+  template <typename Message>
+  static std::optional<LeaderHintFrame> HintIn(const Message& message) {
+    if (!message.has_leader()) return std::nullopt;
+    return LeaderHintFrame{message.leader().broker_id(), message.leader().address(), message.leader().leader_epoch()};
+  }
+
+  Answer AppendTo(int32_t partition) {
+    v1::AppendRequest append;
+    append.set_topic(kTopic);
+    append.set_partition(partition);
+    append.add_records()->set_value("value");
+    const Answer answer = Ask("Broker/Append", append);
+    Await([&] { return answer->has_value(); });
+    return answer;
+  }
+
+  std::optional<LeaderHintFrame> HintOfProduce(int32_t partition) {
+    FrameClient client = Open();
+    client.Send(Batches(partition, 1, 1, 10));
+    Await([&] { return !client.messages.empty(); });
+    return AcksOf(client).at(0).leader;
+  }
+
+  static absl::Cord Subscribe(int32_t partition, int32_t routing = 0) {
+    FetchRequestFrame request{.credit = 1 << 20};
+    request.subscribe = {{.id = 1, .topic = kTopic, .partition = partition, .routing = routing}};
+    return SerializeFetchRequest(request);
+  }
+
+  static std::vector<FetchPartitionFrame> FramesOf(const FrameClient& client) {
+    std::vector<FetchPartitionFrame> frames;
+    for (const absl::Cord& message : client.messages) {
+      auto response = ParseFetchResponse(message);
+      for (FetchPartitionFrame& frame : response->partitions) frames.push_back(std::move(frame));
+    }
+    return frames;
+  }
+};
+
+TEST_F(AnswersTest, SayWhoseTheyAre) {
+  EXPECT_EQ(HintOfProduce(at_frozen_), Leader());
+  EXPECT_EQ(HintOf<v1::AppendResponse>(AppendTo(at_frozen_)), Leader());
+  v1::ReadRequest read;
+  read.set_topic(kTopic);
+  read.set_partition(at_frozen_);
+  v1::ListOffsetsRequest list;
+  list.add_queries()->set_topic(kTopic);
+  list.mutable_queries(0)->set_partition(at_frozen_);
+  v1::TrimPartitionRequest trim;
+  trim.set_name(kTopic);
+  trim.set_partition(at_frozen_);
+  const Answer was_read = Ask("Broker/Read", read), was_listed = Ask("Broker/ListOffsets", list),
+               was_trimmed = Ask("Admin/TrimPartition", trim);
+  Await([&] { return was_read->has_value() && was_listed->has_value() && was_trimmed->has_value(); });
+  EXPECT_EQ(HintOf<v1::ReadResponse>(was_read), Leader());
+  EXPECT_EQ(HintOf<v1::TrimPartitionResponse>(was_trimmed), Leader());
+  v1::ListOffsetsResponse offsets;
+  ASSERT_TRUE(offsets.ParseFromString(std::string((*was_listed)->message)));
+  EXPECT_EQ(HintIn(offsets.results(0)), Leader());
+}
+
+TEST_F(AnswersTest, OfTheLeaderItselfSayNothing) {
+  const int32_t own = PartitionOf(kBroker);
+  EXPECT_EQ(HintOfProduce(own), std::nullopt);
+  EXPECT_EQ(HintOf<v1::AppendResponse>(AppendTo(own)), std::nullopt);
+  FrameClient reader = Open("Fetch");
+  reader.Send(Subscribe(own));
+  Await([&] { return !reader.messages.empty(); });
+  for (const FetchPartitionFrame& frame : FramesOf(reader)) EXPECT_EQ(frame.leader, std::nullopt);
+}
+
+TEST_F(AnswersTest, OnAFetchStreamSayItOnceForEachLeader) {
+  FrameClient reader = Open("Fetch");
+  reader.Send(Subscribe(at_frozen_));
+  Await([&] { return !reader.messages.empty(); });
+  EXPECT_EQ(FramesOf(reader).front().leader, Leader());
+  EXPECT_EQ(HintOf<v1::AppendResponse>(AppendTo(at_frozen_)), Leader());
+  const auto hints = [&] {
+    std::vector<LeaderHintFrame> hints;
+    for (const FetchPartitionFrame& frame : FramesOf(reader)) {
+      if (frame.leader) hints.push_back(*frame.leader);
+    }
+    return hints;
+  };
+  executor_.Advance(seconds(1));
+  EXPECT_EQ(hints().size(), 1u);
+  Freeze();
+  AwaitDown();
+  Await([this] { return IsLed(at_frozen_); });
+  (void)AppendTo(at_frozen_);
+  executor_.Advance(seconds(3));
+  if (Leader().broker_id == kBroker) {
+    EXPECT_EQ(hints().size(), 1u);
+  } else {
+    ASSERT_EQ(hints().size(), 2u);
+    EXPECT_EQ(hints().back(), Leader());
+  }
+}
+
+TEST_F(AnswersTest, AreNotGivenToWhoAsksForAnUnknownRouting) {
+  constexpr int32_t kUnknown = 7;
+  FrameClient producer = Open();
+  ProduceRequestFrame request{.routing = kUnknown};
+  request.batches.push_back({.id = 1, .topic = kTopic, .partition = at_frozen_, .batch = BatchOf({"x"})});
+  producer.Send(SerializeProduceRequest(request));
+  FrameClient reader = Open("Fetch");
+  reader.Send(Subscribe(at_frozen_, kUnknown));
+  v1::ReadRequest read;
+  read.set_topic(kTopic);
+  read.set_routing(static_cast<v1::Routing>(kUnknown));
+  v1::ListOffsetsRequest list;
+  list.set_routing(static_cast<v1::Routing>(kUnknown));
+  v1::AppendRequest append;
+  append.set_topic(kTopic);
+  append.add_records()->set_value("value");
+  append.set_routing(static_cast<v1::Routing>(kUnknown));
+  const Answer answers[] = {Ask("Broker/Read", read), Ask("Broker/ListOffsets", list), Ask("Broker/Append", append)};
+  executor_.Advance(seconds(1));
+  ASSERT_EQ(AcksOf(producer).size(), 1u);
+  EXPECT_EQ(AcksOf(producer)[0].error.code, Error::INVALID_REQUEST);
+  ASSERT_EQ(FramesOf(reader).size(), 1u);
+  EXPECT_EQ(FramesOf(reader)[0].error.code, Error::INVALID_REQUEST);
+  for (const Answer& answer : answers) {
+    ASSERT_TRUE(answer->has_value());
+    EXPECT_EQ((*answer)->end.error.code, Error::INVALID_REQUEST);
+  }
+}
+
 // What one message may hold is bounded where it arrives.
 class WrittenMessages : public ClientTransport {
  public:
