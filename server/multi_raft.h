@@ -6,7 +6,8 @@
 //     groups.Step(id, std::move(message));                 // from a peer
 //
 // A group that has something to do is staged with all others into the next round of the LogWriter; one write and one sync then
-// serve all of them. Groups that are quiet (raft/core.h) cost nothing: the clock passes them over until something touches them.
+// serve all of them. Groups that are quiet (raft/core.h) cost nothing: the clock passes them over until something touches them. Where
+// nothing happens and a group cannot go quiet all the same, because a member is away, its clock goes at a third of the pace.
 //
 // Threads: the executor's. Ownership: machines outlive their groups, everything in Seams outlives this.
 // Errors: a replica that stops by itself (GroupDriver::fatal) is told in the log once and stays open, doing nothing; what its
@@ -84,6 +85,7 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
     bool (*is_intact_)(const raft::Entry&) = nullptr;
     raft::ReplicaId preferred_;
     int campaigns_left_ = 0;  // a tick apart, while there is no leader
+    int idle_ticks_ = 0;      // since there was more than a heartbeat
     bool dirty_ = false;      // in MultiRaft::dirty_, and so on
     bool awaiting_ = false;
     bool ticking_ = false;
@@ -132,6 +134,8 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   void Read(raft::GroupId group, const raft::EntryRead& read) override;
   bool HasRoom(raft::ReplicaId to) const override { return catch_up_reads_.HasRoom(to); }
 
+  raft::Core& Stir(Group& group, size_t bytes);
+  bool SkipsTick(const Group& group) const;
   raft::ReplicaSet UpMembers(const Group& group) const;
   bool IsSuccessor(const Group& group) const;
   bool LacksLeader(const Group& group) const;
@@ -164,6 +168,7 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   std::vector<std::pair<raft::ReplicaId, size_t>> read_;    // for members; their links have it after the next Stage
   std::map<raft::ReplicaId, std::chrono::nanoseconds> up_;  // peers, and since when
   Executor::TimerId tick_ = 0;
+  int64_t ticks_ = 0;
   Executor::TimerId balance_ = 0;     // while there are peers
   std::shared_ptr<MultiRaft*> self_;  // what comes back from the pool finds out through this whether it still exists
 };

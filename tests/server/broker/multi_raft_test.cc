@@ -99,6 +99,35 @@ TEST_F(MultiRaftTest, NobodyWaitsForASuccessorThatDiesToo) {
   EXPECT_THAT(leads, Each(Pair(Ge(1), Ge(25))));
 }
 
+// A group goes quiet when all its members have everything, which one that is away keeps it from.
+TEST_F(MultiRaftTest, GroupsThatLackAMemberAreIdleAtLittleCost) {
+  Begin(/*brokers=*/3, /*partitions=*/300, /*replicas=*/3);
+  const auto bytes_in = [&](seconds time) {
+    const int64_t before = network_.bytes();
+    executor_.Advance(time);
+    return network_.bytes() - before;
+  };
+  (void)bytes_in(seconds(5));
+  const int64_t quiet = bytes_in(seconds(3));
+  cluster_->broker(3).Crash(FakeLogStore::kKeepUnsynced);
+  (void)bytes_in(seconds(1));
+  const int64_t at_first = bytes_in(seconds(1)) - quiet / 3;
+  (void)bytes_in(seconds(3));
+  const int64_t later = bytes_in(seconds(3)) - quiet;
+  EXPECT_GT(at_first, 0);
+  EXPECT_NEAR(static_cast<double>(later) / 3, static_cast<double>(at_first) / 3, static_cast<double>(at_first) / 20);
+  // At full pace again the moment that something happens: the next to die has a successor as soon as ever.
+  const std::map<int, int> leads = Leads();
+  EXPECT_THAT(leads, SizeIs(2)) << "nobody campaigned";
+  cluster_->broker(3).Start();
+  while (!cluster_->ready()) executor_.Advance(milliseconds(50));
+  executor_.Advance(seconds(1));
+  cluster_->broker(2).Crash(FakeLogStore::kKeepUnsynced);
+  executor_.Advance(kBeforeElections);
+  EXPECT_EQ(Leads().count(0), 0u);
+  EXPECT_EQ(Leads().count(2), 0u);
+}
+
 // Broker 3 misses what is written while it is away, and all of that is on the disks of the others alone when it is back.
 class CatchUp : public MultiRaftTest {
  protected:
