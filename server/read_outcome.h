@@ -31,9 +31,9 @@ struct ReadOutcome {
   std::vector<raft::Entry> entries;  // none at the high watermark
 };
 
-// A position as a client gives it.
+// A position as a client gives it. The numbers are on the wire between brokers (forward.proto): they stay.
 struct PositionSpec {
-  enum Kind { kOffset, kEarliest, kLatest, kTimestamp, kRecordsBeforeEnd };
+  enum Kind { kOffset = 0, kEarliest = 1, kLatest = 2, kTimestamp = 3, kRecordsBeforeEnd = 4 };
   Kind kind = kOffset;
   int64_t value = 0;
 };
