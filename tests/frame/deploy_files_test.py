@@ -8,8 +8,6 @@ environment and files that they give it.
 
 import configparser
 import http.server
-import itertools
-import json
 import os
 import re
 import shlex
@@ -22,6 +20,8 @@ import unittest
 from pathlib import Path
 
 import yaml
+
+from deploy_manifests import compose, health_check, image, image_user, instructions, kubernetes, of_pod
 
 ROOT, BIN = (Path(argument).resolve() for argument in sys.argv[1:3])
 DEPLOY = ROOT / "deploy"
@@ -143,53 +143,37 @@ class Systemd(WithBroker):
         self.assertEqual(service["RestartPreventExitStatus"].split(), ["2", "3"])
 
 
-def instructions():
-    """The Dockerfile as (instruction, rest)."""
-    lines = (line for line in (DEPLOY / "docker/Dockerfile").read_text().splitlines() if not line.startswith("#"))
-    joined = "\n".join(lines).replace("\\\n", " ")
-    return [tuple(line.split(None, 1)) for line in joined.splitlines() if line.strip()]
-
-
-def image():
-    """What the image gives to the broker: arguments, environment."""
-    last_stage = list(itertools.takewhile(lambda pair: pair[0] != "FROM", reversed(instructions())))
-    [entry_point] = [json.loads(rest) for name, rest in last_stage if name == "ENTRYPOINT"]
-    [environment] = [dict(pair.split("=", 1) for pair in shlex.split(rest)) for name, rest in last_stage if name == "ENV"]
-    return entry_point, environment
-
-
 class Docker(WithBroker):
     def test_instructions(self):
         known = {"FROM", "WORKDIR", "COPY", "RUN", "USER", "VOLUME", "ENV", "EXPOSE", "HEALTHCHECK", "STOPSIGNAL", "ENTRYPOINT"}
-        self.assertLessEqual({name for name, _ in instructions()}, known)
-        found = dict(instructions())
+        self.assertLessEqual({name for name, _ in instructions(ROOT)}, known)
+        found = dict(instructions(ROOT))
         self.assertEqual(found["EXPOSE"].split(), [str(DATA_PORT), str(HTTP_PORT)])
         self.assertEqual(found["STOPSIGNAL"], "SIGTERM")
-        self.assertNotEqual(found["USER"].split(":")[0], "0")
-        self.assertEqual(found["VOLUME"], image()[1]["MILLRACE_DATA_DIR"])
+        self.assertNotIn(0, image_user(ROOT))
+        self.assertEqual(found["VOLUME"], image(ROOT)[1]["MILLRACE_DATA_DIR"])
 
     def test_what_is_copied_is_there_and_not_ignored(self):
         kept = {line[1:] for line in (DEPLOY / "docker/Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")}
         copied = set()
-        for name, rest in instructions():
+        for name, rest in instructions(ROOT):
             if name == "COPY" and not rest.startswith("--from"):
                 copied.update(rest.split()[:-1])
         self.assertEqual(copied, kept)
         for path in copied:
             self.assertTrue((ROOT / path).exists(), path)
-        for script in re.findall(r"deploy/[a-z-]+", str([rest for name, rest in instructions() if name == "RUN"])):
+        for script in re.findall(r"deploy/[a-z-]+", str([rest for name, rest in instructions(ROOT) if name == "RUN"])):
             self.assertIn(script, copied)
 
     def test_the_broker_of_the_image(self):
-        entry_point, environment = image()
+        entry_point, environment = image(ROOT)
         self.assertEqual(entry_point, ["millraced"])
         for name in environment:
             self.assertIn("--" + name.removeprefix("MILLRACE_").lower().replace("_", "-"), FLAGS)
         self.check_config(entry_point[1:], environment)
 
     def test_health_check_tells_200_from_503(self):
-        [check] = [rest for name, rest in instructions() if name == "HEALTHCHECK"]
-        command = json.loads(check[check.index("CMD") + len("CMD"):])
+        command = health_check(ROOT)
         for code in (200, 503):
             class Answer(http.server.BaseHTTPRequestHandler):
                 def do_GET(self):
@@ -215,7 +199,7 @@ class Compose(WithBroker):
 
     def setUp(self):
         super().setUp()
-        self.file = yaml.safe_load((DEPLOY / "docker/compose.yaml").read_text())
+        self.file = compose(ROOT)
         fits(self, self.file, self.SHAPE, "compose")
 
     def test_builds_the_dockerfile(self):
@@ -225,7 +209,7 @@ class Compose(WithBroker):
         self.assertTrue((context / build["dockerfile"]).exists())
 
     def test_three_brokers_of_one_cluster(self):
-        entry_point, environment = image()
+        entry_point, environment = image(ROOT)
         found = {}
         published = []
         for name, service in self.file["services"].items():
@@ -245,7 +229,7 @@ class Compose(WithBroker):
         self.assertEqual(len(set(volumes)), 3)
 
     def test_the_secret_is_the_broker_users_alone(self):
-        user, group = dict(instructions())["USER"].split(":")
+        user, group = map(str, image_user(ROOT))
         [secret] = self.file["x-broker"]["secrets"]
         self.assertEqual(secret, {"source": "peer-secret", "uid": user, "gid": group, "mode": 0o400})
         self.assertIn(secret["source"], self.file["secrets"])
@@ -287,7 +271,7 @@ class Kubernetes(WithBroker):
 
     def setUp(self):
         super().setUp()
-        documents = list(yaml.safe_load_all((DEPLOY / "kubernetes/millrace.yaml").read_text()))
+        documents = kubernetes(ROOT)
         for document in documents:
             kind = (document["apiVersion"], document["kind"])
             fits(self, document, {"apiVersion": str, "kind": str, "metadata": self.META, "spec": self.SHAPES[kind]}, kind[1])
@@ -333,11 +317,11 @@ class Kubernetes(WithBroker):
         self.assertEqual(Path(given).parent, Path(mounts[peer["name"]]))
         environment = {variable["name"]: variable.get("value") for variable in self.container["env"]}
         self.assertEqual(environment["MILLRACE_DATA_DIR"], mounts["data"])
-        user, group = dict(instructions())["USER"].split(":")
-        self.assertEqual((self.pod["securityContext"]["runAsUser"], self.pod["securityContext"]["fsGroup"]), (int(user), int(group)))
+        security = self.pod["securityContext"]
+        self.assertEqual((security["runAsUser"], security["fsGroup"]), image_user(ROOT))
 
     def test_brokers_of_one_cluster(self):
-        _, in_image = image()
+        _, in_image = image(ROOT)
         service = self.set["serviceName"]
         lists = set()
         for number in range(self.set["replicas"]):  # both names are of the same pod, and so of one address
@@ -345,10 +329,7 @@ class Kubernetes(WithBroker):
                 self.loopback[name] = f"127.0.1.{number + 1}"
         for number in range(self.set["replicas"]):
             pod_name = f"millrace-{number}"
-            fields = {"metadata.name": pod_name, "metadata.namespace": "default"}
-            environment = in_image | {variable["name"]: variable.get("value") or fields[variable["valueFrom"]["fieldRef"]["fieldPath"]]
-                                      for variable in self.container["env"]}
-            arguments = [re.sub(r"\$\((\w+)\)", lambda match: environment[match.group(1)], word) for word in self.container["args"]]
+            arguments, environment = of_pod(self.container, pod_name, "default", in_image)
             config = self.check_config(arguments, environment, pod_name)
             self.assertEqual(config["broker-id"], number)
             self.assertEqual(config["advertise"], f"127.0.1.{number + 1}:{DATA_PORT}")
