@@ -80,7 +80,7 @@ Broker::Broker(Options options, raft::LogStore& store, Clock& clock, Random& ran
   for (const auto& shard : shards_) {
     shard->peers.Serve(
         shard->groups, shard->writer, [this](raft::GroupId group) -> ShardPeers& { return ShardOf(group).peers; },
-        [this](raft::BrokerId peer) { OnGone(peer); });
+        [this](raft::BrokerId peer, bool alive) { OnPresence(peer, alive); });
   }
 }
 
@@ -148,10 +148,13 @@ void Broker::ConnectTo(const MetadataImage* image) {
   }
 }
 
-// A connection to a broker that stands still breaks much later than others lead in its place.
-void Broker::OnGone(raft::BrokerId peer) {
+// A connection to a broker that stands still breaks much later than others lead in its place, and one that is back under its name
+// with another address is still looked for at the old one.
+void Broker::OnPresence(raft::BrokerId peer, bool alive) {
   for (const auto& shard : shards_) {
-    shard->executor.Post([&shard = *shard, address = view_.PeerAddressOf(peer)] { shard.forward.GiveUp(address); });
+    shard->executor.Post([&shard = *shard, address = view_.PeerAddressOf(peer), alive] {
+      alive ? shard.forward.Renew(address) : shard.forward.GiveUp(address);
+    });
   }
 }
 

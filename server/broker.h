@@ -125,7 +125,7 @@ class Broker {
   void AwaitStarts(LoadDone done);
   void ApplyImage(const MetadataImage& image);
   void ConnectTo(const MetadataImage* image);
-  void OnGone(raft::BrokerId peer);
+  void OnPresence(raft::BrokerId peer, bool alive);
   std::shared_ptr<const TopicEntry> MakeEntry(const std::shared_ptr<const TopicInfo>& info, const TopicEntry* old);
   void RemoveTopic(const std::shared_ptr<const TopicEntry>& entry);
   // On a shard's executor. What a stall refuses is tried again.

@@ -91,6 +91,7 @@ bool Forward::IsCrowded(const std::string& address) const {
 
 void Forward::GiveUp(const std::string& address) {
   const auto asked = asked_.extract(address);
+  transport_.Forget(address);
   if (asked.empty()) return;
   const std::string why = "it is down";
   if (asked.mapped().appends != nullptr) asked.mapped().appends->Break(why);

@@ -3,6 +3,7 @@
 //
 //     forward.Append(address, batch, acks, cost, done);
 //     forward.Read(address, partition, from, bytes_max, wait, done);
+//     forward.Renew(address);                // it is up again
 //     forward.GiveUp(address);               // it is down: who waits for it is told, and asks again where it leads no more
 //
 // Lives on the shard's executor, where all callbacks come. Errors: what the leader says, LEADER_NOT_AVAILABLE when it cannot be
@@ -44,6 +45,8 @@ class Forward {
 
   // Ends what is under way to it. Not from a callback of this.
   void GiveUp(const std::string& address);
+  // It is back, where it was or elsewhere: what is asked of it next does not wait for an attempt to reach it where it was.
+  void Renew(const std::string& address) { transport_.Forget(address); }
 
   // At the high watermark the leader waits so long for more, and then gives nothing. `bytes_max` 0: no entries in any case, who waits
   // only wants to know.

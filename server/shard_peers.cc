@@ -31,11 +31,11 @@ ShardPeers::ShardPeers(const Seams& seams)
              seams.random, *this) {}
 
 void ShardPeers::Serve(MultiRaft& groups, LogWriter& writer, std::function<ShardPeers&(raft::GroupId)> shard_of,
-                       std::function<void(raft::BrokerId)> on_gone) {
+                       std::function<void(raft::BrokerId, bool alive)> on_presence) {
   groups_ = &groups;
   writer_ = &writer;
   shard_of_ = std::move(shard_of);
-  on_gone_ = std::move(on_gone);
+  on_presence_ = std::move(on_presence);
 }
 
 // ---- What peers send
@@ -78,6 +78,7 @@ void ShardPeers::WhenReady(std::function<void()> read) {
 // ---- Who is there
 
 void ShardPeers::OnPeerUp(raft::ReplicaId peer) {
+  if (!view_.IsAlive(peer.broker)) on_presence_(peer.broker, true);
   view_.SetAlive(this, peer.broker, true);
   untold_ = led_;
   TellLeaders();
@@ -87,7 +88,7 @@ void ShardPeers::OnPeerUp(raft::ReplicaId peer) {
 void ShardPeers::OnPeerDown(raft::BrokerId peer) {
   view_.SetAlive(this, peer, false);
   groups_->OnPeerLost(peer);
-  if (!view_.IsAlive(peer)) on_gone_(peer);
+  if (!view_.IsAlive(peer)) on_presence_(peer, false);
 }
 
 void ShardPeers::OnLost(raft::ReplicaId to, raft::GroupId group) { groups_->OnLost(to, group); }

@@ -41,9 +41,10 @@ class ShardPeers : public PeerTransport, public PeerSink, private PeerLinks::Lis
   explicit ShardPeers(const Seams& seams);
   ~ShardPeers() override { *self_ = nullptr; }
 
-  // Before anything else. `shard_of`: which shard a group lives on. `on_gone`: hears of brokers that no shard reaches any more.
+  // Before anything else. `shard_of`: which shard a group lives on. `on_presence`: hears of brokers that the
+  // first shard reaches, or none any more.
   void Serve(MultiRaft& groups, LogWriter& writer, std::function<ShardPeers&(raft::GroupId)> shard_of,
-             std::function<void(raft::BrokerId)> on_gone);
+             std::function<void(raft::BrokerId, bool alive)> on_presence);
 
   void SetPeers(const std::map<raft::BrokerId, PeerAddress>& peers) { links_.SetPeers(peers); }
   void Send(raft::GroupId group, raft::Message message) override { links_.Send(group, std::move(message)); }
@@ -82,7 +83,7 @@ class ShardPeers : public PeerTransport, public PeerSink, private PeerLinks::Lis
   MultiRaft* groups_ = nullptr;
   LogWriter* writer_ = nullptr;
   std::function<ShardPeers&(raft::GroupId)> shard_of_;
-  std::function<void(raft::BrokerId)> on_gone_;
+  std::function<void(raft::BrokerId, bool alive)> on_presence_;
   Elections elections_;
   std::set<raft::GroupId> campaigning_;
   std::map<raft::GroupId, raft::Term> led_;     // by this broker, on this shard

@@ -27,9 +27,6 @@ struct StatusOptions {
 
 using Json = nlohmann::ordered_json;
 
-// One that is down, or does not answer in time, has not told of its disk and start.
-bool HasTold(const BrokerStatus& broker) { return broker.alive && broker.start_time > 0; }
-
 std::string StatusJson(const ClusterDescription& cluster) {
   Json document = {{"cluster_id", cluster.cluster_id},
                    {"controller", cluster.controller},

@@ -7,10 +7,12 @@
 
 namespace millrace::cli {
 
+bool HasTold(const BrokerStatus& broker) { return broker.alive && broker.start_time > 0; }
+
 Health HealthOf(const ClusterDescription& cluster) {
   if (cluster.leaderless > 0 || cluster.controller < 0) return Health::kUnavailable;
   bool all_well = std::all_of(cluster.brokers.begin(), cluster.brokers.end(),
-                              [](const auto& b) { return b.alive && !b.disk_full; });
+                              [](const auto& b) { return HasTold(b) && !b.disk_full; });
   return all_well && cluster.under_replicated == 0 ? Health::kHealthy : Health::kDegraded;
 }
 
@@ -23,7 +25,12 @@ std::string Findings(const ClusterDescription& cluster) {
                       " free, less than its disk.free.floor, and refuses records: make room with: "
                       "millrace topic trim NAME --partition P --before OFFSET, millrace topic delete NAME\n");
     }
-    if (broker.alive) continue;
+    if (HasTold(broker)) continue;
+    if (broker.alive) {
+      absl::StrAppend(&text, "broker ", broker.broker_id, " (", broker.address,
+                      ") did not say in time how its replicas are: ask again; if it stays so, see its log and load\n");
+      continue;
+    }
     absl::StrAppend(&text, "broker ", broker.broker_id, " (", broker.address,
                     ") does not answer: start millraced there on its data directory; its log says what stopped it\n");
   }

@@ -13,6 +13,9 @@ enum class Health {
   kUnavailable,  // some cannot, or nothing can be changed
 };
 
+// One that is down, or does not answer in time, has told nothing of its disk, its start and its replicas.
+bool HasTold(const BrokerStatus& broker);
+
 Health HealthOf(const ClusterDescription& cluster);
 
 // What is wrong, a line each with what mends it; "healthy" when nothing is.

@@ -300,4 +300,6 @@ void GrpcTransport::Call(const std::string& address, const std::string& method, 
   unary->Start(new GrpcCall(impl_->StubFor(address), impl_->loop->queue(), method, unary, timeout), std::move(request));
 }
 
+void GrpcTransport::Forget(const std::string& address) { impl_->stubs.erase(address); }
+
 }  // namespace millrace

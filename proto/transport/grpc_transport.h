@@ -48,6 +48,7 @@ class GrpcTransport : public ClientTransport {
                                      StreamHandler* handler) override;
   void Call(const std::string& address, const std::string& method, absl::Cord request, std::chrono::nanoseconds timeout,
             std::function<void(CallReply)> done) override;
+  void Forget(const std::string& address) override;
 
  private:
   struct Impl;

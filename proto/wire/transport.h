@@ -71,6 +71,10 @@ class ClientTransport {
   // Unary call. `done` is called once, with kDeadlineExceeded after `timeout`.
   virtual void Call(const std::string& address, const std::string& method, absl::Cord request,
                     std::chrono::nanoseconds timeout, std::function<void(CallReply)> done) = 0;
+
+  // What is begun from now on takes a new connection, to what the name stands for by then; what is under way goes on. For who knows
+  // more than a connection does that is still being made or dead in silence.
+  virtual void Forget(const std::string& /*address*/) {}
 };
 
 }  // namespace millrace

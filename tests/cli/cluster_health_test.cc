@@ -11,7 +11,10 @@ using testing::HasSubstr;
 ClusterDescription Healthy() {
   ClusterDescription cluster;
   cluster.controller = 1;
-  for (int32_t id : {1, 2, 3}) cluster.brokers.push_back({.broker_id = id, .address = "10.0.0.1:9470", .alive = true});
+  for (int32_t id : {1, 2, 3}) {
+    cluster.brokers.push_back(
+        {.broker_id = id, .address = "10.0.0.1:9470", .alive = true, .start_time = 1'700'000'000'000});
+  }
   return cluster;
 }
 
@@ -30,6 +33,14 @@ TEST(ClusterHealth, ADeadBrokerOrALaggingReplicaDegrades) {
   behind.under_replicated = 1;
   EXPECT_EQ(HealthOf(behind), Health::kDegraded);
   EXPECT_THAT(Findings(behind), HasSubstr("1 partition with a replica that is behind"));
+}
+
+// What it leads is in no count.
+TEST(ClusterHealth, ABrokerThatDoesNotSayHowItIsDegrades) {
+  ClusterDescription silent = Healthy();
+  silent.brokers[1].start_time = 0;
+  EXPECT_EQ(HealthOf(silent), Health::kDegraded);
+  EXPECT_THAT(Findings(silent), HasSubstr("broker 2 (10.0.0.1:9470) did not say in time how its replicas are"));
 }
 
 TEST(ClusterHealth, AFullDiskDegrades) {

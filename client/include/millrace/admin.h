@@ -97,7 +97,8 @@ struct BrokerStatus {
   int32_t leaders = 0;          // of which it leads
   int64_t disk_free_bytes = 0;  // of the file system with the data directory; all 0 of one that does not answer
   int64_t disk_total_bytes = 0;
-  int64_t start_time = 0;  // milliseconds since 1970
+  int64_t start_time =
+      0;  // milliseconds since 1970; 0 and alive: it did not answer in time, nor count in under_replicated
   bool disk_full = false;  // up to its disk.free.floor: it refuses records until there is room
 };
 
