@@ -86,6 +86,7 @@ class Broker {
   // The current image; null before the first. Any thread.
   std::shared_ptr<const MetadataImage> image() const { return view_.image(); }
   const ClusterView& view() const { return view_; }
+  const PeerPresence& presence() const { return gate_.presence(); }
 
   // First executor only.
   MetadataReplica& metadata() { return metadata_; }

@@ -169,8 +169,6 @@ void AddProcess(Page& page, const Metrics::Options& options, double start_time) 
   gauge("millrace_disk_free_floor_reached", "1 while less than disk.free.floor is free: records are refused.",
         free_bytes < floor_bytes ? 1 : 0);
   gauge("millrace_memory_limit_bytes", "The setting memory.limit.", static_cast<double>(options.memory_limit));
-  // A broker without peers is its own controller.
-  gauge("millrace_clock_offset_seconds", "This broker's clock against the controller's.", 0);
   page.Add({.name = "millrace_build_info",
             .help = "1, labelled with the version.",
             .value = 1,

@@ -98,7 +98,7 @@ void PeerCall::OnFrame(const absl::Cord& message) {
                                  peer_.replica.broker.value()));
     }
   }
-  if (lane_ == internal::v1::LANE_CONTROL) visit_->Heard(!frame->stalled);
+  if (lane_ == internal::v1::LANE_CONTROL) visit_->Heard(!frame->stalled, frame->sent_at);
   Deliver(*std::move(frame));
 }
 

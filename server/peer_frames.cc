@@ -379,6 +379,7 @@ void Read(CordReader& in, PeerFrame& frame, EntryCount& count) {
       case Tag(2, kVarint): frame.sequence = in.Varint(); break;
       case Tag(3, kBytes): in.Message([&] { Read(in, in.AddElement(&frame.leaders)); }); break;
       case Tag(4, kBytes): in.Message(read_message); break;
+      case Tag(5, kVarint): frame.sent_at = in.Int64(); break;
       case Tag(15, kVarint): frame.stalled = in.Bool(); break;
       default: in.Skip(tag);
     }
@@ -413,7 +414,8 @@ void PeerFrameWriter::Add(const GroupLeader& leader) {
   out_.Message(3, [&] { Write(out_, leader); });
 }
 
-absl::Cord PeerFrameWriter::Finish(bool stalled) && {
+absl::Cord PeerFrameWriter::Finish(bool stalled, int64_t sent_at) && {
+  out_.Integer(5, sent_at);
   out_.Integer(15, stalled);
   return std::move(out_).ToCord();
 }

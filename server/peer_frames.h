@@ -45,6 +45,7 @@ struct GroupLeader {
 struct PeerFrame {
   std::optional<absl::Cord> hello;  // a serialized internal.v1.Hello
   uint64_t sequence = 0;
+  int64_t sent_at = 0;
   bool stalled = false;
   std::vector<GroupLeader> leaders;
   std::vector<GroupMessage> messages;
@@ -64,7 +65,8 @@ class PeerFrameWriter {
   // Messages, leaders and entries, each.
   size_t elements() const { return elements_; }
 
-  absl::Cord Finish(bool stalled) &&;
+  // `sent_at` 0: it does not say.
+  absl::Cord Finish(bool stalled, int64_t sent_at = 0) &&;
 
  private:
   internal::FrameWriter out_;

@@ -6,7 +6,7 @@ namespace millrace::server {
 
 PeerLinks::PeerLinks(Options options, PeerPresence& presence, ClientTransport& transport, Executor& executor,
                      const Clock& clock, Random& random, Listener& listener)
-    : environment_{std::move(options.self), std::move(options.secret), transport, executor},
+    : environment_{std::move(options.self), std::move(options.secret), transport, executor, clock},
       storage_progresses_(std::move(options.storage_progresses)),
       presence_(presence),
       clock_(clock),

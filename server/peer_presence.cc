@@ -45,6 +45,12 @@ PeerPresence::Heard PeerPresence::HeardSince(raft::BrokerId broker, nanoseconds 
   return {.life = peer.life, .any = peer.heard.load() >= time, .alive = peer.alive.load() >= time};
 }
 
+std::optional<int64_t> PeerPresence::ClockOffsetOf(raft::BrokerId broker) const {
+  std::lock_guard lock(mutex_);
+  const auto it = peers_.find(broker);
+  return it == peers_.end() ? std::nullopt : it->second->clock_offset.Value();
+}
+
 int PeerPresence::Watch(Executor& executor, Watcher on_change) {
   std::lock_guard lock(mutex_);
   watching_.emplace(++last_watch_, Watching{&executor, std::move(on_change)});
@@ -65,10 +71,13 @@ void PeerPresence::Visit::Announce(bool alive, bool unheard) {
   presence_.Tell({.life = peer_->life, .address = peer_->address, .here = true, .unheard = unheard});
 }
 
-void PeerPresence::Visit::Heard(bool alive) {
+void PeerPresence::Visit::Heard(bool alive, UnixMillis sent_at) {
   heard_ = presence_.clock_.Monotonic();
   peer_->heard.store(heard_);
   if (alive) peer_->alive.store(heard_);
+  if (sent_at == 0) return;
+  std::lock_guard lock(presence_.mutex_);
+  peer_->clock_offset.Add(sent_at, presence_.clock_.Wall(), heard_);
 }
 
 }  // namespace millrace::server

@@ -2,7 +2,7 @@
 //
 //     auto visit = presence.Enter(life, address);   // the receiving end of a link, once it has let the peer in
 //     visit->Announce(alive, unheard);        // of a control link, which speaks every kPeerHeartbeat
-//     visit->Heard(alive);                    // with each of its frames
+//     visit->Heard(alive, sent_at);           // with each of its frames
 //     visit.reset();                          // the link is closed
 //
 //     presence.Watch(executor, [&](const PeerPresence::Change& change) { … });
@@ -21,6 +21,7 @@
 #include <string>
 
 #include "proto/wire/runtime.h"
+#include "server/clock_offset.h"
 #include "server/peer_identity.h"
 
 namespace millrace::server {
@@ -49,6 +50,9 @@ class PeerPresence {
   };
   Heard HeardSince(raft::BrokerId broker, std::chrono::nanoseconds time) const;
 
+  // By how many milliseconds its clock is ahead of this broker's, a little less than it is; nothing: it is not here.
+  std::optional<int64_t> ClockOffsetOf(raft::BrokerId broker) const;
+
   // A control link was opened, or closed while it was alive.
   struct Change {
     PeerLife life;
@@ -70,6 +74,7 @@ class PeerPresence {
     std::atomic<bool> outlived{false};
     std::atomic<std::chrono::nanoseconds> heard{std::chrono::nanoseconds::min()};
     std::atomic<std::chrono::nanoseconds> alive{std::chrono::nanoseconds::min()};
+    ClockOffset clock_offset;  // guarded by mutex_
   };
   struct Watching {
     Executor* executor;
@@ -94,7 +99,8 @@ class PeerPresence::Visit {
   Visit(const Visit&) = delete;
 
   void Announce(bool alive, bool unheard);
-  void Heard(bool alive);
+  // `sent_at`: what the frame says of its sender's clock; 0: nothing.
+  void Heard(bool alive, UnixMillis sent_at = 0);
   // Another life of the broker is here in the meantime.
   bool outlived() const { return peer_->outlived.load(); }
 

@@ -148,7 +148,8 @@ void PeerStream::Flush() {
 }
 
 void PeerStream::Write(PeerFrameWriter frame) {
-  absl::Cord bytes = std::move(frame).Finish(stalled_);
+  absl::Cord bytes =
+      std::move(frame).Finish(stalled_, std::exchange(tells_time_, false) ? environment_.clock.Wall() : 0);
   writing_bytes_ = bytes.size();
   writing_ = true;
   sent_ = true;
@@ -157,6 +158,7 @@ void PeerStream::Write(PeerFrameWriter frame) {
 
 void PeerStream::Beat(bool stalled) {
   stalled_ = stalled;
+  tells_time_ = true;
   if (std::exchange(sent_, false) || !welcome() || writing_ || !frames_.empty()) return;
   Write(PeerFrameWriter(++sequence_));
   sent_ = false;

@@ -29,6 +29,7 @@ struct PeerEnvironment {
   PeerSecret secret;
   ClientTransport& transport;
   Executor& executor;
+  const Clock& clock;
 };
 
 class PeerStream : private StreamHandler {
@@ -102,7 +103,8 @@ class PeerStream : private StreamHandler {
   size_t waiting_bytes_ = 0;            // in frames_
   size_t writing_bytes_ = 0;
   bool writing_ = false;
-  bool sent_ = false;  // since the last Beat(), and not by it
+  bool sent_ = false;        // since the last Beat(), and not by it
+  bool tells_time_ = false;  // in the next frame
   bool flush_scheduled_ = false;
   // Deferred work finds out through this whether the stream still exists.
   std::shared_ptr<PeerStream*> self_;

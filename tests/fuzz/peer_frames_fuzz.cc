@@ -39,7 +39,7 @@ absl::Cord Write(const PeerFrame& frame) {
   PeerFrameWriter out(frame.sequence);
   for (const GroupLeader& leader : frame.leaders) out.Add(leader);
   for (const auto& [group, message] : frame.messages) out.Add(group, message);
-  return std::move(out).Finish(frame.stalled);
+  return std::move(out).Finish(frame.stalled, frame.sent_at);
 }
 
 void Read(const absl::Cord& bytes) {

@@ -133,6 +133,7 @@ v1::PeerFrame ToStub(const PeerFrame& frame) {
     if (message.to != raft::kNoReplica) SetReplica(message.to, s->mutable_to());
     std::visit(SetBody{s}, message.body);
   }
+  stub.set_sent_at(frame.sent_at);
   stub.set_stalled(frame.stalled);
   return stub;
 }
@@ -167,7 +168,7 @@ absl::Cord Write(const PeerFrame& frame) {
   PeerFrameWriter out(frame.sequence);
   for (const GroupLeader& leader : frame.leaders) out.Add(leader);
   for (const auto& [group, message] : frame.messages) out.Add(group, message);
-  return std::move(out).Finish(frame.stalled);
+  return std::move(out).Finish(frame.stalled, frame.sent_at);
 }
 
 raft::ReplicaSet SomeReplicas(RandomInput& random, size_t count) {

@@ -501,5 +501,21 @@ TEST_F(PeerCallTest, AFrameThatIsLostOrDoubledEndsTheLink) {
   EXPECT_THAT(peer_.refusal.message(), HasSubstr("frame 1 came where 2 was due"));
 }
 
+TEST(ClockOffset, IsTheMostThatTheLastSecondsTold) {
+  ClockOffset offset;
+  EXPECT_EQ(offset.Value(), std::nullopt);
+  offset.Add(/*sent=*/1'000, /*now=*/1'080, seconds(0));  // 50 behind, and 30 under way
+  offset.Add(2'000, 2'055, seconds(1));
+  offset.Add(3'000, 3'070, seconds(2));
+  EXPECT_EQ(offset.Value(), -55);
+  // A clock that was set: what was told before goes with its windows.
+  offset.Add(7'000, 7'505, seconds(7));
+  EXPECT_EQ(offset.Value(), -55);
+  offset.Add(12'000, 12'507, seconds(12));
+  EXPECT_EQ(offset.Value(), -505);
+  offset.Add(90'000, 90'700, seconds(90));
+  EXPECT_EQ(offset.Value(), -700);
+}
+
 }  // namespace
 }  // namespace millrace::server
