@@ -13,6 +13,7 @@ namespace {
 using raft::BrokerId;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -155,6 +156,30 @@ TEST_F(SeveralBrokers, WithoutAMajorityEachTroubleIsAWarningOnce) {
   EXPECT_EQ(LinesWith("info", "the cluster has a controller again").size(), 1u);
   EXPECT_EQ(LinesWith("info", "all partitions have a leader again").size(), 1u);
   EXPECT_THAT(LinesWith("warn", "census.cc"), IsEmpty());
+}
+
+// The first of the list, so that it is not only by chance that it is in its place.
+TEST_F(SeveralBrokers, AFounderThatHasNotRegisteredIsListedToo) {
+  Begin(3);
+  cluster_->broker(1).Crash(FakeLogStore::kKeepUnsynced);
+  Await([this] { return cluster_->broker(2).loaded().has_value() && cluster_->broker(3).loaded().has_value(); });
+  ASSERT_EQ(cluster_->image()->FindBroker(BrokerId(1)), nullptr);
+  v1::DescribeClusterResponse cluster;
+  const auto describe = [&] {
+    Ask(2, "DescribeCluster", v1::DescribeClusterRequest(), &cluster);
+    std::vector<std::pair<std::string, bool>> brokers;
+    for (const v1::BrokerStatus& broker : cluster.brokers()) brokers.emplace_back(broker.address(), broker.alive());
+    return brokers;
+  };
+  EXPECT_THAT(describe(), ElementsAre(std::pair("broker-1:9470", false), std::pair("broker-2:9470", true),
+                                      std::pair("broker-3:9470", true)));
+  EXPECT_EQ(cluster.brokers(0).broker_id(), 1);
+
+  cluster_->broker(1).Start();
+  AwaitReady();
+  executor_.Advance(seconds(1));
+  EXPECT_THAT(describe(), ElementsAre(std::pair("broker-1:9470", true), std::pair("broker-2:9470", true),
+                                      std::pair("broker-3:9470", true)));
 }
 
 }  // namespace
