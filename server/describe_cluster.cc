@@ -1,5 +1,6 @@
 #include "server/describe_cluster.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -67,6 +68,7 @@ class ClusterDescriber : public std::enable_shared_from_this<ClusterDescriber> {
       status.set_broker_id(static_cast<int32_t>(founder.broker.value()));
       status.set_address(broker_.view().PeerAddressOf(founder.broker));
     }
+    std::ranges::sort(*response_.mutable_brokers(), {}, &v1::BrokerStatus::broker_id);
   }
 
   void AskAll(Routing routing) {

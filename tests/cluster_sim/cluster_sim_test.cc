@@ -5,6 +5,7 @@
 #include "millrace/v1/admin.pb.h"
 #include "millrace/v1/broker.pb.h"
 #include "tests/cluster_sim/clients.h"
+#include "tests/cluster_sim/copies.h"
 #include "tests/cluster_sim/world.h"
 
 namespace millrace::sim {
@@ -162,6 +163,48 @@ TEST_F(ClusterTest, AReplacedLeaderTellsNobodyOfALoss) {
   request.set_routing(v1::ROUTING_LEADER_ONLY);
   v1::ReadResponse response;
   EXPECT_EQ(Ask(old, "/millrace.v1.Broker/Read", request, &response).code, v1::Error::LEADER_NOT_AVAILABLE);
+}
+
+// What the simulation says of copies that have become others, though as long as before.
+class CopiesTest : public ClusterTest {
+ protected:
+  CopiesTest() {
+    Produce(5);
+    Await([this] { return copies_.Lagging().empty(); });
+  }
+
+  // The last batch at this broker: another byte in it.
+  void Change(int broker) {
+    FakeLogStore& disk = cluster_->disk(broker);
+    disk.ChangePayload(group(), disk.State(group()).last_index, [](std::string& payload) { payload.back() ^= 1; });
+    bool synced = false;
+    disk.Sync([&](const absl::Status&) { synced = true; });
+    Await([&] { return synced; });
+  }
+  int64_t LastOffset() { return world_.ledger.end(kPlace) - 1; }
+
+  Copies copies_{world_, *cluster_};
+};
+
+TEST_F(CopiesTest, AreEqualAndWithAMajority) {
+  EXPECT_EQ(copies_.Unequal(), "");
+  EXPECT_EQ(copies_.Missing(kPlace, LastOffset()), "");
+}
+
+TEST_F(CopiesTest, AChangedByteIsFound) {
+  Change(Follower());
+  EXPECT_EQ(copies_.Lagging(), "") << "all are as long";
+  EXPECT_NE(copies_.Unequal(), "");
+  EXPECT_EQ(copies_.Missing(kPlace, LastOffset()), "") << "two have it";
+  EXPECT_EQ(copies_.Missing(kPlace, 0), "");
+}
+
+TEST_F(CopiesTest, OneOfThreeIsNoMajorityThoughTheOthersAreAsLong) {
+  for (int broker = 1; broker <= cluster_->size(); ++broker) {
+    if (broker != LeaderOfTopic()) Change(broker);
+  }
+  EXPECT_EQ(copies_.Lagging(), "");
+  EXPECT_TRUE(copies_.Missing(kPlace, LastOffset()).starts_with("which has 1 of 3 copies; broker "));
 }
 
 }  // namespace

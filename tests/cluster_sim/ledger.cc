@@ -96,6 +96,12 @@ void Ledger::Learn(RecordId id, int64_t offset, const char* how) {
   record.offset = offset;
 }
 
+RecordId Ledger::At(const Place& place, int64_t offset) const {
+  const auto log = places_.find(place);
+  if (log == places_.end() || static_cast<size_t>(offset) >= log->second.truth.size()) return -1;
+  return log->second.truth[static_cast<size_t>(offset)];
+}
+
 void Ledger::OnGap(const Place& place, int64_t from, int64_t to) {
   if (to > may_be_trimmed(place)) {
     Violate(absl::StrCat("a gap at ", Text(place), " from ", from, " to ", to, ", but at most ", may_be_trimmed(place),

@@ -38,6 +38,8 @@ class Ledger {
   void OnFailed(RecordId id, bool may_have_happened);
   // Gives the record that it is; -1: none.
   RecordId OnRead(const Place& place, int64_t offset, std::string_view value);
+  // The record that this offset is known to have; -1: none.
+  RecordId At(const Place& place, int64_t offset) const;
   int ProducerOf(RecordId id) const { return records_[static_cast<size_t>(id)].producer; }
   // Somebody was told that there is nothing between the two any more.
   void OnGap(const Place& place, int64_t from, int64_t to);

@@ -41,6 +41,7 @@ Run::Run(const Swarm& swarm, Coverage& coverage, bool trace) : world_(swarm, cov
   for (int i = 1; i <= swarm.producers; ++i) clients.push_back(absl::StrCat("producer-", i));
   for (int i = 1; i <= swarm.consumers; ++i) clients.push_back(absl::StrCat("consumer-", i));
   nemesis_ = std::make_unique<Nemesis>(world_, *cluster_, std::move(clients));
+  copies_ = std::make_unique<Copies>(world_, *cluster_);
   topics_ = std::make_unique<Topics>(world_, cluster_->addresses());
 }
 
@@ -49,6 +50,7 @@ Run::~Run() {
   producers_.clear();
   consumers_.clear();
   topics_.reset();
+  copies_.reset();
   cluster_.reset();
 }
 
@@ -152,25 +154,10 @@ void Run::Watch() {
   counted_up_ = all_up;
 }
 
-// What was told to anybody is with a majority, as durable as its topic says. With flush=async one of them may have lost it to a power cut
-// since.
 void Run::CheckCopies(const Place& place, int64_t offset, const char* what) {
-  const auto image = cluster_->image();
-  const auto topic = image == nullptr ? nullptr : image->FindTopic(place.topic);
-  if (topic == nullptr || ledger().MayVanish(place)) return;
-  if (place.partition >= static_cast<int32_t>(topic->partitions.size())) return;
-  const server::PartitionInfo& partition = topic->partitions[static_cast<size_t>(place.partition)];
-  size_t copies = 0;
-  for (const raft::ReplicaId& replica : partition.replicas) {
-    const FakeLogStore& disk = cluster_->disk(static_cast<int>(replica.broker.value()));
-    const raft::Offset end = world_.swarm.async ? disk.WrittenEnd(partition.group) : disk.SyncedEnd(partition.group);
-    if (end.value() > offset) ++copies;
-  }
-  const size_t lost = world_.swarm.async && world_.swarm.Has(Fault::kPowerCut) ? 1 : 0;
-  if (copies + lost <= partition.replicas.size() / 2) {
-    ledger().Violate(absl::StrCat(what, " ", place.topic, "/", place.partition, " at ", offset, ", which has ", copies,
-                                  " of ", partition.replicas.size(), " copies"));
-  }
+  const std::string missing = copies_->Missing(place, offset);
+  if (missing.empty()) return;
+  ledger().Violate(absl::StrCat(what, " ", place.topic, "/", place.partition, " at ", offset, ", ", missing));
 }
 
 // ---- The end
@@ -222,7 +209,7 @@ bool Run::Settle() {
                  }
                  return std::string();
                }) &&
-         Await(kBound, "replication", [this] { return UnequalReplicas(); });
+         Await(kBound, "replication", [this] { return copies_->Lagging(); });
 }
 
 std::string Run::Unread(const SimConsumer& consumer) {
@@ -236,35 +223,8 @@ std::string Run::Unread(const SimConsumer& consumer) {
   return "";
 }
 
-std::string Run::UnequalReplicas() {
-  const auto image = cluster_->image();
-  for (const auto& [name, topic] : image->topics()) {
-    for (const server::PartitionInfo& partition : topic->partitions) {
-      std::string unequal = Unequal(name, partition.group, partition.replicas);
-      if (!unequal.empty()) return unequal;
-    }
-  }
-  return Unequal("metadata", server::kMetadataGroup, image->founders());
-}
-
-std::string Run::Unequal(const std::string& name, raft::GroupId group, const std::vector<raft::ReplicaId>& replicas) {
-  std::optional<raft::LogState> first;
-  for (const raft::ReplicaId& replica : replicas) {
-    const auto state = cluster_->disk(static_cast<int>(replica.broker.value())).Open(group);
-    if (!state.ok()) return absl::StrCat("broker ", replica.broker.value(), " has no log of ", name);
-    if (!first) first = *state;
-    if (state->last_index != first->last_index || state->chain != first->chain ||
-        state->log_start != first->log_start) {
-      return absl::StrCat("broker ", replica.broker.value(), " has entries to ", state->last_index.value(),
-                          " and records from ", state->log_start.value(), " to ", state->log_end.value(), " of ", name,
-                          " (group ", group.value(), "), another has entries to ", first->last_index.value(),
-                          " and records from ", first->log_start.value(), " to ", first->log_end.value());
-    }
-  }
-  return "";
-}
-
 void Run::Check() {
+  if (std::string unequal = copies_->Unequal(); !unequal.empty()) ledger().Violate(std::move(unequal));
   std::map<Place, int64_t> log_starts;
   const auto image = cluster_->image();
   for (const auto& [name, topic] : image->topics()) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/cluster_sim/clients.h"
+#include "tests/cluster_sim/copies.h"
 #include "tests/cluster_sim/nemesis.h"
 #include "tests/cluster_sim/topics.h"
 #include "tests/cluster_sim/world.h"
@@ -36,12 +37,11 @@ class Run {
   void CheckCopies(const Place& place, int64_t offset, const char* what);
   bool Await(std::chrono::seconds at_most, const std::string& what, const std::function<std::string()>& missing);
   std::string Unread(const SimConsumer& consumer);
-  std::string UnequalReplicas();
-  std::string Unequal(const std::string& name, raft::GroupId group, const std::vector<raft::ReplicaId>& replicas);
 
   World world_;
   std::unique_ptr<Nemesis> nemesis_;  // the cluster's disks and the network ask it for times
   std::unique_ptr<SimCluster> cluster_;
+  std::unique_ptr<Copies> copies_;
   std::unique_ptr<Topics> topics_;
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::vector<std::unique_ptr<SimConsumer>> consumers_;

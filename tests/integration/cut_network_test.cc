@@ -5,17 +5,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <millrace/admin.h>
-#include <millrace/consumer.h>
-#include <millrace/producer.h>
 
 #include <chrono>
 #include <iostream>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "tests/integration/cluster_processes.h"
+#include "tests/integration/numbered_records.h"
 #include "tests/integration/test_network.h"
 
 namespace millrace {
@@ -24,18 +22,11 @@ namespace {
 constexpr int kClient = 0;
 constexpr int kBrokers = 3;
 constexpr int32_t kPartitions = 6;
-constexpr char kTopic[] = "t";
 
 // One for the process: threads of the client library stay where they were begun.
 TestNetwork& Network() {
   static TestNetwork network(kBrokers);
   return network;
-}
-
-ClientOptions To(const std::string& addresses) {
-  ClientOptions options;
-  options.bootstrap_servers = addresses;
-  return options;
 }
 
 class CutNetwork : public testing::Test {
@@ -55,30 +46,15 @@ class CutNetwork : public testing::Test {
 
   // At these addresses, for all that follows.
   void Connect(const std::string& addresses) {
-    auto admin = Admin::Create(To(addresses));
-    ASSERT_TRUE(admin.ok()) << admin.status();
-    admin_ = *std::move(admin);
-    const auto created = admin_->CreateTopic({.name = kTopic, .partitions = kPartitions});
-    ASSERT_TRUE(created.ok()) << created.status();
-    auto producer = Producer::Create({.client = To(addresses)});
-    ASSERT_TRUE(producer.ok()) << producer.status();
-    producer_ = *std::move(producer);
+    ASSERT_NO_FATAL_FAILURE(records_.Create(addresses));
+    ASSERT_NO_FATAL_FAILURE(records_.Connect(addresses));
   }
 
-  // A record to each partition, all acked when this returns. The partitions hold 0, 1, 2 ... each.
+  // A record to each partition, all acked when this returns.
   void Send() {
     const auto begin = std::chrono::steady_clock::now();
-    for (int32_t partition = 0; partition < kPartitions; ++partition) {
-      ProducerRecord record;
-      const std::string value = std::to_string(sent_);
-      record.topic = kTopic;
-      record.partition = partition;
-      record.value = value;
-      ASSERT_TRUE(producer_->Send(record).ok());
-    }
-    const absl::Status flushed = producer_->Flush();
-    ASSERT_TRUE(flushed.ok()) << flushed;
-    ++sent_;
+    ASSERT_NO_FATAL_FAILURE(records_.Send(1));
+    ASSERT_NO_FATAL_FAILURE(records_.Flush());
     last_ = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
   }
   void Send(int times) {
@@ -87,9 +63,11 @@ class CutNetwork : public testing::Test {
 
   // The leader of each partition and its term, as this broker knows them.
   std::vector<std::pair<int32_t, int32_t>> Leaders(int broker) {
-    auto admin = Admin::Create(To(cluster_->at(broker).address()));
+    ClientOptions options;
+    options.bootstrap_servers = cluster_->at(broker).address();
+    auto admin = Admin::Create(options);
     EXPECT_TRUE(admin.ok()) << admin.status();
-    const auto topic = (*admin)->DescribeTopic(kTopic);
+    const auto topic = (*admin)->DescribeTopic(NumberedRecords::kTopic);
     EXPECT_TRUE(topic.ok()) << topic.status();
     std::vector<std::pair<int32_t, int32_t>> leaders;
     if (topic.ok()) {
@@ -98,23 +76,10 @@ class CutNetwork : public testing::Test {
     return leaders;
   }
 
-  // Every record once and in order, for a client that knows only these addresses.
-  void ExpectAll(const std::string& addresses) {
-    auto consumer = Consumer::Create({.client = To(addresses)});
-    ASSERT_TRUE(consumer.ok()) << consumer.status();
-    const absl::Status assigned = (*consumer)->Assign({{.topic = kTopic, .until = Position::End()}});
-    ASSERT_TRUE(assigned.ok()) << assigned;
-    std::map<int32_t, int> next;
-    for (const auto& record : **consumer) {
-      ASSERT_EQ(*record.value, std::to_string(next[record.partition]++)) << "partition " << record.partition;
-    }
-    for (int32_t partition = 0; partition < kPartitions; ++partition) EXPECT_EQ(next[partition], sent_);
-  }
+  void ExpectAll(const std::string& addresses) { records_.ExpectAll(addresses); }
 
   std::unique_ptr<ClusterProcesses> cluster_;
-  std::unique_ptr<Admin> admin_;
-  std::unique_ptr<Producer> producer_;
-  int sent_ = 0;
+  NumberedRecords records_{kPartitions};
   std::chrono::milliseconds last_{};  // that the last Send() took
 };
 

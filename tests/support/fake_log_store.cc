@@ -16,6 +16,12 @@ using raft::Offset;
 
 absl::Status NotFound(GroupId group) { return absl::NotFoundError(absl::StrCat("no log of group ", group.value())); }
 
+std::optional<Entry> EntryAt(const std::map<GroupId, MemoryLog>& disk, GroupId group, Offset offset) {
+  const auto log = disk.find(group);
+  const Entry* const entry = log == disk.end() ? nullptr : log->second.EntryAt(offset);
+  return entry == nullptr ? std::nullopt : std::optional(*entry);
+}
+
 class FakeRound : public raft::Round {
  public:
   using Change = std::function<void(MemoryLog&)>;
@@ -104,6 +110,16 @@ raft::Offset FakeLogStore::SyncedEnd(GroupId group) const {
   std::lock_guard lock(mutex_);
   const auto found = synced_.find(group);
   return found == synced_.end() ? raft::Offset(0) : found->second.log_end();
+}
+
+std::optional<Entry> FakeLogStore::WrittenAt(GroupId group, Offset offset) const {
+  std::lock_guard lock(mutex_);
+  return EntryAt(written_, group, offset);
+}
+
+std::optional<Entry> FakeLogStore::SyncedAt(GroupId group, Offset offset) const {
+  std::lock_guard lock(mutex_);
+  return EntryAt(synced_, group, offset);
 }
 
 void FakeLogStore::Crash(size_t unsynced_writes_kept) {

@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -55,6 +56,9 @@ class FakeLogStore : public raft::LogStore {
   // How far a log goes, with what was only written or without; 0 if there is none.
   raft::Offset WrittenEnd(raft::GroupId group) const;
   raft::Offset SyncedEnd(raft::GroupId group) const;
+  // The entry with the record at `offset`, of the one and of the other; nullopt: there is none, or not any more.
+  std::optional<raft::Entry> WrittenAt(raft::GroupId group, raft::Offset offset) const;
+  std::optional<raft::Entry> SyncedAt(raft::GroupId group, raft::Offset offset) const;
   // How often ends of logs were cut off, and logs begun anew.
   uint64_t truncations() const { return truncations_; }
   uint64_t resets() const { return resets_; }

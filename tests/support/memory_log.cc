@@ -110,6 +110,12 @@ raft::LogState MemoryLog::State() const {
           .term_and_vote = term_and_vote_};
 }
 
+const Entry* MemoryLog::EntryAt(Offset offset) const {
+  const auto found = std::upper_bound(entries_.begin(), entries_.end(), offset,
+                                      [](Offset o, const Entry& entry) { return o < entry.header.end_offset(); });
+  return found == entries_.end() || offset < found->header.base_offset ? nullptr : &*found;
+}
+
 absl::StatusOr<std::vector<Entry>> MemoryLog::Read(Offset from, Offset end, size_t bytes_max) const {
   if (from < log_start_ || from > Last().end_offset()) {
     return absl::OutOfRangeError(absl::StrCat("offset ", from.value(), " is not in the log, which has ",

@@ -33,6 +33,8 @@ class MemoryLog {
 
   raft::LogState State() const;
   raft::Offset log_end() const { return Last().end_offset(); }
+  // The entry with the record at `offset`; null: there is none, or not any more.
+  const raft::Entry* EntryAt(raft::Offset offset) const;
   absl::StatusOr<std::vector<raft::Entry>> Read(raft::Offset from, raft::Offset end, size_t bytes_max) const;
   absl::StatusOr<std::vector<raft::Entry>> ReadEntries(raft::LogIndex first, raft::LogIndex last,
                                                        size_t bytes_max) const;

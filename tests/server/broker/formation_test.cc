@@ -111,6 +111,38 @@ TEST(Formation, ADirectoryThatKnowsItsClusterAsksNobody) {
   }
 }
 
+// --broker-id, where the directory was made without: to join, and then started as one of a list, or alone.
+TEST(Formation, TakesTheNumberItIsGivenWhereTheDirectoryHasNone) {
+  const Identity unnumbered{.self = {kNoBrokerId, 10}};
+  Driver formation({.identity = unnumbered, .broker = BrokerId(1), .cluster = kCluster});
+  EXPECT_THAT(formation.Asked(), ElementsAre(kCluster[1], kCluster[2]));
+  EXPECT_EQ(formation->Introduce().self, kDisks[0]);
+
+  const Formation alone({.identity = unnumbered, .broker = BrokerId(1)});
+  EXPECT_EQ(DecisionOf<Formation::Member>(alone).identity, (Identity{kDisks[0], Stage::kMember, {kDisks[0]}}));
+
+  const Formation joins({.identity = unnumbered, .broker = BrokerId(1), .join = {"b:1"}});
+  EXPECT_THAT(DecisionOf<Formation::Join>(joins).via, ElementsAre("b:1"));
+  EXPECT_EQ(joins.Introduce().self, kDisks[0]);
+
+  EXPECT_THAT(Why({.identity = unnumbered, .broker = BrokerId(4), .cluster = kCluster}),
+              HasSubstr("does not name broker 4, which this is"));
+  EXPECT_EQ(Why({.identity = unnumbered, .cluster = kCluster}),
+            "the data directory was made to join a cluster, which has not taken the broker in yet; start it with "
+            "--join again, or give it another directory");
+}
+
+TEST(Formation, RefusesAnotherNumberThanTheDirectorysHoweverFarItHasCome) {
+  for (Stage stage : {Stage::kNone, Stage::kPledged, Stage::kMember}) {
+    const Identity identity{kDisks[0], stage, stage == Stage::kNone ? raft::ReplicaSet() : kDisks};
+    for (const std::vector<std::string>& join : {std::vector<std::string>(), {"b:1"}}) {
+      EXPECT_EQ(Why({.identity = identity, .broker = BrokerId(2), .cluster = kCluster, .join = join}),
+                "the data directory is that of broker 1, but this is to be broker 2; start it with --broker-id 1, or "
+                "give it another directory");
+    }
+  }
+}
+
 TEST(Formation, JoinsThroughOneOfThese) {
   Formation formation({.identity = {.self = {kNoBrokerId, 7}}, .join = {"a:1", "b:1"}});
   EXPECT_THAT(DecisionOf<Formation::Join>(formation).via, ElementsAre("a:1", "b:1"));

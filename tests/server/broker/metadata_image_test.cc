@@ -113,6 +113,20 @@ TEST(MetadataImage, BelongsToOneCluster) {
   EXPECT_EQ(next.Replay(cluster).code(), absl::StatusCode::kDataLoss);
 }
 
+TEST(MetadataImage, FoundersAreUnregisteredUntilTheyRegister) {
+  MetadataRecord cluster;
+  cluster.mutable_cluster()->set_cluster_id("one");
+  for (int32_t id : {1, 2}) {
+    auto& founder = *cluster.mutable_cluster()->add_founders();
+    founder.set_broker_id(id);
+    founder.set_incarnation(static_cast<uint64_t>(10 * id));
+  }
+  const Image founded = After(kEmpty, {cluster, BrokerRecord(3, 30)});
+  EXPECT_EQ(founded->Unregistered(), raft::ReplicaSet({{BrokerId(1), 10}, {BrokerId(2), 20}}));
+  const Image registered = After(*founded, {BrokerRecord(2, 20)});
+  EXPECT_EQ(registered->Unregistered(), raft::ReplicaSet({{BrokerId(1), 10}}));
+}
+
 TEST(MetadataImage, StopsAtAFeatureLevelThatThisReleaseDoesNotSpeak) {
   MetadataRecord level;
   level.mutable_feature_level()->set_feature_level(kFeatureLevels.max);
