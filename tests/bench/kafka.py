@@ -5,6 +5,7 @@ The settings are Kafka's defaults but for what is said here; the producer has th
 where `big` is not false. In a cluster replication factor 3, acks=all and min.insync.replicas=2; alone acks=1.
 """
 import os
+import queue
 import re
 import resource
 import shutil
@@ -17,6 +18,7 @@ from machine import cpu_seconds, rss_mb
 
 JVM = ("-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent "
        "-Djava.awt.headless=true").split()
+START_SECONDS = 120  # without a word
 BIG_BATCHES = ["batch.size=262144", "linger.ms=5"]
 LOG4J = """<Configuration><Appenders><Console name="C" target="SYSTEM_ERR"><PatternLayout pattern="%p %m%n"/></Console></Appenders>
 <Loggers><Root level="{level}"><AppenderRef ref="C"/></Root></Loggers></Configuration>
@@ -37,8 +39,11 @@ class Kafka:
         self._configure(flush)
         self.begin = time.monotonic()
         self.processes = {id: self._launch(id) for id in self.ids}
-        for id in self.ids:
-            self._wait_until_started(self.processes[id])
+        try:
+            self._wait_until_started()
+        except RuntimeError:
+            self.stop()
+            raise
         self.start_seconds = time.monotonic() - self.begin
 
     def _configure(self, flush):
@@ -67,14 +72,27 @@ class Kafka:
             ["java", *JVM, "-Xms1g", "-Xmx1g", f"-Dlog4j2.configurationFile={self.home}/server.xml", "-cp", self.server_jars,
              "kafka.Kafka", f"{self.home}/{id}.properties"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
-    @staticmethod
-    def _wait_until_started(process):
-        said = []
-        while "Kafka Server started" not in (said[-1] if said else ""):
-            said.append(process.stderr.readline())
-            if not said[-1]:
-                raise RuntimeError("Kafka did not start:\n" + "".join(said[-20:]))
-        threading.Thread(target=process.stderr.read, daemon=True).start()  # or else it would block on a full pipe
+    def _wait_until_started(self):
+        """All of them, of which one may end instead."""
+        said = queue.Queue()
+
+        def read(process):
+            for line in process.stderr:
+                said.put(line)
+            said.put(None)
+
+        for process in self.processes.values():
+            threading.Thread(target=read, args=[process], daemon=True).start()  # to the end: a full pipe would block it
+        lines, starting = [], set(self.ids)
+        while starting:
+            try:
+                lines.append(said.get(timeout=START_SECONDS))
+            except queue.Empty:
+                lines.append(None)
+            if lines[-1] is None:
+                raise RuntimeError("Kafka did not start:\n" + "".join(lines[-30:-1]))
+            if "Kafka Server started" in lines[-1]:
+                starting.pop()
 
     def _tool(self, *arguments, jars=None):
         return subprocess.run(

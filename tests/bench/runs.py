@@ -16,13 +16,17 @@ def main(text, every, filled, seconds, **sides):
     parser.add_argument("--kafka", metavar="DIR")
     parser.add_argument("--seconds", type=int, default=seconds)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--sides", default=",".join(sides), help="only these, separated by commas (default: %(default)s)")
     parser.add_argument("cases", nargs="*", metavar="CASE", choices=every + [[]])
     options = parser.parse_args()
     if machine.filesystem_of(options.dir) == "tmpfs":
         parser.error(f"{options.dir} is in memory; --dir must be on a disk")
     print(json.dumps(machine.describe(options.dir)), flush=True)
     options.page_cache = cache = machine.PageCache(options.dir)
-    sides = {name: cases(options) for name, cases in sides.items() if not name.startswith("kafka") or options.kafka}
+    wanted = [name for name in options.sides.split(",") if not name.startswith("kafka") or options.kafka]
+    if unknown := set(wanted) - set(sides):
+        parser.error(f"no such side: {', '.join(sorted(unknown))}")
+    sides = {name: sides[name](options) for name in wanted}
     results = {}
 
     def note(run, case, side, figures):
