@@ -1,5 +1,5 @@
 // Goal: calls to an address share a connection, until it is forgotten.
-// Method: a server that accepts and says nothing, as one does whose machine is gone.
+// Method: a server that takes connections and answers nothing on them.
 #include "proto/transport/grpc_transport.h"
 
 #include <arpa/inet.h>
@@ -37,8 +37,12 @@ class SilentServer {
   }
 
   const std::string& address() const { return address_; }
-  // Waits for the next.
-  void Accept() { connections_.push_back(accept(listener_, nullptr, nullptr)); }
+  // Waits for the next, and greets it: one that is not greeted is given up, and another takes its place.
+  void Accept() {
+    constexpr unsigned char kSettings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};  // RFC 9113, 6.5, empty
+    connections_.push_back(accept(listener_, nullptr, nullptr));
+    EXPECT_EQ(write(connections_.back(), kSettings, sizeof kSettings), static_cast<ssize_t>(sizeof kSettings));
+  }
   bool HasAnother() {
     pollfd waiting{.fd = listener_, .events = POLLIN};
     return poll(&waiting, 1, 0) == 1;
