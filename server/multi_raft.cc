@@ -20,8 +20,9 @@ constexpr int kGivenBackMax = 200;
 constexpr int kIdleTicks = 40;
 constexpr int kIdlePace = 3;
 
-raft::Config ConfigOfGroups() {
+raft::Config ConfigOfGroups(bool commit_at_once) {
   raft::Config config;
+  config.commit_at_once = commit_at_once;
   config.election_ticks = 12;  // 0.6 to 1.2 s; a broker that dies is noticed by its connection, long before
   config.heartbeat_ticks = 2;
   config.stall_ticks = 20;
@@ -34,7 +35,8 @@ raft::Config ConfigOfGroups() {
 
 MultiRaft::MultiRaft(const Seams& seams)
     : seams_(seams),
-      config_(ConfigOfGroups()),
+      config_(ConfigOfGroups(true)),
+      lazy_config_(ConfigOfGroups(false)),
       random_(seams.seed),
       driver_seams_{seams_.store, seams_.peers, *this, random_},
       catch_up_reads_([&peers = seams_.peers](raft::ReplicaId to) { return peers.UnsentBytes(to); }),
@@ -50,7 +52,8 @@ MultiRaft::~MultiRaft() {
 }
 
 absl::StatusOr<MultiRaft::Group*> MultiRaft::Open(const Options& options, GroupMachine& machine) {
-  auto driver = raft::GroupDriver::Open(config_, options.driver, machine, driver_seams_);
+  const raft::Config& config = options.commit_at_once ? config_ : lazy_config_;
+  auto driver = raft::GroupDriver::Open(config, options.driver, machine, driver_seams_);
   if (!driver.ok()) return driver.status();
   auto group = std::make_unique<Group>();
   group->driver_ = *std::move(driver);

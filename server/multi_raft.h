@@ -68,6 +68,8 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
     // Who leads if it can: campaigns as soon as there is no leader and others can be reached, and is given the leadership back when
     // it has everything.
     raft::ReplicaId preferred;
+    // raft::Config::commit_at_once: for groups whose members act on what is committed.
+    bool commit_at_once = true;
     // Of entries from the disk; on any thread.
     bool (*is_intact)(const raft::Entry&) = IsIntact;
   };
@@ -153,7 +155,7 @@ class MultiRaft : public RoundSource, private raft::EntryReader {
   void HandOn();
 
   const Seams seams_;
-  const raft::Config config_;
+  const raft::Config config_, lazy_config_;  // with commit_at_once, and without
   raft::SeededRandom random_;
   const raft::GroupDriver::Seams driver_seams_;
   std::unordered_map<raft::GroupId, std::unique_ptr<Group>> groups_;

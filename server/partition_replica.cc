@@ -178,7 +178,10 @@ absl::Status Partition::StartReplica(const raft::LogState& state) {
   }
   auto replica = host_.groups.Open(
       {.driver = {.group = group_, .self = host_.self, .flush = FlushOf(*config_.load()), .applied = applied_},
-       .preferred = replicas_.front()},
+       .preferred = replicas_.front(),
+       // The leader alone serves what is committed. With one batch at a time half of all peer messages said only this, and at 25 MB/s
+       // of 1 KiB records half of the processor time went into messages.
+       .commit_at_once = false},
       *this);
   if (!replica.ok()) return replica.status();
   replica_ = *replica;

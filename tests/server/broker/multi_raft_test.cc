@@ -48,6 +48,15 @@ class MultiRaftTest : public ::testing::Test {
                   [&](const CallReply& reply) { done = reply.end.status.ok(); });
     while (!done) executor_.Advance(milliseconds(50));
   }
+  void Append(const std::string& topic, int p, const absl::Cord& bytes) {
+    const raft::GroupId group = cluster_->image()->FindTopic(topic)->partitions[static_cast<size_t>(p)].group;
+    ErrorFrame error;
+    const auto partition = cluster_->broker(cluster_->LeaderOf(group)).broker().FindPartition(topic, p, 0, &error);
+    server::ValidBatch batch;
+    ASSERT_TRUE(server::ValidateBatch(bytes, *partition->config(), 1'700'000'000'000, &batch, &error)) << error.message;
+    partition->Append(std::move(batch), {},
+                      [](const server::AppendOutcome& outcome) { EXPECT_TRUE(outcome.error.ok()); });
+  }
 
   // Groups by the broker that leads them; 0: nobody.
   std::map<int, int> Leads() {
@@ -128,6 +137,32 @@ TEST_F(MultiRaftTest, GroupsThatLackAMemberAreIdleAtLittleCost) {
   EXPECT_EQ(Leads().count(2), 0u);
 }
 
+// A message costs as much processor time as some twenty records.
+TEST_F(MultiRaftTest, ABatchTakesTwoMessagesForEachFollower) {
+  Begin(/*brokers=*/3, /*partitions=*/1, /*replicas=*/3);
+  const raft::GroupId group = cluster_->image()->FindTopic("t")->partitions[0].group;
+  const auto commit_of = [&](int broker) { return cluster_->CoreOf(broker, group)->commit_index(); };
+  const auto sent = [&] {
+    int64_t messages = 0;
+    for (int broker = 1; broker <= 3; ++broker) {
+      for (const auto& shard : cluster_->broker(broker).broker().shards())
+        messages += shard->peers.messages().sent.Value();
+    }
+    return messages;
+  };
+  Append("t", 0, BatchOf({"awake"}));
+  executor_.Advance(milliseconds(10));
+  const int64_t before = sent();
+  Append("t", 0, BatchOf({"a"}));
+  executor_.Advance(milliseconds(10));
+  EXPECT_EQ(sent() - before, 4);
+  const int leader = cluster_->LeaderOf(group);
+  const int follower = 1 + leader % 3;
+  EXPECT_LT(commit_of(follower), commit_of(leader));
+  executor_.Advance(milliseconds(200));  // a heartbeat tells
+  EXPECT_EQ(commit_of(follower), commit_of(leader));
+}
+
 // Broker 3 misses what is written while it is away, and all of that is on the disks of the others alone when it is back.
 class CatchUp : public MultiRaftTest {
  protected:
@@ -152,15 +187,6 @@ class CatchUp : public MultiRaftTest {
     const absl::Cord batch = BatchOf({std::string(kBatchBytes, 'x')});
     for (int p = 0; p < kPartitions; ++p) Append(topic, p, batch);
     executor_.Advance(milliseconds(50));
-  }
-  void Append(const std::string& topic, int p, const absl::Cord& bytes) {
-    const raft::GroupId group = cluster_->image()->FindTopic(topic)->partitions[static_cast<size_t>(p)].group;
-    ErrorFrame error;
-    const auto partition = cluster_->broker(cluster_->LeaderOf(group)).broker().FindPartition(topic, p, 0, &error);
-    server::ValidBatch batch;
-    ASSERT_TRUE(server::ValidateBatch(bytes, *partition->config(), 1'700'000'000'000, &batch, &error)) << error.message;
-    partition->Append(std::move(batch), {},
-                      [](const server::AppendOutcome& outcome) { EXPECT_TRUE(outcome.error.ok()); });
   }
 
   uint64_t ReadBytes() { return cluster_->disk(1).read_bytes() + cluster_->disk(2).read_bytes(); }
