@@ -1,7 +1,7 @@
 // The Produce stream to one broker: messages of batches out, acks in.
 //
 // A message leaves when the stream can take one and a slot is free. With little in flight it takes whatever waits, so a
-// record alone is sent at once; with more in flight only a large message is worth a further slot, so that load makes
+// record alone is sent at once; with more in flight only a large message is worth a further slot, and small ones keep apart, so that load makes
 // messages grow instead of making more of them.
 //
 // I/O thread only.
@@ -57,6 +57,8 @@ class ProduceSession : private BrokerStream::Owner {
   // Sends what can be sent: now, or once what just arrived is handled.
   void Pump();
   void PumpSoon();
+  // Now, whatever waits.
+  void PumpAtOnce();
   void OnEcho(uint64_t echo);
   // Sends the partition's unacked batches again at the next occasions, until one of them fails.
   void AddRetry(PartitionSender* sender);
@@ -82,6 +84,7 @@ class ProduceSession : private BrokerStream::Owner {
   void OnSilent() override { owner_->OnSessionSilent(this); }
 
   void AddBatch(ProducerBatch* batch, const PartitionSender& sender, ProduceRequestFrame& request);
+  RecordAccumulator::Taken TakeNew(int64_t bytes);
   void SetLingerTimer(std::chrono::nanoseconds due);
 
   ClientEnvironment env_;
@@ -96,6 +99,8 @@ class ProduceSession : private BrokerStream::Owner {
   std::unordered_map<uint64_t, size_t> unanswered_;   // batches by request
   uint64_t last_batch_id_ = 0;
   uint64_t last_request_ = 0;
+  std::chrono::nanoseconds last_sent_{};
+  bool loaded_ = false;            // records waited when the last answer came: requests keep apart
   bool established_once_ = false;  // since the last loss
   Executor::TimerId pump_timer_ = 0;
   Executor::TimerId linger_timer_ = 0;

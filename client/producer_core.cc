@@ -56,7 +56,7 @@ void ProducerCore::EnsureTopic(const std::string& topic) {
 }
 
 void ProducerCore::PumpAll() {
-  for (auto& [target, session] : sessions_) session->Pump();
+  for (auto& [target, session] : sessions_) session->PumpAtOnce();
 }
 
 void ProducerCore::OnWake(BrokerQueue* queue) {

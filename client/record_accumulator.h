@@ -45,6 +45,8 @@ struct BrokerQueue {
   int64_t waiting_bytes = 0;
   int64_t wake_at_bytes = kNever;  // the I/O thread wants to be woken when so much waits
   bool wake_at_first = false;      // ... or when a batch is opened, whose linger time begins then
+  std::optional<std::chrono::nanoseconds>
+      wake_at_time;  // ... or with the first record after this, sooner than by a timer
 };
 
 struct TopicQueues;
@@ -77,6 +79,8 @@ struct TopicQueues {
   int64_t batch_bytes_max = 0;  // of records
   int32_t sticky = -1;          // where records without key go now; -1: to be chosen
   int32_t last_sticky = 0;
+  BrokerQueue* sticky_broker = nullptr;                     // whose partition the next one is to be; nullptr: any
+  int64_t sticky_broker_bytes = 0;                          // what it got since it was chosen
   std::vector<std::unique_ptr<PartitionQueue>> partitions;  // grows only
 };
 
@@ -150,10 +154,13 @@ class RecordAccumulator {
   struct Want {
     int64_t min_bytes = 1;  // waiting; with less nothing is taken, and `wake` is called once there is
     int64_t max_bytes = 0;  // about; at least one batch
+    // If something waits already, but less than min_bytes, all of it is wanted then; if nothing does, the first that comes is.
+    std::optional<std::chrono::nanoseconds> any_size_at;
   };
   struct Taken {
+    bool waited = false;                                  // anything
     std::vector<std::unique_ptr<ProducerBatch>> batches;  // in order for each partition
-    std::optional<std::chrono::nanoseconds> due;          // when the oldest one that still lingers wants to be taken
+    std::optional<std::chrono::nanoseconds> due;          // when the oldest one that still waits wants to be taken
   };
   Taken Take(BrokerQueue* queue, Want want);
 
@@ -177,12 +184,14 @@ class RecordAccumulator {
   // All with mutex_ held.
   TopicQueues* FindTopic(std::string_view name);
   TopicQueues* FindOrMakeTopic(std::string_view name);
+  static int32_t NextSticky(const TopicQueues& topic);
   PartitionQueue* PickPartition(const Input& input, TopicQueues& topic, uint32_t key_hash, absl::Status* refusal);
   absl::Status CheckSize(const Input& input, const TopicQueues& topic) const;
   void Seal(PartitionQueue& partition, Lock& lock);
   void OpenBatch(PartitionQueue& partition);
   bool TakesOpen(const PartitionQueue& partition, std::chrono::nanoseconds now) const;
   std::unique_ptr<ProducerBatch> PopReady(PartitionQueue& partition, std::chrono::nanoseconds now);
+  static void LeaveSticky(const PartitionQueue& partition);
   std::unique_ptr<ProducerBatch> Detach(PartitionQueue& partition);
   void Account(PartitionQueue& partition, int64_t waiting_bytes);
   bool WakeWanted(BrokerQueue& queue, bool opened);

@@ -42,12 +42,60 @@ TEST_F(ProducerTest, RecordAloneLeavesAtOnceAndLoadMakesBatchesGrow) {
     Send(value);
     executor.RunUntilIdle();
   }
-  // Two small requests in flight, then the rest waits for an ack.
+  // One small request in flight, the rest waits for its ack.
+  EXPECT_EQ(broker.request_batches.size(), 2u);
+  broker.ReleaseAcks();
+  executor.Advance(milliseconds(1));
   EXPECT_EQ(broker.request_batches.size(), 3u);
+  EXPECT_EQ(Delivered().size(), 101u);
+}
+
+// Requests of a round trip's worth of records each took all the processor time there was at a tenth of the load that it is enough for.
+TEST_F(ProducerTest, SmallRequestsUnderLoadLeaveAMillisecondApart) {
+  Send("first");
+  executor.RunUntilIdle();
+  broker.HoldAcks();
+  Send("a");
+  executor.RunUntilIdle();
+  Send("b");
+  broker.ReleaseAcks();
+  executor.Advance(std::chrono::microseconds(900));
+  Send("c");
+  executor.RunUntilIdle();
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("first", "a"));
+  executor.Advance(std::chrono::microseconds(100));
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("first", "a", "b", "c"));
+  EXPECT_EQ(broker.request_batches.size(), 3u);
+  Send("d");  // nothing waited for the last ack: no load
+  executor.RunUntilIdle();
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("first", "a", "b", "c", "d"));
+}
+
+TEST_F(ProducerTest, WhatIsWorthARequestDoesNotWaitUnderLoadAndNothingWaitsForAFlush) {
+  Send("first");
+  executor.RunUntilIdle();
+  broker.HoldAcks();
+  Send("a");
+  executor.RunUntilIdle();
+  Send("b");
   broker.ReleaseAcks();
   executor.RunUntilIdle();
-  EXPECT_EQ(broker.request_batches.size(), 4u);
-  EXPECT_EQ(Delivered().size(), 101u);
+  ASSERT_EQ(broker.request_batches.size(), 2u);
+  Send(std::string(300 << 10, 'x'));
+  executor.RunUntilIdle();
+  EXPECT_EQ(broker.Values("t", 0).size(), 4u);
+
+  broker.HoldAcks();
+  Send("c");
+  executor.RunUntilIdle();
+  Send("d");
+  broker.ReleaseAcks();
+  executor.RunUntilIdle();
+  ASSERT_EQ(broker.Values("t", 0).size(), 5u);
+  Core().accumulator().BeginFlush();
+  Core().PumpAll();
+  executor.RunUntilIdle();
+  EXPECT_EQ(broker.Values("t", 0).size(), 6u);
 }
 
 // The broker has forgotten the producer, and with it whether it has what was sent before: sent anew it might be there twice.
@@ -78,16 +126,17 @@ TEST_F(ProducerTest, ABatchBehindOneThatWasRefusedIsNotTakenForForgotten) {
   lost.may_have_happened = true;
   const ErrorFrame leaderless{.code = static_cast<int32_t>(ErrorCode::kLeaderNotAvailable), .retriable = true};
   const ErrorFrame unknown{.code = static_cast<int32_t>(ErrorCode::kUnknownProducerId), .message = "who?"};
+  const std::string b(300 << 10, 'b');  // large enough to go while the other is in flight
   broker.HoldAcks();
   for (const ErrorFrame& answer : {lost, lost, leaderless, unknown}) broker.Script(answer);
   Send("a");
   executor.RunUntilIdle();
-  Send("b");
+  Send(b);
   executor.RunUntilIdle();
   broker.ReleaseAcks();
   executor.Advance(seconds(5));
-  EXPECT_THAT(Delivered(), ElementsAre("a", "b"));
-  EXPECT_THAT(broker.Values("t", 0), ElementsAre("a", "b"));
+  EXPECT_THAT(Delivered(), ElementsAre("a", b));
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("a", b));
 }
 
 TEST_F(ProducerTest, LingeringBatchWaitsForItsTimeOrAFlush) {
@@ -316,6 +365,48 @@ TEST_F(ProducerTest, KeysGoToKafkasPartitionsAndRecordsWithoutKeySpread) {
   for (int32_t p = 0; p < 4; ++p) EXPECT_THAT(broker.Values("t", p), testing::Contains("spread").Times(2)) << p;
 }
 
+// So that their requests are few and large. (Which partitions: those of the fake broker all have one leader.)
+TEST_F(ProducerTest, UnderLoadRecordsWithoutKeyStayWithABrokerForAWhile) {
+  client::RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
+                                        [](client::BrokerQueue*) {});
+  TopicMetadata metadata;
+  metadata.name = "t";
+  metadata.partitions.resize(4);
+  metadata.max_message_bytes = 2 << 20;
+  client::TopicQueues* const topic = accumulator.UpdateTopic(metadata);
+  client::BrokerQueue brokers[2];
+  for (size_t p = 0; p < 4; ++p) {
+    topic->partitions[p]->room = 5;
+    accumulator.MoveTo(topic->partitions[p].get(), &brokers[p % 2]);
+  }
+  const auto partition_of_next = [&](int records, size_t size) {
+    const std::string value(size, 'x');
+    for (int i = 0; i < records; ++i) {
+      absl::Status refusal;
+      EXPECT_EQ(accumulator.Append({.topic = "t", .partition = {}, .record = {.value = value, .headers = {}}}, nullptr,
+                                   &refusal),
+                Outcome::kTaken);
+    }
+    int32_t partition = -1;
+    for (client::BrokerQueue& broker : brokers) {
+      auto taken = accumulator.Take(&broker, {.max_bytes = 1 << 20});
+      for (auto& batch : taken.batches) {
+        EXPECT_EQ(partition, -1);
+        partition = batch->partition->partition;
+        accumulator.Done(std::move(batch), RecordMetadata());
+      }
+    }
+    return partition;
+  };
+  const int32_t first = partition_of_next(1, 100);
+  for (int i = 1; i < 4; ++i) EXPECT_EQ(partition_of_next(1, 100), (first + i) % 4) << "single records: all in turn";
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(partition_of_next(10, 1'000), (first + 2 * i) % 4) << "the same broker's in turn";
+  EXPECT_EQ(partition_of_next(40, 1'000), first) << "which has had enough by now";
+  EXPECT_EQ(partition_of_next(10, 1'000), (first + 1) % 4);
+  EXPECT_EQ(partition_of_next(10, 1'000), (first + 3) % 4);
+}
+
 TEST_F(ProducerTest, TooLargeRecordIsRefusedAtOnceWithTheLimit) {
   broker.AddTopic("t", 1, 2000);
   Send("small");
@@ -427,18 +518,19 @@ TEST_F(ProducerTest, AcksNoneCountsAsDeliveredWhenTheBrokerHasReadIt) {
 }
 
 TEST_F(ProducerTest, WithoutIdempotenceOneBatchOfAPartitionIsInFlight) {
+  const std::string two(300 << 10, '2');  // large enough to go beside another
   options.idempotence = false;
   Send("0");
   executor.RunUntilIdle();
   broker.HoldAcks();
   Send("1");
   executor.RunUntilIdle();
-  Send("2");
+  Send(two);
   executor.RunUntilIdle();
   EXPECT_THAT(broker.Values("t", 0), ElementsAre("0", "1"));
   broker.ReleaseAcks();
-  executor.RunUntilIdle();
-  EXPECT_THAT(broker.Values("t", 0), ElementsAre("0", "1", "2"));
+  executor.Advance(milliseconds(1));
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("0", "1", two));
   EXPECT_EQ(broker.producer_ids_given, 0);
 }
 

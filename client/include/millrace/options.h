@@ -90,8 +90,9 @@ struct ProducerOptions {
   // broken connection may store records twice, and only one batch of a partition is in flight. Off with acks=none.
   bool idempotence = true;
 
-  // linger.ms: how long a batch that is not full waits for more records. 0: it leaves as soon as its broker has a free
-  // in-flight slot, so that batches grow with the load by themselves.
+  // linger.ms: how long a batch that is not full waits for more records. 0: it leaves as soon as its broker has
+  // answered the one before, or, while that finds more waiting each time, a millisecond after it left: batches grow with the load by
+  // themselves.
   std::chrono::milliseconds linger{0};
 
   // batch.size: bytes of records at which a batch is full. Capped by the topic's max.message.bytes. 1 KiB to 64 MiB.
