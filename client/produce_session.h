@@ -100,8 +100,9 @@ class ProduceSession : private BrokerStream::Owner {
   uint64_t last_batch_id_ = 0;
   uint64_t last_request_ = 0;
   std::chrono::nanoseconds last_sent_{};
-  bool loaded_ = false;            // records waited when the last answer came: requests keep apart
-  bool established_once_ = false;  // since the last loss
+  std::chrono::nanoseconds last_took_{};  // from then to an answer
+  bool loaded_ = false;                   // records waited when the last answer came: requests keep apart
+  bool established_once_ = false;         // since the last loss
   Executor::TimerId pump_timer_ = 0;
   Executor::TimerId linger_timer_ = 0;
   BrokerStream stream_;

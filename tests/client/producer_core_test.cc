@@ -9,6 +9,7 @@
 namespace millrace {
 namespace {
 
+using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::ElementsAre;
@@ -51,24 +52,36 @@ TEST_F(ProducerTest, RecordAloneLeavesAtOnceAndLoadMakesBatchesGrow) {
 }
 
 // Requests of a round trip's worth of records each took all the processor time there was at a tenth of the load that it is enough for.
-TEST_F(ProducerTest, SmallRequestsUnderLoadLeaveAMillisecondApart) {
+TEST_F(ProducerTest, SmallRequestsUnderLoadKeepTwiceARoundTripApartAtMostAMillisecond) {
   Send("first");
   executor.RunUntilIdle();
-  broker.HoldAcks();
-  Send("a");
-  executor.RunUntilIdle();
-  Send("b");
-  broker.ReleaseAcks();
-  executor.Advance(std::chrono::microseconds(900));
-  Send("c");
-  executor.RunUntilIdle();
-  EXPECT_THAT(broker.Values("t", 0), ElementsAre("first", "a"));
-  executor.Advance(std::chrono::microseconds(100));
-  EXPECT_THAT(broker.Values("t", 0), ElementsAre("first", "a", "b", "c"));
-  EXPECT_EQ(broker.request_batches.size(), 3u);
-  Send("d");  // nothing waited for the last ack: no load
-  executor.RunUntilIdle();
-  EXPECT_THAT(broker.Values("t", 0), ElementsAre("first", "a", "b", "c", "d"));
+  std::vector<std::string> sent = {"first"};
+  for (const auto& [round_trip, left] : {std::pair(microseconds(300), microseconds(300)),
+                                         {microseconds(800), microseconds(200)},
+                                         {microseconds(5'000), microseconds(0)}}) {
+    broker.HoldAcks();
+    Send("a");
+    executor.RunUntilIdle();
+    Send("b");
+    executor.Advance(round_trip);
+    sent.push_back("a");
+    broker.ReleaseAcks();
+    executor.Advance(std::max(left - microseconds(1), microseconds(0)));
+    if (left > microseconds(0)) {
+      Send("c");
+      executor.RunUntilIdle();
+      EXPECT_EQ(broker.Values("t", 0), sent);
+      executor.Advance(microseconds(1));
+      sent.insert(sent.end(), {"b", "c"});
+    } else {
+      sent.push_back("b");
+    }
+    EXPECT_EQ(broker.Values("t", 0), sent);
+    sent.push_back("alone");  // nothing waited for the last ack: no load
+    Send("alone");
+    executor.RunUntilIdle();
+    EXPECT_EQ(broker.Values("t", 0), sent);
+  }
 }
 
 TEST_F(ProducerTest, WhatIsWorthARequestDoesNotWaitUnderLoadAndNothingWaitsForAFlush) {
@@ -78,6 +91,7 @@ TEST_F(ProducerTest, WhatIsWorthARequestDoesNotWaitUnderLoadAndNothingWaitsForAF
   Send("a");
   executor.RunUntilIdle();
   Send("b");
+  executor.Advance(microseconds(400));
   broker.ReleaseAcks();
   executor.RunUntilIdle();
   ASSERT_EQ(broker.request_batches.size(), 2u);
@@ -89,6 +103,7 @@ TEST_F(ProducerTest, WhatIsWorthARequestDoesNotWaitUnderLoadAndNothingWaitsForAF
   Send("c");
   executor.RunUntilIdle();
   Send("d");
+  executor.Advance(microseconds(400));
   broker.ReleaseAcks();
   executor.RunUntilIdle();
   ASSERT_EQ(broker.Values("t", 0).size(), 5u);

@@ -91,7 +91,7 @@ struct ProducerOptions {
   bool idempotence = true;
 
   // linger.ms: how long a batch that is not full waits for more records. 0: it leaves as soon as its broker has
-  // answered the one before, or, while that finds more waiting each time, a millisecond after it left: batches grow with the load by
+  // answered the one before, or, while that finds more waiting each time, up to a millisecond after it left: batches grow with the load by
   // themselves.
   std::chrono::milliseconds linger{0};
 
