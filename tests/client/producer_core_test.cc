@@ -422,6 +422,37 @@ TEST_F(ProducerTest, UnderLoadRecordsWithoutKeyStayWithABrokerForAWhile) {
   EXPECT_EQ(partition_of_next(10, 1'000), (first + 3) % 4);
 }
 
+// Timers may be late by a millisecond; a record that comes in time knows better.
+TEST_F(ProducerTest, TheFirstRecordAfterItsTimeWakesWhoKeepsRequestsApart) {
+  int wakes = 0;
+  client::RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
+                                        [&](client::BrokerQueue*) { ++wakes; });
+  TopicMetadata metadata;
+  metadata.name = "t";
+  metadata.partitions.resize(1);
+  metadata.max_message_bytes = 2 << 20;
+  client::BrokerQueue broker;
+  client::TopicQueues* const topic = accumulator.UpdateTopic(metadata);
+  accumulator.MoveTo(topic->partitions[0].get(), &broker);
+  const auto append = [&] {
+    absl::Status refusal;
+    EXPECT_EQ(
+        accumulator.Append({.topic = "t", .partition = 0, .record = {.value = "x", .headers = {}}}, nullptr, &refusal),
+        Outcome::kTaken);
+  };
+  append();
+  const auto due = executor.clock().Monotonic() + microseconds(500);
+  EXPECT_EQ(accumulator.Take(&broker, {.min_bytes = 1'000, .max_bytes = 1'000, .any_size_at = due}).due, due);
+  executor.Advance(microseconds(499));
+  append();
+  EXPECT_EQ(wakes, 0);
+  executor.Advance(microseconds(1));
+  append();
+  EXPECT_EQ(wakes, 1);
+  append();
+  EXPECT_EQ(wakes, 1) << "once";
+}
+
 TEST_F(ProducerTest, TooLargeRecordIsRefusedAtOnceWithTheLimit) {
   broker.AddTopic("t", 1, 2000);
   Send("small");
