@@ -17,7 +17,7 @@ constexpr size_t kRequestsInFlightMax = 12;
 // A further request beside one that is under way has to be worth it.
 constexpr int64_t kWorthwhileBytes = 256 << 10;
 // While each answer finds records waiting, smaller requests leave twice the time apart that the last answer took, but no more than
-// this: a request costs three brokers four messages, whatever is in it. At 25 MB/s of 1 KiB records a round trip's worth of records in
+// this: a batch costs three brokers four messages, whatever is in it. At 25 MB/s of 1 KiB records a round trip's worth of records in
 // each took all of two cores, for a p99 that was no better.
 constexpr std::chrono::milliseconds kSmallRequestsApartMax{1};
 // With acks=none, request N asks for this number plus N to be echoed.

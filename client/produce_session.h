@@ -1,8 +1,8 @@
 // The Produce stream to one broker: messages of batches out, acks in.
 //
-// A message leaves when the stream can take one and a slot is free. With little in flight it takes whatever waits, so a
-// record alone is sent at once; with more in flight only a large message is worth a further slot, and small ones keep apart, so that load makes
-// messages grow instead of making more of them.
+// A message leaves when the stream can take one and a slot is free. With nothing in flight it takes whatever waits, so a
+// record alone is sent at once; beside one in flight only a large message is worth a further slot, and while answers find
+// records waiting small ones keep apart: load makes messages grow instead of making more of them.
 //
 // I/O thread only.
 #pragma once

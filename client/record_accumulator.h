@@ -79,8 +79,8 @@ struct TopicQueues {
   int64_t batch_bytes_max = 0;  // of records
   int32_t sticky = -1;          // where records without key go now; -1: to be chosen
   int32_t last_sticky = 0;
-  BrokerQueue* sticky_broker = nullptr;                     // whose partition the next one is to be; nullptr: any
-  int64_t sticky_broker_bytes = 0;                          // what it got since it was chosen
+  const BrokerQueue* sticky_broker = nullptr;  // whose partition the next one is to be; nullptr: any. Compared only
+  int64_t sticky_broker_bytes = 0;             // what it got since it was chosen
   std::vector<std::unique_ptr<PartitionQueue>> partitions;  // grows only
 };
 

@@ -179,8 +179,8 @@ absl::Status Partition::StartReplica(const raft::LogState& state) {
   auto replica = host_.groups.Open(
       {.driver = {.group = group_, .self = host_.self, .flush = FlushOf(*config_.load()), .applied = applied_},
        .preferred = replicas_.front(),
-       // The leader alone serves what is committed. With one batch at a time half of all peer messages said only this, and at 25 MB/s
-       // of 1 KiB records half of the processor time went into messages.
+       // The leader alone serves what is committed. With one batch at a time half of all peer messages said only this: 8.4 of them
+       // for each batch at 25 MB/s of 1 KiB records, 4.3 without.
        .commit_at_once = false},
       *this);
   if (!replica.ok()) return replica.status();

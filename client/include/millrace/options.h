@@ -91,8 +91,8 @@ struct ProducerOptions {
   bool idempotence = true;
 
   // linger.ms: how long a batch that is not full waits for more records. 0: it leaves as soon as its broker has
-  // answered the one before, or, while that finds more waiting each time, up to a millisecond after it left: batches grow with the load by
-  // themselves.
+  // answered the one before, or, while that finds more waiting each time, up to a millisecond after that one left: batches
+  // grow with the load by themselves.
   std::chrono::milliseconds linger{0};
 
   // batch.size: bytes of records at which a batch is full. Capped by the topic's max.message.bytes. 1 KiB to 64 MiB.
