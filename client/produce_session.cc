@@ -42,7 +42,7 @@ ProduceSession::ProduceSession(const ClientEnvironment& env, Target target, Acks
 
 ProduceSession::~ProduceSession() {
   if (pump_timer_ != 0) env_.executor.Cancel(pump_timer_);
-  if (linger_timer_ != 0) env_.executor.Cancel(linger_timer_);
+  if (due_timer_ != 0) env_.executor.Cancel(due_timer_);
 }
 
 void ProduceSession::AddRetry(PartitionSender* sender) {
@@ -105,7 +105,7 @@ void ProduceSession::Pump() {
       owner_->OnStarted(sender);
       ++started;
     }
-    if (taken.due) SetLingerTimer(*taken.due);
+    if (taken.due) SetDueTimer(*taken.due);
   }
   if (request.batches.empty()) return;
   if (acks_ == Acks::kNone) request.ping = EchoOf(last_request_);
@@ -142,10 +142,10 @@ void ProduceSession::PumpSoon() {
   });
 }
 
-void ProduceSession::SetLingerTimer(nanoseconds due) {
-  if (linger_timer_ != 0) env_.executor.Cancel(linger_timer_);
-  linger_timer_ = env_.executor.After(std::max(due - env_.clock.Monotonic(), nanoseconds(0)), [this] {
-    linger_timer_ = 0;
+void ProduceSession::SetDueTimer(nanoseconds due) {
+  if (due_timer_ != 0) env_.executor.Cancel(due_timer_);
+  due_timer_ = env_.executor.After(std::max(due - env_.clock.Monotonic(), nanoseconds(0)), [this] {
+    due_timer_ = 0;
     Pump();
   });
 }

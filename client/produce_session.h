@@ -85,7 +85,7 @@ class ProduceSession : private BrokerStream::Owner {
 
   void AddBatch(ProducerBatch* batch, const PartitionSender& sender, ProduceRequestFrame& request);
   RecordAccumulator::Taken TakeNew(int64_t bytes);
-  void SetLingerTimer(std::chrono::nanoseconds due);
+  void SetDueTimer(std::chrono::nanoseconds due);
 
   ClientEnvironment env_;
   const Target target_;
@@ -104,7 +104,7 @@ class ProduceSession : private BrokerStream::Owner {
   bool loaded_ = false;                   // records waited when the last answer came: requests keep apart
   bool established_once_ = false;         // since the last loss
   Executor::TimerId pump_timer_ = 0;
-  Executor::TimerId linger_timer_ = 0;
+  Executor::TimerId due_timer_ = 0;
   BrokerStream stream_;
 };
 

@@ -368,7 +368,7 @@ RecordAccumulator::Taken RecordAccumulator::Take(BrokerQueue* queue, Want want) 
   if (taken.batches.empty()) {
     // What waits now cannot be taken, or is too little: call when there is more.
     queue->wake_at_bytes = (enough ? queue->waiting_bytes : 0) + want.min_bytes;
-    if (want.any_size_at && !enough) taken.due = queue->wake_at_time = want.any_size_at;
+    if (want.any_size_at && taken.waited && !enough) taken.due = queue->wake_at_time = want.any_size_at;
     queue->wake_at_first = options_.linger.count() > 0 && !taken.due;
   }
   return taken;

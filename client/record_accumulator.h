@@ -45,8 +45,8 @@ struct BrokerQueue {
   int64_t waiting_bytes = 0;
   int64_t wake_at_bytes = kNever;  // the I/O thread wants to be woken when so much waits
   bool wake_at_first = false;      // ... or when a batch is opened, whose linger time begins then
-  std::optional<std::chrono::nanoseconds>
-      wake_at_time;  // ... or with the first record after this, sooner than by a timer
+  // ... or with the first record after this, sooner than by a timer
+  std::optional<std::chrono::nanoseconds> wake_at_time;
 };
 
 struct TopicQueues;

@@ -1,5 +1,7 @@
 #include "server/cluster_metrics.h"
 
+#include <cmath>
+
 #include "server/shares.h"
 
 namespace millrace::server {
@@ -21,12 +23,16 @@ void EmitPlace(const Broker& broker, const Metrics::Emit& emit) {
   emit({.name = "millrace_peers_up",
         .help = "Other brokers that this one reaches.",
         .value = static_cast<double>(view.Reachable().size() - 1)});
-  // The controller's own is none, and so is that of a broker that hears of no controller.
   const auto controller = view.LeaderOf(kMetadataGroup);
-  const auto ahead = controller ? broker.presence().ClockOffsetOf(controller->broker) : std::nullopt;
+  const bool is_controller = controller && controller->broker == view.self().broker;
+  const auto ahead = controller && !is_controller ? broker.presence().ClockOffsetOf(controller->broker) : std::nullopt;
   emit({.name = "millrace_clock_offset_seconds",
-        .help = "By how much this broker's clock is ahead of the controller's; messages' travel time counts as ahead.",
-        .value = static_cast<double>(-ahead.value_or(0)) / 1000});
+        .help = "By how much this broker's clock is ahead of the controller's; messages' travel time counts as ahead. "
+                "NaN: it "
+                "hears of no controller.",
+        .value = is_controller ? 0
+                 : ahead       ? static_cast<double>(-*ahead) / 1000
+                               : std::nan("")});
 }
 
 void EmitTraffic(const Broker& broker, const Metrics::Emit& emit) {

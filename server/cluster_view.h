@@ -56,7 +56,6 @@ class ClusterView {
   std::optional<LeaderHint> LeaderOf(raft::GroupId group) const;
   // The same of a partition: one that has a single replica is led by it, started or not.
   std::optional<LeaderHint> LeaderOf(raft::GroupId group, const std::vector<raft::ReplicaId>& replicas) const;
-  std::vector<std::pair<raft::GroupId, raft::Term>> LedHere() const { return leaders_.LedBy(self_.broker); }
 
   // Where brokers reach it; empty: not known.
   std::string PeerAddressOf(raft::BrokerId broker) const;

@@ -20,15 +20,6 @@ std::optional<Leadership> LeaderTable::Find(raft::GroupId group) const {
   return found->second;
 }
 
-std::vector<std::pair<raft::GroupId, raft::Term>> LeaderTable::LedBy(raft::BrokerId broker) const {
-  std::lock_guard lock(mutex_);
-  std::vector<std::pair<raft::GroupId, raft::Term>> led;
-  for (const auto& [group, leadership] : known_) {
-    if (leadership.broker == broker) led.emplace_back(group, leadership.term);
-  }
-  return led;
-}
-
 void LeaderTable::Forget(raft::GroupId group) {
   std::lock_guard lock(mutex_);
   known_.erase(group);

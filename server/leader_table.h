@@ -29,8 +29,6 @@ class LeaderTable {
   // True: it is news. Of one term only a leader is news, since a term has one.
   bool Learn(raft::GroupId group, const Leadership& leadership);
   std::optional<Leadership> Find(raft::GroupId group) const;
-  // What a broker leads: to tell others.
-  std::vector<std::pair<raft::GroupId, raft::Term>> LedBy(raft::BrokerId broker) const;
   void Forget(raft::GroupId group);
 
  private:

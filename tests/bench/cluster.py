@@ -43,7 +43,7 @@ SETTLING_SECONDS = 15  # after what was made for it
 SHORT_SECONDS = 20  # of cases that need no minute
 WARMUP_SECONDS = 3
 KAFKA_WARMUP_SECONDS = 45
-FIRST_GUESSES = {"produce-1k": 100_000, "produce-100b": 400_000}  # records per second of Kafka's first run
+FIRST_GUESSES = {"produce-1k": 200_000, "produce-100b": 900_000}  # records per second of Kafka's first run
 # Before these the page cache is filled again: they write, and freed memory has gone back to the host of a virtual machine.
 LOADS = {"produce-1k", "burst-1k", "produce-100b", "commit-1", "commit-16", "commit-100", "many", "rate25-async", "rate25-commit",
          "rate50-async", "latency-async", "latency-commit", "consume"}
@@ -199,7 +199,7 @@ class KafkaCases:
 
     def produce(self, cluster, case, size=KIB, partitions=PARTITIONS):
         cluster.create_topic("bench", partitions)
-        rate = self.rates.get(case, FIRST_GUESSES.get(case, 40_000) // (1 if self.big else 4))
+        rate = self.rates.get(case, FIRST_GUESSES.get(case, 100_000) // (1 if self.big else 4))
         figures = cluster.produce("bench", size, rate * KAFKA_WARMUP_SECONDS, rate * SHORT_SECONDS, big=self.big)
         self.rates[case] = int(figures["records_per_second"])
         return figures

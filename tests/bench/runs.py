@@ -16,17 +16,19 @@ def main(text, every, filled, seconds, **sides):
     parser.add_argument("--kafka", metavar="DIR")
     parser.add_argument("--seconds", type=int, default=seconds)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--sides", default=",".join(sides), help="only these, separated by commas (default: %(default)s)")
+    parser.add_argument("--sides", help=f"only these, separated by commas (default: {','.join(sides)}; Kafka's with --kafka)")
     parser.add_argument("cases", nargs="*", metavar="CASE", choices=every + [[]])
     options = parser.parse_args()
     if machine.filesystem_of(options.dir) == "tmpfs":
         parser.error(f"{options.dir} is in memory; --dir must be on a disk")
     print(json.dumps(machine.describe(options.dir)), flush=True)
     options.page_cache = cache = machine.PageCache(options.dir)
-    wanted = [name for name in options.sides.split(",") if not name.startswith("kafka") or options.kafka]
-    if unknown := set(wanted) - set(sides):
+    named = options.sides.split(",") if options.sides else [s for s in sides if options.kafka or not s.startswith("kafka")]
+    if unknown := set(named) - set(sides):
         parser.error(f"no such side: {', '.join(sorted(unknown))}")
-    sides = {name: sides[name](options) for name in wanted}
+    if not options.kafka and any(name.startswith("kafka") for name in named):
+        parser.error("Kafka's jars are needed for that side: --kafka DIR")
+    sides = {name: sides[name](options) for name in named}
     results = {}
 
     def note(run, case, side, figures):

@@ -32,13 +32,13 @@ TEST(LeaderTable, ATermMayBeHeardOfBeforeItsLeader) {
   EXPECT_EQ(table.Find(kGroup)->broker, BrokerId(2));
 }
 
-TEST(LeaderTable, TellsWhatABrokerLeads) {
+TEST(LeaderTable, WhatIsForgottenIsNotKnown) {
   LeaderTable table;
   table.Learn(GroupId(1), {Term(1), BrokerId(1)});
   table.Learn(GroupId(2), {Term(5), BrokerId(2)});
-  EXPECT_EQ(table.LedBy(BrokerId(2)), (std::vector{std::pair(GroupId(2), Term(5))}));
   table.Forget(GroupId(2));
-  EXPECT_TRUE(table.LedBy(BrokerId(2)).empty());
+  EXPECT_FALSE(table.Find(GroupId(2)).has_value());
+  EXPECT_TRUE(table.Find(GroupId(1)).has_value());
 }
 
 }  // namespace
