@@ -70,6 +70,7 @@ void TrimPartition(Broker& broker, const v1::TrimPartitionRequest& request, Repl
   ErrorFrame error;
   auto partition = broker.FindPartition(request.name(), request.partition(), 0, &error);
   if (partition == nullptr) return reply.Fail(std::move(error));
+  if (ErrorFrame own = CheckWritable(request.name()); !own.ok()) return reply.Fail(std::move(own));
   if (request.before() < -1)
     return reply.Fail(MakeError(Error::INVALID_REQUEST, "`before` is an offset, or -1 for the high watermark"));
   const auto trim = [&broker, partition, request, reply, &executor, routing] {

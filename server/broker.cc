@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "server/errors.h"
+#include "server/group_partition.h"
 #include "server/identity.h"
 #include "server/log.h"
 
@@ -243,7 +244,7 @@ void Broker::SavePartitions(std::function<void()> done) {
   for (auto& shard : shards_) {
     shard->executor.Post([this, &shard = *shard, waiting, done] {
       const Retention::Walk walk = WalkPartitions(shard.executor);
-      while (const std::shared_ptr<Partition> partition = walk()) partition->SaveProducers();
+      while (const std::shared_ptr<Partition> partition = walk()) partition->Save();
       shard.writer.OnWritten([waiting, done] {
         if (--*waiting == 0) done();
       });
@@ -296,7 +297,9 @@ void Broker::OnImage(std::shared_ptr<const MetadataImage> image) {
   for (const auto& [id, broker] : image->brokers()) brokers.push_back(broker);
   gate_.SetBrokers(std::move(brokers));
   ConnectTo(image.get());
-  if (caught_up_) ApplyImage(*image);
+  if (!caught_up_) return;
+  ApplyImage(*image);
+  TellCoordinators();
 }
 
 void Broker::ApplyImage(const MetadataImage& image) {
@@ -315,6 +318,18 @@ void Broker::ApplyImage(const MetadataImage& image) {
     auto it = next->find(name);
     if (it != next->end() && it->second->info->topic_id == entry->info->topic_id) continue;
     RemoveTopic(entry);
+  }
+}
+
+// Of topics that their groups may read.
+void Broker::TellCoordinators() const {
+  const auto directory = directory_.load();
+  const auto groups = directory->find(kGroupsTopic);
+  if (groups == directory->end()) return;
+  for (const auto& partition : groups->second->partitions) {
+    RunOn(partition->executor(), [partition] {
+      if (GroupCoordinator* coordinator = CoordinatorOf(*partition)) coordinator->OnImage();
+    });
   }
 }
 
@@ -364,6 +379,7 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
     entry->partitions.push_back(
         std::make_shared<Partition>(PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group,
                                     info->partitions[p].replicas, info->config, host));
+    if (info->name == kGroupsTopic) AttachCoordinator(*entry->partitions.back(), view_, clock_);
     starts[&shard].push_back([partition = entry->partitions.back(), has_log = found_at_start_.contains(group)] {
       return partition->Begin(has_log);
     });

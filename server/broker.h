@@ -120,6 +120,7 @@ class Broker {
 
   // Over the partitions of one executor as they are now.
   Retention::Walk WalkPartitions(const Executor& executor) const;
+  void TellCoordinators() const;
   static void LogChanges(const Directory& old, const Directory& next);
   void OnImage(std::shared_ptr<const MetadataImage> image);
   void OnCaughtUp(LoadDone done);

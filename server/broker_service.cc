@@ -50,6 +50,7 @@ void Append(Broker& broker, const v1::AppendRequest& request, Reply<v1::AppendRe
   ErrorFrame error;
   auto partition = broker.FindPartition(request.topic(), number, 0, &error);
   if (partition == nullptr) return reply.Fail(std::move(error));
+  if (ErrorFrame own = CheckWritable(request.topic()); !own.ok()) return reply.Fail(std::move(own));
   if (!SamePlacement(request, number, partitions)) {
     return reply.Fail(
         MakeError(Error::INVALID_REQUEST, request.topic(), number,

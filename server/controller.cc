@@ -197,7 +197,7 @@ void Controller::DecideCreate(const NewTopic& topic, Decision& decision) {
         Error::TOPIC_ALREADY_EXISTS,
         absl::StrCat("topic ", topic.name, " exists; choose another name, or set if_not_exists to use it as it is"));
   }
-  if (std::string problem = TopicNameProblem(topic.name); !problem.empty())
+  if (std::string problem = TopicNameProblem(topic.name); !problem.empty() && !topic.internal)
     return refuse(Error::INVALID_TOPIC_EXCEPTION, problem);
   const int32_t partitions = topic.partitions == 0 ? 1 : topic.partitions;
   if (partitions < 1 || partitions > kPartitionsMax) {
@@ -251,8 +251,10 @@ void Controller::AddPartitionRecords(const PartitionsOf& partitions, Decision& d
 }
 
 const TopicInfo* Controller::FindForChange(const std::string& name, Decision& decision) const {
-  if (const auto* topic = image().topics().Find(name)) return topic->get();
-  decision.Refuse(NoTopic(name));
+  const auto* topic = image().topics().Find(name);
+  ErrorFrame error = topic == nullptr ? NoTopic(name) : CheckWritable(name);
+  if (error.ok()) return topic->get();
+  decision.Refuse(std::move(error));
   return nullptr;
 }
 

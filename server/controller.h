@@ -33,6 +33,7 @@ struct NewTopic {
   int32_t replication_factor = 0;  // 0: the default
   std::map<std::string, std::string> config;
   bool if_not_exists = false;
+  bool internal = false;  // one of the cluster's own, whose names clients cannot give
 };
 
 struct CreatedTopic {

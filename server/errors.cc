@@ -59,6 +59,13 @@ ErrorFrame NoTopic(const std::string& name, std::optional<int32_t> partition) {
       absl::StrCat("there is no topic ", name, "; list the topics, or create it with: millrace topic create ", name));
 }
 
+ErrorFrame CheckWritable(const std::string& topic) {
+  if (!IsInternalTopic(topic)) return {};
+  return MakeError(
+      Error::POLICY_VIOLATION, topic, std::nullopt,
+      absl::StrCat(topic, " is a topic of the cluster's own: it can be read, and is changed by brokers alone"));
+}
+
 ErrorFrame TopicDeleted(const std::string& name, int32_t partition) {
   return MakeError(Error::UNKNOWN_TOPIC_OR_PARTITION, name, partition,
                    absl::StrCat("topic ", name, " was deleted; its records are gone"));

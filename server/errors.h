@@ -21,6 +21,8 @@ ErrorFrame MakeError(ErrorCode code, const std::string& topic, std::optional<int
 
 // A name that no topic has, or that none can have.
 ErrorFrame NoTopic(const std::string& name, std::optional<int32_t> partition = std::nullopt);
+// Of who would change a topic of the cluster's own; none of other topics.
+ErrorFrame CheckWritable(const std::string& topic);
 ErrorFrame TopicDeleted(const std::string& name, int32_t partition);
 // INVALID_REQUEST of a number that is no Routing; otherwise none. A client of a later release must not get another answer than the
 // one it asked for.

@@ -12,7 +12,8 @@ namespace {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-constexpr std::array<std::string_view, 3> kServices = {"", "millrace.v1.Broker", "millrace.v1.Admin"};
+constexpr std::array<std::string_view, 4> kServices = {"", "millrace.v1.Broker", "millrace.v1.Admin",
+                                                       "millrace.v1.Groups"};
 constexpr std::chrono::seconds kWatchInterval{1};
 
 bool IsServed(std::string_view service) {

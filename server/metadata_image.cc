@@ -44,6 +44,11 @@ std::shared_ptr<const TopicInfo> MetadataImage::FindTopic(const std::string& nam
   return topic == nullptr ? nullptr : *topic;
 }
 
+std::shared_ptr<const TopicInfo> MetadataImage::FindTopic(uint64_t topic_id) const {
+  const auto* topic = topics_by_id_.Find(topic_id);
+  return topic == nullptr ? nullptr : *topic;
+}
+
 std::optional<GroupInfo> MetadataImage::FindGroup(raft::GroupId group) const {
   const PartitionName* name = groups_.Find(group);
   if (name == nullptr) return std::nullopt;

@@ -81,6 +81,7 @@ class MetadataImage {
 
   const Topics& topics() const { return topics_; }  // by name
   std::shared_ptr<const TopicInfo> FindTopic(const std::string& name) const;
+  std::shared_ptr<const TopicInfo> FindTopic(uint64_t topic_id) const;
   std::optional<GroupInfo> FindGroup(raft::GroupId group) const;
   int64_t partitions() const { return static_cast<int64_t>(groups_.size()); }
 

@@ -353,6 +353,7 @@ void Partition::Abandon() {
   local_.clear();
   confirming_.clear();
   waiters_.clear();
+  state_.reset();
 }
 
 Offset Partition::log_end() const { return replica_ != nullptr ? replica_->core().end_offset() : high_watermark_; }

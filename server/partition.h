@@ -27,6 +27,7 @@
 #include "proto/wire/frames.h"
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
+#include "server/applied_state.h"
 #include "server/batch_validation.h"
 #include "server/cluster_view.h"
 #include "server/disk_floor.h"
@@ -109,6 +110,11 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
             std::shared_ptr<const TopicConfig> config, const Host& host);
   ~Partition() override;
 
+  // Before it begins; for partitions that stand for more than their records.
+  void Attach(std::unique_ptr<AppliedState> state) { state_ = std::move(state); }
+  // Null: none. Readable() tells whether it serves.
+  AppliedState* state() const { return state_.get(); }
+
   // When the broker starts or the partition is new: makes the log if this replica has none yet, and starts the replica unless it is
   // alone and has lost nothing: then its first use does. False: what the disk may have lost is not dealt with, its next use tries
   // again.
@@ -137,7 +143,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   absl::StatusOr<Removed> Retain(std::optional<UnixMillis> now);
 
   // Saves what the next Open() would have to read the log for. Not durable by itself.
-  void SaveProducers();
+  void Save();
 
   // Entries from `from` up to the high watermark, from memory. False: read them with store().Read(). See LogStore.
   bool ReadCached(raft::Offset from, size_t bytes_max, std::vector<raft::Entry>* entries);
@@ -200,10 +206,11 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   void OpenAgain(const std::function<void(std::function<void()>)>& when);
   absl::StatusOr<bool> MustAbstain(const raft::LogState& state) const;
   absl::Status StartReplica(const raft::LogState& state);
-  absl::Status LoadProducers(raft::LogIndex* saved_up_to);
+  absl::Status LoadSaved(raft::LogIndex* saved_up_to);
   void ApplyOne(const raft::Entry& entry);
   void ApplyLogStart(const raft::Entry& entry);
-  void SaveProducersUpTo(raft::LogIndex last);
+  void SaveUpTo(raft::LogIndex last);
+  AppliedState::Parts AllParts() const;
   void BeginServing();
   void StopServing();
   void Settle();
@@ -250,7 +257,8 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   raft::Offset high_watermark_;      // log_start_ <= high_watermark_ <= log_end()
   raft::LogIndex applied_;
   ProducerState producers_;
-  // Entries with records, and their bytes, that the saved table does not cover.
+  std::unique_ptr<AppliedState> state_;
+  // Entries with records, and their bytes, that what is saved does not cover.
   int64_t unsaved_entries_ = 0;
   int64_t unsaved_bytes_ = 0;
   std::vector<std::function<void()>> unsettled_;

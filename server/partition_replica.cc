@@ -21,13 +21,13 @@ using raft::EntryType;
 using raft::LogIndex;
 using raft::Offset;
 
-// How much may have to be applied again after a start to bring the producer table up to date.
+// How much may have to be applied again after a start to bring the producer table, and what else is saved, up to date.
 constexpr int64_t kUnsavedEntriesMax = 256;
 constexpr int64_t kUnsavedBytesMax = 8 << 20;
 // So often at most is the same thing logged of some partition.
 constexpr std::chrono::seconds kNoticeEvery{1};
-// The saved table covers entries up to this index.
-constexpr std::string_view kProducersUpToKey = "producers-up-to";
+// What is saved covers entries up to this index. The name is from when that was the producers alone.
+constexpr std::string_view kSavedUpToKey = "producers-up-to";
 
 using Kind = raft::Notice::Kind;
 
@@ -169,7 +169,7 @@ absl::Status Partition::StartReplica(const raft::LogState& state) {
   applied_ = state.begin.before.index;
   high_watermark_ = state.begin.end_offset;
   LogIndex saved_up_to;
-  if (absl::Status status = LoadProducers(&saved_up_to); !status.ok()) return status;
+  if (absl::Status status = LoadSaved(&saved_up_to); !status.ok()) return status;
   if (saved_up_to > applied_) {
     const absl::StatusOr<raft::EntryHeader> last = host_.store.HeaderAt(group_, saved_up_to);
     if (!last.ok()) return last.status();
@@ -191,17 +191,22 @@ absl::Status Partition::StartReplica(const raft::LogState& state) {
   return absl::OkStatus();
 }
 
-absl::Status Partition::LoadProducers(LogIndex* saved_up_to) {
+absl::Status Partition::LoadSaved(LogIndex* saved_up_to) {
   auto values = host_.store.Values(group_);
   if (!values.ok()) return values.status();
   producers_ = {};
+  if (state_ != nullptr) state_->Clear();
   for (const auto& [key, value] : *values) {
     int64_t up_to = 0;
-    if (key == kProducersUpToKey && absl::SimpleAtoi(value, &up_to)) {
+    absl::Status status;
+    if (key == kSavedUpToKey && absl::SimpleAtoi(value, &up_to)) {
       *saved_up_to = LogIndex(up_to);
     } else if (ProducerTable::IsKey(key)) {
-      if (absl::Status status = producers_.Load(key, value); !status.ok()) return status;
+      status = producers_.Load(key, value);
+    } else if (state_ != nullptr && state_->IsKey(key)) {
+      status = state_->Load(key, value);
     }
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -229,17 +234,19 @@ void Partition::Settle() {
 void Partition::BeginServing() {
   serving_ = replica_->core().term();
   log_start_proposed_ = log_start_;
+  if (state_ != nullptr) state_->OnServing(serving_);
   Settle();
 }
 
 void Partition::StopServing() {
-  serving_ = raft::Term(0);
+  const bool served = std::exchange(serving_, raft::Term(0)) != raft::Term(0);
   producers_.ForgetAppended();
   std::deque<Pending> lost;
   lost.swap(pending_);
   lost.insert(lost.end(), std::make_move_iterator(local_.begin()), std::make_move_iterator(local_.end()));
   local_.clear();
   for (Pending& pending : lost) pending.then(false);
+  if (served && state_ != nullptr) state_->OnServingEnd();
   NotifyWaiters();
 }
 
@@ -254,7 +261,7 @@ void Partition::OnRoleChange(const raft::RoleChange& change) {
 
 void Partition::Apply(const std::vector<Entry>& entries) {
   for (const Entry& entry : entries) ApplyOne(entry);
-  if (unsaved_entries_ >= kUnsavedEntriesMax || unsaved_bytes_ >= kUnsavedBytesMax) SaveProducers();
+  if (unsaved_entries_ >= kUnsavedEntriesMax || unsaved_bytes_ >= kUnsavedBytesMax) Save();
   const bool leads = replica_ != nullptr && replica_->core().role() == raft::Role::kLeader;
   if (leads && serving_ == raft::Term(0) && entries.back().header.term == replica_->core().term()) BeginServing();
   CompletePending();
@@ -274,6 +281,7 @@ void Partition::ApplyOne(const Entry& entry) {
   if (batch->header.producer_id != 0) {
     producers_.OnCommitted(batch->header, header.base_offset, header.append_time);
   }
+  if (state_ != nullptr) state_->Apply(*batch);
 }
 
 absl::Status Partition::ApplyDamaged(LogIndex index, const absl::Status& damage) {
@@ -292,7 +300,7 @@ void Partition::ApplyLogStart(const Entry& entry) {
   int64_t to = 0;
   if (!absl::SimpleAtoi(std::string(entry.payload), &to)) return LogDamaged(entry.header.index, "not a log start");
   if (Offset(to) <= log_start_) return;
-  SaveProducersUpTo(entry.header.index - 1);  // what goes away is not there any more to rebuild the table from
+  SaveUpTo(entry.header.index - 1);  // what goes away is not there any more to rebuild it from
   log_start_ = Offset(to);
   host_.groups.SetLogStart(*replica_, log_start_);
 }
@@ -315,51 +323,66 @@ void Partition::OnProgress() {
 }
 
 // Not while a log start is on its way to the disk: a crash would lose it for good, since the next start applies nothing again that
-// the saved table covers.
-void Partition::SaveProducers() {
+// what is saved covers.
+void Partition::Save() {
   if (closed_ || !open_ || host_.store.State(group_).log_start < log_start_) return;
-  SaveProducersUpTo(applied_);
+  SaveUpTo(applied_);
 }
 
-void Partition::SaveProducersUpTo(LogIndex last) {
+void Partition::SaveUpTo(LogIndex last) {
   if (unsaved_entries_ == 0) return;
   unsaved_entries_ = 0;
   unsaved_bytes_ = 0;
   raft::Round& round = host_.writer.round();
-  for (const auto& [key, value] : producers_.TakeChanges()) {
-    if (value.empty()) {
-      round.DeleteValue(group_, key);
-    } else {
-      round.PutValue(group_, key, value);
+  const auto save = [&](const AppliedState::Parts& parts) {
+    for (const auto& [key, value] : parts) {
+      value.empty() ? round.DeleteValue(group_, key) : round.PutValue(group_, key, value);
     }
-  }
-  round.PutValue(group_, kProducersUpToKey, std::to_string(last.value()));
+  };
+  save(producers_.TakeChanges());
+  if (state_ != nullptr) save(state_->TakeChanges());
+  round.PutValue(group_, kSavedUpToKey, std::to_string(last.value()));
 }
 
-// ---- Snapshots: the log's start, and the producers, which know of entries that are gone
+// ---- Snapshots: the log's start, and what is made of entries that are gone
+
+AppliedState::Parts Partition::AllParts() const {
+  AppliedState::Parts parts = producers_.All();
+  if (state_ == nullptr) return parts;
+  for (auto& part : state_->All()) parts.push_back(std::move(part));
+  return parts;
+}
 
 std::optional<raft::StateMachine::Snapshot> Partition::MakeSnapshot() {
   internal::v1::PartitionSnapshot snapshot;
-  for (auto& [key, value] : producers_.All()) {
-    internal::v1::SavedProducer& producer = *snapshot.add_producers();
-    producer.set_key(std::move(key));
-    producer.set_value(std::move(value));
+  for (auto& [key, value] : AllParts()) {
+    internal::v1::SavedPart& part = *snapshot.add_parts();
+    part.set_key(std::move(key));
+    part.set_value(std::move(value));
   }
   return Snapshot{host_.store.State(group_).begin.before.index, absl::Cord(snapshot.SerializeAsString())};
 }
 
 absl::Status Partition::Install(const raft::InstallSnapshot& snapshot, raft::Round& round) {
-  internal::v1::PartitionSnapshot state;
-  if (!state.ParseFromString(std::string(snapshot.state))) {
-    return absl::DataLossError("the leader's snapshot of the producers cannot be read");
+  internal::v1::PartitionSnapshot parts;
+  if (!parts.ParseFromString(std::string(snapshot.state))) {
+    return absl::DataLossError("the leader's snapshot of a partition cannot be read");
   }
+  const AppliedState::Parts before = AllParts();
   ProducerState producers;
-  for (const auto& producer : state.producers()) {
-    if (absl::Status status = producers.Load(producer.key(), producer.value()); !status.ok()) return status;
+  if (state_ != nullptr) state_->Clear();
+  for (const auto& part : parts.parts()) {
+    absl::Status status;
+    if (ProducerTable::IsKey(part.key())) {
+      status = producers.Load(part.key(), part.value());
+    } else if (state_ != nullptr && state_->IsKey(part.key())) {
+      status = state_->Load(part.key(), part.value());
+    }
+    if (!status.ok()) return status;
   }
-  for (const auto& [key, value] : producers_.All()) round.DeleteValue(group_, key);
-  for (const auto& producer : state.producers()) round.PutValue(group_, producer.key(), producer.value());
-  round.PutValue(group_, kProducersUpToKey, std::to_string(snapshot.last.index.value()));
+  for (const auto& [key, value] : before) round.DeleteValue(group_, key);
+  for (const auto& part : parts.parts()) round.PutValue(group_, part.key(), part.value());
+  round.PutValue(group_, kSavedUpToKey, std::to_string(snapshot.last.index.value()));
   producers_ = std::move(producers);
   unsaved_entries_ = unsaved_bytes_ = 0;
   applied_ = snapshot.last.index;

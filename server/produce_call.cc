@@ -81,6 +81,7 @@ void ProduceCall::Handle(PartitionBatchFrame frame, Acks acks, Routing routing) 
   ErrorFrame error;
   std::shared_ptr<Partition> partition = broker_.FindPartition(frame.topic, frame.partition, frame.topic_id, &error);
   if (partition == nullptr) return Refuse(frame.id, acks, std::move(error));
+  if (ErrorFrame own = CheckWritable(frame.topic); !own.ok()) return Refuse(frame.id, acks, std::move(own));
   ValidBatch valid;
   absl::Cord batch = routing == Routing::kAny ? frame.batch : std::move(frame.batch);  // to be handed on, maybe
   if (!ValidateBatch(std::move(batch), *partition->config(), broker_.clock().Wall(), &valid, &error)) {

@@ -394,6 +394,7 @@ void Server::MakeBroker(const Identity& member) {
   AddBrokerService(*p.broker, p.services);
   AddAdminService(*p.broker, p.services);
   AddForwardService(*p.broker, p.services);
+  AddGroupService(*p.broker, p.services);
   AddReflectionService(p.services);
   AddNotReady([&p] { return p.health.WhyNotReady(); }, p.services_loading);
   for (ServiceRegistry* services : {&p.services_loading, &p.services}) {

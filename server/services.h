@@ -24,7 +24,10 @@ void AddAdminService(Broker& broker, ServiceRegistry& services);
 // Whatever else is asked: LEADER_NOT_AVAILABLE, since a broker that starts is not ready, and `why`, on any executor. not_ready_service.cc
 void AddNotReady(std::function<std::string()> why, ServiceRegistry& services);
 
-// grpc.health.v1.Health. Answers for "" and the two services above; `serving` may be called on any executor. health_service.cc
+// millrace.v1.Groups, and what brokers ask of each other for it. group_service.cc
+void AddGroupService(Broker& broker, ServiceRegistry& services);
+
+// grpc.health.v1.Health. Answers for "" and those of millrace.v1; `serving` may be called on any executor. health_service.cc
 void AddHealthService(std::function<bool()> serving, ServiceRegistry& services);
 
 // grpc.reflection.v1 and v1alpha, over the descriptors linked into the process. reflection_service.cc

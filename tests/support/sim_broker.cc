@@ -60,6 +60,7 @@ void SimBroker::Start() {
   server::AddBrokerService(*broker_, *services_);
   server::AddAdminService(*broker_, *services_);
   server::AddForwardService(*broker_, *services_);
+  server::AddGroupService(*broker_, *services_);
   server::AddHealthService([] { return true; }, *services_);
   server::AddReflectionService(*services_);
   server::AddNotReady([] { return "catching up with the cluster"; }, *services_loading_);
