@@ -5,6 +5,7 @@
 #include "client/address.h"
 #include "client/control.h"
 #include "client/control_client.h"
+#include "client/group_control.h"
 #include "client/offset_finder.h"
 #include "client/runtime_thread.h"
 #include "client/status.h"
@@ -71,6 +72,33 @@ class AdminImpl : public Admin {
   absl::StatusOr<ClusterDescription> DescribeCluster() override {
     return CallAndParse(control::kDescribeCluster, control::DescribeClusterRequest(), Repeat::kSafe,
                         control::ParseDescribeCluster);
+  }
+
+  absl::StatusOr<GroupList> ListGroups() override {
+    return CallAndParse(control::kListGroups, control::ListGroupsRequest(), Repeat::kSafe, control::ParseListGroups);
+  }
+
+  absl::StatusOr<GroupDescription> DescribeGroup(std::string_view group) override {
+    return CallAndParse(control::kDescribeGroup, control::DescribeGroupRequest(std::string(group)), Repeat::kSafe,
+                        control::ParseDescribeGroup);
+  }
+
+  absl::StatusOr<std::vector<CommittedOffset>> GroupOffsets(std::string_view group,
+                                                            const std::vector<TopicPartition>& partitions) override {
+    return CallAndParse(control::kFetchOffsets, control::FetchOffsetsRequest(std::string(group), partitions),
+                        Repeat::kSafe, control::ParseFetchOffsets);
+  }
+
+  absl::StatusOr<std::vector<OffsetReset>> ResetOffsets(std::string_view group,
+                                                        const std::vector<CommittedOffset>& offsets,
+                                                        ResetMode mode) override {
+    const auto dry_run = mode == ResetMode::kDryRun ? control::DryRun::kYes : control::DryRun::kNo;
+    return CallAndParse(control::kResetOffsets, control::ResetOffsetsRequest(std::string(group), offsets, dry_run),
+                        Repeat::kSafe, control::ParseResetOffsets);
+  }
+
+  absl::Status DeleteGroup(std::string_view group) override {
+    return Call(control::kDeleteGroup, control::DeleteGroupRequest(std::string(group)), Repeat::kIfNotSent).status();
   }
 
   absl::StatusOr<ClusterMetadata> GetMetadata(const std::vector<std::string>& topics) override {

@@ -229,6 +229,17 @@ void ConsumerCore::Halt(const std::shared_ptr<FetchPartition>& partition, uint64
   Leave(partition.get());
 }
 
+void ConsumerCore::Add(const std::shared_ptr<FetchPartition>& partition, uint64_t generation, Position position) {
+  partitions_.push_back(partition);
+  Reposition(partition, generation, position);
+}
+
+void ConsumerCore::Remove(const std::shared_ptr<FetchPartition>& partition, uint64_t generation) {
+  Halt(partition, generation);
+  partition->session = nullptr;
+  std::erase(partitions_, partition);
+}
+
 FetchSession* ConsumerCore::SessionFor(const Route& route) {
   std::unique_ptr<FetchSession>& session = sessions_[{route.address, route.routing}];
   if (!session) {

@@ -52,6 +52,10 @@ class ConsumerCore : private FetchSession::Owner {
   // Reads it no more until Reposition().
   void Halt(const std::shared_ptr<FetchPartition>& partition, uint64_t generation);
 
+  // Reads this one, too, or no more; of a group, whose partitions come and go one by one. As Reposition().
+  void Add(const std::shared_ptr<FetchPartition>& partition, uint64_t generation, Position position);
+  void Remove(const std::shared_ptr<FetchPartition>& partition, uint64_t generation);
+
   // The application has consumed.
   void GrantCredit();
 

@@ -37,13 +37,53 @@ ConsumerReader::~ConsumerReader() = default;
 
 void ConsumerReader::Assign(const std::vector<Assignment>& assignments, Partitions partitions, int64_t now) {
   DropReceived(nullptr);
-  const Position fallback =
-      options_.auto_offset_reset == AutoOffsetReset::kEarliest ? Position::Beginning() : Position::End();
+  open_ = false;
   for (auto& partition : partitions) {
-    SetReadFrom(*partition, Fixed(assignments[partition->assignment].from.value_or(fallback), now));
+    SetReadFrom(*partition, Fixed(assignments[partition->assignment].from.value_or(Fallback()), now));
     if (partition->until == 0) partition->ended = true;
   }
   partitions_ = std::move(partitions);
+}
+
+Position ConsumerReader::Fallback() const {
+  switch (options_.auto_offset_reset) {
+    case AutoOffsetReset::kEarliest:
+    case AutoOffsetReset::kNone:
+      return Position::Beginning();
+    case AutoOffsetReset::kLatest:
+      return Position::End();
+    case AutoOffsetReset::kByDuration:
+      return Position::Ago(options_.auto_offset_reset_duration);
+  }
+  return Position::Beginning();
+}
+
+void ConsumerReader::Open() {
+  DropReceived(nullptr);
+  partitions_.clear();
+  open_ = true;
+}
+
+void ConsumerReader::Add(const TopicPartition& partition, std::optional<Position> from, int64_t now) {
+  auto added = std::make_shared<FetchPartition>();
+  added->topic = partition.topic;
+  added->partition = partition.partition;
+  SetReadFrom(*added, Fixed(from.value_or(Fallback()), now));
+  partitions_.push_back(added);
+  core_->Add(added, ++added->read_generation, added->read_from);
+}
+
+void ConsumerReader::Remove(const TopicPartition& partition) {
+  const std::shared_ptr<FetchPartition> removed = Find(partition);
+  if (removed == nullptr) return;
+  DropReceived(removed.get());
+  std::erase(partitions_, removed);
+  core_->Remove(removed, ++removed->read_generation);
+}
+
+int64_t ConsumerReader::PositionOf(const TopicPartition& partition) const {
+  const std::shared_ptr<FetchPartition> found = Find(partition);
+  return found == nullptr ? -1 : found->position;
 }
 
 std::shared_ptr<FetchPartition> ConsumerReader::Find(const TopicPartition& partition) const {
@@ -161,7 +201,7 @@ std::optional<absl::StatusOr<PollResult>> ConsumerReader::Next() {
     }
     if (!records_.empty() || !gaps_.empty()) return PollResult{.records = records_, .gaps = gaps_, .end = false};
   }
-  if (!partitions_.empty() && AllEnded()) return PollResult{.records = {}, .gaps = {}, .end = true};
+  if (!open_ && !partitions_.empty() && AllEnded()) return PollResult{.records = {}, .gaps = {}, .end = true};
   return std::nullopt;
 }
 

@@ -31,6 +31,8 @@ class ConsumerReader {
     virtual void Reposition(const std::shared_ptr<FetchPartition>& partition, uint64_t generation,
                             Position position) = 0;
     virtual void Halt(const std::shared_ptr<FetchPartition>& partition, uint64_t generation) = 0;
+    virtual void Add(const std::shared_ptr<FetchPartition>& partition, uint64_t generation, Position position) = 0;
+    virtual void Remove(const std::shared_ptr<FetchPartition>& partition, uint64_t generation) = 0;
     virtual void GrantCredit() = 0;
   };
   using Partitions = std::vector<std::shared_ptr<FetchPartition>>;
@@ -42,6 +44,15 @@ class ConsumerReader {
   // Before ConsumerCore::Start(): from now on only these count. assignments: what they were resolved from.
   void Assign(const std::vector<Assignment>& assignments, Partitions partitions, int64_t now);
 
+  // From now on partitions come and go one by one, and there is no end.
+  void Open();
+  // nullopt: from where options say. The partition is not there yet.
+  void Add(const TopicPartition& partition, std::optional<Position> from, int64_t now);
+  // What was received of it is dropped.
+  void Remove(const TopicPartition& partition);
+  // Of the record that is given next; -1: not known.
+  int64_t PositionOf(const TopicPartition& partition) const;
+
   // The next news, if there is any. Frees what the last one pointed to.
   std::optional<absl::StatusOr<PollResult>> Next();
 
@@ -49,7 +60,7 @@ class ConsumerReader {
   absl::Status Pause(std::span<const TopicPartition> partitions);
   absl::Status Resume(std::span<const TopicPartition> partitions);
 
-  bool assigned() const { return !partitions_.empty(); }
+  bool assigned() const { return open_ || !partitions_.empty(); }
   std::vector<PartitionProgress> progress() const;
   const ConsumerCounters& counters() const { return counters_; }
 
@@ -68,6 +79,7 @@ class ConsumerReader {
   absl::Status Decode();
   void AddRecord(const RecordView& record, int64_t offset);
   bool Passes(const RecordView& record) const;
+  Position Fallback() const;
   absl::Status StopWith(const std::shared_ptr<FetchPartition>& partition, Error error);
   void MarkEnded(FetchPartition& partition);
   bool AllEnded() const;
@@ -76,6 +88,7 @@ class ConsumerReader {
   FetchQueue& queue_;
   Core* const core_;
   Partitions partitions_;
+  bool open_ = false;
   ConsumerCounters counters_;
 
   // The batch being given out.

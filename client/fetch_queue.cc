@@ -41,14 +41,20 @@ std::vector<FetchedItem> FetchQueue::Remove(const FetchPartition* partition) {
 bool FetchQueue::Wait(SteadyTime deadline) {
   std::unique_lock lock(mutex_);
   waiting_ = true;
-  news_.wait_until(lock, deadline, [this] { return woken_ || !items_.empty(); });
-  waiting_ = false;
+  news_.wait_until(lock, deadline, [this] { return woken_ || nudged_ || !items_.empty(); });
+  waiting_ = nudged_ = false;
   return std::exchange(woken_, false);
 }
 
 bool FetchQueue::TakeWake() {
   std::lock_guard lock(mutex_);
   return std::exchange(woken_, false);
+}
+
+void FetchQueue::Nudge() {
+  std::lock_guard lock(mutex_);
+  nudged_ = true;
+  news_.notify_one();
 }
 
 void FetchQueue::Wake() {

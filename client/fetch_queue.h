@@ -99,19 +99,22 @@ class FetchQueue {
   std::optional<FetchedItem> Pop();
   // Takes out all items of one partition, or of all.
   std::vector<FetchedItem> Remove(const FetchPartition* partition);
-  // Until there is an item, or Wake(), or the deadline. True: woken.
+  // Until there is an item, or Wake(), or Nudge(), or the deadline. True: woken.
   bool Wait(SteadyTime deadline);
   // Takes back a Wake() that nobody waited for.
   bool TakeWake();
 
   // Any thread.
   void Wake();
+  // Ends a Wait() that is under way, or else the next: there is something to look at beside the items.
+  void Nudge();
 
  private:
   std::mutex mutex_;
   std::condition_variable news_;
   std::deque<FetchedItem> items_;  // guarded by mutex_
   bool woken_ = false;             // guarded by mutex_
+  bool nudged_ = false;            // guarded by mutex_
   bool waiting_ = false;           // guarded by mutex_
 };
 

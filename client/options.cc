@@ -5,6 +5,7 @@
 #include "client/address.h"
 #include "client/settings.h"
 #include "client/status.h"
+#include "proto/wire/setting_value.h"
 
 namespace millrace {
 namespace {
@@ -45,12 +46,27 @@ void RefuseKafkaSettings(Settings& settings) {
   for (std::string_view name : {"transactional.id", "isolation.level"}) {
     settings.Refuse(name, "this release has no transactions");
   }
-  for (std::string_view name : {"group.id", "group.instance.id", "session.timeout.ms", "max.poll.interval.ms",
-                                "enable.auto.commit", "auto.commit.interval.ms"}) {
-    settings.Refuse(name,
-                    "this release has no consumer groups; use Consumer::Assign() and keep the positions yourself");
-  }
+  settings.Refuse("heartbeat.interval.ms", "the coordinator says how often; set session.timeout.ms");
+  settings.Refuse("partition.assignment.strategy", "brokers assign partitions; set group.remote.assignor");
   settings.Refuse("min.insync.replicas", "a majority of the replicas is the rule");
+}
+
+// Kafka writes the duration in ISO 8601 (KIP-1106); here it is written as all others are.
+void TakeOffsetReset(Settings& settings, ConsumerOptions& options) {
+  constexpr std::string_view kByDuration = "by_duration:";
+  const std::string* value = settings.Take("auto.offset.reset");
+  if (value == nullptr) return;
+  if (value->starts_with(kByDuration)) {
+    const std::optional<int64_t> duration = ParseMillis(std::string_view(*value).substr(kByDuration.size()));
+    if (!duration) return settings.Fail("auto.offset.reset", *value, "by_duration: and a time, as 90s or 2h");
+    options.auto_offset_reset = AutoOffsetReset::kByDuration;
+    options.auto_offset_reset_duration = milliseconds(*duration);
+    return;
+  }
+  settings.Choice<AutoOffsetReset>("auto.offset.reset", options.auto_offset_reset,
+                                   {{"earliest", AutoOffsetReset::kEarliest},
+                                    {"latest", AutoOffsetReset::kLatest},
+                                    {"none", AutoOffsetReset::kNone}});
 }
 
 absl::Status ParseHeaderFilters(std::string_view list, std::vector<HeaderFilter>& filters) {
@@ -156,8 +172,16 @@ absl::StatusOr<ConsumerOptions> ConsumerOptions::FromMap(const std::map<std::str
   ConsumerOptions options;
   Settings settings(map);
   TakeClientSettings(settings, options.client);
-  settings.Choice<AutoOffsetReset>("auto.offset.reset", options.auto_offset_reset,
-                                   {{"earliest", AutoOffsetReset::kEarliest}, {"latest", AutoOffsetReset::kLatest}});
+  TakeOffsetReset(settings, options);
+  settings.Text("group.id", options.group_id);
+  settings.Text("group.instance.id", options.group_instance_id);
+  settings.Duration("session.timeout.ms", options.session_timeout);
+  settings.Duration("max.poll.interval.ms", options.max_poll_interval);
+  settings.Switch("enable.auto.commit", options.auto_commit);
+  settings.Duration("auto.commit.interval.ms", options.auto_commit_interval);
+  settings.Choice<GroupAssignor>("group.remote.assignor", options.assignor,
+                                 {{"uniform", GroupAssignor::kUniform}, {"range", GroupAssignor::kRange}});
+  settings.Text("client.rack", options.client_rack);
   settings.Choice<OnGap>("on.gap", options.on_gap, {{"error", OnGap::kError}, {"report", OnGap::kReport}});
   settings.Bytes("fetch.max.bytes", options.fetch_max_bytes);
   settings.Count("max.poll.records", options.max_poll_records);
@@ -174,7 +198,16 @@ absl::StatusOr<ConsumerOptions> ConsumerOptions::FromMap(const std::map<std::str
 absl::Status ConsumerOptions::Validate() const {
   if (fetch_max_bytes < kFetchBytesMin) return OutOfBounds("fetch.max.bytes", fetch_max_bytes, "at least 64 KiB");
   if (max_poll_records < 1) return OutOfBounds("max.poll.records", max_poll_records, "at least 1");
-  return client.Validate();
+  if (session_timeout < std::chrono::seconds(1) || session_timeout > std::chrono::minutes(30)) {
+    return OutOfBounds("session.timeout.ms", session_timeout.count(), "1 s to 30 min");
+  }
+  if (max_poll_interval < std::chrono::seconds(1)) {
+    return OutOfBounds("max.poll.interval.ms", max_poll_interval.count(), "at least 1 s");
+  }
+  if (group_id.size() > 255 || group_instance_id.size() > 255) {
+    return InvalidConfig("setting \"group.id\" or \"group.instance.id\" has more than 255 bytes");
+  }
+  return FirstError({Positive("auto.commit.interval.ms", auto_commit_interval), client.Validate()});
 }
 
 }  // namespace millrace

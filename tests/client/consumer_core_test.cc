@@ -82,6 +82,12 @@ class ConsumerTest : public testing::Test, public ConsumerReader::Core {
   void Halt(const std::shared_ptr<FetchPartition>& partition, uint64_t generation) override {
     executor.Post([=, this] { core->Halt(partition, generation); });
   }
+  void Add(const std::shared_ptr<FetchPartition>& partition, uint64_t generation, Position position) override {
+    executor.Post([=, this] { core->Add(partition, generation, position); });
+  }
+  void Remove(const std::shared_ptr<FetchPartition>& partition, uint64_t generation) override {
+    executor.Post([=, this] { core->Remove(partition, generation); });
+  }
   void GrantCredit() override {
     executor.Post([this] { core->GrantCredit(); });
   }

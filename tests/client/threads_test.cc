@@ -151,6 +151,8 @@ class Pusher : public client::ConsumerReader::Core {
  public:
   void Reposition(const std::shared_ptr<FetchPartition>&, uint64_t, Position) override {}
   void Halt(const std::shared_ptr<FetchPartition>&, uint64_t) override {}
+  void Add(const std::shared_ptr<FetchPartition>&, uint64_t, Position) override {}
+  void Remove(const std::shared_ptr<FetchPartition>&, uint64_t) override {}
   void GrantCredit() override {
     std::lock_guard lock(mutex_);
     credit_->released = 0;

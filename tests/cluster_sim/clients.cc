@@ -163,6 +163,15 @@ void SimConsumer::Reposition(const std::shared_ptr<client::FetchPartition>& part
                              Position position) {
   process_.Post([=, this] { core_.Reposition(partition, generation, position); });
 }
+void SimConsumer::Add(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation,
+                      Position position) {
+  process_.Post([=, this] { core_.Add(partition, generation, position); });
+}
+
+void SimConsumer::Remove(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation) {
+  process_.Post([=, this] { core_.Remove(partition, generation); });
+}
+
 void SimConsumer::Halt(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation) {
   process_.Post([=, this] { core_.Halt(partition, generation); });
 }

@@ -76,6 +76,8 @@ class SimConsumer : public ClientProcess, private client::ConsumerReader::Core {
   void Reposition(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation,
                   Position position) override;
   void Halt(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation) override;
+  void Add(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation, Position position) override;
+  void Remove(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation) override;
   void GrantCredit() override;
 
   const ConsumerOptions options_;

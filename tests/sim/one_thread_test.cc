@@ -191,6 +191,12 @@ class World : public client::ConsumerReader::Core {
   void Halt(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation) override {
     executor_.Post([=, this] { consumer_->Halt(partition, generation); });
   }
+  void Add(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation, Position position) override {
+    executor_.Post([=, this] { consumer_->Add(partition, generation, position); });
+  }
+  void Remove(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation) override {
+    executor_.Post([=, this] { consumer_->Remove(partition, generation); });
+  }
   void GrantCredit() override {
     executor_.Post([this] { consumer_->GrantCredit(); });
   }

@@ -97,8 +97,9 @@ struct BrokerStatus {
   int32_t leaders = 0;          // of which it leads
   int64_t disk_free_bytes = 0;  // of the file system with the data directory; all 0 of one that does not answer
   int64_t disk_total_bytes = 0;
-  int64_t start_time =
-      0;  // milliseconds since 1970; 0 and alive: it did not answer in time, nor count in under_replicated
+  // Milliseconds since 1970. 0 though it is alive: it did not answer in time, and the partitions that it leads are not counted in
+  // ClusterDescription::under_replicated.
+  int64_t start_time = 0;
   bool disk_full = false;  // up to its disk.free.floor: it refuses records until there is room
 };
 
@@ -106,8 +107,9 @@ struct ClusterDescription {
   std::string cluster_id;
   int32_t controller = -1;  // broker id
   std::vector<BrokerStatus> brokers;
-  int32_t under_replicated = 0;  // partitions with fewer replicas caught up than they have
-  int32_t leaderless = 0;        // partitions that can be neither written nor read
+  // Partitions with a leader that have fewer replicas caught up than they have; of brokers that did answer.
+  int32_t under_replicated = 0;
+  int32_t leaderless = 0;  // partitions that can be neither written nor read
 };
 
 struct TopicMetadata {
@@ -155,6 +157,59 @@ struct OffsetAnswer {
   int64_t high_watermark = 0;
 };
 
+struct GroupSummary {
+  std::string group;
+  std::string state;  // "Empty", "Assigning" or "Stable"
+  int32_t members = 0;
+  int32_t coordinator = -1;  // broker id
+};
+
+struct GroupList {
+  std::vector<GroupSummary> groups;  // by name
+  bool incomplete = false;           // some coordinator did not answer
+};
+
+struct GroupMember {
+  std::string member_id;
+  std::string instance_id;
+  std::string client_id;
+  std::string host;
+  std::string rack;
+  int32_t epoch = 0;
+  std::vector<std::string> topics;
+  std::string topic_pattern;
+  std::vector<TopicPartition> assigned;
+};
+
+struct GroupPartition {
+  std::string topic;
+  int32_t partition = 0;
+  int64_t committed = -1;       // -1: none
+  int64_t high_watermark = -1;  // -1: not known, as lag and lag_ms
+  int64_t lag = -1;             // records that are not handled
+  int64_t lag_ms = -1;          // since the first of them was appended
+  std::string member_id;        // empty: nobody's
+  std::string metadata;
+};
+
+struct GroupDescription {
+  std::string group;
+  std::string state;
+  int32_t coordinator = -1;
+  int32_t epoch = 0;
+  GroupAssignor assignor = GroupAssignor::kUniform;
+  std::vector<GroupMember> members;        // by member id
+  std::vector<GroupPartition> partitions;  // assigned or committed, by topic and partition
+};
+
+struct OffsetReset {
+  std::string topic;
+  int32_t partition = 0;
+  absl::Status status;  // of this partition; with an error it stays as it was
+  int64_t old_offset = -1;
+  int64_t new_offset = -1;
+};
+
 class Admin {
  public:
   // Does not wait for a broker. kInvalidConfig: an option is out of bounds.
@@ -193,6 +248,24 @@ class Admin {
   virtual absl::StatusOr<std::vector<OffsetAnswer>> ListOffsets(const std::vector<OffsetQuery>& queries) = 0;
 
   virtual absl::StatusOr<ClusterDescription> DescribeCluster() = 0;
+
+  // Consumer groups, their members, positions and lag. kGroupIdNotFound.
+  virtual absl::StatusOr<GroupList> ListGroups() = 0;
+  virtual absl::StatusOr<GroupDescription> DescribeGroup(std::string_view group) = 0;
+
+  // What a group has committed: of all partitions, or those named, in order.
+  virtual absl::StatusOr<std::vector<CommittedOffset>> GroupOffsets(
+      std::string_view group, const std::vector<TopicPartition>& partitions = {}) = 0;
+
+  // Sets what a group has committed (an offset of -1: forgets it), also while it has members: each goes on from there at once.
+  // kDryRun changes nothing. One answer for each, in order.
+  enum class ResetMode { kReset, kDryRun };
+  virtual absl::StatusOr<std::vector<OffsetReset>> ResetOffsets(std::string_view group,
+                                                                const std::vector<CommittedOffset>& offsets,
+                                                                ResetMode mode = ResetMode::kReset) = 0;
+
+  // The group and its offsets are gone. kGroupIdNotFound, kNonEmptyGroup (it has members).
+  virtual absl::Status DeleteGroup(std::string_view group) = 0;
 
   // Brokers, and the topics named (none: all). kUnknownTopicOrPartition when one of those named is missing.
   virtual absl::StatusOr<ClusterMetadata> GetMetadata(const std::vector<std::string>& topics) = 0;

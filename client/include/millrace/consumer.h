@@ -12,8 +12,14 @@
 // record.
 //
 // Thread safety: one thread at a time, but for Wakeup(), which any thread may call.
-// To follow several topics at once, assign them together. There are no consumer groups in this release: consumers that are
-// assigned the same partition each read all of it.
+// To follow several topics at once, assign them together: consumers that are assigned the same partition each read all of it.
+// Members of a group share the partitions instead, and the group's position survives them all:
+//
+//     auto consumer = millrace::Consumer::Create({.group_id = "payment"});
+//     absl::Status joined = (*consumer)->Subscribe({.topics = {"orders"}});
+//     for (const auto& record : **consumer) Charge(*record.value);     // committed as handled, every auto.commit.interval.ms
+//
+// Each record is handled at least once: what was handled and not yet committed when a member dies comes again at its heir.
 // Ownership: records and gaps point into the consumer's memory until the next call of Poll(), step of iteration,
 // Assign() or Seek(). OwnedRecord keeps a copy.
 // Errors: what a retry mends is retried inside, for ever; trouble() tells a broker that cannot be reached from a topic
@@ -28,6 +34,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -83,10 +90,20 @@ struct Assignment {
   std::optional<Position> until = {};
 };
 
-struct TopicPartition {
+// What a member of a group reads. Topics that are not there yet are waited for; partitions that are added are shared, too.
+struct Subscription {
+  std::vector<std::string> topics = {};
+  std::string pattern = {};  // of whole names, in RE2's syntax (https://github.com/google/re2/wiki/Syntax)
+};
+
+// How far a group has come in a partition.
+struct CommittedOffset {
   std::string topic = {};
   int32_t partition = 0;
-  bool operator==(const TopicPartition&) const = default;
+  int64_t offset = -1;  // of the next record to be handled; -1: none
+  int32_t leader_epoch = 0;
+  std::string metadata = {};  // up to 4,096 bytes of UTF-8, for people
+  int64_t commit_time = 0;    // milliseconds since 1970; set by the coordinator
 };
 
 // What Poll() found. Empty when the time-out passed.
@@ -96,6 +113,22 @@ struct PollResult {
   bool end = false;                         // every partition has reached its `until`: nothing will come any more
 
   bool empty() const { return records.empty() && gaps.empty() && !end; }
+};
+
+// What becomes of a record: OK, it was handled.
+using Handler = std::function<absl::Status(const ConsumerRecord&)>;
+
+// What Run() does about damaged batches: end with kCorruptMessage, or go on behind them (needs on.gap=report).
+enum class OnCorrupt { kStop, kSkip };
+
+struct RunOptions {
+  int attempts = 3;                               // of each record; at least 1
+  std::chrono::milliseconds backoff{100};         // before the second one; doubles with each
+  std::chrono::milliseconds backoff_max{10'000};  // up to this
+  // Where a record goes that has failed so often: with its key, value, time and headers, and the headers millrace.origin.topic,
+  // millrace.origin.partition, millrace.origin.offset, millrace.error and millrace.attempts. Empty: Run() ends with its error.
+  std::string dead_letter_topic = {};
+  OnCorrupt on_corrupt = OnCorrupt::kStop;
 };
 
 // Where a partition's reader is.
@@ -140,6 +173,7 @@ class Consumer {
     const ConsumerRecord* operator->() const { return next_; }
     Iterator& operator++() {
       if (++next_ == last_) Refill();
+      consumer_->iterated_ = next_;
       return *this;
     }
     void operator++(int) { ++*this; }
@@ -163,9 +197,30 @@ class Consumer {
   Consumer& operator=(const Consumer&) = delete;
 
   // Reads these and nothing else from now on. Finds the partitions and every `until`; waits for that, at most
-  // request.timeout.ms. Errors: kUnknownTopicOrPartition, kNetworkException, kRequestTimedOut, kInvalidRequest (a
+  // request.timeout.ms. With a group.id, partitions without `from` begin where the group has committed; the consumer is no member
+  // for that, and may commit as long as the group has none. Errors: kUnknownTopicOrPartition, kNetworkException, kRequestTimedOut, kInvalidRequest (a
   // partition named twice); nothing is assigned then.
   virtual absl::Status Assign(std::vector<Assignment> assignments) = 0;
+
+  // Joins the group group.id, and reads what its coordinator assigns to this member, from where the group has come. Does not
+  // wait: Poll() has the records, and the errors (kFencedInstanceId: another process has come with this group.instance.id;
+  // kInvalidRegularExpression; kGroupMaxSizeReached), which end the membership. Called again: another subscription, another member.
+  virtual absl::Status Subscribe(Subscription subscription) = 0;
+
+  // Stores how far this consumer has come: all that Poll() has given, or, of that, what an iteration has reached; or what is named.
+  // Waits for that, at most request.timeout.ms. Errors: kInvalidRequest (no group.id), kFencedMemberEpoch and kUnknownMemberId (the
+  // partition is not this member's any more, or somebody has reset its position), kOffsetOutOfRange (behind the end).
+  virtual absl::Status Commit() = 0;
+  virtual absl::Status Commit(std::span<const CommittedOffset> offsets) = 0;
+  // Does not wait; `done` is told on the library's thread, and may be empty.
+  virtual void CommitAsync(std::function<void(const absl::Status&)> done) = 0;
+
+  // What the group has committed of these partitions, in order; none named: all. Waits, at most request.timeout.ms.
+  virtual absl::StatusOr<std::vector<CommittedOffset>> Committed(std::span<const TopicPartition> partitions = {}) = 0;
+
+  // Commits what was handled (with enable.auto.commit) and leaves the group, so that others take over at once. The destructor does the
+  // same. Nothing can be read afterwards. The error is the commit's.
+  virtual absl::Status Close() = 0;
 
   // Goes on elsewhere in an assigned partition; also after an error there. What was received but not given out is
   // dropped.
@@ -180,6 +235,12 @@ class Consumer {
   // afterwards. None named: all. kInvalidRequest: a partition is not assigned; nothing is changed then.
   virtual absl::Status Pause(std::span<const TopicPartition> partitions = {}) = 0;
   virtual absl::Status Resume(std::span<const TopicPartition> partitions = {}) = 0;
+
+  // Hands every record to `handler`, until Wakeup() (OK), or every partition has reached its `until`, or an error. A record that
+  // the handler fails is given to it again after a pause, in which the other partitions go on and its own waits; after so many
+  // attempts it is set aside, acked, before anything behind it is handled. In a group, what was handled or set aside is committed
+  // (enable.auto.commit); a record may come again after a failure of this process, or when its partition moves meanwhile.
+  virtual absl::Status Run(Handler handler, RunOptions options = {}) = 0;
 
   // Makes a waiting Poll(), or else the next one, return kCancelled. Any thread may call it.
   virtual void Wakeup() = 0;
@@ -204,6 +265,9 @@ class Consumer {
 
  protected:
   Consumer() = default;
+
+  // The record that an iteration stands at: those before it in what the last Poll() gave were handled. Null: there is none.
+  const ConsumerRecord* iterated_ = nullptr;
 
  private:
   absl::Status status_;

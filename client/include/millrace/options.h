@@ -21,9 +21,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +35,12 @@
 namespace millrace {
 
 class Runtime;
+
+struct TopicPartition {
+  std::string topic = {};
+  int32_t partition = 0;
+  auto operator<=>(const TopicPartition&) const = default;
+};
 
 // How the cluster is reached.
 struct ClientOptions {
@@ -90,9 +98,9 @@ struct ProducerOptions {
   // broken connection may store records twice, and only one batch of a partition is in flight. Off with acks=none.
   bool idempotence = true;
 
-  // linger.ms: how long a batch that is not full waits for more records. 0: it leaves as soon as its broker has
-  // answered the one before, or, while that finds more waiting each time, up to a millisecond after that one left: batches
-  // grow with the load by themselves.
+  // linger.ms: how long a batch that is not full waits for more records. 0: a record alone leaves at once. Under load, batches that
+  // together have less than 256 KiB for a broker wait for the answer to the request before, and then until at most a millisecond
+  // after that request was sent: batches grow with the load by themselves.
   std::chrono::milliseconds linger{0};
 
   // batch.size: bytes of records at which a batch is full. Capped by the topic's max.message.bytes. 1 KiB to 64 MiB.
@@ -116,7 +124,15 @@ struct ProducerOptions {
 };
 
 // Where to begin without a position.
-enum class AutoOffsetReset { kEarliest, kLatest };  // "earliest", "latest"
+enum class AutoOffsetReset {
+  kEarliest,    // "earliest"
+  kLatest,      // "latest"
+  kNone,        // "none": an error, kOffsetOutOfRange; that partition stops until Seek()
+  kByDuration,  // "by_duration:1h": the first record that is not older
+};
+
+// How a group's partitions are shared, decided by its oldest member; see Assignor in proto/millrace/v1/group.proto.
+enum class GroupAssignor : int32_t { kUniform = 0, kRange = 1 };  // "uniform", "range"
 
 // What a reader whose position is not in the log any more gets (retention overtook it, a trim, damage).
 enum class OnGap {
@@ -133,8 +149,40 @@ struct HeaderFilter {
 struct ConsumerOptions {
   ClientOptions client = {};
 
-  // auto.offset.reset: where a partition begins that is assigned without a position.
+  // auto.offset.reset: where a partition begins that is assigned without a position, or of which the group has committed none.
   AutoOffsetReset auto_offset_reset = AutoOffsetReset::kEarliest;
+  std::chrono::milliseconds auto_offset_reset_duration{0};  // of kByDuration
+
+  // group.id: the group that Subscribe() joins, and whose offsets Commit() stores. Empty: none.
+  std::string group_id = {};
+
+  // group.instance.id: a name that stays the same over restarts of this member: back within session.timeout.ms, it has the
+  // partitions that it had, and nobody else has moved. Who uses the name of a member that is running fences that one.
+  std::string group_instance_id = {};
+
+  // session.timeout.ms: after so long without a word of this member its partitions are others'. 1 s to 30 min.
+  std::chrono::milliseconds session_timeout{10'000};
+
+  // max.poll.interval.ms: after so long between two Poll() this member leaves the group, until the next one. At least 1 s.
+  std::chrono::milliseconds max_poll_interval{300'000};
+
+  // enable.auto.commit, auto.commit.interval.ms: what was handled is committed so often, before a partition is let go, and by
+  // Close(). A record counts as handled when the next is asked for: by Poll(), or the step of an iteration.
+  bool auto_commit = true;
+  std::chrono::milliseconds auto_commit_interval{5'000};
+
+  // group.remote.assignor
+  GroupAssignor assignor = GroupAssignor::kUniform;
+
+  // client.rack: partitions led in this rack are preferred.
+  std::string client_rack = {};
+
+  // Told by Poll(), on its thread, of partitions of a group: that came; that are to be let go, and are once the call returns
+  // (commit what is done of them; auto_commit does so after it); that are others' already, since this member was not heard for too
+  // long: nothing can be committed any more. May be empty. They may call the consumer, but for Poll(), Subscribe() and Close().
+  std::function<void(std::span<const TopicPartition>)> on_assigned = {};
+  std::function<void(std::span<const TopicPartition>)> on_revoked = {};
+  std::function<void(std::span<const TopicPartition>)> on_lost = {};
 
   // on.gap
   OnGap on_gap = OnGap::kError;

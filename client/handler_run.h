@@ -1,0 +1,56 @@
+// Consumer::Run(): records to a handler, failed ones again after a pause, hopeless ones to a topic of their own. Knows nothing of the
+// library but its public classes.
+//
+// A partition whose record failed is paused at that record, and the others go on; when the pause is over it is read again from there.
+// So the order within a partition holds, and nothing behind a record that failed is handled before that is decided.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "millrace/consumer.h"
+#include "millrace/options.h"
+#include "millrace/producer.h"
+#include "proto/wire/runtime.h"
+
+namespace millrace::client {
+
+class HandlerRun {
+ public:
+  HandlerRun(Consumer& consumer, const Clock& clock, const ClientOptions& client, Handler handler, RunOptions options)
+      : consumer_(consumer),
+        clock_(clock),
+        client_(client),
+        handler_(std::move(handler)),
+        options_(std::move(options)) {}
+
+  // Until Wakeup() (OK), or what cannot be gone on from.
+  absl::Status Run();
+
+ private:
+  // A record that has failed.
+  struct Failed {
+    int64_t offset = 0;
+    int attempts = 0;
+    std::chrono::nanoseconds again{0};  // by the clock
+  };
+
+  absl::Status Handle(const PollResult& polled);
+  absl::Status TakeFailure(const ConsumerRecord& record, const absl::Status& why);
+  absl::Status SetAside(const ConsumerRecord& record, const absl::Status& why, int attempts);
+  void ResumeDue();
+  std::chrono::milliseconds UntilNextDue() const;
+
+  Consumer& consumer_;
+  const Clock& clock_;
+  const ClientOptions client_;
+  const Handler handler_;
+  const RunOptions options_;
+  std::unique_ptr<Producer> producer_;  // to the dead-letter topic; made when it is needed
+  std::map<TopicPartition, Failed> failed_;
+};
+
+}  // namespace millrace::client
