@@ -140,6 +140,7 @@ void AddConsumeCommand(CLI::App& app, const Common& common, Run& run);
 void AddInspectCommand(CLI::App& app, const Common& common, Run& run);
 void AddOffsetsCommand(CLI::App& app, const Common& common, Run& run);
 void AddBenchCommands(CLI::App& app, const Common& common, Run& run);
+void AddGroupCommands(CLI::App& app, const Common& common, Run& run);
 void AddClusterCommands(CLI::App& app, const Common& common, Run& run);
 void AddCompletionCommand(CLI::App& app, const Common& common, Run& run);
 

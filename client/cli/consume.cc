@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -28,6 +29,7 @@ constexpr const char* kFooter = R"(Examples:
   millrace consume orders --from 1000 --count 10
   millrace consume orders --from @2013-07-04T00:00:00Z --until @2013-07-05T00:00:00Z --format '%T %k %v\n'
   millrace consume orders --follow --from end --output json
+  millrace consume orders --group payment
 
 POSITION: beginning, end, an offset (1000), a time (@2013-07-04T00:00:00Z or @MILLISECONDS), a time back from now
   (-15m), a number of records back from the end of each partition (-100).
@@ -42,6 +44,7 @@ struct ConsumeOptions {
   std::optional<Position> from;
   std::optional<Position> until;
   std::optional<int64_t> count;
+  std::optional<std::string> group;
   bool follow = false;
   bool no_follow = false;
   std::optional<RecordFormat> format;
@@ -50,6 +53,9 @@ struct ConsumeOptions {
 
 std::string Contradiction(const Common& common, const ConsumeOptions& options) {
   if (options.follow && options.no_follow) return "--follow and --no-follow exclude each other";
+  if (options.group && options.group->empty()) return "--group needs a name";
+  if (options.group && !options.partitions.empty()) return "--group assigns partitions itself: give it or --partition";
+  if (options.group && options.until) return "--group has a position of its own and no end: give it or --until";
   if (options.follow && options.until) return "--follow never ends, --until does: give one of them";
   if (std::set<int32_t>(options.partitions.begin(), options.partitions.end()).size() < options.partitions.size()) {
     return "--partition names the same partition twice";
@@ -62,7 +68,7 @@ std::string Contradiction(const Common& common, const ConsumeOptions& options) {
 
 bool Follows(const ConsumeOptions& options) {
   bool from_end = options.from && options.from->kind() == Position::Kind::kEnd;
-  return options.follow || (from_end && !options.no_follow && !options.until);
+  return options.follow || ((from_end || options.group) && !options.no_follow && !options.until);
 }
 
 bool IsOffset(const std::optional<Position>& position) {
@@ -267,8 +273,103 @@ int Copy(const Common& common, const ConsumeOptions& options, Consumer& consumer
   return code;
 }
 
+// A member of a group. Commits what was written out, and nothing else: before a partition is let go, now and then, and at the end.
+class Member {
+ public:
+  Member(const Common& common, const ConsumeOptions& options)
+      : common_(common), options_(options), writer_(common, options) {}
+
+  int Run() {
+    ConsumerOptions settings;
+    settings.client = common_.Client();
+    settings.on_gap = OnGap::kReport;
+    settings.max_poll_records = kPollRecords;
+    settings.group_id = *options_.group;
+    settings.auto_commit = false;
+    settings.on_assigned = [this](std::span<const TopicPartition> partitions) { OnAssigned(partitions); };
+    settings.on_revoked = [this](std::span<const TopicPartition>) { Commit(); };
+    settings.on_lost = [this](std::span<const TopicPartition> partitions) {
+      for (const TopicPartition& lost : partitions) written_.erase(lost);
+    };
+    absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(settings);
+    if (!consumer.ok()) return ReportOptions(common_, consumer.status());
+    consumer_ = std::move(*consumer);
+    absl::Status joined = consumer_->Subscribe({.topics = {options_.topic}});
+    if (!joined.ok()) return Report(common_, joined);
+    DeferInterrupts();
+    int code = Copy();
+    if (!Commit() && code == kExitDone) code = failed_;
+    if (absl::Status left = consumer_->Close(); !left.ok() && code == kExitDone) code = Report(common_, left);
+    if (writer_.closed()) return kExitDone;
+    if (!writer_.status().ok()) return Report(common_, writer_.status());
+    return Interrupted() ? kExitInterrupted : code;
+  }
+
+ private:
+  // --from is for partitions of which nothing is committed.
+  void OnAssigned(std::span<const TopicPartition> partitions) {
+    if (!options_.from) return;
+    absl::StatusOr<std::vector<CommittedOffset>> committed = consumer_->Committed(partitions);
+    if (!committed.ok()) return (void)Report(common_, committed.status());
+    for (const CommittedOffset& each : *committed) {
+      if (each.offset < 0) consumer_->Seek({each.topic, each.partition}, *options_.from).IgnoreError();
+    }
+  }
+
+  int Copy() {
+    while (!Interrupted() && writer_.records() != options_.count) {
+      absl::StatusOr<PollResult> polled = consumer_->Poll(kPollWait);
+      if (!polled.ok()) return Report(common_, polled.status());
+      for (const Gap& gap : polled->gaps) ReportGap(common_, gap);
+      for (const ConsumerRecord& record : polled->records) {
+        if (!writer_.Write(record)) return kExitDone;
+        written_[{std::string(record.topic), record.partition}] = record.offset + 1;
+        if (writer_.records() == options_.count) break;
+      }
+      if (polled->empty() && !Flush()) return kExitDone;
+      if (polled->empty() && options_.no_follow && NothingLeft()) return kExitDone;
+      if (std::chrono::steady_clock::now() - committed_at_ > kCommitEvery && !Commit()) return failed_;
+    }
+    return kExitDone;
+  }
+
+  bool NothingLeft() const {
+    const std::vector<PartitionProgress> all = consumer_->progress();
+    return !all.empty() && std::ranges::all_of(all, [](const PartitionProgress& each) {
+      return each.position >= 0 && each.position >= each.high_watermark;
+    });
+  }
+
+  bool Flush() { return writer_.Flush() && !writer_.closed(); }
+
+  // False: it was not written out, or could not be committed.
+  bool Commit() {
+    committed_at_ = std::chrono::steady_clock::now();
+    if (!writer_.Flush()) return false;
+    std::vector<CommittedOffset> offsets;
+    for (const auto& [where, next] : std::exchange(written_, {})) {
+      offsets.push_back({.topic = where.topic, .partition = where.partition, .offset = next});
+    }
+    if (offsets.empty()) return true;
+    absl::Status committed = consumer_->Commit(offsets);
+    if (!committed.ok()) failed_ = Report(common_, committed);
+    return committed.ok();
+  }
+
+  static constexpr std::chrono::seconds kCommitEvery{1};
+
+  const Common& common_;
+  const ConsumeOptions& options_;
+  RecordWriter writer_;
+  std::unique_ptr<Consumer> consumer_;
+  std::map<TopicPartition, int64_t> written_;  // the next offset of each, not committed yet
+  std::chrono::steady_clock::time_point committed_at_ = std::chrono::steady_clock::now();
+  int failed_ = kExitFailed;
+};
+
 int Consume(const Common& common, const ConsumeOptions& options) {
   if (std::string wrong = Contradiction(common, options); !wrong.empty()) return ReportUsage(common, wrong);
+  if (options.group) return Member(common, options).Run();
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
   if (!admin.ok()) return ReportOptions(common, admin.status());
   ConsumerOptions consumer_options;
@@ -312,7 +413,13 @@ void AddConsumeCommand(CLI::App& app, const Common& common, Run& run) {
   AddParsed(consume, "--until", o.until, ParsePosition, "POSITION",
             "Where to stop, exclusive (default: the end as it is now)");
   AddNumber(consume, "-n,--count", o.count, 0, "Stop after so many records");
-  consume.add_flag("--follow", o.follow, "Wait for more at the end, until Ctrl-C; implied by --from end");
+  consume
+      .add_option(
+          "-g,--group", o.group,
+          "Share the topic with the other members of this group, and go on where it has come; commits what was written "
+          "out. --from is then for partitions without a committed offset")
+      ->type_name("GROUP");
+  consume.add_flag("--follow", o.follow, "Wait for more at the end, until Ctrl-C; implied by --group and --from end");
   consume.add_flag("--no-follow", o.no_follow, "Stop at the end also with --from end");
   AddParsed(consume, "-f,--format", o.format, RecordFormat::Compile, "FORMAT",
             "How to write a record (default '%v\\n')");

@@ -80,6 +80,7 @@ int Main(int argc, char** argv) {
   AddOffsetsCommand(app, common, run);
   AddInspectCommand(app, common, run);
   AddBenchCommands(app, common, run);
+  AddGroupCommands(app, common, run);
   AddClusterCommands(app, common, run);
   AddCompletionCommand(app, common, run);
   BindEnvironment(app);

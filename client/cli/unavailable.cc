@@ -3,8 +3,6 @@
 namespace millrace::cli {
 namespace {
 
-constexpr std::string_view kNoGroups =
-    "consumer groups are not in this release; a reader keeps its own place: millrace consume TOPIC --from OFFSET";
 constexpr std::string_view kNoBrokers =
     "cluster brokers is not in this release; see them with: millrace cluster status";
 constexpr std::string_view kNoMoves =
@@ -30,10 +28,7 @@ struct Entry {
 };
 
 constexpr Entry kEntries[] = {
-    {"", "group", kNoGroups},
     {"", "verify", kNoVerify},
-    {"consume", "--group", kNoGroups},
-    {"consume", "-g", kNoGroups},
     {"cluster", "brokers", kNoBrokers},
     {"cluster", "drain", kNoMoves},
     {"cluster", "remove", kNoMoves},

@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 from harness import DEADLINE_S, MILLRACE, MILLRACED, NOBODY, Broker, Millrace, Result, WithBroker, clean_environment, interrupt
@@ -103,9 +102,6 @@ class Usage(WithBroker):
 
     def test_what_this_release_does_not_have_it_says(self):
         for command, what in [
-            (["group", "list"], "consumer groups"),
-            (["consume", "t", "--group", "g"], "consumer groups"),
-            (["consume", "t", "-g", "g"], "consumer groups"),
             (["verify"], "verify"),
             (["cluster", "brokers"], "cluster brokers"),
             (["cluster", "drain", "1"], "draining, removing and replacing brokers"),
