@@ -127,7 +127,9 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
 
   void CommitAsync(std::function<void(const absl::Status&)> done) override {
     if (!done) done = [](const absl::Status&) {};
-    env_.executor.Post([this, offsets = PositionsNow(), done = std::move(done)]() mutable {
+    std::vector<control::OffsetToStore> offsets = PositionsNow();
+    if (group_ != nullptr) group_->NoteStored(offsets);
+    env_.executor.Post([this, offsets = std::move(offsets), done = std::move(done)]() mutable {
       StoreOnThread(std::move(offsets), std::move(done));
     });
   }
@@ -218,8 +220,10 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
     if (foundation_->OnThread()) return OnIoThread("Commit()");
     if (options_.group_id.empty()) return NoGroup("Commit()");
     if (offsets.empty()) return absl::OkStatus();
-    return foundation_->thread().Await<absl::Status>(
-        [&](const std::function<void(absl::Status)>& done) { StoreOnThread(std::move(offsets), done); });
+    absl::Status stored = foundation_->thread().Await<absl::Status>(
+        [&](const std::function<void(absl::Status)>& done) { StoreOnThread(offsets, done); });
+    if (stored.ok() && group_ != nullptr) group_->NoteStored(offsets);
+    return stored;
   }
 
   void StoreOnThread(std::vector<control::OffsetToStore> offsets, std::function<void(absl::Status)> done) {

@@ -176,11 +176,18 @@ std::vector<control::OffsetToStore> GroupConsumer::Handled(const ConsumerRecord*
   for (const auto& [partition, held] : held_) {
     int64_t handled = held.handled;
     if (iterated != nullptr && iterated->topic == partition.topic && iterated->partition == partition.partition) {
-      handled = iterated->offset;
+      handled = std::max(handled, iterated->offset);
     }
     if (handled >= 0 && handled != held.committed) offsets.push_back(OffsetOf(partition, held, handled));
   }
   return offsets;
+}
+
+void GroupConsumer::NoteStored(const std::vector<control::OffsetToStore>& offsets) {
+  for (const control::OffsetToStore& each : offsets) {
+    const auto held = held_.find({each.topic, each.partition});
+    if (held != held_.end() && held->second.epoch == each.epoch) held->second.handled = held->second.committed = each.offset;
+  }
 }
 
 int32_t GroupConsumer::EpochOf(const TopicPartition& partition) const {

@@ -50,6 +50,8 @@ class GroupConsumer : private GroupSession::Owner {
   std::vector<control::OffsetToStore> Positions(const ConsumerRecord* iterated) const;
   // What was surely handled and is not committed yet: as of the last Step(), or, of an iteration, before the record it stands at.
   std::vector<control::OffsetToStore> Handled(const ConsumerRecord* iterated) const;
+  // By the application: as good as handled.
+  void NoteStored(const std::vector<control::OffsetToStore>& offsets);
   // Under which epoch the partition is held; 0: it is not.
   int32_t EpochOf(const TopicPartition& partition) const;
 

@@ -105,6 +105,7 @@ absl::Cord MemberCommit(uint64_t id, const std::string& group, const std::string
   request.set_id(id);
   *request.mutable_commit() = CommitOf(group, offsets);
   request.mutable_commit()->set_member_id(member_id);
+  request.mutable_commit()->set_sequence(id);
   request.mutable_commit()->set_routing(static_cast<v1::Routing>(routing));
   return Bytes(request);
 }

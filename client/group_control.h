@@ -88,6 +88,7 @@ struct MemberAnswer {
 
 absl::Cord MemberPing(uint64_t ping);
 absl::Cord MemberHeartbeat(uint64_t id, const Heartbeat& heartbeat);
+// `id` numbers the requests of a member; it rises, and tells commits in which order they were made.
 absl::Cord MemberCommit(uint64_t id, const std::string& group, const std::string& member_id,
                         const std::vector<OffsetToStore>& offsets, Routing routing);
 absl::StatusOr<MemberAnswer> ParseMemberAnswer(const absl::Cord& message);

@@ -109,8 +109,7 @@ void GroupSession::OnEstablished() {
   established_ = true;
   for (auto& [id, commitment] : commitments_) commitment.sent = false;
   beat_sent_ = 0;
-  beat_due_ = true;
-  Send();
+  Beat();
 }
 
 void GroupSession::OnLost(const Error& error) {
@@ -203,8 +202,10 @@ control::Heartbeat GroupSession::Heartbeat(int32_t epoch) const {
   return heartbeat;
 }
 
+// At the latest once the stream takes it.
 void GroupSession::Beat() {
   beat_due_ = true;
+  next_beat_ = env_.clock.Monotonic() + interval_;
   Send();
 }
 
@@ -219,7 +220,6 @@ void GroupSession::Send() {
   beat_due_ = false;
   beat_sent_ = ++last_id_;
   beat_sent_at_ = env_.clock.Monotonic();
-  next_beat_ = beat_sent_at_ + interval_;
   const bool for_a_while = !options_.group_instance_id.empty();
   const int32_t leaves = for_a_while ? control::kLeavesForAWhile : control::kLeaves;
   const int32_t epoch = left_ != nullptr ? leaves : told_epoch_ == 0 ? control::kJoins : std::max(held_epoch_, 1);

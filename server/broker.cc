@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
 #include "server/errors.h"
+#include "server/group_lag.h"
 #include "server/group_partition.h"
 #include "server/identity.h"
 #include "server/log.h"
@@ -105,6 +106,7 @@ void Broker::Load(Partition::Lost may_have_lost, LoadDone done) {
 void Broker::OnCaughtUp(LoadDone done) {
   caught_up_ = true;
   census_ = std::make_unique<Census>(control_executor(), shards_, view_, pool_);
+  lag_watch_ = std::make_unique<LagWatch>(*this, group_lags_);
   ApplyImage(*image());
   RemoveOrphans({found_at_start_.begin(), found_at_start_.end()});
   found_at_start_.clear();
@@ -188,6 +190,7 @@ void Broker::Disconnect(std::function<void()> done) {
     shard->executor.Post([this, &shard = *shard, left, done] {
       if (&shard == shards_.front().get()) {
         census_.reset();
+        lag_watch_.reset();
         metadata_.Stop();
       }
       shard.peers.SetPeers({});
@@ -379,7 +382,7 @@ std::shared_ptr<const Broker::TopicEntry> Broker::MakeEntry(const std::shared_pt
     entry->partitions.push_back(
         std::make_shared<Partition>(PartitionName{info->name, static_cast<int32_t>(p), info->topic_id}, group,
                                     info->partitions[p].replicas, info->config, host));
-    if (info->name == kGroupsTopic) AttachCoordinator(*entry->partitions.back(), view_, clock_);
+    if (info->name == kGroupsTopic) AttachCoordinator(*entry->partitions.back(), *this);
     starts[&shard].push_back([partition = entry->partitions.back(), has_log = found_at_start_.contains(group)] {
       return partition->Begin(has_log);
     });

@@ -17,6 +17,7 @@
 #include "proto/wire/runtime.h"
 #include "raft/log_store.h"
 #include "server/census.h"
+#include "server/group_lags.h"
 #include "server/cluster_view.h"
 #include "server/metadata_replica.h"
 #include "server/metrics.h"
@@ -27,6 +28,8 @@
 #include "server/work_pool.h"
 
 namespace millrace::server {
+
+class LagWatch;
 
 class Broker {
  public:
@@ -87,6 +90,7 @@ class Broker {
   std::shared_ptr<const MetadataImage> image() const { return view_.image(); }
   const ClusterView& view() const { return view_; }
   const PeerPresence& presence() const { return gate_.presence(); }
+  const GroupLags& group_lags() const { return group_lags_; }
 
   // First executor only.
   MetadataReplica& metadata() { return metadata_; }
@@ -146,6 +150,8 @@ class Broker {
   std::map<raft::BrokerId, PeerAddress> peers_;       // first executor
   std::vector<std::unique_ptr<Shard>> shards_;
   std::unique_ptr<Census> census_;  // first executor; from when it has caught up until it disconnects
+  GroupLags group_lags_;
+  std::unique_ptr<LagWatch> lag_watch_;  // likewise
   std::atomic<std::shared_ptr<const Directory>> directory_;
   PeerAsker ask_;
   PeerGate& gate_;

@@ -35,6 +35,21 @@ void EmitPlace(const Broker& broker, const Metrics::Emit& emit) {
                                : std::nan("")});
 }
 
+void EmitLags(const Broker& broker, const Metrics::Emit& emit) {
+  for (const auto& [group, topics] : broker.group_lags().All()) {
+    for (const auto& [topic, lag] : topics) {
+      emit({.name = "millrace_group_lag_records",
+            .help = "Records that a group has not committed yet, of the groups that this broker coordinates.",
+            .value = static_cast<double>(lag.records),
+            .labels = {{"group", group}, {"topic", topic}}});
+      emit({.name = "millrace_group_lag_seconds",
+            .help = "How long ago the first record was appended that a group has not committed yet, of its partition furthest behind.",
+            .value = static_cast<double>(lag.ms) / 1000,
+            .labels = {{"group", group}, {"topic", topic}}});
+    }
+  }
+}
+
 void EmitTraffic(const Broker& broker, const Metrics::Emit& emit) {
   double started = 0, won = 0, sent = 0, dropped = 0, handed_on = 0;
   for (const auto& shard : broker.shards()) {
@@ -62,6 +77,7 @@ void AddClusterMetrics(const Broker& broker, Metrics& metrics) {
   metrics.AddSource([&broker](const Metrics::Emit& emit) {
     EmitPlace(broker, emit);
     EmitTraffic(broker, emit);
+    EmitLags(broker, emit);
   });
 }
 

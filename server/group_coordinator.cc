@@ -313,10 +313,10 @@ void GroupCoordinator::Advance(const std::string& name) {
   if (group.deciding || group.events.empty()) return;
   // What was committed before a partition was let go counts: it must not come behind that.
   while (!commits_.empty()) AppendCommits();
-  static const GroupState kNone;
+  const GroupState none{.epoch = table_.last_epoch()};
   const GroupState* state = table_.Find(name);
   GroupEvents events = std::exchange(group.events, {});
-  GroupChange change = Decide(state == nullptr ? kNone : *state, events, *seams_.image(), patterns_);
+  GroupChange change = Decide(state == nullptr ? none : *state, events, *seams_.image(), patterns_);
   group.deciding = true;
   if (!IsChange(change)) return OnDecided(name, events, {});
   Append({{name, ChangeRecord(std::move(change))}},
@@ -493,15 +493,66 @@ void GroupCoordinator::Commit(const v1::CommitOffsetsRequest& request, CommitDon
   for (int i = 0; i < request.offsets_size(); ++i) {
     internal::v1::CommittedOffset offset;
     if (!ResolveCommit(request.offsets(i), *image, &offset, &commit.errors[static_cast<size_t>(i)])) continue;
+    offset.set_sequence(request.sequence());
     *offsets.add_offsets() = std::move(offset);
     commit.places.push_back(static_cast<size_t>(i));
   }
+  CheckEnds(std::make_shared<PendingCommit>(std::move(commit)));
+}
+
+// What lies below an end that was heard of needs no question; of the others each leader is asked. If it cannot answer, the member is
+// believed: that a leader is away must not keep a group from committing.
+void GroupCoordinator::CheckEnds(const std::shared_ptr<PendingCommit>& commit) {
+  std::vector<PartitionId> unknown;
+  for (const auto& offset : commit->record.second.commit().offsets()) {
+    const PartitionId partition{offset.topic_id(), offset.partition()};
+    const auto known = known_ends_.find(partition);
+    if (known == known_ends_.end() || offset.offset() > known->second) unknown.push_back(partition);
+  }
+  if (unknown.empty() || seams_.find_end == nullptr) return Enqueue(std::move(*commit));
+  const auto left = std::make_shared<size_t>(unknown.size());
+  for (const PartitionId& partition : unknown) {
+    seams_.find_end(partition, [self = self_, partition, left, commit](std::optional<int64_t> end) {
+      GroupCoordinator* const coordinator = *self;
+      if (coordinator == nullptr) return;
+      if (end) coordinator->known_ends_[partition] = std::max(coordinator->known_ends_[partition], *end);
+      if (--*left > 0) return;
+      coordinator->RefuseBeyondEnds(*commit);
+      coordinator->Enqueue(std::move(*commit));
+    });
+  }
+}
+
+void GroupCoordinator::RefuseBeyondEnds(PendingCommit& commit) const {
+  auto& offsets = *commit.record.second.mutable_commit()->mutable_offsets();
+  std::vector<size_t> places;
+  int kept = 0;
+  for (int i = 0; i < offsets.size(); ++i) {
+    const auto known = known_ends_.find({offsets[i].topic_id(), offsets[i].partition()});
+    if (known != known_ends_.end() && offsets[i].offset() > known->second) {
+      ErrorFrame& error = commit.errors[commit.places[static_cast<size_t>(i)]];
+      error = MakeError(Error::OFFSET_OUT_OF_RANGE, "", offsets[i].partition(),
+                        absl::StrCat("offset ", offsets[i].offset(), " is behind the partition's end, ", known->second,
+                                     "; commit the offset of the next record to be handled"));
+      if (const auto topic = seams_.image()->FindTopic(offsets[i].topic_id())) error.topic = topic->name;
+      error.high_watermark = known->second;
+      continue;
+    }
+    places.push_back(commit.places[static_cast<size_t>(i)]);
+    offsets.SwapElements(i, kept++);
+  }
+  offsets.DeleteSubrange(kept, offsets.size() - kept);
+  commit.places = std::move(places);
+}
+
+void GroupCoordinator::Enqueue(PendingCommit commit) {
+  if (!serving()) return commit.done(seams_.not_leader(), {});
   if (commit.places.empty()) return commit.done({}, commit.errors);
   commits_.push_back(std::move(commit));
-  if (commits_.size() == 1)
-    seams_.executor.Defer([self = self_] {
-      if (*self != nullptr) (*self)->FlushCommits();
-    });
+  if (commits_.size() > 1) return;
+  seams_.executor.Defer([self = self_] {
+    if (*self != nullptr) (*self)->FlushCommits();
+  });
 }
 
 void GroupCoordinator::FlushCommits() {
@@ -572,7 +623,7 @@ void GroupCoordinator::Reset(const v1::ResetOffsetsRequest& request, ResetDone d
     const PartitionId partition{offset.topic_id(), offset.partition()};
     if (state != nullptr && state->offsets.contains(partition))
       result.set_old_offset(state->offsets.at(partition).offset);
-    resets[partition] = {each.offset(), 0, each.metadata(), offset.commit_time()};
+    resets[partition] = {.offset = each.offset(), .metadata = each.metadata(), .commit_time = offset.commit_time()};
   }
   if (request.dry_run() || resets.empty()) {
     return Confirmed([response, done](const ErrorFrame& error) { done(error, response); });
@@ -716,6 +767,7 @@ void GroupCoordinator::OnServingEnd() {
     if (*timer != 0) seams_.executor.Cancel(std::exchange(*timer, 0));
   }
   deadlines_.clear();
+  known_ends_.clear();
   confirmed_at_ = nanoseconds(-1'000'000'000'000);
   const ErrorFrame error = seams_.not_leader();
   auto active = std::exchange(active_, {});

@@ -59,6 +59,8 @@ class GroupCoordinator : public AppliedState {
     std::function<void(std::function<void(bool leads)>)> confirm;
     // Of who leads no more.
     std::function<ErrorFrame()> not_leader;
+    // The high watermark of a partition, which its leader has to be asked for; nothing: it cannot be known now.
+    std::function<void(PartitionId, std::function<void(std::optional<int64_t>)>)> find_end;
   };
 
   using HeartbeatDone = std::function<void(const ErrorFrame&, const v1::HeartbeatResponse&)>;
@@ -161,6 +163,9 @@ class GroupCoordinator : public AppliedState {
   // False: errors->back() says why.
   bool ResolveCommit(const v1::OffsetCommit& from, const MetadataImage& image, internal::v1::CommittedOffset* to,
                      ErrorFrame* error) const;
+  void CheckEnds(const std::shared_ptr<PendingCommit>& commit);
+  void RefuseBeyondEnds(PendingCommit& commit) const;
+  void Enqueue(PendingCommit commit);
   void FlushCommits();
   void AppendCommits();
   static void AnswerCommit(PendingCommit& commit, const std::vector<ErrorCode>& results);
@@ -179,6 +184,7 @@ class GroupCoordinator : public AppliedState {
   Executor::TimerId image_timer_ = 0;
   Executor::TimerId retry_timer_ = 0;
 
+  std::map<PartitionId, int64_t> known_ends_;  // or more by now
   std::deque<PendingCommit> commits_;
   int commit_batches_ = 0;                         // under way
   std::deque<std::shared_ptr<Results>> appended_;  // and not applied

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
+#include "server/group_partition.h"
 #include "server/reads.h"
 
 namespace millrace::server {
@@ -80,6 +81,70 @@ void DescribeGroup(Broker& broker, GroupCoordinator& coordinator, const v1::Desc
     if (request.without_lag()) return answer({}, response);
     std::make_shared<LagFinder>(broker, std::move(response), answer, coordinator.executor())->Run();
   });
+}
+
+LagWatch::LagWatch(Broker& broker, GroupLags& lags)
+    : broker_(broker), lags_(lags), self_(std::make_shared<LagWatch*>(this)) {
+  timer_ = broker_.control_executor().After(kRoundMin, [this] { BeginRound(); });
+}
+
+LagWatch::~LagWatch() {
+  *self_ = nullptr;
+  if (timer_ != 0) broker_.control_executor().Cancel(timer_);
+}
+
+// Asks each partition of the topic of groups which it coordinates.
+void LagWatch::BeginRound() {
+  lags_.Keep(std::exchange(found_, {}));
+  timer_ = broker_.control_executor().After(kRoundMin, [this] { Next(); });
+  const auto topic = broker_.image()->FindTopic(kGroupsTopic);
+  for (size_t p = 0; topic != nullptr && p < topic->partitions.size(); ++p) {
+    ErrorFrame gone;
+    const auto partition = broker_.FindPartition(kGroupsTopic, static_cast<int32_t>(p), 0, &gone);
+    if (partition == nullptr) continue;
+    RunOn(partition->executor(), [this, self = self_, partition, &home = broker_.control_executor()] {
+      const GroupCoordinator* coordinator = CoordinatorOf(*partition);
+      if (coordinator == nullptr || !coordinator->serving()) return;
+      std::vector<std::string> names;
+      for (const auto& [name, group] : coordinator->groups()) names.push_back(name);
+      RunOn(home, [this, self, partition, names = std::move(names)] {
+        if (*self == nullptr) return;
+        for (const std::string& name : names) round_.push_back({name, partition});
+      });
+    });
+  }
+}
+
+void LagWatch::Next() {
+  timer_ = 0;
+  if (round_.empty()) return BeginRound();
+  const Group group = std::move(round_.front());
+  round_.pop_front();
+  timer_ = broker_.control_executor().After(kBetween, [this] { Next(); });
+  RunOn(group.partition->executor(), [this, self = self_, group, &broker = broker_, &home = broker_.control_executor()] {
+    GroupCoordinator* coordinator = CoordinatorOf(*group.partition);
+    if (coordinator == nullptr || !coordinator->serving()) return;
+    v1::DescribeGroupRequest request;
+    request.set_group(group.name);
+    DescribeGroup(broker, *coordinator, request,
+                  [this, self, name = group.name, &home](const ErrorFrame& error, const v1::DescribeGroupResponse& described) {
+                    if (!error.ok()) return;
+                    RunOn(home, [this, self, name, described] {
+                      if (*self != nullptr) Take(name, described);
+                    });
+                  });
+  });
+}
+
+void LagWatch::Take(const std::string& group, const v1::DescribeGroupResponse& described) {
+  GroupLags::ByTopic lags;
+  for (const v1::GroupPartition& partition : described.partitions()) {
+    GroupLags::Lag& lag = lags[partition.topic()];
+    lag.records += std::max<int64_t>(partition.lag(), 0);
+    lag.ms = std::max(lag.ms, partition.lag_ms());
+  }
+  found_[group] = lags;
+  lags_.Set(group, std::move(lags));
 }
 
 }  // namespace millrace::server

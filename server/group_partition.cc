@@ -1,16 +1,33 @@
 #include "server/group_partition.h"
 
+#include <optional>
 #include <utility>
 
 #include "proto/wire/check.h"
+#include "server/reads.h"
 
 namespace millrace::server {
 
-void AttachCoordinator(Partition& partition, const ClusterView& view, const Clock& clock) {
+namespace {
+
+void FindEnd(Broker& broker, Executor& home, PartitionId id, const std::function<void(std::optional<int64_t>)>& then) {
+  const auto topic = broker.image()->FindTopic(id.topic_id);
+  ErrorFrame gone;
+  auto partition = topic == nullptr ? nullptr : broker.FindPartition(topic->name, id.partition, id.topic_id, &gone);
+  if (partition == nullptr) return then(std::nullopt);
+  ResolvePosition(broker, std::move(partition), {.kind = PositionSpec::kLatest}, Routing::kAny, home,
+                  [then](const PositionOutcome& outcome) {
+                    then(outcome.error.ok() ? std::optional(outcome.offset.value()) : std::nullopt);
+                  });
+}
+
+}  // namespace
+
+void AttachCoordinator(Partition& partition, Broker& broker) {
   partition.Attach(std::make_unique<GroupCoordinator>(GroupCoordinator::Seams{
       .executor = partition.executor(),
-      .clock = clock,
-      .image = [&view] { return view.image(); },
+      .clock = broker.clock(),
+      .image = [&broker] { return broker.image(); },
       .append =
           [&partition](ValidBatch batch, raft::Term epoch, const std::function<void(const ErrorFrame&)>& done) {
             partition.Append(std::move(batch), {.leader_epoch = static_cast<int32_t>(epoch.value())},
@@ -21,6 +38,10 @@ void AttachCoordinator(Partition& partition, const ClusterView& view, const Cloc
           [&partition] {
             ErrorFrame error;
             return partition.Readable(&error) ? partition.UnconfirmedError() : error;
+          },
+      .find_end =
+          [&broker, &home = partition.executor()](PartitionId id, std::function<void(std::optional<int64_t>)> then) {
+            FindEnd(broker, home, id, then);
           },
   }));
 }

@@ -1,5 +1,6 @@
 #include "server/group_state.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace millrace::server {
@@ -33,8 +34,16 @@ void SetOffset(const internal::v1::CommittedOffset& from, GroupState& group) {
   if (from.offset() < 0) {
     group.offsets.erase(partition);
   } else {
-    group.offsets[partition] = {from.offset(), from.leader_epoch(), from.metadata(), from.commit_time()};
+    group.offsets[partition] = {from.offset(),      from.leader_epoch(), from.metadata(),
+                                from.commit_time(), from.epoch(),        from.sequence()};
   }
+}
+
+// One that the same member has sent later was here first.
+bool IsOvertaken(const internal::v1::CommittedOffset& offset, const GroupState& group) {
+  const auto stored = group.offsets.find({offset.topic_id(), offset.partition()});
+  return stored != group.offsets.end() && stored->second.epoch == offset.epoch() && offset.sequence() != 0 &&
+         offset.sequence() < stored->second.sequence;
 }
 
 std::string Save(const GroupState& group) {
@@ -83,6 +92,8 @@ internal::v1::CommittedOffset StubOf(PartitionId partition, const CommittedOffse
   out.set_leader_epoch(offset.leader_epoch);
   out.set_metadata(offset.metadata);
   out.set_commit_time(offset.commit_time);
+  out.set_epoch(offset.epoch);
+  out.set_sequence(offset.sequence);
   return out;
 }
 
@@ -93,6 +104,10 @@ const GroupState* GroupTable::Find(std::string_view group) const {
 
 std::vector<ErrorCode> GroupTable::Replay(const std::string& group, const GroupRecord& record) {
   changed_.insert(group);
+  if (record.change().epoch() > last_epoch_) {
+    last_epoch_ = record.change().epoch();
+    changed_.insert("");
+  }
   if (record.has_removal()) {
     groups_.erase(group);
     return {};
@@ -133,7 +148,7 @@ std::vector<ErrorCode> GroupTable::ReplayCommit(const internal::v1::OffsetsCommi
         continue;
       }
     }
-    SetOffset(offset, group);
+    if (!IsOvertaken(offset, group)) SetOffset(offset, group);
     results.push_back(Error::NONE);
   }
   return results;
@@ -145,14 +160,15 @@ AppliedState::Parts GroupTable::TakeChanges() {
   AppliedState::Parts parts;
   for (const std::string& name : changed_) {
     const GroupState* group = Find(name);
-    parts.emplace_back(std::string(kKeyPrefix) + name, group == nullptr ? "" : Save(*group));
+    const std::string saved = name.empty() ? Save({.epoch = last_epoch_}) : group == nullptr ? "" : Save(*group);
+    parts.emplace_back(std::string(kKeyPrefix) + name, saved);
   }
   changed_.clear();
   return parts;
 }
 
 AppliedState::Parts GroupTable::All() const {
-  AppliedState::Parts parts;
+  AppliedState::Parts parts{{std::string(kKeyPrefix), Save({.epoch = last_epoch_})}};
   for (const auto& [name, group] : groups_) parts.emplace_back(std::string(kKeyPrefix) + name, Save(group));
   return parts;
 }
@@ -162,7 +178,12 @@ absl::Status GroupTable::Load(std::string_view key, std::string_view value) {
   if (!IsKey(key) || !saved.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
     return absl::DataLossError("what is saved of a consumer group cannot be read");
   }
-  GroupState& group = groups_[std::string(key.substr(kKeyPrefix.size()))];
+  const std::string name(key.substr(kKeyPrefix.size()));
+  if (name.empty()) {
+    last_epoch_ = std::max(last_epoch_, saved.epoch());
+    return absl::OkStatus();
+  }
+  GroupState& group = groups_[name];
   group.epoch = saved.epoch();
   for (const auto& member : saved.members()) group.members[member.member_id()] = MemberOf(member);
   for (const auto& offset : saved.offsets()) SetOffset(offset, group);
@@ -172,6 +193,7 @@ absl::Status GroupTable::Load(std::string_view key, std::string_view value) {
 void GroupTable::Clear() {
   groups_.clear();
   changed_.clear();
+  last_epoch_ = 0;
 }
 
 }  // namespace millrace::server

@@ -8,7 +8,8 @@
 // Commits are checked here, when they are replayed: by then every earlier change of the group is known, so that a commit of a member
 // that has lost its partition meanwhile never counts, however fast commits and changes follow each other.
 //
-// Saved as one part for each group (AppliedState): key "group/" and its name, value a SavedGroup. Not thread-safe.
+// Saved as one part for each group (AppliedState): key "group/" and its name, value a SavedGroup; that of no name has the last epoch.
+// Not thread-safe.
 #pragma once
 
 #include <compare>
@@ -62,6 +63,8 @@ struct CommittedOffset {
   int32_t leader_epoch = 0;
   std::string metadata;
   int64_t commit_time = 0;
+  int32_t epoch = 0;      // of the holding of who committed it
+  uint64_t sequence = 0;  // among its commits
 
   bool operator==(const CommittedOffset&) const = default;
 };
@@ -87,6 +90,8 @@ class GroupTable {
   std::vector<ErrorCode> Replay(const std::string& group, const internal::v1::GroupRecord& record);
 
   const GroupState* Find(std::string_view group) const;
+  // Where a group begins that is not there: no group of this partition has had an epoch above it, nor one that is gone.
+  int32_t last_epoch() const { return last_epoch_; }
   const Groups& groups() const { return groups_; }
 
   // As AppliedState has them.
@@ -101,6 +106,7 @@ class GroupTable {
   static std::vector<ErrorCode> ReplayCommit(const internal::v1::OffsetsCommit& commit, GroupState& group);
 
   Groups groups_;
+  int32_t last_epoch_ = 0;
   std::set<std::string> changed_;
 };
 

@@ -45,6 +45,7 @@ struct ConsumeOptions {
   std::optional<Position> until;
   std::optional<int64_t> count;
   std::optional<std::string> group;
+  std::optional<std::chrono::nanoseconds> session_timeout;
   bool follow = false;
   bool no_follow = false;
   std::optional<RecordFormat> format;
@@ -55,6 +56,7 @@ std::string Contradiction(const Common& common, const ConsumeOptions& options) {
   if (options.follow && options.no_follow) return "--follow and --no-follow exclude each other";
   if (options.group && options.group->empty()) return "--group needs a name";
   if (options.group && !options.partitions.empty()) return "--group assigns partitions itself: give it or --partition";
+  if (options.session_timeout && !options.group) return "--session-timeout is of a member: give --group, too";
   if (options.group && options.until) return "--group has a position of its own and no end: give it or --until";
   if (options.follow && options.until) return "--follow never ends, --until does: give one of them";
   if (std::set<int32_t>(options.partitions.begin(), options.partitions.end()).size() < options.partitions.size()) {
@@ -286,11 +288,12 @@ class Member {
     settings.max_poll_records = kPollRecords;
     settings.group_id = *options_.group;
     settings.auto_commit = false;
+    if (options_.session_timeout) {
+      settings.session_timeout = std::chrono::duration_cast<milliseconds>(*options_.session_timeout);
+    }
     settings.on_assigned = [this](std::span<const TopicPartition> partitions) { OnAssigned(partitions); };
     settings.on_revoked = [this](std::span<const TopicPartition>) { Commit(); };
-    settings.on_lost = [this](std::span<const TopicPartition> partitions) {
-      for (const TopicPartition& lost : partitions) written_.erase(lost);
-    };
+    settings.on_lost = [this](std::span<const TopicPartition> partitions) { OnLost(partitions); };
     absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(settings);
     if (!consumer.ok()) return ReportOptions(common_, consumer.status());
     consumer_ = std::move(*consumer);
@@ -314,6 +317,13 @@ class Member {
     for (const CommittedOffset& each : *committed) {
       if (each.offset < 0) consumer_->Seek({each.topic, each.partition}, *options_.from).IgnoreError();
     }
+  }
+
+  // What was written out of them and not committed comes again at their heir.
+  void OnLost(std::span<const TopicPartition> partitions) {
+    for (const TopicPartition& lost : partitions) written_.erase(lost);
+    Remark(common_, absl::StrCat(FormatCountOf(static_cast<int64_t>(partitions.size()), "partition"),
+                                 " were given up: the group's coordinator was not heard for the session time-out"));
   }
 
   int Copy() {
@@ -419,6 +429,8 @@ void AddConsumeCommand(CLI::App& app, const Common& common, Run& run) {
           "Share the topic with the other members of this group, and go on where it has come; commits what was written "
           "out. --from is then for partitions without a committed offset")
       ->type_name("GROUP");
+  AddParsed(consume, "--session-timeout", o.session_timeout, ParseDuration, "DURATION",
+            "Of a member: after so long without a word of it its partitions are others' (default 10s)");
   consume.add_flag("--follow", o.follow, "Wait for more at the end, until Ctrl-C; implied by --group and --from end");
   consume.add_flag("--no-follow", o.no_follow, "Stop at the end also with --from end");
   AddParsed(consume, "-f,--format", o.format, RecordFormat::Compile, "FORMAT",

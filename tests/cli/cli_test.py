@@ -25,7 +25,8 @@ from harness import DEADLINE_S, MILLRACE, MILLRACED, NOBODY, Broker, Millrace, R
 SAMPLE = pathlib.Path(__file__).parents[2] / "deploy/sample/flights-2013-sample.jsonl.gz"
 COMMANDS = [["topic"], ["topic", "create"], ["topic", "list"], ["topic", "describe"], ["topic", "alter"], ["topic", "delete"],
             ["topic", "trim"], ["produce"], ["consume"], ["offsets"], ["bench"], ["bench", "produce"], ["bench", "consume"],
-            ["bench", "end-to-end"], ["cluster"], ["cluster", "status"], ["completion"]]
+            ["bench", "end-to-end"], ["group"], ["group", "list"], ["group", "describe"], ["group", "lag"], ["group", "reset"],
+            ["group", "delete"], ["group", "export"], ["group", "import"], ["cluster"], ["cluster", "status"], ["completion"]]
 
 
 def read_terminal(file):
@@ -652,6 +653,78 @@ class Processes(WithBroker):
         self.assertEqual((source.wait(DEADLINE_S), sink.returncode), (0, 0))
         for partition in ("0", "1"):
             self.assertEqual(self.consume(copy, "-p", partition), self.consume(topic, "-p", partition))
+
+
+class Groups(WithBroker):
+    """A topic of two partitions, three records in each, and groups that read it."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.millrace("topic", "create", "read", "-p", "2")
+        for partition in range(2):
+            cls.millrace("produce", "read", "-p", partition, stdin=b"".join(b"%d%d\n" % (partition, i) for i in range(3)))
+
+    def lag(self, group):
+        return self.millrace.json("group", "lag", group)
+
+    def test_a_group_goes_on_where_it_has_come(self):
+        self.assertEqual(sorted(self.ok("consume", "read", "-g", "g1", "-n", 4).lines + self.ok(
+            "consume", "read", "-g", "g1", "--no-follow").lines), [b"00", b"01", b"02", b"10", b"11", b"12"])
+        self.assertEqual(self.ok("consume", "read", "-g", "g1", "--no-follow").out, b"")
+        lag = self.lag("g1")
+        self.assertEqual((lag["group"], lag["lag"], lag["lag_ms"]), ("g1", 0, 0))
+        self.assertEqual([list(p) for p in lag["partitions"]],
+                         [["topic", "partition", "committed", "high_watermark", "lag", "lag_ms", "member_id"]] * 2)
+
+    def test_ctrl_c_commits_what_was_written(self):
+        with self.millrace.start("consume", "read", "-g", "g2") as process:
+            lines = [process.stdout.readline() for _ in range(6)]
+            self.assertEqual(len(set(lines)), 6)
+            self.assertEqual(interrupt(process).code, 130)
+        self.assertEqual([p["committed"] for p in self.lag("g2")["partitions"]], [3, 3])
+
+    def test_from_is_for_partitions_without_a_committed_offset(self):
+        self.assertEqual(sorted(self.ok("consume", "read", "-g", "g3", "--from", "-1", "--no-follow").lines), [b"02", b"12"])
+        self.assertEqual(self.ok("consume", "read", "-g", "g3", "--from", "beginning", "--no-follow").out, b"")
+
+    def test_positions_are_reset_shown_saved_and_loaded(self):
+        self.ok("consume", "read", "-g", "g4", "--no-follow")
+        tried = self.millrace.json("group", "reset", "g4", "-t", "read", "--to", "-2", "--dry-run")
+        self.assertEqual(tried, [{"topic": "read", "partition": p, "old": 3, "new": 1} for p in range(2)])
+        self.assertEqual(self.lag("g4")["lag"], 0)
+        saved = self.ok("group", "export", "g4").out
+        self.ok("group", "reset", "g4", "-t", "read", "--to", "1", "-p", "1")
+        self.assertEqual([p["committed"] for p in self.lag("g4")["partitions"]], [3, 1])
+        self.assertEqual(self.ok("consume", "read", "-g", "g4", "--no-follow", "-n", "2").lines, [b"11", b"12"])
+        self.ok("group", "reset", "g4", "-t", "read", "--to", "beginning")
+        self.ok("group", "import", "g4", stdin=saved)
+        self.assertEqual([p["committed"] for p in self.lag("g4")["partitions"]], [3, 3])
+        self.assertIn("not among them", self.fails(2, "group", "reset", "g4", "-t", "read", "--to", "4").err)
+        self.assertIn("millrace group export", self.fails(2, "group", "import", "g4", stdin=b"{}").err)
+
+    def test_members_are_described_and_a_group_with_some_is_not_deleted(self):
+        with self.millrace.start("consume", "read", "-g", "g5") as process:
+            process.stdout.readline()
+            group = self.millrace.json("group", "describe", "g5")
+            self.assertEqual(list(group), ["group", "state", "coordinator", "epoch", "assignor", "members", "partitions"])
+            [member] = group["members"]
+            self.assertEqual(member["assigned"], [{"topic": "read", "partition": p} for p in range(2)])
+            self.assertEqual({p["member_id"] for p in group["partitions"]}, {member["member_id"]})
+            self.assertIn(member["member_id"], self.ok("group", "describe", "g5").out.decode())
+            self.assertEqual(self.fails(1, "group", "delete", "g5", "--output", "json").error["error"], "NON_EMPTY_GROUP")
+            interrupt(process)
+        self.assertIn({"group": "g5", "state": "Empty", "members": 0, "coordinator": 1}, self.millrace.json("group", "list"))
+        self.ok("group", "delete", "g5")
+        self.assertIn("millrace group list", self.fails(1, "group", "describe", "g5").err)
+        self.assertEqual(self.fails(1, "group", "delete", "g5", "--output", "json").error["error"], "GROUP_ID_NOT_FOUND")
+
+    def test_what_excludes_a_group_is_wrong_usage(self):
+        for flags in (["-p", "1"], ["--until", "end"]):
+            self.fails(2, "consume", "read", "-g", "g", *flags)
+        self.fails(2, "consume", "read", "-g", "")
+        self.fails(2, "consume", "read", "--session-timeout", "5s")
+        self.assertIn("session.timeout.ms", self.fails(2, "consume", "read", "-g", "g", "--session-timeout", "10ms").err)
 
 
 class Bench(WithBroker):

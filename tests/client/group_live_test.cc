@@ -153,6 +153,15 @@ TEST_F(GroupLiveTest, CommitStoresWhatWasReached) {
     }
   }
   EXPECT_EQ(Committed(0), 2) << "and Close() has committed nothing";
+  ConsumerOptions by_itself = Options();
+  {
+    auto consumer = Consumer::Create(by_itself).value();
+    ASSERT_TRUE(consumer->Subscribe({.topics = {kTopic}}).ok());
+    EXPECT_EQ(consumer->begin()->value, "3");
+    ASSERT_TRUE(consumer->Commit().ok());
+  }
+  EXPECT_EQ(Committed(0), 3) << "and Close() does not take it back";
+  ASSERT_TRUE(admin_->ResetOffsets(kGroup, {{.topic = kTopic, .partition = 0, .offset = 2}}).ok());
   const auto reader = Join(options);
   Read({reader.get()}, [&] { return !reader->values.empty(); });
   const std::vector<CommittedOffset> offsets = {{.topic = kTopic, .partition = 0, .offset = 1, .metadata = "by hand"}};

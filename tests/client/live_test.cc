@@ -341,6 +341,10 @@ TEST_F(LiveTest, ExamplesSayWhatTheyShould) {
             "-- email is back --\n"
             "confirmed 1 ticket of bob\n"
             "confirmed 1 ticket of carol\n");
+  EXPECT_EQ(RunExample("tasks", broker_.address()),
+            "done: resize a.jpg\n"
+            "done: resize b.jpg\n"
+            "set aside: divide by zero, cannot divide by zero, 3\n");
   EXPECT_EQ(RunExample("replay_day", broker_.address()), "24 departures of 10 planes\n");
 }
 

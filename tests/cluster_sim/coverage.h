@@ -52,7 +52,12 @@ namespace millrace::sim {
   X(kUnknownStored, "a failed delivery has happened")                                 \
   X(kDeletedTopicRefused, "a producer is told that its topic was deleted")            \
   X(kAbstained, "a replica abstains after its machine went down")                     \
-  X(kLoadedUnderFaults, "a broker catches up while others are gone")
+  X(kLoadedUnderFaults, "a broker catches up while others are gone")                  \
+  X(kMemberLeft, "a member leaves its group")                                         \
+  X(kMemberDied, "a member dies")                                                     \
+  X(kMemberLost, "a member is told that it is none any more, or finds it out")        \
+  X(kPartitionMoved, "a partition goes to another member")                            \
+  X(kHandledAgain, "a record is given out again, not being committed")
 
 enum class Fault : uint8_t {
 #define MILLRACE_NAME(name, text) name,

@@ -257,7 +257,11 @@ void Nemesis::FreezeClient() {
   world_.coverage.Injected(Fault::kFreezeClient);
   world_.Trace(absl::StrCat(client.name(), " stands still"));
   client.Freeze();
-  Later([&client] { client.Thaw(); }, world_.dice.LongTail(1000));
+  Later(
+      [this, &client] {
+        if (std::find(processes_.begin(), processes_.end(), &client) != processes_.end()) client.Thaw();
+      },
+      world_.dice.LongTail(1000));
 }
 
 // ---- Ways

@@ -24,8 +24,9 @@ class Nemesis {
   // `clients`: who else has ways to the brokers.
   Nemesis(World& world, SimCluster& cluster, std::vector<std::string> clients);
 
-  // A client that may stand still. Outlives this.
+  // A client that may stand still, until it is forgotten.
   void Know(SimProcess& client) { processes_.push_back(&client); }
+  void Forget(SimProcess& client) { std::erase(processes_, &client); }
 
   void Step();
   void Heal();

@@ -40,6 +40,7 @@ Run::Run(const Swarm& swarm, Coverage& coverage, bool trace) : world_(swarm, cov
   std::vector<std::string> clients{"operator"};
   for (int i = 1; i <= swarm.producers; ++i) clients.push_back(absl::StrCat("producer-", i));
   for (int i = 1; i <= swarm.consumers; ++i) clients.push_back(absl::StrCat("consumer-", i));
+  for (int i = 1; i <= swarm.members; ++i) clients.push_back(absl::StrCat("member-", i));
   nemesis_ = std::make_unique<Nemesis>(world_, *cluster_, std::move(clients));
   copies_ = std::make_unique<Copies>(world_, *cluster_);
   topics_ = std::make_unique<Topics>(world_, cluster_->addresses());
@@ -49,6 +50,7 @@ Run::Run(const Swarm& swarm, Coverage& coverage, bool trace) : world_(swarm, cov
 Run::~Run() {
   producers_.clear();
   consumers_.clear();
+  crowd_.reset();
   topics_.reset();
   copies_.reset();
   cluster_.reset();
@@ -78,6 +80,7 @@ void Run::MakeClients() {
     for (int other = 2; other <= swarm.brokers; ++other) {
       nemesis_->Separate("producer-1", other);
       nemesis_->Separate("consumer-1", other);
+      nemesis_->Separate("member-1", other);
     }
   }
   for (int i = 1; i <= swarm.producers; ++i) {
@@ -93,6 +96,7 @@ void Run::MakeClients() {
                                                        check("read")));
     nemesis_->Know(consumers_.back()->process());
   }
+  crowd_ = std::make_unique<Crowd>(world_, *cluster_, *nemesis_, topics_->readable());
 }
 
 // ---- The time with faults
@@ -102,6 +106,7 @@ void Run::Disturb() {
     SendSome();
     nemesis_->Step();
     topics_->Step();
+    crowd_->Step();
     const bool idle = world_.dice.OneIn(world_.swarm.idle_one_in);
     Advance(std::chrono::microseconds(world_.dice.Between(100, idle ? 4'000'000 : 1000 * world_.swarm.step_ms)));
   }
@@ -119,6 +124,7 @@ void Run::Advance(std::chrono::nanoseconds by) {
   for (const auto& consumer : consumers_) {
     if (!consumer->process().frozen()) consumer->Poll();
   }
+  if (crowd_ != nullptr) crowd_->Poll();
   world_.executor.RunUntilIdle();
   Watch();
 }
@@ -179,6 +185,7 @@ bool Run::Await(seconds at_most, const std::string& what, const std::function<st
 
 bool Run::Settle() {
   nemesis_->Heal();
+  crowd_->Settle();
   if (!Await(kBound, "the brokers' start", [this] { return cluster_->ready() ? "" : "a broker is not ready"; }) ||
       !Await(kBound, "what the operator asked for", [this] { return topics_->quiet() ? "" : "no answer"; }) ||
       !Await(kBound, "producing", [this] {
@@ -209,6 +216,8 @@ bool Run::Settle() {
                  }
                  return std::string();
                }) &&
+         Await(kBound, "the group", [this] { return crowd_->Unfinished(); }) &&
+         Await(kBound, "what replicas make of groups", [this] { return crowd_->Unequal(); }) &&
          Await(kBound, "replication", [this] { return copies_->Lagging(); });
 }
 
@@ -236,6 +245,7 @@ void Run::Check() {
     }
   }
   ledger().CheckEnd(log_starts);
+  crowd_->Check();
   for (int id = 1; id <= cluster_->size(); ++id) {
     NoteCounts(cluster_->broker(id), world_.coverage);
     const auto add = [this](Rare state, uint64_t count) { world_.coverage.rare[static_cast<size_t>(state)] += count; };

@@ -8,6 +8,7 @@
 
 #include "tests/cluster_sim/clients.h"
 #include "tests/cluster_sim/copies.h"
+#include "tests/cluster_sim/members.h"
 #include "tests/cluster_sim/nemesis.h"
 #include "tests/cluster_sim/topics.h"
 #include "tests/cluster_sim/world.h"
@@ -45,6 +46,7 @@ class Run {
   std::unique_ptr<Topics> topics_;
   std::vector<std::unique_ptr<SimProducer>> producers_;
   std::vector<std::unique_ptr<SimConsumer>> consumers_;
+  std::unique_ptr<Crowd> crowd_;
   std::map<raft::GroupId, int> leaders_;
   bool counted_up_ = false;
 };

@@ -32,13 +32,15 @@ Swarm DrawSwarm(uint64_t seed) {
   swarm.lone_topic = dice.OneIn(3);
   swarm.vanishing_topic = swarm.Has(Fault::kDelete);
   swarm.one_way_client = dice.OneIn(2);
+  swarm.members = dice.OneIn(2) ? 0 : static_cast<int>(dice.Between(1, 3));
+  swarm.member_one_in = static_cast<int>(dice.Between(5, 100));
   return swarm;
 }
 
 std::string ToString(const Swarm& swarm) {
   std::string text = absl::StrCat(
       "seed ", swarm.seed, ": ", swarm.producers, " producers, ", swarm.brokers, " brokers, ", swarm.consumers,
-      " consumers, ", swarm.topics, " topics of ", swarm.partitions, ", ", swarm.steps, " steps of ", swarm.step_ms,
+      " consumers, ", swarm.members, " members, ", swarm.topics, " topics of ", swarm.partitions, ", ", swarm.steps, " steps of ", swarm.step_ms,
       " ms, values to ", swarm.value_bytes, " bytes, travel ", swarm.travel_us, " us, sync ", swarm.sync_us,
       " us, at most ", swarm.down_max, " down", swarm.async ? ", async" : "",
       swarm.short_delivery ? ", short deliveries" : "", swarm.lone_topic ? ", a topic without replicas" : "",

@@ -37,6 +37,7 @@ def main():
             sys.exit("the demonstration did not read each partition from each of its replicas as leader")
         if "48 copies of 16 partitions: equal digests" not in said:
             sys.exit("the demonstration did not compare three copies of each partition")
+        script("groups", "--seconds", arguments.seconds, "--seed", arguments.seed)
         script("status")
         script("down")
     finally:

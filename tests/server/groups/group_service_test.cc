@@ -75,6 +75,14 @@ class GroupServiceTest : public ::testing::Test {
       v1::CreateTopicResponse created;
       return Ask(1, "Admin/CreateTopic", request, &created).status.ok();
     });
+    v1::AppendRequest append;
+    append.set_topic("t");
+    append.set_partition(1);
+    for (int i = 0; i < 1'000; ++i) append.add_records()->set_value("x");
+    Await([&] {
+      v1::AppendResponse appended;
+      return Ask(1, "Broker/Append", append, &appended).status.ok();
+    });
   }
   ~GroupServiceTest() override { executor_.Advance(seconds(1)); }
 
@@ -146,6 +154,28 @@ TEST_F(GroupServiceTest, AnyBrokerTakesAnyCall) {
     EXPECT_TRUE(Ask(broker, "Groups/DescribeGroup", which, &described).status.ok());
     EXPECT_EQ(described.partitions(0).committed(), 7);
     EXPECT_EQ(described.has_leader(), broker != Coordinator());
+  }
+}
+
+TEST_F(GroupServiceTest, AnOffsetBehindTheEndIsRefusedAlone) {
+  Commit(1, 1'000);
+  v1::CommitOffsetsRequest request;
+  request.set_group(kGroup);
+  for (const auto& [partition, offset] : {std::pair(1, 1'001), std::pair(0, 1), std::pair(1, 500), std::pair(2, 0)}) {
+    v1::OffsetCommit& commit = *request.add_offsets();
+    commit.set_topic("t");
+    commit.set_partition(partition);
+    commit.set_offset(offset);
+  }
+  for (int broker = 1; broker <= 3; ++broker) {
+    v1::CommitOffsetsResponse response;
+    ASSERT_TRUE(Ask(broker, "Groups/CommitOffsets", request, &response).status.ok());
+    ASSERT_EQ(response.errors_size(), 4);
+    EXPECT_EQ(response.errors(0).code(), Error::OFFSET_OUT_OF_RANGE);
+    EXPECT_EQ(response.errors(0).high_watermark(), 1'000);
+    EXPECT_EQ(response.errors(1).code(), Error::OFFSET_OUT_OF_RANGE);
+    EXPECT_EQ(response.errors(2).code(), Error::NONE);
+    EXPECT_EQ(response.errors(3).code(), Error::NONE);
   }
 }
 

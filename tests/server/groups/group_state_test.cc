@@ -56,6 +56,24 @@ TEST(GroupTable, ACommitCountsWhileThePartitionIsTheMembersUnderThatEpoch) {
   EXPECT_EQ(OffsetOf(table, kP0), 11);
 }
 
+TEST(GroupTable, OfTwoCommitsTheLaterOneStandsInWhateverOrderTheyCome) {
+  GroupTable table;
+  table.Replay("g", Change(1, {{"a", {{kP0, {1, false}}}}}));
+  const auto commit = [&table](int32_t epoch, int64_t offset, uint64_t sequence) {
+    GroupRecord record = Commit("a", kP0, epoch, offset);
+    record.mutable_commit()->mutable_offsets(0)->set_sequence(sequence);
+    EXPECT_EQ(table.Replay("g", record), std::vector<ErrorCode>{Error::NONE});
+  };
+  commit(1, 20, 2);
+  commit(1, 10, 1);
+  EXPECT_EQ(OffsetOf(table, kP0), 20);
+  commit(1, 5, 3);
+  EXPECT_EQ(OffsetOf(table, kP0), 5) << "whoever goes back may say so";
+  table.Replay("g", Change(2, {{"a", {{kP0, {2, false}}}}}));
+  commit(2, 7, 1);
+  EXPECT_EQ(OffsetOf(table, kP0), 7) << "numbers are of one holding";
+}
+
 TEST(GroupTable, WithoutMembershipACommitCountsWhileThereAreNoMembers) {
   GroupTable table;
   EXPECT_EQ(table.Replay("g", Commit("", kP0, 0, 5)), std::vector<ErrorCode>{Error::NONE});
@@ -71,7 +89,12 @@ TEST(GroupTable, WhatHoldsNothingIsNotKept) {
   gone.mutable_change()->add_removed_members("a");
   table.Replay("g", gone);
   EXPECT_EQ(table.Find("g"), nullptr);
-  EXPECT_EQ(table.TakeChanges(), (AppliedState::Parts{{"group/g", ""}}));
+  AppliedState::Parts changes = table.TakeChanges();
+  ASSERT_EQ(changes.size(), 2u);
+  EXPECT_EQ(changes[1], (std::pair<std::string, std::string>("group/g", "")));
+  GroupTable loaded;
+  EXPECT_TRUE(loaded.Load(changes[0].first, changes[0].second).ok());
+  EXPECT_EQ(loaded.last_epoch(), 2) << "epochs of one that comes anew go on";
 }
 
 TEST(GroupTable, OffsetsOfATopicThatIsGoneGo) {
