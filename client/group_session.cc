@@ -216,7 +216,7 @@ void GroupSession::Send() {
     if (std::exchange(commitment.sent, true)) continue;
     return stream_->Write(control::MemberCommit(id, options_.group_id, member_id_, commitment.offsets, routing_));
   }
-  if (!beat_due_ || (idle_ && left_ == nullptr)) return;
+  if (!beat_due_ || (idle_ && left_ == nullptr) || JoinIsUnderWay()) return;
   beat_due_ = false;
   beat_sent_ = ++last_id_;
   beat_sent_at_ = env_.clock.Monotonic();
@@ -225,6 +225,11 @@ void GroupSession::Send() {
   const int32_t epoch = left_ != nullptr ? leaves : told_epoch_ == 0 ? control::kJoins : std::max(held_epoch_, 1);
   stream_->Write(control::MemberHeartbeat(beat_sent_, Heartbeat(epoch)));
   ArmTimer();
+}
+
+// Another one would be a member that begins anew once more, and the answer to the first would be of one that is none any more.
+bool GroupSession::JoinIsUnderWay() const {
+  return told_epoch_ == 0 && beat_sent_ != 0 && env_.clock.Monotonic() < beat_sent_at_ + options_.session_timeout;
 }
 
 void GroupSession::ArmTimer() {
@@ -278,7 +283,8 @@ void GroupSession::OnMessage(absl::Cord message) {
     return std::exchange(left_, nullptr)();
   }
   if (!answer->error.ok()) return TakeError(*answer);
-  if (!answer->assignment) return;
+  // News of what it was not told to be a member of yet.
+  if (!answer->assignment || (told_epoch_ == 0 && !answers_beat)) return;
   trouble_.reset();
   if (answers_beat) {
     valid_until_ = (beat_sent_at_ + options_.session_timeout).count();
@@ -332,6 +338,7 @@ void GroupSession::RejoinSoon() {
 void GroupSession::Lose(const Error& why) {
   if (told_epoch_ == 0) return;
   told_epoch_ = held_epoch_ = 0;
+  beat_sent_ = 0;
   valid_until_ = 0;
   held_.clear();
   leaving_.clear();

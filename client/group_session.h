@@ -89,6 +89,7 @@ class GroupSession : private BrokerStream::Owner {
 
   void Route();
   void Beat();
+  bool JoinIsUnderWay() const;
   void Send();
   control::Heartbeat Heartbeat(int32_t epoch) const;
   void TakeAssignment(control::Assignment assignment);

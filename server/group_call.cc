@@ -37,13 +37,7 @@ v1::CommitOffsetsResponse CommitResponseOf(const std::vector<ErrorFrame>& errors
 GroupCall::GroupCall(Broker& broker, Executor& executor)
     : broker_(broker),
       executor_(executor),
-      self_(std::make_shared<GroupCall*>(this)),
-      news_(std::make_shared<GroupCoordinator::News>(
-          [self = self_, &executor](const ErrorFrame& error, const v1::HeartbeatResponse& heartbeat) {
-            RunOn(executor, [self, error, heartbeat] {
-              if (*self != nullptr) (*self)->OnNews(error, heartbeat);
-            });
-          })) {}
+      self_(std::make_shared<GroupCall*>(this)) {}
 
 GroupCall::~GroupCall() { *self_ = nullptr; }
 
@@ -125,7 +119,21 @@ void GroupCall::HandOn(const std::string& method, const Request& request, const 
 
 // ---- Requests
 
+// A client whose session has ended comes as another member, on the same stream: news of the one before are none of its.
+void GroupCall::Attend(const v1::HeartbeatRequest& request) {
+  if (news_ != nullptr && request.group() == watched_.group && request.member_id() == watched_.member) return;
+  watched_ = {.group = request.group(), .member = request.member_id()};
+  news_ = std::make_shared<GroupCoordinator::News>(
+      [self = self_, &executor = executor_, member = watched_.member](const ErrorFrame& error,
+                                                                      const v1::HeartbeatResponse& heartbeat) {
+        RunOn(executor, [self, member, error, heartbeat] {
+          if (*self != nullptr && (*self)->watched_.member == member) (*self)->OnNews(error, heartbeat);
+        });
+      });
+}
+
 void GroupCall::OnHeartbeat(const v1::HeartbeatRequest& request, Answer answer) {
+  Attend(request);
   v1::HeartbeatRequest at_once = request;
   at_once.set_max_wait_ms(0);
   const auto answer_with = [answer](const ErrorFrame& error, const v1::HeartbeatResponse& heartbeat) {
@@ -145,8 +153,7 @@ void GroupCall::OnHeartbeat(const v1::HeartbeatRequest& request, Answer answer) 
                                                                        const v1::HeartbeatResponse& heartbeat) {
                              answer_with(error, heartbeat);
                              if (*self == nullptr || !error.ok() || heartbeat.member_epoch() <= 0) return;
-                             watched_.group = at_once.group();
-                             watched_.member = at_once.member_id();
+                             if (watched_.member != at_once.member_id()) return;
                              watched_.known_epoch = heartbeat.member_epoch();
                              WatchThere(address);
                            });
@@ -189,8 +196,8 @@ void GroupCall::WatchThere(const std::string& address) {
   request.set_known_epoch(watched_.known_epoch);
   broker_.ShardOf(executor_).forward.Call(
       address, kWatchMember, request.SerializeAsString(), Forward::kTimeout,
-      [this, self = self_, address](const ErrorFrame& error, const std::string& reply) {
-        if (*self == nullptr) return;
+      [this, self = self_, address, member = watched_.member](const ErrorFrame& error, const std::string& reply) {
+        if (*self == nullptr || watched_.member != member) return;
         watched_.watching = false;
         internal::v1::WatchMemberResponse answer;
         v1::HeartbeatResponse heartbeat;

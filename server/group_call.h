@@ -37,7 +37,7 @@ class GroupCall : public Call {
 
  private:
   using Answer = std::function<void(v1::MemberResponse)>;
-  // A member whose coordinator is elsewhere.
+  // The member whose stream this is. While its coordinator is elsewhere, that is asked for news of it.
   struct Watched {
     std::string group;
     std::string member;
@@ -46,6 +46,7 @@ class GroupCall : public Call {
   };
 
   Answer Answering(uint64_t request);
+  void Attend(const v1::HeartbeatRequest& request);
   void OnHeartbeat(const v1::HeartbeatRequest& request, Answer answer);
   void OnCommit(const v1::CommitOffsetsRequest& request, Answer answer);
   template <typename Request, typename Response>

@@ -698,6 +698,22 @@ bool GroupCoordinator::Describe(const std::string& name, v1::DescribeGroupRespon
   return group != nullptr;
 }
 
+std::string GroupCoordinator::Dump() const {
+  const nanoseconds now = seams_.clock.Monotonic();
+  std::string text = absl::StrCat("coordinator ", serving_.value(), ", ", appended_.size(), " batches on their way, ",
+                                  commits_.size(), " commits waiting, ", deadlines_.size(), " deadlines, sweep ",
+                                  sweep_ == 0 ? 0 : (sweep_at_ - now) / milliseconds(1), " ms\n");
+  for (const auto& [name, group] : active_) {
+    absl::StrAppend(&text, "group ", name, group.deciding ? " decides" : "", ", ", group.events.described.size(), " described, ",
+                    group.events.left.size(), " left, ", group.events.let_go.size(), " let go\n");
+    for (const auto& [id, session] : group.sessions) {
+      absl::StrAppend(&text, "  ", id, " ends in ", (session.deadline - now) / milliseconds(1), " ms, told ",
+                      session.told_epoch, session.waiting != nullptr ? ", waits" : "", "\n");
+    }
+  }
+  return text;
+}
+
 // ---- The log
 
 void GroupCoordinator::Append(std::vector<Record> records, Written written) {

@@ -100,6 +100,8 @@ class GroupCoordinator : public AppliedState {
   void OnImage();
 
   const GroupTable::Groups& groups() const { return table_.groups(); }
+  // For people: what is in no log.
+  std::string Dump() const;
 
   void Apply(const BatchView& batch) override;
   void OnServing(raft::Term epoch) override;

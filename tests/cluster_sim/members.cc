@@ -27,7 +27,12 @@ ConsumerOptions SimMember::OptionsFor(World& world, const std::vector<std::strin
   options.auto_commit_interval = milliseconds(world.dice.Between(20, 1'000));
   options.max_poll_records = static_cast<int32_t>(world.dice.Between(1, 20));
   if (!options.auto_commit) options.on_revoked = [member](std::span<const TopicPartition>) { member->Commit(); };
-  options.on_lost = [member](std::span<const TopicPartition>) { member->heard_.lost(); };
+  options.on_lost = [member](std::span<const TopicPartition>) {
+    const std::optional<Trouble> trouble = member->session_->trouble();
+    member->world_.Trace(absl::StrCat(member->name(), " is lost; last trouble: ",
+                                      trouble ? std::string(trouble->status.message()) : "none"));
+    member->heard_.lost();
+  };
   return options;
 }
 
@@ -85,6 +90,18 @@ void SimMember::Leave() {
   if (std::exchange(leaving_, true)) return;
   Commit();
   process_.Post([this] { session_->Leave([this] { left_ = true; }); });
+}
+
+std::string SimMember::Report() const {
+  std::string report = absl::StrCat(name(), leaving_ ? " is leaving\n" : "\n");
+  for (const PartitionProgress& each : reader_.progress()) {
+    absl::StrAppend(&report, "  ", each.topic, "/", each.partition, " at ", each.position, " of ", each.high_watermark,
+                    each.ended ? ", ended" : "", ", epoch ", group_.EpochOf({each.topic, each.partition}), "\n");
+  }
+  for (const auto& trouble : {session_->trouble(), core_.trouble()}) {
+    if (trouble) absl::StrAppend(&report, "  trouble: ", std::string(trouble->status.message()), "\n");
+  }
+  return report;
 }
 
 void SimMember::Reposition(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation,
@@ -152,7 +169,7 @@ void Crowd::Step() {
 
 void Crowd::Poll() {
   for (const auto& member : members_) {
-    if (!member->process().frozen()) member->Poll();
+    for (int i = 0; i < polls_ && !member->process().frozen(); ++i) member->Poll();
   }
   Watch();
 }
@@ -172,7 +189,7 @@ void Crowd::OnGivenOut(const std::string& member, const Place& place, int32_t ep
   handled.offsets.insert(offset);
 }
 
-const server::GroupState* Crowd::GroupNow() {
+const server::GroupCoordinator* Crowd::CoordinatorNow() {
   const auto image = cluster_.image();
   const auto topic = image == nullptr ? nullptr : image->FindTopic(server::kGroupsTopic);
   if (topic == nullptr) return nullptr;
@@ -184,6 +201,12 @@ const server::GroupState* Crowd::GroupNow() {
   const server::GroupCoordinator* coordinator = partition == nullptr ? nullptr : server::CoordinatorOf(*partition);
   if (coordinator == nullptr || !coordinator->serving() || partition->leader_epoch() < newest_coordinator_) return nullptr;
   newest_coordinator_ = partition->leader_epoch();
+  return coordinator;
+}
+
+const server::GroupState* Crowd::GroupNow() {
+  const server::GroupCoordinator* coordinator = CoordinatorNow();
+  if (coordinator == nullptr) return nullptr;
   const auto group = coordinator->groups().find(kGroup);
   return group == coordinator->groups().end() ? nullptr : &group->second;
 }
@@ -206,6 +229,7 @@ void Crowd::Watch() {
 }
 
 void Crowd::Settle() {
+  polls_ = 20;  // a member takes records one by one, maybe, and has thousands left
   RemoveLeft();
   while (world_.swarm.members > 0 && members_.size() < 2) Join();
 }
@@ -238,6 +262,13 @@ std::string Crowd::Unfinished() {
     }
   }
   return "";
+}
+
+std::string Crowd::Report() {
+  const server::GroupCoordinator* coordinator = CoordinatorNow();
+  std::string report = coordinator == nullptr ? "no coordinator\n" : coordinator->Dump();
+  for (const auto& member : members_) report += member->Report();
+  return report;
 }
 
 void Crowd::Check() {

@@ -20,7 +20,7 @@
 
 #include "client/group_consumer.h"
 #include "client/group_session.h"
-#include "server/group_state.h"
+#include "server/group_coordinator.h"
 #include "tests/cluster_sim/clients.h"
 #include "tests/cluster_sim/nemesis.h"
 #include "tests/cluster_sim/world.h"
@@ -44,6 +44,7 @@ class SimMember : public ClientProcess, private client::ConsumerReader::Core {
   void Leave();
   bool left() const { return left_; }
   size_t partitions() const { return reader_.progress().size(); }
+  std::string Report() const;
 
  private:
   static ConsumerOptions OptionsFor(World& world, const std::vector<std::string>& bootstrap, SimMember* member);
@@ -82,6 +83,7 @@ class Crowd {
   // Which replicas do not have the same groups; empty: none.
   std::string Unequal();
   void Check();
+  std::string Report();
 
  private:
   struct Handled {
@@ -97,6 +99,7 @@ class Crowd {
   void Watch();
   void OnGivenOut(const std::string& member, const Place& place, int32_t epoch, int64_t offset);
   // Where the group's coordinator leads, unless a newer one has led already; nullptr: nowhere.
+  const server::GroupCoordinator* CoordinatorNow();
   const server::GroupState* GroupNow();
   std::string Text(const Place& place) const { return place.topic + "/" + std::to_string(place.partition); }
 
@@ -105,6 +108,7 @@ class Crowd {
   Nemesis& nemesis_;
   const std::vector<std::string> topics_;
   std::vector<std::unique_ptr<SimMember>> members_;
+  int polls_ = 1;  // of each, each time
   int last_member_ = 0;
   raft::Term newest_coordinator_;
   std::map<Place, Handled> handled_;

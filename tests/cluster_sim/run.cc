@@ -260,6 +260,7 @@ void Run::Check() {
 
 std::string Run::Report() {
   std::string report = absl::StrCat(ToString(world_.swarm), "\nat ", world_.now(), " s\n");
+  if (crowd_ != nullptr) report += crowd_->Report();
   const auto image = cluster_->image();
   if (image == nullptr) return report;
   const auto describe = [&](const std::string& name, raft::GroupId group) {
