@@ -9,8 +9,10 @@ of `millrace bench`.
 
 import argparse
 import json
+import sys
 import time
 
+del sys.path[0]  # this folder has a millrace.py of its own
 import millrace
 import millrace.testing
 

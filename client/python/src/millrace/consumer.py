@@ -250,7 +250,8 @@ class Consumer:
                 for each in found.get().offsets]
 
     def close(self) -> None:
-        """Commits what was handled (with enable.auto.commit) and leaves the group, so that others take over at once."""
+        """Commits what was handled (with enable.auto.commit; a record that the application still has was not) and leaves the group,
+        so that others take over at once."""
         if self._closed or fork.in_child():
             self._closed = True
             return
@@ -317,7 +318,6 @@ class Consumer:
 
     def _leave_everything(self) -> None:
         core = self._core()
-        self._settle()
         if self._settings.enable_auto_commit and self._settings.group_id:
             self._commit_quietly(list(self._partitions.values()))
         if self._member is not None:
@@ -332,7 +332,7 @@ class Consumer:
             partition.generation += 1
         core.loop.run(core.end, list(self._partitions.values()))
         self._partitions = {}
-        self._rest_of = self._in_hand = None
+        self._rest_of = self._in_hand = self._polled = None
 
     def _settle(self) -> None:
         """The application asks for the next: what it has is handled."""
@@ -530,7 +530,7 @@ class Consumer:
         offsets = []
         for partition in partitions:
             position = partition.position
-            if partition is self._in_hand:
+            if partition is self._in_hand and position != partition.committed:  # else commit(record) has said that it is done
                 position -= 1
             if position >= 0 and position != partition.committed and (position > 0 or partition.committed > 0):
                 offsets.append(group_pb2.OffsetCommit(topic=partition.topic, topic_id=partition.topic_id, partition=partition.partition,
