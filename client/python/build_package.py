@@ -25,7 +25,7 @@ def generate(out: Path, protoc: str = "") -> None:
         has_tools = importlib.util.find_spec("grpc_tools") is not None
         command = [sys.executable, "-m", "grpc_tools.protoc"] if has_tools else ["protoc"]
     protos = sorted(str(path) for path in (PROTO / "millrace" / "v1").glob("*.proto"))
-    subprocess.run([*command, f"-I{PROTO}", f"--python_out={out}", *protos], check=True)
+    subprocess.run([*command, f"-I{PROTO}", f"--python_out={out}", f"--pyi_out={out}", *protos], check=True)
     (out / "millrace" / "v1" / "__init__.py").write_text('"""Made by protoc from proto/millrace/v1."""\n')
 
 

@@ -14,7 +14,7 @@ Errors: MillraceError; those of each call stand at it in admin.proto and group.p
 
 import threading
 from types import TracebackType
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Type
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Type, TypeVar
 
 from google.protobuf.message import Message
 
@@ -29,6 +29,9 @@ from millrace.position import Position, PositionKind
 from millrace.record import CommittedOffset, TopicPartition
 from millrace.settings import ClientSettings, parse
 from millrace.v1 import admin_pb2, broker_pb2, group_pb2
+
+
+M = TypeVar("M", bound=Message)
 
 
 class Topic(NamedTuple):
@@ -150,8 +153,8 @@ class Admin:
     def reset_group(self, group: str, topic: str, to: Position, *, dry_run: bool = False) -> List[ResetResult]:
         """Sets the group's positions in all partitions of the topic, also while members are running: they go on there."""
         request = group_pb2.ResetOffsetsRequest(group=group, dry_run=dry_run)
-        for each in self.offsets(topic, to):
-            request.offsets.add(topic=topic, partition=each.partition, offset=each.at)
+        for place in self.offsets(topic, to):
+            request.offsets.add(topic=topic, partition=place.partition, offset=place.at)
         reply = self._call("Groups", "ResetOffsets", request, group_pb2.ResetOffsetsResponse)
         for each in reply.results:
             if each.HasField("error"):
@@ -180,7 +183,7 @@ class Admin:
     def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
         self.close()
 
-    def _call(self, service: str, method: str, request: Message, reply: Type[Message], repeat: bool = True) -> Any:
+    def _call(self, service: str, method: str, request: Message, reply: Type[M], repeat: bool = True) -> M:
         fork.check("admin")
         with self._opening:
             if self._closed:
@@ -190,6 +193,6 @@ class Admin:
                 self._network = Network(self._loop, self._settings)
                 self._control = Control(self._loop, self._network, self._settings)
             loop, control = self._loop, self._control
-        found: Waiting[Any] = Waiting()
+        found: Waiting[M] = Waiting()
         loop.post(lambda: control.call(service, method, request, reply, found, repeat=repeat))
         return found.get()

@@ -269,12 +269,13 @@ class Consumer:
     def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
         self.close()
 
-    def run(self, handler: Callable[[Record], None], *, attempts: int = 5, backoff: float = 1.0, dead_letter_topic: str = "",
-            on_corrupt: str = "stop") -> None:
-        """Calls handler(record) for each record, until wakeup() or an error; see millrace/run.py."""
+    def run(self, handler: Callable[[Record], None], *, attempts: int = 3, backoff: float = 0.1, backoff_max: float = 10.0,
+            dead_letter_topic: str = "", on_corrupt: str = "stop") -> None:
+        """Calls handler(record) for each record, until wakeup(), the end of all partitions, or an error; see millrace/run.py.
+        backoff, backoff_max: seconds."""
         from millrace.run import Run  # needs this module
 
-        Run(self, handler, attempts, backoff, dead_letter_topic, on_corrupt).loop()
+        Run(self, handler, attempts, backoff, backoff_max, dead_letter_topic, on_corrupt).loop()
 
     # --- Inside ---
 
@@ -565,12 +566,11 @@ class Consumer:
         core, member = self._core(), self._member
         request = group_pb2.CommitOffsetsRequest(group=self._settings.group_id, member_id=member.member_id if member else "",
                                                  offsets=offsets)
-        held = {name: self._partitions.get(name) for name in ((each.topic, each.partition) for each in offsets)}
+        held = [self._partitions.get(TopicPartition(each.topic, each.partition)) for each in offsets]
 
         def stored(error: Optional[MillraceError]) -> None:
             if error is None:
-                for each in offsets:
-                    partition = held[each.topic, each.partition]
+                for each, partition in zip(offsets, held):
                     if partition is not None:
                         partition.committed = each.offset
             done(error)

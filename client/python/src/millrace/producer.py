@@ -63,7 +63,7 @@ class Delivery:
                     raise TimeoutError(f"no ack within {timeout} s; the record goes on being sent")
         return batch.outcome if isinstance(batch.outcome, MillraceError) else None
 
-    def add_done_callback(self, function: Callable[["Delivery"], None]) -> None:
+    def add_done_callback(self, function: Callable[["Delivery"], object]) -> None:
         """Called on the library's thread, or at once if the record is done."""
         with self._core.changed:
             if self._batch.outcome is None:

@@ -1,15 +1,15 @@
 """A handler for each record, with retries that hold up nobody else, and a topic for what cannot be handled.
 
     consumer.subscribe(["tasks"])
-    consumer.run(handle, attempts=5, backoff=1.0, dead_letter_topic="tasks.failed")
+    consumer.run(handle, attempts=3, backoff=0.1, dead_letter_topic="tasks.failed")
 
-A record whose handler raises is tried again after `backoff` seconds, doubled each time; its partition waits for it, the others go
-on. After the last attempt it goes to the dead-letter topic, acked before its position is committed, with its key, value, headers
-and these besides:
+A record whose handler raises is tried again after `backoff` seconds, doubled each time up to `backoff_max`; its partition waits for
+it, the others go on. After the last attempt it goes to the dead-letter topic, acked before its position is committed, with its key,
+value, time, headers and these besides:
 
-    millrace-origin-topic, millrace-origin-partition, millrace-origin-offset, millrace-origin-timestamp   where it comes from
-    millrace-error      what the handler raised
-    millrace-attempts   how often it was tried
+    millrace.origin.topic, millrace.origin.partition, millrace.origin.offset   where it comes from
+    millrace.error                                                             what the handler raised
+    millrace.attempts                                                          how often it was tried
 
 Without a dead-letter topic run() raises what the handler raised; the record is not committed, and comes again.
 on_corrupt: a damaged batch "stop"s with CORRUPT_MESSAGE, or is "skip"ped and counted in gap_records.
@@ -24,9 +24,6 @@ from millrace.errors import invalid_request
 from millrace.producer import Producer
 from millrace.record import GapReason, Record, TopicPartition
 
-_BACKOFF_MAX = 60.0
-
-
 class _Parked(NamedTuple):
     """A record that failed, whose partition waits."""
 
@@ -37,14 +34,15 @@ class _Parked(NamedTuple):
 
 
 class Run:
-    def __init__(self, consumer: Consumer, handler: Callable[[Record], None], attempts: int, backoff: float, dead_letter_topic: str,
-                 on_corrupt: str) -> None:
+    def __init__(self, consumer: Consumer, handler: Callable[[Record], None], attempts: int, backoff: float, backoff_max: float,
+                 dead_letter_topic: str, on_corrupt: str) -> None:
         if attempts < 1 or backoff < 0 or on_corrupt not in ("stop", "skip"):
             raise invalid_request("run() takes attempts of at least 1, backoff of at least 0 s, on_corrupt stop or skip")
         self._consumer = consumer
         self._handler = handler
         self._attempts = attempts
         self._backoff = backoff
+        self._backoff_max = backoff_max
         self._dead_letter_topic = dead_letter_topic
         self._producer: Optional[Producer] = None
         self._parked: List[_Parked] = []
@@ -89,7 +87,7 @@ class Run:
             if attempt < self._attempts:
                 self._consumer.seek(place.name, record.offset)
                 self._consumer.pause([place.name])
-                pause = min(self._backoff * 2 ** (attempt - 1), _BACKOFF_MAX)
+                pause = min(self._backoff * 2 ** (attempt - 1), self._backoff_max)
                 self._parked.append(_Parked(record, place, attempt, time.monotonic() + pause))
                 return False
             if not self._dead_letter_topic:
@@ -104,8 +102,8 @@ class Run:
             self._producer = Producer(settings.bootstrap_servers, ssl_ca_location=settings.ssl_ca_location,
                                       ssl_certificate_location=settings.ssl_certificate_location,
                                       ssl_key_location=settings.ssl_key_location)
-        origin = {"millrace-origin-topic": record.topic, "millrace-origin-partition": record.partition,
-                  "millrace-origin-offset": record.offset, "millrace-origin-timestamp": record.timestamp,
-                  "millrace-error": f"{type(error).__name__}: {error}", "millrace-attempts": attempts}
-        headers = [*record.headers, *((name, str(value).encode()) for name, value in origin.items())]
-        self._producer.send(self._dead_letter_topic, record.value, key=record.key, headers=headers).result()
+        added = {"millrace.origin.topic": record.topic, "millrace.origin.partition": record.partition,
+                 "millrace.origin.offset": record.offset, "millrace.error": f"{type(error).__name__}: {error}",
+                 "millrace.attempts": attempts}
+        headers = [*record.headers, *((name, str(value).encode()) for name, value in added.items())]
+        self._producer.send(self._dead_letter_topic, record.value, key=record.key, headers=headers, timestamp=record.timestamp).result()

@@ -132,7 +132,7 @@ class ConsumerSettings(ClientSettings):
     max_poll_interval_ms: int = _setting(_millis(1_000), 300_000)
     enable_auto_commit: bool = _setting(_SWITCH, True)
     auto_commit_interval_ms: int = _setting(_millis(1), 5_000)
-    group_remote_assignor: int = _setting(_choice(uniform=0, range=1), 0)
+    group_remote_assignor: Any = _setting(_choice(uniform=0, range=1), 0)
     client_rack: str = _setting(_TEXT, "")
     on_gap: str = _setting(_choice(error="error", report="report"), "error")
     fetch_max_bytes: int = _setting(_bytes(64 << 10), 8 << 20)  # bytes of batches that may wait in memory

@@ -63,8 +63,8 @@ class Broker:
         self._stop(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Starts it again, on the same address and data; one that runs is ended in order before."""
-        self._stop(signal.SIGTERM)
+        """Starts it again, on the same address and data; one that runs is killed before. Back once it is ready."""
+        self.kill()
         self._start()
 
     def pause(self) -> None:

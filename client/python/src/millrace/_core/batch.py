@@ -29,10 +29,10 @@ class Batch:
         self.created = time.monotonic()
         self.urgent = False  # not to linger
         self.payload: Optional[bytes] = None  # once it is sent
-        self.codec = 0
+        self.codec: Any = 0  # millrace.v1.Codec
         self.uncompressed_bytes = 0
         self.stamps: List[Stamp] = []  # all that it was sent under, the last one last
         self.in_flight = False
         self.maybe_stored = False
         self.outcome: Union[None, RecordMetadata, MillraceError] = None  # metadata: of the first record
-        self.callbacks: List[Callable[[], None]] = []
+        self.callbacks: List[Callable[[], object]] = []

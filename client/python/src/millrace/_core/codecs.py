@@ -9,11 +9,13 @@ from millrace.errors import ErrorCode, MillraceError, invalid_config
 
 NONE, LZ4, ZSTD = 0, 3, 4  # millrace.v1.Codec
 
-crc32c: Optional[Callable[..., int]]  # (data, value=0)
+crc32c: Optional[Callable[..., int]] = None  # (data, value=0)
 try:
-    from crc32c import crc32c
+    import crc32c as _crc32c
+
+    crc32c = _crc32c.crc32c
 except ImportError:
-    crc32c = None
+    pass
 
 _compress: Dict[int, Callable[[bytes], bytes]] = {}
 _decompress: Dict[int, Callable[[bytes, int], bytes]] = {}

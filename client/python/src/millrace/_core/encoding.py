@@ -7,7 +7,7 @@ A message object for each record would cost three times as much when it is writt
 """
 
 import struct
-from typing import Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
 
 from millrace._core import codecs
 from millrace.errors import ErrorCode, MillraceError, invalid_request
@@ -78,7 +78,7 @@ def encode_batch(header: record_pb2.RecordBatch, payload: bytes) -> bytes:
     return b"".join((header.SerializeToString(), _LAST_FIELD, varint(len(payload)), payload))
 
 
-def encode_produce_request(acks: int, routing: int, batches: Iterable[Tuple[broker_pb2.PartitionBatch, bytes]]) -> bytes:
+def encode_produce_request(acks: Any, routing: Any, batches: Iterable[Tuple[broker_pb2.PartitionBatch, bytes]]) -> bytes:
     """batches: each without its `batch`, and that as bytes."""
     parts = [broker_pb2.ProduceRequest(acks=acks, routing=routing).SerializeToString()]
     for place, batch in batches:
@@ -113,7 +113,7 @@ def decode_batch(topic: str, partition: int, fetched: broker_pb2.FetchedBatch, l
     if len(stored) != batch.record_count:
         raise corrupt(topic, partition, base_offset, f"it has {len(stored)} records, its header says {batch.record_count}")
     append_time, leader_epoch, base_timestamp = fetched.append_time, fetched.leader_epoch, batch.base_timestamp
-    records = []
+    records: List[Record] = []
     add, new, offset = records.append, tuple.__new__, base_offset
     for record in stored:
         headers = record.headers

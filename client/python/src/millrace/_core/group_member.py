@@ -8,6 +8,7 @@ Lives on the loop; `valid_until` and `asked_at` are read and written by the appl
 
 import math
 import secrets
+import socket
 import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -70,6 +71,9 @@ class GroupMember:
             self._heartbeat(0)
 
     def leave(self, done: Any) -> None:
+        if self._ended:
+            done(None)
+            return
         self._ended = True
         self._last_sent += 1
         epoch = _LEAVES_FOR_A_WHILE if self._core.settings.group_instance_id else _LEAVES
@@ -80,7 +84,8 @@ class GroupMember:
         request = group_pb2.HeartbeatRequest(
             group=settings.group_id, member_id=self.member_id, member_epoch=epoch, instance_id=settings.group_instance_id,
             client_id=settings.client_id, rack=settings.client_rack, session_timeout_ms=settings.session_timeout_ms,
-            topics=self._topics, topic_pattern=self._pattern, assignor=settings.group_remote_assignor, max_wait_ms=wait_ms)
+            topics=self._topics, topic_pattern=self._pattern, assignor=settings.group_remote_assignor, max_wait_ms=wait_ms,
+            host=socket.gethostname())
         for (topic_id, number), partition in self._held.items():
             request.owned.add(topic_id=topic_id, partition=number, position=partition.position)
         return request

@@ -24,11 +24,15 @@ T = TypeVar("T")
 _LOG = logging.getLogger("millrace")
 
 
+def _nothing() -> None:
+    pass
+
+
 class Timer:
     __slots__ = ("call",)
 
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call: Optional[Callable[[], None]] = call
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.call: Optional[Callable[[], object]] = call
 
     def cancel(self) -> None:
         self.call = None
@@ -37,13 +41,13 @@ class Timer:
 class Loop:
     def __init__(self, name: str) -> None:
         fork.check(name)
-        self._inbox: "queue.SimpleQueue[Optional[Tuple[Callable[..., None], Tuple[Any, ...]]]]" = queue.SimpleQueue()
+        self._inbox: "queue.SimpleQueue[Optional[Tuple[Callable[..., object], Tuple[Any, ...]]]]" = queue.SimpleQueue()
         self._timers: List[Tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._thread = threading.Thread(target=self._run, name=f"millrace-{name}", daemon=True)
         self._thread.start()
 
-    def post(self, function: Callable[..., None], *arguments: Any) -> None:
+    def post(self, function: Callable[..., object], *arguments: Any) -> None:
         self._inbox.put((function, arguments))
 
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -61,7 +65,7 @@ class Loop:
         self.post(call)
         return done.result()
 
-    def after(self, seconds: float, function: Callable[..., None], *arguments: Any) -> Timer:
+    def after(self, seconds: float, function: Callable[..., object], *arguments: Any) -> Timer:
         timer = Timer(lambda: function(*arguments))
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
         return timer
@@ -80,7 +84,7 @@ class Loop:
             try:
                 item = self._inbox.get(timeout=self._until_next_timer())
             except queue.Empty:
-                item = (self._fire, ())
+                item = (_nothing, ())
             if item is None:
                 return
             function, arguments = item

@@ -4,7 +4,7 @@ Lives on the loop.
 """
 
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional, Set
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
 
 from millrace._core.backoff import Backoff
 from millrace._core.control import Control
@@ -23,7 +23,7 @@ _ATTEMPT = 1.0  # brokers answer from memory: one that takes longer stands still
 
 class Route(NamedTuple):
     address: str
-    routing: int
+    routing: Any  # ANY or LEADER_ONLY
 
 
 class Metadata:

@@ -12,7 +12,7 @@ Lives on the loop.
 import queue
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional, Type
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple, Type
 
 import grpc
 from google.protobuf.message import Message
@@ -109,11 +109,13 @@ class Network:
         future = call.future(request, timeout=timeout)
 
         def finish(finished: Any) -> None:
+            outcome: Tuple[Any, Optional[MillraceError]]
             try:
                 outcome = (finished.result(), None)
             except grpc.RpcError as error:
-                outcome = (None, from_call(error, address))
-                if outcome[1].code == ErrorCode.NETWORK_EXCEPTION:
+                told = from_call(error, address)
+                outcome = (None, told)
+                if told.code == ErrorCode.NETWORK_EXCEPTION:
                     self._loop.post(self._retire, address, channel)
             except grpc.FutureCancelledError:
                 return
@@ -123,7 +125,7 @@ class Network:
 
     def stream(self, address: str, method: str, reply: Type[Message], on_message: Callable[[Any], None], on_lost: Lost) -> Stream:
         channel = self._channel(address)
-        return Stream(self._loop, channel.stream_stream(f"/millrace.v1.Broker/{method}"), address, reply, on_message, on_lost,
+        return Stream(self._loop, channel.stream_stream(f"/millrace.v1.Broker/{method}", None, None), address, reply, on_message, on_lost,
                       lambda: self._retire(address, channel))
 
     def _retire(self, address: str, channel: grpc.Channel) -> None:

@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 class Waiting(Generic[T]):
     def __init__(self) -> None:
-        self._future: "concurrent.futures.Future[Any]" = concurrent.futures.Future()
+        self._future: "concurrent.futures.Future[T]" = concurrent.futures.Future()
 
-    def __call__(self, value: Any, error: Optional[MillraceError] = None) -> None:
+    def __call__(self, value: T, error: Optional[MillraceError] = None) -> None:
         if error is not None:
             self._future.set_exception(error)
         else:
             self._future.set_result(value)
 
-    def get(self) -> Any:
+    def get(self) -> T:
         return self._future.result()

@@ -1,6 +1,6 @@
 """Errors as they come over the wire: fields of messages, and the status of calls."""
 
-from typing import Optional
+from typing import Any, Optional
 
 import grpc
 
@@ -23,9 +23,10 @@ def from_proto(error: error_pb2.Error, address: str = "", topic: str = "", parti
 
 def from_call(call: grpc.RpcError, address: str) -> MillraceError:
     """Of a call that ended. Without an Error of Millrace the connection broke, or nobody listens."""
-    for key, value in call.trailing_metadata() or ():
-        if key == _DETAILS:
-            return from_proto(error_pb2.Error.FromString(value), address)
+    metadata: Any = call.trailing_metadata() or ()
+    details = dict(metadata).get(_DETAILS)
+    if isinstance(details, bytes):
+        return from_proto(error_pb2.Error.FromString(details), address)
     status = call.code()
     if status == grpc.StatusCode.DEADLINE_EXCEEDED:
         return MillraceError(ErrorCode.REQUEST_TIMED_OUT, f"{address} did not answer in time; look at the broker, or allow more "
