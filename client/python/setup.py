@@ -22,7 +22,7 @@ class BuildWithProtos(build_py):
 class SdistWithProtos(sdist):
     def make_release_tree(self, base_dir: str, files: list) -> None:
         super().make_release_tree(base_dir, files)
-        shutil.copytree(build_package.PROTO / "millrace", Path(base_dir) / "proto" / "millrace")
+        shutil.copytree(build_package.PROTO / "millrace" / "v1", Path(base_dir) / "proto" / "millrace" / "v1")
         shutil.copy(build_package.__file__, base_dir)
 
 

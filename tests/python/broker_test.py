@@ -1,6 +1,6 @@
 """Producer, consumer and admin against a real broker."""
 
-import os
+import contextlib
 import threading
 import unittest
 import warnings
@@ -105,6 +105,30 @@ class Producing(harness.BrokerTest):
             for _ in range(200):
                 producer.send(topic, b"x" * 500)
         self.assertEqual(len(self.read_all(topic)), 200)
+
+    def test_records_may_be_larger_than_batches(self):
+        topic = self.topic()
+        sizes = [10, 500_000, 10, 300_000, 1_000_000, 5]
+        with self.producer() as producer:
+            for size in sizes:
+                producer.send(topic, b"x" * size, headers=[("h", b"y" * size)] if size < 400_000 else [])
+        self.assertEqual([len(record.value) for record in self.read_all(topic)], sizes)
+
+    def test_a_topic_that_was_made_anew_is_found_again(self):
+        topic = self.topic()
+        producer = millrace.Producer(self.broker.address)
+        producer.send(topic, b"old").result()
+        self.admin.delete_topic(topic)
+        self.admin.create_topic(topic)
+        while True:
+            try:
+                producer.send(topic, b"new").result()
+                break
+            except millrace.MillraceError as error:
+                self.assertIn(error.code, (ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+        with contextlib.suppress(millrace.MillraceError):  # of those that came between
+            producer.close()
+        self.assertEqual({record.value for record in self.read_all(topic)}, {b"new"})
 
     def test_errors_say_what_to_do(self):
         producer = self.producer()

@@ -7,7 +7,7 @@
 
 send() puts the record into the open batch of its partition and returns; batches leave by themselves (linger.ms, batch.size). The
 library reconnects, finds new leaders and retries until delivery.timeout.ms, without storing anything twice and without changing the
-order within a partition.
+order within a partition. What was not flushed or closed when the program ends is lost: use `with`.
 
 Thread safety: all methods may be called by any number of threads. Callbacks run on the library's thread; they must not block.
 Fork: nothing happens before the first send(). A producer that was used before a fork raises INVALID_REQUEST in the child, where

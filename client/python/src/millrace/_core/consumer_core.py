@@ -96,6 +96,7 @@ class ConsumerCore:
         partition.fetch_generation = generation
         partition.wanted = not partition.paused
         if partition in self._partitions:
+            self.metadata.track(partition.topic)
             self._route(partition)
 
     def halt(self, partition: Partition, generation: int) -> None:

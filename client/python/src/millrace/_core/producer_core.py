@@ -288,6 +288,8 @@ class ProducerCore:
                                                ack.leader_epoch, Durability(ack.durability)))
         elif verdict is Verdict.FAILED:
             assert sender.last_error is not None
+            if sender.last_error.code == ErrorCode.UNKNOWN_TOPIC_ID:
+                self._metadata.refresh()
             self._finish(batch, sender.last_error)
         else:
             if ack.error.HasField("leader"):
