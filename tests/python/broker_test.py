@@ -99,6 +99,20 @@ class Producing(harness.BrokerTest):
         told.wait()
         self.assertEqual(seen, [0, ErrorCode.INVALID_REQUEST])
 
+    def test_a_callback_that_raises_stops_nothing(self):
+        topic = self.topic()
+        producer = self.producer()
+
+        def fail(_):
+            raise ValueError("the application's")
+
+        with self.assertLogs("millrace", "ERROR"):
+            for _ in range(20):
+                delivery = producer.send(topic, b"v")
+                delivery.add_done_callback(fail)
+            producer.flush()
+        self.assertEqual(producer.send(topic, b"v").result().offset, 20)
+
     def test_a_full_buffer_makes_send_wait(self):
         topic = self.topic()
         with self.producer(buffer_memory=4096, batch_size=1024) as producer:

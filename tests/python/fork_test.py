@@ -56,6 +56,15 @@ m.close()
 """
 
 
+_LEFT_OPEN = """
+producer, consumer, admin = millrace.Producer(address), millrace.Consumer(address), millrace.Admin(address)
+producer.send(topic, b"v").result()
+consumer.assign([topic])
+next(iter(consumer))
+admin.list_topics()
+"""
+
+
 class Fork(harness.BrokerTest):
     def run_program(self, body):
         ended = subprocess.run([sys.executable, "-c", _PROGRAM + body, self.broker.address, self.topic()], timeout=60, text=True,
@@ -64,6 +73,9 @@ class Fork(harness.BrokerTest):
 
     def test_clients_that_were_used_raise_in_the_child(self):
         self.run_program(_USED)
+
+    def test_a_program_may_end_without_closing(self):
+        self.run_program(_LEFT_OPEN)
 
     def test_clients_that_were_only_made_work_in_every_child(self):
         self.run_program(_MADE_BEFORE)

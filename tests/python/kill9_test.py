@@ -37,7 +37,7 @@ class Kill9(harness.BrokerTest):
                 if count == RECORDS:
                     return
 
-        threads = [threading.Thread(target=produce), threading.Thread(target=consume)]
+        threads = [threading.Thread(target=produce, daemon=True), threading.Thread(target=consume, daemon=True)]
         for thread in threads:
             thread.start()
         for mark, again in zip(marks, resumed):

@@ -8,6 +8,7 @@ Producer, Consumer and Admin are the parts that connect() puts together; millrac
 for tests.
 """
 
+from millrace._core import fork as _  # before gRPC is loaded
 from millrace.admin import Admin
 from millrace.connection import Connection, connect
 from millrace.consumer import Consumer

@@ -36,8 +36,9 @@ def _end(processes: List["subprocess.Popen[str]"], directory: str) -> None:
 class Broker:
     """Runs from its making until close()."""
 
-    def __init__(self, *arguments: str, binary: Optional[str] = None) -> None:
-        """arguments: more of millraced's, such as "--set", "retention.ms=1h". RuntimeError: it is not there, or does not start."""
+    def __init__(self, *arguments: str, binary: Optional[str] = None, address: str = "127.0.0.1:0") -> None:
+        """arguments: more of millraced's, such as "--set", "retention.ms=1h". address: where it listens; port 0: a free one.
+        RuntimeError: it is not there, or does not start."""
         found = binary or os.environ.get("MILLRACED") or shutil.which("millraced")
         if not found:
             raise RuntimeError("there is no millraced: set MILLRACED to the binary's path, or put it on the PATH")
@@ -46,7 +47,7 @@ class Broker:
         self._directory = tempfile.mkdtemp(prefix="millrace-testing-")
         self._processes: List["subprocess.Popen[str]"] = []
         self._finalizer = weakref.finalize(self, _end, self._processes, self._directory)
-        self.address = "127.0.0.1:0"  # HOST:PORT; stays the same over restart()
+        self.address = address  # HOST:PORT; stays the same over restart()
         self._start()
 
     @property

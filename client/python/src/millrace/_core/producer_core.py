@@ -8,6 +8,7 @@ them to the Produce streams of the partitions' leaders, retries, keeps sequences
     everything else          the loop
 """
 
+import logging
 import time
 from collections import deque
 from threading import Condition
@@ -34,6 +35,7 @@ from millrace.v1 import broker_pb2, record_pb2
 _BATCH_OVERHEAD = 256  # bytes of a RecordBatch besides its payload, at most
 _RECORD_OVERHEAD = 24  # of a record besides its parts
 _EXPIRY_PERIOD = 1.0
+_LOG = logging.getLogger("millrace")
 
 
 class PartitionQueue:
@@ -419,7 +421,11 @@ class ProducerCore:
             batch.callbacks = []
             self.changed.notify_all()
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:
+                _LOG.exception("a delivery callback for %s[%d] raised; the producer goes on", batch.queue.topic.name,
+                               batch.queue.partition)
 
     def _expire(self) -> None:
         if self._stopped:
