@@ -19,11 +19,11 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Type, Typ
 from google.protobuf.message import Message
 
 from millrace._core import fork
-from millrace._core.control import Control
+from millrace._core.control import Control, Fault
 from millrace._core.loop import Loop
 from millrace._core.network import Network
 from millrace._core.waiting import Waiting
-from millrace._core.wire_errors import from_proto
+from millrace._core.wire_errors import from_proto, offset_fault
 from millrace.errors import invalid_request
 from millrace.position import Position, PositionKind
 from millrace.record import CommittedOffset, TopicPartition
@@ -119,11 +119,10 @@ class Admin:
             if at is not None and at.kind is PositionKind.TIME:
                 query.timestamp = at.value
             queries.append(query)
-        reply = self._call("Broker", "ListOffsets", broker_pb2.ListOffsetsRequest(queries=queries), broker_pb2.ListOffsetsResponse)
+        reply = self._call("Broker", "ListOffsets", broker_pb2.ListOffsetsRequest(queries=queries), broker_pb2.ListOffsetsResponse,
+                           fault=offset_fault)
         found = []
         for each in reply.results:
-            if each.HasField("error"):
-                raise from_proto(each.error, topic=topic, partition=each.partition)
             first, end = each.log_start_offset, each.high_watermark
             there = each.offset
             if at is not None and at.kind is not PositionKind.TIME:
@@ -183,7 +182,8 @@ class Admin:
     def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
         self.close()
 
-    def _call(self, service: str, method: str, request: Message, reply: Type[M], repeat: bool = True) -> M:
+    def _call(self, service: str, method: str, request: Message, reply: Type[M], repeat: bool = True,
+              fault: Fault = lambda reply: None) -> M:
         fork.check("admin")
         with self._opening:
             if self._closed:
@@ -194,5 +194,5 @@ class Admin:
                 self._control = Control(self._loop, self._network, self._settings)
             loop, control = self._loop, self._control
         found: Waiting[M] = Waiting()
-        loop.post(lambda: control.call(service, method, request, reply, found, repeat=repeat))
+        loop.post(lambda: control.call(service, method, request, reply, found, repeat=repeat, fault=fault))
         return found.get()

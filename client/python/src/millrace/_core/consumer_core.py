@@ -21,7 +21,7 @@ from millrace._core.loop import Loop
 from millrace._core.metadata import Metadata, Route
 from millrace._core.network import Network
 from millrace._core.partition import Added, Chunk, EndReached, Failure, Missing, News, Partition
-from millrace._core.wire_errors import from_proto
+from millrace._core.wire_errors import from_proto, offset_fault
 from millrace.errors import ErrorCode, MillraceError, invalid_request
 from millrace.position import Assignment, Position, PositionKind
 from millrace.record import Gap, GapReason
@@ -251,16 +251,13 @@ class ConsumerCore:
             queries.append(query)
 
         def answered(reply: Any, error: Optional[MillraceError]) -> None:
-            for result in reply.results if reply is not None else ():
-                if result.HasField("error"):
-                    error = error or from_proto(result.error, topic=result.topic, partition=result.partition)
             if error is not None:
                 done(None, error)
                 return
             done([(result.log_start_offset, result.high_watermark, result.offset) for result in reply.results], None)
 
         self.control.call("Broker", "ListOffsets", broker_pb2.ListOffsetsRequest(queries=queries), broker_pb2.ListOffsetsResponse,
-                          answered)
+                          answered, fault=offset_fault)
 
     def expand(self, assignments: Sequence[Assignment], done: Callable[..., None]) -> None:
         """done([(assignment, partition number)], None), and follows topics that are assigned as a whole."""
@@ -290,13 +287,13 @@ class ConsumerCore:
         self.control.call("Admin", "GetMetadata", admin_pb2.GetMetadataRequest(topics=names), admin_pb2.GetMetadataResponse, answered)
 
     def commit(self, request: group_pb2.CommitOffsetsRequest, done: Callable[[Optional[MillraceError]], None]) -> None:
-        def answered(reply: Any, error: Optional[MillraceError]) -> None:
-            for place, each in zip(request.offsets, reply.errors if reply is not None else ()):
-                if error is None and each.code:
-                    error = from_proto(each, topic=place.topic, partition=place.partition)
-            done(error)
+        def fault(reply: group_pb2.CommitOffsetsResponse) -> Optional[MillraceError]:
+            for place, error in zip(request.offsets, reply.errors):
+                if error.code:
+                    return from_proto(error, topic=place.topic, partition=place.partition)
+            return None
 
-        self.control.call("Groups", "CommitOffsets", request, group_pb2.CommitOffsetsResponse, answered)
+        self.control.call("Groups", "CommitOffsets", request, group_pb2.CommitOffsetsResponse, lambda _, error: done(error), fault=fault)
 
     def stop(self) -> None:
         """From the application's thread."""

@@ -18,6 +18,7 @@ from millrace.errors import ErrorCode, MillraceError
 from millrace.settings import ClientSettings
 
 Done = Callable[[Any, Optional[MillraceError]], None]
+Fault = Callable[[Any], Optional[MillraceError]]  # what in a reply says that a part of it failed
 
 
 class Control:
@@ -43,17 +44,19 @@ class Control:
             self._current = (self._current + 1) % len(self._addresses)
 
     def call(self, service: str, method: str, request: Message, reply: Type[Message], done: Done, *, timeout: Optional[float] = None,
-             repeat: bool = True, attempt: Optional[float] = None) -> None:
-        """timeout: of all attempts together, in seconds; attempt: of each. repeat: whether it may happen twice."""
-        _Call(self, service, method, request, reply, done, timeout or self._settings.request_timeout_ms / 1000, repeat, attempt)
+             repeat: bool = True, attempt: Optional[float] = None, fault: Fault = lambda reply: None) -> None:
+        """timeout: of all attempts together, in seconds; attempt: of each. repeat: whether it may happen twice. fault: what a retry may
+        mend is tried again, and else is the call's error."""
+        _Call(self, service, method, request, reply, done, timeout or self._settings.request_timeout_ms / 1000, repeat, attempt, fault)
 
 
 class _Call:
     """One call with all its attempts."""
 
     def __init__(self, control: Control, service: str, method: str, request: Message, reply: Type[Message], done: Done, timeout: float,
-                 repeat: bool, attempt: Optional[float]) -> None:
+                 repeat: bool, attempt: Optional[float], fault: Fault) -> None:
         self._control = control
+        self._fault = fault
         self._what = (service, method, request, reply)
         self._done = done
         self._repeat = repeat
@@ -71,6 +74,7 @@ class _Call:
         self._control._network.call(self._address, *self._what, timeout=min(left, self._attempt or left), done=self._finish)
 
     def _finish(self, reply: Any, error: Optional[MillraceError]) -> None:
+        error = error or self._fault(reply)
         if error is None:
             return self._done(reply, None)
         unreachable = error.code in (ErrorCode.NETWORK_EXCEPTION, ErrorCode.REQUEST_TIMED_OUT)

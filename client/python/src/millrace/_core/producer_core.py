@@ -166,7 +166,7 @@ class ProducerCore:
         self._wait(lambda: topic in self._topics or topic in self._missing, topic, "metadata of the topic did not come")
         if topic in self._missing:
             error = self._missing[topic]
-            raise error.changed(message=f'{error.message}. Create it with declare("{topic}"), or: millrace topic create {topic}')
+            raise error.changed(message=f'{error.message}; in Python: connect().declare("{topic}")')
         return self._topics[topic]
 
     def _await_room(self, size: int) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Optional
 import grpc
 
 from millrace.errors import ErrorCode, MillraceError
-from millrace.v1 import error_pb2
+from millrace.v1 import broker_pb2, error_pb2
 
 _DETAILS = "millrace-error-bin"
 
@@ -19,6 +19,13 @@ def from_proto(error: error_pb2.Error, address: str = "", topic: str = "", parti
         limit=error.limit, size=error.size,
         log_start_offset=error.log_start_offset if error.HasField("log_start_offset") else None,
         high_watermark=error.high_watermark if error.HasField("high_watermark") else None)
+
+
+def offset_fault(reply: broker_pb2.ListOffsetsResponse) -> Optional[MillraceError]:
+    for result in reply.results:
+        if result.HasField("error"):
+            return from_proto(result.error, topic=result.topic, partition=result.partition)
+    return None
 
 
 def from_call(call: grpc.RpcError, address: str) -> MillraceError:
