@@ -283,10 +283,11 @@ class Consuming(harness.BrokerTest):
             millrace_cli("produce", topic, "--address", self.broker.address, "-z", codec, text=lines)
             with self.producer() as producer:
                 producer.send(topic, b"plain")
-            with warnings.catch_warnings(record=True):
+            with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always")
                 values = [record.value.decode() for record in self.read_all(topic)]
             self.assertEqual(values, [*lines.splitlines(), "plain"])
+            self.assertEqual(["millrace[fast]" in str(each.message) for each in told], [] if codecs.can_read(codecs.LZ4) else [True])
 
     def test_run_retries_buries_and_lets_others_go_on(self):
         topic, dead = self.topic(partitions=2), self.topic()

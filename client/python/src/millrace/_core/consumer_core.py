@@ -199,7 +199,8 @@ class ConsumerCore:
                 return
             size = len(fetched.batch.payload)
             session.hold(size)
-            self.put(Chunk(partition, partition.fetch_generation, partition.next_offset, fetched, frame.log_append_time, session, size))
+            self.put(Chunk(partition, partition.fetch_generation, partition.next_offset, fetched, frame.log_append_time, session,
+                           size))
             partition.next_offset = fetched.base_offset + fetched.batch.record_count
             partition.leader_epoch = fetched.leader_epoch
         if frame.end_reached:
@@ -223,8 +224,8 @@ class ConsumerCore:
     def _let_broker_decode(self, partition: Partition, fetched: broker_pb2.FetchedBatch) -> None:
         partition.decoded_by_broker = True
         partition.next_offset = max(partition.next_offset, fetched.base_offset)
-        warnings.warn(f'{partition.topic} has compressed batches, which this process lets the broker decode: slower. For speed: pip install '
-                      '"millrace[fast]"', RuntimeWarning, stacklevel=2)
+        warnings.warn('compressed batches are decoded by the broker for this process, which is slower; pip install "millrace[fast]"',
+                      RuntimeWarning, stacklevel=2)
         self._route(partition)
 
     def _on_partition_error(self, session: FetchSession, partition: Partition, frame: broker_pb2.FetchPartition) -> None:
@@ -284,7 +285,8 @@ class ConsumerCore:
             done(found, None)
 
         names = sorted({each.topic for each in assignments})
-        self.control.call("Admin", "GetMetadata", admin_pb2.GetMetadataRequest(topics=names), admin_pb2.GetMetadataResponse, answered)
+        self.control.call("Admin", "GetMetadata", admin_pb2.GetMetadataRequest(topics=names), admin_pb2.GetMetadataResponse,
+                          answered)
 
     def commit(self, request: group_pb2.CommitOffsetsRequest, done: Callable[[Optional[MillraceError]], None]) -> None:
         def fault(reply: group_pb2.CommitOffsetsResponse) -> Optional[MillraceError]:
@@ -293,7 +295,8 @@ class ConsumerCore:
                     return from_proto(error, topic=place.topic, partition=place.partition)
             return None
 
-        self.control.call("Groups", "CommitOffsets", request, group_pb2.CommitOffsetsResponse, lambda _, error: done(error), fault=fault)
+        self.control.call("Groups", "CommitOffsets", request, group_pb2.CommitOffsetsResponse, lambda _, error: done(error),
+                          fault=fault)
 
     def stop(self) -> None:
         """From the application's thread."""
