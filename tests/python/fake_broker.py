@@ -110,6 +110,7 @@ class FakeCoordinator:
         self.assignment = []
         self.heartbeats = []
         self.commits = []
+        self.sequences = []
         self.refuses = None  # an Error for the next heartbeat
 
     def assign(self, *assignment):
@@ -145,5 +146,6 @@ class FakeCoordinator:
     def commit(self, request):
         with self._changed:
             self.commits += request.offsets
+            self.sequences.append(request.sequence)
             self._changed.notify_all()
         return group_pb2.CommitOffsetsResponse()

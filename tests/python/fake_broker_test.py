@@ -241,6 +241,7 @@ class Members(unittest.TestCase):
         self.assertEqual(self.coordinator.commits[-1].offset, 2)
         consumer.commit(record)
         self.assertEqual(self.coordinator.commits[-1].offset, 3)
+        self.assertEqual(self.coordinator.sequences, sorted(set(self.coordinator.sequences)))
 
 
 if __name__ == "__main__":

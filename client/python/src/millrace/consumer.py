@@ -22,6 +22,7 @@ import itertools
 import logging
 import math
 import queue
+import threading
 import time
 from types import TracebackType
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Type, Union
@@ -71,6 +72,8 @@ class Consumer:
         self._woken = False
         self._stopping = False  # wakeup() ended the last question
         self._committing = False
+        self._commit_order = threading.Lock()
+        self._commit_numbers = itertools.count(1)
         self._closed = False
         self.gap_records = 0  # missing, as gaps told
 
@@ -231,12 +234,12 @@ class Consumer:
         or what is named. Waits, at most request.timeout.ms. FENCED_MEMBER_EPOCH, UNKNOWN_MEMBER_ID (the partition is not this
         member's any more), OFFSET_OUT_OF_RANGE (behind the end)."""
         done: Waiting[None] = Waiting()
-        self._commit(self._to_commit(record, offsets), lambda error: done(None, error))
+        self._commit(lambda: self._to_commit(record, offsets), lambda error: done(None, error))
         done.get()
 
     def commit_async(self, done: Callable[[Optional[MillraceError]], None] = _nothing) -> None:
         """Does not wait; `done` is told on the library's thread."""
-        self._commit(self._to_commit(None, None), done)
+        self._commit(lambda: self._to_commit(None, None), done)
 
     def committed(self, partitions: Sequence[TopicPartition] = ()) -> List[CommittedOffset]:
         """What the group has committed of these, in order; none named: all."""
@@ -511,7 +514,7 @@ class Consumer:
         core = self._core()
         core.loop.after(self._settings.auto_commit_interval_ms / 1000, self._auto_commit)
         partitions = [partition for partition in list(self._partitions.values()) if not partition.releasing]
-        self._commit(self._handled(partitions), self._note_commit)
+        self._commit(lambda: self._handled(partitions), self._note_commit)
 
     def _note_commit(self, error: Optional[MillraceError]) -> None:
         if error is not None:
@@ -520,7 +523,7 @@ class Consumer:
 
     def _commit_quietly(self, partitions: Sequence[Partition]) -> None:
         done: Waiting[None] = Waiting()
-        self._commit(self._handled(partitions), lambda error: done(None, error))
+        self._commit(lambda: self._handled(partitions), lambda error: done(None, error))
         try:
             done.get()
         except MillraceError as error:
@@ -559,13 +562,17 @@ class Consumer:
                 leader_epoch=record.leader_epoch))
         return offsets
 
-    def _commit(self, offsets: List[group_pb2.OffsetCommit], done: Callable[[Optional[MillraceError]], None]) -> None:
+    def _commit(self, choose: Callable[[], List[group_pb2.OffsetCommit]], done: Callable[[Optional[MillraceError]], None]) -> None:
+        core, member = self._core(), self._member
+        with self._commit_order:  # a later number has later positions
+            offsets = choose()
+            number = next(self._commit_numbers)
         if not offsets:
             done(None)
             return
-        core, member = self._core(), self._member
-        request = group_pb2.CommitOffsetsRequest(group=self._settings.group_id, member_id=member.member_id if member else "",
-                                                 offsets=offsets)
+        request = group_pb2.CommitOffsetsRequest(group=self._settings.group_id, offsets=offsets)
+        if member is not None:
+            request.member_id, request.sequence = member.member_id, number
         held = [self._partitions.get(TopicPartition(each.topic, each.partition)) for each in offsets]
 
         def stored(error: Optional[MillraceError]) -> None:
