@@ -41,9 +41,15 @@ void GroupConsumer::OnLost(const Error& why) {
 void GroupConsumer::OnRefused(const Error& why) {
   {
     std::lock_guard lock(mutex_);
-    news_ = {.assignment = {}, .lost = why, .refused = why};
+    news_.assignment.reset();
+    news_.lost = news_.refused = why;
   }
   queue_.Nudge();
+}
+
+void GroupConsumer::OnNotStored(const std::vector<control::OffsetToStore>& offsets) {
+  std::lock_guard lock(mutex_);
+  news_.not_stored.insert(news_.not_stored.end(), offsets.begin(), offsets.end());
 }
 
 // ---- To the application
@@ -56,6 +62,10 @@ absl::Status GroupConsumer::Step() {
   {
     std::lock_guard lock(mutex_);
     std::swap(news, news_);
+  }
+  for (const control::OffsetToStore& each : news.not_stored) {
+    const auto held = held_.find({each.topic, each.partition});
+    if (held != held_.end() && held->second.committed == each.offset) held->second.committed = -1;
   }
   if (news.lost) DropAll(options_.on_lost);
   if (news.refused) refused_ = ToStatus(*news.refused);
@@ -152,9 +162,11 @@ void GroupConsumer::CommitNow(nanoseconds now) {
   std::vector<control::OffsetToStore> offsets = Handled(nullptr);
   if (offsets.empty()) return;
   for (const control::OffsetToStore& each : offsets) held_.at({each.topic, each.partition}).committed = each.offset;
-  // One that fails comes again with the next, of later offsets, or with who has the partition by then.
-  post_([session = session_, offsets = std::move(offsets)]() mutable {
-    session->Commit(std::move(offsets), [](const absl::Status&) {});
+  // What fails comes again with the next, unless the partition is another's by then.
+  post_([this, session = session_, offsets = std::move(offsets)] {
+    session->Commit(offsets, [this, offsets](const absl::Status& status) {
+      if (!status.ok()) OnNotStored(offsets);
+    });
   });
 }
 
@@ -186,7 +198,8 @@ std::vector<control::OffsetToStore> GroupConsumer::Handled(const ConsumerRecord*
 void GroupConsumer::NoteStored(const std::vector<control::OffsetToStore>& offsets) {
   for (const control::OffsetToStore& each : offsets) {
     const auto held = held_.find({each.topic, each.partition});
-    if (held != held_.end() && held->second.epoch == each.epoch) held->second.handled = held->second.committed = each.offset;
+    if (held != held_.end() && held->second.epoch == each.epoch)
+      held->second.handled = held->second.committed = each.offset;
   }
 }
 

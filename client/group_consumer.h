@@ -66,11 +66,13 @@ class GroupConsumer : private GroupSession::Owner {
     std::optional<control::Assignment> assignment;
     std::optional<Error> lost;
     std::optional<Error> refused;
+    std::vector<control::OffsetToStore> not_stored;  // of commits that failed
   };
 
   void OnAssignment(control::Assignment assignment) override;
   void OnLost(const Error& why) override;
   void OnRefused(const Error& why) override;
+  void OnNotStored(const std::vector<control::OffsetToStore>& offsets);
 
   void NoteHandled();
   void DropAll(const std::function<void(std::span<const TopicPartition>)>& told);

@@ -74,8 +74,9 @@ absl::Status Broker::Restart() {
 
 absl::Status Broker::Launch() {
   const std::string binary = BinaryOf(options_.millraced), log = directory_ + "/log";
-  std::vector<std::string> words = {binary, "--data-dir", directory_ + "/data", "--listen",
-                                    address_.empty() ? "127.0.0.1:0" : address_, "--http", "127.0.0.1:0"};
+  std::vector<std::string> words = {
+      binary,   "--data-dir", directory_ + "/data", "--listen", address_.empty() ? "127.0.0.1:0" : address_,
+      "--http", "127.0.0.1:0"};
   words.insert(words.end(), options_.arguments.begin(), options_.arguments.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());

@@ -43,7 +43,8 @@ void EmitLags(const Broker& broker, const Metrics::Emit& emit) {
             .value = static_cast<double>(lag.records),
             .labels = {{"group", group}, {"topic", topic}}});
       emit({.name = "millrace_group_lag_seconds",
-            .help = "How long ago the first record was appended that a group has not committed yet, of its partition furthest behind.",
+            .help = "How long ago the first record was appended that a group has not committed yet, of its partition "
+                    "furthest behind.",
             .value = static_cast<double>(lag.ms) / 1000,
             .labels = {{"group", group}, {"topic", topic}}});
     }

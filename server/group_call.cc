@@ -35,9 +35,7 @@ v1::CommitOffsetsResponse CommitResponseOf(const std::vector<ErrorFrame>& errors
 }
 
 GroupCall::GroupCall(Broker& broker, Executor& executor)
-    : broker_(broker),
-      executor_(executor),
-      self_(std::make_shared<GroupCall*>(this)) {}
+    : broker_(broker), executor_(executor), self_(std::make_shared<GroupCall*>(this)) {}
 
 GroupCall::~GroupCall() { *self_ = nullptr; }
 
@@ -123,9 +121,9 @@ void GroupCall::HandOn(const std::string& method, const Request& request, const 
 void GroupCall::Attend(const v1::HeartbeatRequest& request) {
   if (news_ != nullptr && request.group() == watched_.group && request.member_id() == watched_.member) return;
   watched_ = {.group = request.group(), .member = request.member_id()};
-  news_ = std::make_shared<GroupCoordinator::News>(
-      [self = self_, &executor = executor_, member = watched_.member](const ErrorFrame& error,
-                                                                      const v1::HeartbeatResponse& heartbeat) {
+  news_ =
+      std::make_shared<GroupCoordinator::News>([self = self_, &executor = executor_, member = watched_.member](
+                                                   const ErrorFrame& error, const v1::HeartbeatResponse& heartbeat) {
         RunOn(executor, [self, member, error, heartbeat] {
           if (*self != nullptr && (*self)->watched_.member == member) (*self)->OnNews(error, heartbeat);
         });

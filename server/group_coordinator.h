@@ -47,6 +47,7 @@ class GroupCoordinator : public AppliedState {
   static constexpr std::chrono::milliseconds kGrace{500};
   static constexpr size_t kMembersMax = 1'000;
   static constexpr size_t kMetadataMax = 4'096;
+  static constexpr size_t kNameMax = 255;  // of groups, members and instances, in bytes
 
   // All of it outlives the coordinator.
   struct Seams {
@@ -140,6 +141,7 @@ class GroupCoordinator : public AppliedState {
     CommitDone done;
   };
 
+  static ErrorFrame CheckName(const std::string& group);
   ErrorFrame CheckHeartbeat(const v1::HeartbeatRequest& request);
   void Join(const v1::HeartbeatRequest& request, HeartbeatDone done, const std::weak_ptr<News>& news);
   void Leave(const v1::HeartbeatRequest& request, HeartbeatDone done);

@@ -121,19 +121,21 @@ void LagWatch::Next() {
   const Group group = std::move(round_.front());
   round_.pop_front();
   timer_ = broker_.control_executor().After(kBetween, [this] { Next(); });
-  RunOn(group.partition->executor(), [this, self = self_, group, &broker = broker_, &home = broker_.control_executor()] {
-    GroupCoordinator* coordinator = CoordinatorOf(*group.partition);
-    if (coordinator == nullptr || !coordinator->serving()) return;
-    v1::DescribeGroupRequest request;
-    request.set_group(group.name);
-    DescribeGroup(broker, *coordinator, request,
-                  [this, self, name = group.name, &home](const ErrorFrame& error, const v1::DescribeGroupResponse& described) {
-                    if (!error.ok()) return;
-                    RunOn(home, [this, self, name, described] {
-                      if (*self != nullptr) Take(name, described);
-                    });
-                  });
-  });
+  RunOn(group.partition->executor(),
+        [this, self = self_, group, &broker = broker_, &home = broker_.control_executor()] {
+          GroupCoordinator* coordinator = CoordinatorOf(*group.partition);
+          if (coordinator == nullptr || !coordinator->serving()) return;
+          v1::DescribeGroupRequest request;
+          request.set_group(group.name);
+          DescribeGroup(broker, *coordinator, request,
+                        [this, self, name = group.name, &home](const ErrorFrame& error,
+                                                               const v1::DescribeGroupResponse& described) {
+                          if (!error.ok()) return;
+                          RunOn(home, [this, self, name, described] {
+                            if (*self != nullptr) Take(name, described);
+                          });
+                        });
+        });
 }
 
 void LagWatch::Take(const std::string& group, const v1::DescribeGroupResponse& described) {

@@ -39,10 +39,9 @@ void AttachCoordinator(Partition& partition, Broker& broker) {
             ErrorFrame error;
             return partition.Readable(&error) ? partition.UnconfirmedError() : error;
           },
-      .find_end =
-          [&broker, &home = partition.executor()](PartitionId id, std::function<void(std::optional<int64_t>)> then) {
-            FindEnd(broker, home, id, then);
-          },
+      .find_end = [&broker, &home = partition.executor()](
+                      PartitionId id,
+                      std::function<void(std::optional<int64_t>)> then) { FindEnd(broker, home, id, then); },
   }));
 }
 

@@ -11,14 +11,16 @@
 namespace {
 
 // One process of a service: handles so many orders, and ends.
-absl::Status Serve(const millrace::ClientOptions& client, const std::string& group, const std::string& does, int orders) {
+absl::Status Serve(const millrace::ClientOptions& client, const std::string& group, const std::string& does,
+                   int orders) {
   auto consumer = millrace::Consumer::Create({.client = client, .group_id = group});
   if (!consumer.ok()) return consumer.status();
   absl::Status joined = (*consumer)->Subscribe({.topics = {"orders"}});
   if (!joined.ok()) return joined;
   for (const millrace::ConsumerRecord& order : **consumer) {
     std::cout << does << " " << *order.value << " of " << *order.key << "\n";
-    if (--orders == 0) return (*consumer)->Commit();  // what was handled; without this every five seconds, and by Close()
+    if (--orders == 0)
+      return (*consumer)->Commit();  // what was handled; without this every five seconds, and by Close()
   }
   return (*consumer)->status();
 }

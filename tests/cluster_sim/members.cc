@@ -29,8 +29,8 @@ ConsumerOptions SimMember::OptionsFor(World& world, const std::vector<std::strin
   if (!options.auto_commit) options.on_revoked = [member](std::span<const TopicPartition>) { member->Commit(); };
   options.on_lost = [member](std::span<const TopicPartition>) {
     const std::optional<Trouble> trouble = member->session_->trouble();
-    member->world_.Trace(absl::StrCat(member->name(), " is lost; last trouble: ",
-                                      trouble ? std::string(trouble->status.message()) : "none"));
+    member->world_.Trace(absl::StrCat(
+        member->name(), " is lost; last trouble: ", trouble ? std::string(trouble->status.message()) : "none"));
     member->heard_.lost();
   };
   return options;
@@ -45,8 +45,8 @@ SimMember::SimMember(World& world, std::string name, const std::vector<std::stri
       reader_(options_, queue_, this),
       group_(environment(), options_, reader_, queue_,
              [this](std::function<void()> task) { process_.Post(std::move(task)); }),
-      session_(std::make_unique<client::GroupSession>(environment(), options_, bootstrap, Subscription{.topics = topics},
-                                                      group_.owner())) {
+      session_(std::make_unique<client::GroupSession>(environment(), options_, bootstrap,
+                                                      Subscription{.topics = topics}, group_.owner())) {
   group_.SetSession(session_.get());
   process_.Post([this] { session_->Start(); });
 }
@@ -135,13 +135,12 @@ void Crowd::Join() {
   if (world_.swarm.one_way_client && last_member_ == 1) addresses.resize(1);
   members_.push_back(std::make_unique<SimMember>(
       world_, name, addresses, topics_,
-      SimMember::Heard{.given_out = [this, name](const Place& place, int32_t epoch,
-                                                 int64_t offset) { OnGivenOut(name, place, epoch, offset); },
-                       .committed =
-                           [this](const Place& place, int64_t offset) {
-                             handled_[place].acked = std::max(handled_[place].acked, offset);
-                           },
-                       .lost = [this] { world_.coverage.Saw(Rare::kMemberLost); }}));
+      SimMember::Heard{
+          .given_out = [this, name](const Place& place, int32_t epoch,
+                                    int64_t offset) { OnGivenOut(name, place, epoch, offset); },
+          .committed = [this](const Place& place,
+                              int64_t offset) { handled_[place].acked = std::max(handled_[place].acked, offset); },
+          .lost = [this] { world_.coverage.Saw(Rare::kMemberLost); }}));
   nemesis_.Know(members_.back()->process());
 }
 
@@ -177,7 +176,8 @@ void Crowd::Poll() {
 void Crowd::OnGivenOut(const std::string& member, const Place& place, int32_t epoch, int64_t offset) {
   Handled& handled = handled_[place];
   const auto violate = [&](const std::string& what) {
-    world_.ledger.Violate(absl::StrCat(member, " gives out ", Text(place), " at ", offset, " under epoch ", epoch, ", ", what));
+    world_.ledger.Violate(
+        absl::StrCat(member, " gives out ", Text(place), " at ", offset, " under epoch ", epoch, ", ", what));
   };
   if (epoch < handled.epoch) violate(absl::StrCat("though ", handled.member, " has it under ", handled.epoch));
   if (epoch == handled.epoch && member != handled.member) violate(absl::StrCat("as ", handled.member, " has done"));
@@ -199,7 +199,8 @@ const server::GroupCoordinator* Crowd::CoordinatorNow() {
   ErrorFrame error;
   const auto partition = cluster_.broker(leader).broker().FindPartition(server::kGroupsTopic, number, 0, &error);
   const server::GroupCoordinator* coordinator = partition == nullptr ? nullptr : server::CoordinatorOf(*partition);
-  if (coordinator == nullptr || !coordinator->serving() || partition->leader_epoch() < newest_coordinator_) return nullptr;
+  if (coordinator == nullptr || !coordinator->serving() || partition->leader_epoch() < newest_coordinator_)
+    return nullptr;
   newest_coordinator_ = partition->leader_epoch();
   return coordinator;
 }
@@ -221,8 +222,8 @@ void Crowd::Watch() {
     const Place place{topic->name, id.partition};
     Handled& handled = handled_[place];
     if (offset.offset < handled.committed) {
-      world_.ledger.Violate(absl::StrCat("the committed offset of ", Text(place), " goes back from ", handled.committed, " to ",
-                                         offset.offset));
+      world_.ledger.Violate(absl::StrCat("the committed offset of ", Text(place), " goes back from ", handled.committed,
+                                         " to ", offset.offset));
     }
     handled.committed = offset.offset;
   }
@@ -258,7 +259,8 @@ std::string Crowd::Unfinished() {
   for (const auto& member : members_) {
     const size_t has = member->partitions(), share = partitions / members_.size();
     if (has < share || has > share + (partitions % members_.size() != 0 ? 1 : 0)) {
-      return absl::StrCat(member->name(), " has ", has, " of ", partitions, " partitions, ", members_.size(), " members");
+      return absl::StrCat(member->name(), " has ", has, " of ", partitions, " partitions, ", members_.size(),
+                          " members");
     }
   }
   return "";

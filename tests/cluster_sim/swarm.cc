@@ -40,9 +40,9 @@ Swarm DrawSwarm(uint64_t seed) {
 std::string ToString(const Swarm& swarm) {
   std::string text = absl::StrCat(
       "seed ", swarm.seed, ": ", swarm.producers, " producers, ", swarm.brokers, " brokers, ", swarm.consumers,
-      " consumers, ", swarm.members, " members, ", swarm.topics, " topics of ", swarm.partitions, ", ", swarm.steps, " steps of ", swarm.step_ms,
-      " ms, values to ", swarm.value_bytes, " bytes, travel ", swarm.travel_us, " us, sync ", swarm.sync_us,
-      " us, at most ", swarm.down_max, " down", swarm.async ? ", async" : "",
+      " consumers, ", swarm.members, " members, ", swarm.topics, " topics of ", swarm.partitions, ", ", swarm.steps,
+      " steps of ", swarm.step_ms, " ms, values to ", swarm.value_bytes, " bytes, travel ", swarm.travel_us,
+      " us, sync ", swarm.sync_us, " us, at most ", swarm.down_max, " down", swarm.async ? ", async" : "",
       swarm.short_delivery ? ", short deliveries" : "", swarm.lone_topic ? ", a topic without replicas" : "",
       swarm.vanishing_topic ? ", a topic that is deleted" : "",
       swarm.one_way_client ? ", a client that reaches one broker" : "", "\nfaults (one in ", swarm.fault_one_in,

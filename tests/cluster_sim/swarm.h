@@ -19,8 +19,8 @@ struct Swarm {
   int brokers = 3;
   int producers = 2;
   int consumers = 1;
-  int members = 0;          // of a group, at first; 0: there is none
-  int member_one_in = 30;   // steps one comes, leaves or dies
+  int members = 0;         // of a group, at first; 0: there is none
+  int member_one_in = 30;  // steps one comes, leaves or dies
   int topics = 1;
   int partitions = 2;      // of each
   int steps = 300;         // of the time with faults
