@@ -79,31 +79,33 @@ void GroupCoordinator::CheckEnds(const std::shared_ptr<PendingCommit>& commit) {
   }
   if (unknown.empty() || seams_.find_end == nullptr) return Enqueue(std::move(*commit));
   const auto left = std::make_shared<size_t>(unknown.size());
+  const auto told = std::make_shared<std::map<PartitionId, int64_t>>();
   for (const PartitionId& partition : unknown) {
-    seams_.find_end(partition, [self = self_, partition, left, commit](std::optional<int64_t> end) {
+    seams_.find_end(partition, [self = self_, partition, left, told, commit](std::optional<int64_t> end) {
       GroupCoordinator* const coordinator = *self;
       if (coordinator == nullptr) return;
+      if (end) (*told)[partition] = *end;
       if (end) coordinator->known_ends_[partition] = std::max(coordinator->known_ends_[partition], *end);
       if (--*left > 0) return;
-      coordinator->RefuseBeyondEnds(*commit);
+      coordinator->RefuseBeyondEnds(*told, *commit);
       coordinator->Enqueue(std::move(*commit));
     });
   }
 }
 
-void GroupCoordinator::RefuseBeyondEnds(PendingCommit& commit) const {
+void GroupCoordinator::RefuseBeyondEnds(const std::map<PartitionId, int64_t>& ends, PendingCommit& commit) const {
   auto& offsets = *commit.record.second.mutable_commit()->mutable_offsets();
   std::vector<size_t> places;
   int kept = 0;
   for (int i = 0; i < offsets.size(); ++i) {
-    const auto known = known_ends_.find({offsets[i].topic_id(), offsets[i].partition()});
-    if (known != known_ends_.end() && offsets[i].offset() > known->second) {
+    const auto end = ends.find({offsets[i].topic_id(), offsets[i].partition()});
+    if (end != ends.end() && offsets[i].offset() > end->second) {
       ErrorFrame& error = commit.errors[commit.places[static_cast<size_t>(i)]];
       error = MakeError(Error::OFFSET_OUT_OF_RANGE, "", offsets[i].partition(),
-                        absl::StrCat("offset ", offsets[i].offset(), " is behind the partition's end, ", known->second,
+                        absl::StrCat("offset ", offsets[i].offset(), " is behind the partition's end, ", end->second,
                                      "; commit the offset of the next record to be handled"));
       if (const auto topic = seams_.image()->FindTopic(offsets[i].topic_id())) error.topic = topic->name;
-      error.high_watermark = known->second;
+      error.high_watermark = end->second;
       continue;
     }
     places.push_back(commit.places[static_cast<size_t>(i)]);

@@ -168,7 +168,7 @@ class GroupCoordinator : public AppliedState {
   bool ResolveCommit(const v1::OffsetCommit& from, const MetadataImage& image, internal::v1::CommittedOffset* to,
                      ErrorFrame* error) const;
   void CheckEnds(const std::shared_ptr<PendingCommit>& commit);
-  void RefuseBeyondEnds(PendingCommit& commit) const;
+  void RefuseBeyondEnds(const std::map<PartitionId, int64_t>& ends, PendingCommit& commit) const;
   void Enqueue(PendingCommit commit);
   void FlushCommits();
   void AppendCommits();

@@ -362,8 +362,16 @@ class Member {
     }
     if (offsets.empty()) return true;
     absl::Status committed = consumer_->Commit(offsets);
-    if (!committed.ok()) failed_ = Report(common_, committed);
-    return committed.ok();
+    if (committed.ok()) return true;
+    const ErrorCode code = ErrorFrom(committed).code;
+    if (code == ErrorCode::kUnknownMemberId || code == ErrorCode::kFencedMemberEpoch) {
+      Remark(common_,
+             absl::StrCat("some partitions were given up with records that were written out and not committed: ",
+                          ErrorFrom(committed).message));
+      return true;
+    }
+    failed_ = Report(common_, committed);
+    return false;
   }
 
   static constexpr std::chrono::seconds kCommitEvery{1};
@@ -424,13 +432,11 @@ void AddConsumeCommand(CLI::App& app, const Common& common, Run& run) {
             "Where to stop, exclusive (default: the end as it is now)");
   AddNumber(consume, "-n,--count", o.count, 0, "Stop after so many records");
   consume
-      .add_option(
-          "-g,--group", o.group,
-          "Share the topic with the other members of this group, and go on where it has come; commits what was written "
-          "out. --from is then for partitions without a committed offset")
+      .add_option("-g,--group", o.group,
+                  "Share the topic with this group's members; --from is where nothing is committed")
       ->type_name("GROUP");
   AddParsed(consume, "--session-timeout", o.session_timeout, ParseDuration, "DURATION",
-            "Of a member: after so long without a word of it its partitions are others' (default 10s)");
+            "Silent for so long, a member loses its partitions (default 10s)");
   consume.add_flag("--follow", o.follow, "Wait for more at the end, until Ctrl-C; implied by --group and --from end");
   consume.add_flag("--no-follow", o.no_follow, "Stop at the end also with --from end");
   AddParsed(consume, "-f,--format", o.format, RecordFormat::Compile, "FORMAT",

@@ -166,7 +166,8 @@ TEST_F(GroupLiveTest, CommitStoresWhatWasReached) {
   Read({reader.get()}, [&] { return !reader->values.empty(); });
   const std::vector<CommittedOffset> offsets = {{.topic = kTopic, .partition = 0, .offset = 1, .metadata = "by hand"}};
   ASSERT_TRUE(reader->consumer->Commit(offsets).ok());
-  const auto committed = reader->consumer->Committed();
+  const std::vector<TopicPartition> first = {{kTopic, 0}};
+  const auto committed = reader->consumer->Committed(first);
   ASSERT_TRUE(committed.ok()) << committed.status();
   ASSERT_EQ(committed->size(), 1u);
   EXPECT_EQ(committed->at(0).offset, 1);

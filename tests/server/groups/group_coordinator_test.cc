@@ -47,7 +47,12 @@ class CoordinatorTest : public ::testing::Test {
               ++confirmed_;
               executor_.Post([this, then] { then(leads_); });
             },
-        .not_leader = [] { return MakeError(Error::NOT_LEADER_OR_FOLLOWER, "elsewhere"); }});
+        .not_leader = [] { return MakeError(Error::NOT_LEADER_OR_FOLLOWER, "elsewhere"); },
+        .find_end =
+            [this](PartitionId, const std::function<void(std::optional<int64_t>)>& then) {
+              ++ends_asked_;
+              then(end_);
+            }});
     coordinator_->OnServing(raft::Term(3));
   }
 
@@ -147,6 +152,8 @@ class CoordinatorTest : public ::testing::Test {
   bool held_ = false;
   bool leads_ = true;
   int confirmed_ = 0;
+  std::optional<int64_t> end_ = 100;
+  int ends_asked_ = 0;
   std::unique_ptr<GroupCoordinator> coordinator_;
 };
 
@@ -289,6 +296,17 @@ TEST_F(CoordinatorTest, CommitsAreCheckedWhenTheyAreReplayed) {
   WriteAll();
   EXPECT_EQ(*before, Error::NONE);
   EXPECT_EQ(*after, Error::UNKNOWN_MEMBER_ID);
+}
+
+TEST_F(CoordinatorTest, AnOffsetBehindTheEndIsRefusedUnlessNobodyKnowsTheEnd) {
+  const v1::HeartbeatResponse first = Join("a");
+  EXPECT_EQ(*Store(Commit("a", first.assignment(0), 101)), Error::OFFSET_OUT_OF_RANGE);
+  EXPECT_EQ(ends_asked_, 1);
+  EXPECT_EQ(*Store(Commit("a", first.assignment(0), 100)), Error::NONE);
+  EXPECT_EQ(ends_asked_, 1) << "below an end that is known";
+  end_ = std::nullopt;
+  EXPECT_EQ(*Store(Commit("a", first.assignment(0), 150)), Error::NONE) << "the leader is away: the member is believed";
+  EXPECT_EQ(Committed(0), 150);
 }
 
 // What was handled is committed, then the partition is let go: neither may overtake the other.
