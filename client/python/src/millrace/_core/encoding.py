@@ -3,7 +3,7 @@
     chunk = encode_record(delta, b"key", b"value", ())      # one entry of a `Records`; a payload is entries one after another
     batch = encode_batch(RecordBatch(record_count=1), payload)
 
-A message object for each record would cost three times as much when it is written. Reading is left to protobuf's C parser.
+A message object for each record would cost more when it is written. Reading is left to protobuf's C parser.
 """
 
 import struct
