@@ -186,6 +186,7 @@ void GroupCoordinator::Join(const v1::HeartbeatRequest& request, HeartbeatDone d
                 {});
   }
   group.events.left.erase(request.member_id());
+  for (const HeartbeatDone& left : std::exchange(group.leaving[request.member_id()], {})) left({}, {});
   group.events.let_go.erase(request.member_id());
   group.events.described[request.member_id()] = server::Describe(request);
   group.events.joined.insert(request.member_id());
@@ -433,6 +434,7 @@ void GroupCoordinator::Sweep() {
     }
     MILLRACE_LOG_EVERY(std::chrono::seconds(1), kInfo, "a member of a group was silent for its session time-out",
                        {"group", name}, {"member", member});
+    session->second.deadline = nanoseconds(0);  // if it joins again before it is out, it has one again
     group->second.events.left.insert(member);
     group->second.events.described.erase(member);
     group->second.events.joined.erase(member);

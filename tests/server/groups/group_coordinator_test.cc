@@ -432,6 +432,22 @@ TEST_F(CoordinatorTest, WhatCouldNotBeWrittenIsDecidedAgain) {
   EXPECT_EQ((*Send(Beat("b", other.member_epoch())))->response.assignment_size(), 4);
 }
 
+TEST_F(CoordinatorTest, WhoJoinsAgainWhileItIsPutOutHasASessionThatEnds) {
+  Join("a");
+  held_ = true;
+  executor_.Advance(seconds(10));
+  ASSERT_EQ(log_.size(), 1u) << "it is being put out";
+  auto refused = std::move(log_.front());
+  log_.clear();
+  held_ = false;
+  Send(Beat("a", 0));
+  refused.second(MakeError(Error::NOT_ENOUGH_REPLICAS, "nobody keeps up"));
+  executor_.Advance(seconds(5));
+  ASSERT_EQ(coordinator_->groups().at(kGroup).members.size(), 1u);
+  executor_.Advance(seconds(20));
+  EXPECT_TRUE(coordinator_->groups().empty() || coordinator_->groups().at(kGroup).members.empty());
+}
+
 TEST_F(CoordinatorTest, NewPartitionsAndTopicsAreGivenWithoutAnybodyAsking) {
   v1::HeartbeatRequest request = Beat("a", 0);
   request.set_topic_pattern("new-.*");
