@@ -120,6 +120,13 @@ ErrorFrame GroupCoordinator::CheckHeartbeat(const v1::HeartbeatRequest& request)
   if (request.assignor() != v1::ASSIGNOR_UNIFORM && request.assignor() != v1::ASSIGNOR_RANGE) {
     return MakeError(Error::INVALID_REQUEST, absl::StrCat("assignor ", request.assignor(), " is not known"));
   }
+  const auto is_long = [](const std::string& text) { return text.size() > kNameMax; };
+  if (is_long(request.client_id()) || is_long(request.rack()) || is_long(request.host()) ||
+      static_cast<size_t>(request.topics_size()) > kTopicsMax || request.topic_pattern().size() > kPatternMax) {
+    return MakeError(Error::INVALID_REQUEST,
+                     absl::StrCat("client_id, rack and host have at most ", kNameMax, " bytes, a pattern ", kPatternMax,
+                                  ", and a member names at most ", kTopicsMax, " topics; use a pattern for more"));
+  }
   if (request.max_wait_ms() < 0) return MakeError(Error::INVALID_REQUEST, "max_wait_ms is negative");
   for (const std::string& topic : request.topics()) {
     if (IsInternalTopic(topic)) continue;

@@ -47,6 +47,8 @@ class GroupCoordinator : public AppliedState {
   static constexpr std::chrono::milliseconds kGrace{500};
   static constexpr size_t kMembersMax = 1'000;
   static constexpr size_t kMetadataMax = 4'096;
+  static constexpr size_t kTopicsMax = 1'000;  // that a member names
+  static constexpr size_t kPatternMax = 1'000;
   static constexpr size_t kNameMax = 255;  // of groups, members and instances, in bytes
 
   // All of it outlives the coordinator.

@@ -262,6 +262,15 @@ TEST_F(CoordinatorTest, BadHeartbeatsAreRefusedAndChangeNothing) {
   bad = Beat("c", 0);
   bad.set_assignor(static_cast<v1::Assignor>(9));
   EXPECT_EQ(Refused(bad), Error::INVALID_REQUEST);
+  bad = Beat("c", 0);
+  bad.set_client_id(std::string(256, 'x'));
+  EXPECT_EQ(Refused(bad), Error::INVALID_REQUEST);
+  bad = Beat("c", 0);
+  for (size_t i = 0; i < GroupCoordinator::kTopicsMax; ++i) bad.add_topics("t" + std::to_string(i));
+  EXPECT_EQ(Refused(bad), Error::INVALID_REQUEST);
+  bad = Beat("c", 0);
+  bad.set_topic_pattern(std::string(GroupCoordinator::kPatternMax + 1, 'x'));
+  EXPECT_EQ(Refused(bad), Error::INVALID_REQUEST);
   EXPECT_EQ(Refused(Beat("a", first.member_epoch() + 1)), Error::FENCED_MEMBER_EPOCH);
   EXPECT_EQ(Refused(Beat("never", 1)), Error::UNKNOWN_MEMBER_ID);
   EXPECT_EQ((*Send(Beat("a", first.member_epoch(), &first)))->response.member_epoch(), first.member_epoch());
