@@ -343,7 +343,9 @@ RecordAccumulator::Taken RecordAccumulator::Take(BrokerQueue* queue, Want want) 
   queue->wake_at_bytes = BrokerQueue::kNever;
   queue->wake_at_first = false;
   queue->wake_at_time.reset();
-  if (want.any_size_at && (!taken.waited || now >= *want.any_size_at)) want.min_bytes = 1;
+  // Whoever flushes sends nothing more that could wake anybody.
+  const bool flushing = !pending_by_epoch_.empty() && pending_by_epoch_.begin()->first < epoch_;
+  if (want.any_size_at && (!taken.waited || flushing || now >= *want.any_size_at)) want.min_bytes = 1;
   int64_t bytes = 0;
   const bool enough = queue->waiting_bytes >= want.min_bytes;
   for (size_t turns = enough ? queue->partitions.size() : 0; turns > 0 && bytes < want.max_bytes; --turns) {

@@ -113,6 +113,21 @@ TEST_F(ProducerTest, WhatIsWorthARequestDoesNotWaitUnderLoadAndNothingWaitsForAF
   EXPECT_EQ(broker.Values("t", 0).size(), 6u);
 }
 
+TEST_F(ProducerTest, AFlushThatBeginsWhileARequestIsUnderWayWaitsForItsAnswerAlone) {
+  Send("first");
+  executor.RunUntilIdle();
+  broker.HoldAcks();
+  Send("a");
+  executor.RunUntilIdle();
+  Send("b");
+  Core().accumulator().BeginFlush();
+  Core().PumpAll();
+  executor.Advance(microseconds(400));
+  broker.ReleaseAcks();
+  executor.RunUntilIdle();
+  EXPECT_EQ(broker.Values("t", 0).size(), 3u);
+}
+
 // The broker has forgotten the producer, and with it whether it has what was sent before: sent anew it might be there twice.
 TEST_F(ProducerTest, ABatchThatMayBeStoredIsNotSentAnewToABrokerThatForgotTheProducer) {
   const ErrorFrame forgotten{.code = static_cast<int32_t>(ErrorCode::kUnknownProducerId), .message = "who?"};
