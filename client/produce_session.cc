@@ -16,9 +16,13 @@ constexpr int64_t kRequestBytesTarget = 1 << 20;
 constexpr size_t kRequestsInFlightMax = 12;
 // A further request beside one that is under way has to be worth it.
 constexpr int64_t kWorthwhileBytes = 256 << 10;
+// ... or this one has no answer for so long.
+constexpr std::chrono::milliseconds kAnotherAfter{10};
+// A broker without any answer for so long is given no records that can go elsewhere.
+constexpr std::chrono::milliseconds kStandsStillAfter{50};
 // While each answer finds records waiting, smaller requests leave twice the time apart that the last answer took, but no more than
 // this: a batch costs three brokers four messages, whatever is in it. At 25 MB/s of 1 KiB records a round trip's worth of records in
-// each took all of two cores, for a p99 that was no better.
+// each took all of two cores, for a p99 that was no better. With acks=none there are no answers, and nothing keeps apart.
 constexpr std::chrono::milliseconds kSmallRequestsApartMax{1};
 // With acks=none, request N asks for this number plus N to be echoed.
 constexpr uint64_t kFirstEcho = uint64_t{1} << 32;
@@ -43,6 +47,7 @@ ProduceSession::ProduceSession(const ClientEnvironment& env, Target target, Acks
 ProduceSession::~ProduceSession() {
   if (pump_timer_ != 0) env_.executor.Cancel(pump_timer_);
   if (due_timer_ != 0) env_.executor.Cancel(due_timer_);
+  if (answer_timer_ != 0) env_.executor.Cancel(answer_timer_);
 }
 
 void ProduceSession::AddRetry(PartitionSender* sender) {
@@ -109,15 +114,17 @@ void ProduceSession::Pump() {
   }
   if (request.batches.empty()) return;
   if (acks_ == Acks::kNone) request.ping = EchoOf(last_request_);
-  unanswered_[last_request_] = request.batches.size();
-  accumulator_.CountRequest(started, retried);
   last_sent_ = env_.clock.Monotonic();
+  if (unanswered_.empty()) last_answer_ = last_sent_;
+  unanswered_[last_request_] = {request.batches.size(), last_sent_};
+  accumulator_.CountRequest(started, retried);
+  WatchAnswers();
   stream_.Write(SerializeProduceRequest(request));
 }
 
 // For a request that has so many bytes already.
 RecordAccumulator::Taken ProduceSession::TakeNew(int64_t bytes) {
-  const bool any_size = bytes > 0 || unanswered_.empty();
+  const bool any_size = bytes > 0 || unanswered_.empty() || env_.clock.Monotonic() >= last_sent_ + kAnotherAfter;
   RecordAccumulator::Want want{.min_bytes = any_size ? 1 : kWorthwhileBytes, .max_bytes = kRequestBytesTarget - bytes};
   if (any_size && loaded_) {
     want.min_bytes = kWorthwhileBytes;
@@ -150,6 +157,21 @@ void ProduceSession::SetDueTimer(nanoseconds due) {
   });
 }
 
+void ProduceSession::SetStandsStill(bool stands_still) {
+  if (std::exchange(stands_still_, stands_still) != stands_still) accumulator_.SetStandsStill(&queue_, stands_still);
+}
+
+void ProduceSession::WatchAnswers() {
+  if (answer_timer_ != 0) return;
+  answer_timer_ = env_.executor.After(kAnotherAfter, [this] {
+    answer_timer_ = 0;
+    if (unanswered_.empty()) return;
+    if (env_.clock.Monotonic() >= last_answer_ + kStandsStillAfter) SetStandsStill(true);
+    WatchAnswers();
+    Pump();
+  });
+}
+
 // Of several pings the broker may echo the last alone: with acks=none each must say how far it has read.
 absl::Cord ProduceSession::PingMessage(uint64_t ping) {
   return SerializeProduceRequest({.ping = acks_ == Acks::kNone ? EchoOf(last_request_) : ping});
@@ -173,6 +195,7 @@ void ProduceSession::OnEcho(uint64_t echo) {
 
 void ProduceSession::OnEstablished() {
   established_once_ = true;
+  SetStandsStill(false);
   Pump();
 }
 
@@ -189,19 +212,26 @@ void ProduceSession::OnMessage(absl::Cord message) {
     return;
   }
   OnEcho(response->ping);
+  const nanoseconds now = env_.clock.Monotonic();
+  if (!response->acks.empty() || acks_ == Acks::kNone) {
+    last_answer_ = now;
+    SetStandsStill(false);
+  }
+  // Before the senders are told: what they send next is no load, for it waited for the ack.
+  if (!response->acks.empty()) loaded_ = accumulator_.AnyWaits(queue_);
   for (const ProduceAckFrame& ack : response->acks) {
     auto it = in_flight_.find(ack.id);
     if (it == in_flight_.end()) continue;
     const InFlight entry = it->second;
     in_flight_.erase(it);
     auto request = unanswered_.find(entry.request);
-    if (request != unanswered_.end() && --request->second == 0) unanswered_.erase(request);
+    if (request != unanswered_.end() && --request->second.batches == 0) {
+      last_took_ = now - request->second.sent;
+      unanswered_.erase(request);
+    }
     if (entry.batch != nullptr) owner_->OnAck(entry.batch, ack);
   }
-  if (response->acks.empty()) return;
-  loaded_ = true;  // unless nothing waits
-  last_took_ = env_.clock.Monotonic() - last_sent_;
-  Pump();
+  if (!response->acks.empty()) Pump();
 }
 
 void ProduceSession::OnLost(const Error& error) {
@@ -210,6 +240,7 @@ void ProduceSession::OnLost(const Error& error) {
     if (entry.batch != nullptr) lost.push_back(entry.batch);
   }
   unanswered_.clear();
+  SetStandsStill(true);
   owner_->OnSessionLost(this, lost, error, std::exchange(established_once_, false));
 }
 

@@ -1,8 +1,9 @@
 // The Produce stream to one broker: messages of batches out, acks in.
 //
 // A message leaves when the stream can take one and a slot is free. With nothing in flight it takes whatever waits, so a
-// record alone is sent at once; beside one in flight only a large message is worth a further slot, and while answers find
-// records waiting small ones keep apart: load makes messages grow instead of making more of them.
+// record alone is sent at once; beside one in flight only a large message is worth a further slot, or one that has no answer for
+// long, lest one partition hold up the others. While answers find records waiting small messages keep apart, unless a sender
+// waits: load makes messages grow instead of making more of them.
 //
 // I/O thread only.
 #pragma once
@@ -74,6 +75,10 @@ class ProduceSession : private BrokerStream::Owner {
     ProducerBatch* batch;  // nullptr: forgotten
     uint64_t request;
   };
+  struct Request {
+    size_t batches;  // without an answer
+    std::chrono::nanoseconds sent;
+  };
 
   absl::Cord PingMessage(uint64_t ping) override;
   void OnEstablished() override;
@@ -86,6 +91,8 @@ class ProduceSession : private BrokerStream::Owner {
   void AddBatch(ProducerBatch* batch, const PartitionSender& sender, ProduceRequestFrame& request);
   RecordAccumulator::Taken TakeNew(int64_t bytes);
   void SetDueTimer(std::chrono::nanoseconds due);
+  void WatchAnswers();
+  void SetStandsStill(bool stands_still);
 
   ClientEnvironment env_;
   const Target target_;
@@ -96,15 +103,18 @@ class ProduceSession : private BrokerStream::Owner {
   BrokerQueue queue_;
   std::vector<PartitionSender*> retries_;
   std::unordered_map<uint64_t, InFlight> in_flight_;  // by PartitionBatch.id
-  std::unordered_map<uint64_t, size_t> unanswered_;   // batches by request
+  std::unordered_map<uint64_t, Request> unanswered_;
   uint64_t last_batch_id_ = 0;
   uint64_t last_request_ = 0;
   std::chrono::nanoseconds last_sent_{};
-  std::chrono::nanoseconds last_took_{};  // from then to an answer
+  std::chrono::nanoseconds last_answer_{};
+  std::chrono::nanoseconds last_took_{};  // from a request to its last answer
   bool loaded_ = false;                   // records waited when the last answer came: requests keep apart
-  bool established_once_ = false;         // since the last loss
+  bool stands_still_ = false;
+  bool established_once_ = false;  // since the last loss
   Executor::TimerId pump_timer_ = 0;
   Executor::TimerId due_timer_ = 0;
+  Executor::TimerId answer_timer_ = 0;
   BrokerStream stream_;
 };
 

@@ -59,7 +59,10 @@ class ProducerImpl : public Producer {
     if (foundation_->OnThread()) {
       return InvalidRequest("SendAndWait() waits and must not be called by a delivery callback");
     }
-    return SendAsync(record).get();
+    std::promise<absl::StatusOr<RecordMetadata>> outcome;
+    DeliveryCallback callback = [&outcome](const absl::StatusOr<RecordMetadata>& result) { outcome.set_value(result); };
+    if (absl::Status taken = Take(record, &callback, WaitLimit(), true); !taken.ok()) return taken;
+    return outcome.get_future().get();
   }
 
   absl::Status Flush(milliseconds timeout) override {
@@ -97,7 +100,8 @@ class ProducerImpl : public Producer {
     return options_.max_block;
   }
 
-  absl::Status Take(const ProducerRecord& record, DeliveryCallback* callback, milliseconds limit) {
+  absl::Status Take(const ProducerRecord& record, DeliveryCallback* callback, milliseconds limit,
+                    bool awaited = false) {
     const int64_t now = env_.clock.Wall();
     if (record.timestamp && *record.timestamp < 0) {
       return ToStatus({.code = ErrorCode::kInvalidTimestamp,
@@ -106,7 +110,8 @@ class ProducerImpl : public Producer {
     }
     RecordView view{.timestamp = record.timestamp.value_or(now), .key = record.key, .value = record.value};
     for (const Header& header : record.headers) view.headers.push_back({.key = header.key, .value = header.value});
-    return Append({.topic = record.topic, .partition = record.partition, .record = view}, callback, limit);
+    return Append({.topic = record.topic, .partition = record.partition, .record = view, .awaited = awaited}, callback,
+                  limit);
   }
 
   absl::Status Append(const RecordAccumulator::Input& input, DeliveryCallback* callback, milliseconds limit) {

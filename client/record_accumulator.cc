@@ -1,6 +1,8 @@
 #include "client/record_accumulator.h"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 #include "client/status.h"
 #include "proto/wire/check.h"
@@ -25,7 +27,9 @@ constexpr int32_t kStickyLooksMax = 16;  // for its next partition
 }  // namespace
 
 RecordAccumulator::RecordAccumulator(const Options& options, const Clock& clock, std::function<void(BrokerQueue*)> wake)
-    : options_(options), clock_(clock), wake_(std::move(wake)) {}
+    : options_(options), clock_(clock), wake_(std::move(wake)) {
+  unrouted_.stands_still = true;
+}
 
 RecordAccumulator::~RecordAccumulator() = default;
 
@@ -80,6 +84,7 @@ RecordAccumulator::Outcome RecordAccumulator::Append(const Input& input, Deliver
   batch.buffered_bytes += added;
   buffered_bytes_ += added;
   Account(*partition, added);
+  if (input.awaited) partition->broker->awaited = true;
   ++counters_.records_sent;
   counters_.bytes_sent +=
       static_cast<int64_t>((record.key ? record.key->size() : 0) + (record.value ? record.value->size() : 0));
@@ -94,7 +99,7 @@ RecordAccumulator::Outcome RecordAccumulator::Append(const Input& input, Deliver
 bool RecordAccumulator::WakeWanted(BrokerQueue& queue, bool opened) {
   const bool first = opened && queue.wake_at_first;
   const bool enough = queue.waiting_bytes >= queue.wake_at_bytes && (options_.linger.count() == 0 || !opened);
-  const bool late = queue.wake_at_time && clock_.Monotonic() >= *queue.wake_at_time;
+  const bool late = queue.wake_at_time && (queue.awaited || clock_.Monotonic() >= *queue.wake_at_time);
   if (!first && !enough && !late) return false;
   queue.wake_at_first = false;
   queue.wake_at_time.reset();
@@ -116,14 +121,24 @@ absl::Status RecordAccumulator::CheckSize(const Input& input, const TopicQueues&
                    .size = size});
 }
 
-int32_t RecordAccumulator::NextSticky(const TopicQueues& topic) {
-  const int32_t next = (topic.last_sticky + 1) % topic.partition_count;
-  if (topic.sticky_broker == nullptr) return next;
-  for (int32_t i = 0; i < std::min(kStickyLooksMax, topic.partition_count); ++i) {
-    const int32_t candidate = (next + i) % topic.partition_count;
-    if (topic.partitions[static_cast<size_t>(candidate)]->broker == topic.sticky_broker) return candidate;
+// Of the next partitions the one that waits longest for its turn; before that counts whether its broker takes what it is sent,
+// whether it is the one that is wanted, and how much waits for it.
+void RecordAccumulator::ChooseSticky(TopicQueues& topic) {
+  using Next = TopicQueues::NextSticky;
+  const auto rank = [&topic](const PartitionQueue& partition) {
+    const BrokerQueue& broker = *partition.broker;
+    const bool other = &broker != topic.sticky_broker;
+    const bool unwanted = topic.next_sticky != Next::kAnywhere && other != (topic.next_sticky == Next::kAtOtherBroker);
+    return std::tuple(broker.stands_still, unwanted, broker.waiting_bytes / kStickyBytes, partition.sticky_turn);
+  };
+  PartitionQueue* best = nullptr;
+  for (int32_t i = 1; i <= std::min(kStickyLooksMax, topic.partition_count); ++i) {
+    PartitionQueue* candidate =
+        topic.partitions[static_cast<size_t>((topic.last_sticky + i) % topic.partition_count)].get();
+    if (best == nullptr || rank(*candidate) < rank(*best)) best = candidate;
   }
-  return next;
+  best->sticky_turn = ++topic.sticky_turns;
+  topic.sticky = topic.last_sticky = best->partition;
 }
 
 PartitionQueue* RecordAccumulator::PickPartition(const Input& input, TopicQueues& topic, uint32_t key_hash,
@@ -150,9 +165,7 @@ PartitionQueue* RecordAccumulator::PickPartition(const Input& input, TopicQueues
     }
     number = static_cast<int32_t>((key_hash & 0x7fffffff) % static_cast<uint32_t>(topic.partition_count));
   } else {
-    if (topic.sticky < 0) {
-      topic.sticky = topic.last_sticky = NextSticky(topic);
-    }
+    if (topic.sticky < 0) ChooseSticky(topic);
     number = topic.sticky;
   }
   return topic.partitions[static_cast<size_t>(number)].get();
@@ -177,12 +190,16 @@ void RecordAccumulator::Account(PartitionQueue& partition, int64_t waiting_bytes
 
 // A batch of one record is no load: single records go to all partitions in turn, so that consumers share them.
 void RecordAccumulator::LeaveSticky(const PartitionQueue& partition) {
+  using Next = TopicQueues::NextSticky;
   TopicQueues& topic = *partition.topic;
   topic.sticky = -1;
-  if (topic.sticky_broker != partition.broker) topic.sticky_broker_bytes = 0;
+  if (topic.sticky_broker != partition.broker || topic.next_sticky != Next::kAtSameBroker)
+    topic.sticky_broker_bytes = 0;
+  topic.sticky_broker = partition.broker;
   topic.sticky_broker_bytes += partition.open->payload_bytes();
-  const bool stays = partition.open->record_count() > 1 && topic.sticky_broker_bytes < kStickyBytes;
-  topic.sticky_broker = stays ? partition.broker : nullptr;
+  topic.next_sticky = partition.open->record_count() <= 1        ? Next::kAnywhere
+                      : topic.sticky_broker_bytes < kStickyBytes ? Next::kAtSameBroker
+                                                                 : Next::kAtOtherBroker;
 }
 
 // The open batch is not open any more.
@@ -310,8 +327,24 @@ void RecordAccumulator::MoveTo(PartitionQueue* partition, BrokerQueue* broker) {
     partition->broker->waiting_bytes -= partition->waiting_bytes;
     broker->partitions.push_back(partition);
     broker->waiting_bytes += partition->waiting_bytes;
+    broker->awaited |= partition->broker->awaited;
   }
   partition->broker = broker;
+}
+
+bool RecordAccumulator::AnyWaits(const BrokerQueue& broker) const {
+  Lock lock(mutex_);
+  return broker.waiting_bytes > 0;
+}
+
+// What is open there stays; what comes next goes elsewhere.
+void RecordAccumulator::SetStandsStill(BrokerQueue* broker, bool stands_still) {
+  Lock lock(mutex_);
+  if (std::exchange(broker->stands_still, stands_still) || !stands_still) return;
+  for (auto& [name, topic] : topics_) {
+    if (topic->sticky >= 0 && topic->partitions[static_cast<size_t>(topic->sticky)]->broker == broker)
+      topic->sticky = -1;
+  }
 }
 
 bool RecordAccumulator::TakesOpen(const PartitionQueue& partition, nanoseconds now) const {
@@ -345,9 +378,11 @@ RecordAccumulator::Taken RecordAccumulator::Take(BrokerQueue* queue, Want want) 
   queue->wake_at_time.reset();
   // Whoever flushes sends nothing more that could wake anybody.
   const bool flushing = !pending_by_epoch_.empty() && pending_by_epoch_.begin()->first < epoch_;
-  if (want.any_size_at && (!taken.waited || flushing || now >= *want.any_size_at)) want.min_bytes = 1;
+  const bool any_size = !taken.waited || flushing || queue->awaited || options_.linger.count() > 0;
+  if (want.any_size_at && (any_size || now >= *want.any_size_at)) want.min_bytes = 1;
   int64_t bytes = 0;
   const bool enough = queue->waiting_bytes >= want.min_bytes;
+  if (enough) queue->awaited = false;
   for (size_t turns = enough ? queue->partitions.size() : 0; turns > 0 && bytes < want.max_bytes; --turns) {
     PartitionQueue& partition = *queue->partitions.front();
     queue->partitions.pop_front();

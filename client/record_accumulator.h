@@ -45,6 +45,8 @@ struct BrokerQueue {
   int64_t waiting_bytes = 0;
   int64_t wake_at_bytes = kNever;  // the I/O thread wants to be woken when so much waits
   bool wake_at_first = false;      // ... or when a batch is opened, whose linger time begins then
+  bool awaited = false;            // something waits whose sender waits for it
+  bool stands_still = false;       // it takes nothing now: records without key rather go elsewhere
   // ... or with the first record after this, sooner than by a timer
   std::optional<std::chrono::nanoseconds> wake_at_time;
 };
@@ -63,6 +65,7 @@ struct PartitionQueue {
   int64_t waiting_bytes = 0;
   bool listed = false;          // in broker->partitions
   size_t last_batch_bytes = 0;  // what the next one will probably need
+  uint64_t sticky_turn = 0;     // when it last was where records without key go
 
   // I/O thread only: how many batches Take() may take now.
   int room = 0;
@@ -79,8 +82,11 @@ struct TopicQueues {
   int64_t batch_bytes_max = 0;  // of records
   int32_t sticky = -1;          // where records without key go now; -1: to be chosen
   int32_t last_sticky = 0;
-  const BrokerQueue* sticky_broker = nullptr;  // whose partition the next one is to be; nullptr: any. Compared only
-  int64_t sticky_broker_bytes = 0;             // what it got since it was chosen
+  uint64_t sticky_turns = 0;
+  // Where the next one is to be.
+  enum class NextSticky { kAnywhere, kAtSameBroker, kAtOtherBroker } next_sticky = NextSticky::kAnywhere;
+  const BrokerQueue* sticky_broker = nullptr;               // that of the last one; compared only
+  int64_t sticky_broker_bytes = 0;                          // what it got since it was chosen
   std::vector<std::unique_ptr<PartitionQueue>> partitions;  // grows only
 };
 
@@ -106,6 +112,7 @@ class RecordAccumulator {
     std::string_view topic;
     std::optional<int32_t> partition;
     const RecordView& record;
+    bool awaited = false;  // the sender does nothing else until it is stored
   };
   enum class Outcome {
     kTaken,
@@ -150,11 +157,14 @@ class RecordAccumulator {
   // Where partitions without a leader wait.
   BrokerQueue* unrouted() { return &unrouted_; }
   void MoveTo(PartitionQueue* partition, BrokerQueue* broker);
+  bool AnyWaits(const BrokerQueue& broker) const;
+  void SetStandsStill(BrokerQueue* broker, bool stands_still);
 
   struct Want {
     int64_t min_bytes = 1;  // waiting; with less nothing is taken, and `wake` is called once there is
     int64_t max_bytes = 0;  // about; at least one batch
-    // If something waits already, but less than min_bytes, all of it is wanted then; if nothing does, the first that comes is.
+    // If something waits already, but less than min_bytes, all of it is wanted then; at once if nothing does, if a sender waits for
+    // it, or if batches linger, which keeps requests apart already.
     std::optional<std::chrono::nanoseconds> any_size_at;
   };
   struct Taken {
@@ -184,7 +194,7 @@ class RecordAccumulator {
   // All with mutex_ held.
   TopicQueues* FindTopic(std::string_view name);
   TopicQueues* FindOrMakeTopic(std::string_view name);
-  static int32_t NextSticky(const TopicQueues& topic);
+  static void ChooseSticky(TopicQueues& topic);
   PartitionQueue* PickPartition(const Input& input, TopicQueues& topic, uint32_t key_hash, absl::Status* refusal);
   absl::Status CheckSize(const Input& input, const TopicQueues& topic) const;
   void Seal(PartitionQueue& partition, Lock& lock);

@@ -35,7 +35,7 @@ void ReturnFreeMemory();
 // Has the heap's pages in memory before they are needed, by a thread of its own.
 //
 //     HeapFiller filler(cache_bytes + (64 << 20));
-//     filler.Fill(32 * bytes_received);          // as often as wanted; does not wait
+//     filler.Fill(32 * bytes_a_second);          // as often as wanted; does not wait
 //     ReturnFreeMemory();
 //     filler.Fill(0);                            // begins anew
 //

@@ -48,7 +48,7 @@ constexpr int64_t kMemtableShare = 4;
 // What the heap comes to under load besides the cache: at most so much, and this share.
 constexpr int64_t kHeapBesideCache = 64 << 20;
 constexpr int64_t kHeapBesideCacheShare = 8;
-// So many times what came in since there was traffic: where that is much, all is filled within the first two seconds. With 4 it took ten
+// So many times what comes in a second: where that is much, all is filled within the first two seconds. With 4 it took ten
 // at 25 MB/s, with the fillers of three brokers on two cores in everybody's way once a second.
 constexpr int64_t kFillAhead = 32;
 // Larger memtables, and WAL files of their size, make flushes rarer and larger, a restart longer, and nothing faster.
@@ -413,7 +413,7 @@ absl::Status Server::LoadBroker(const std::function<bool()>& stop_requested) {
   p.rpc->loop(0).Post([&p, loaded] {
     p.traffic_watch = std::make_unique<TrafficWatch>(
         p.rpc->loop(0), [&p] { return TrafficOf(*p.broker); },
-        [&p](uint64_t bytes_in) { p.heap_filler->Fill(kFillAhead * static_cast<int64_t>(bytes_in)); },
+        [&p](uint64_t bytes_in_most) { p.heap_filler->Fill(kFillAhead * static_cast<int64_t>(bytes_in_most)); },
         [&p] {
           ReturnFreeMemory();
           p.heap_filler->Fill(0);

@@ -1,11 +1,13 @@
-// Tells how much has come in since there is traffic, and once whenever there has been none for a minute.
+// Tells how much comes in a second while there is traffic, and once whenever there has been none for a minute.
 //
-//     TrafficWatch watch(loop, [&] { return TrafficOf(broker); }, [](uint64_t bytes_in) {...}, ReturnFreeMemory);
+//     TrafficWatch watch(loop, [&] { return TrafficOf(broker); }, [](uint64_t bytes_in_most) {...}, ReturnFreeMemory);
 //
-// It looks once a second. on_traffic comes after a second in which there was some; when_idle once, and again only after there was
+// It looks once a second. on_traffic comes after a second in which there was some, with what came in during the busiest since there
+// was none for a minute; when_idle once, and again only after there was
 // traffic in between. Both are called on the executor, where the watch is made and destroyed.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -49,11 +51,15 @@ class TrafficWatch {
 
   void Look() {
     const Traffic now = traffic_();
-    if (now != std::exchange(last_, now)) {
+    const Traffic before = std::exchange(last_, now);
+    if (now != before) {
       still_looks_ = 0;
-      on_traffic_(now.bytes_in - when_last_idle_.bytes_in);
-    } else if (last_ != when_last_idle_ && ++still_looks_ == kStillLooks) {
-      when_last_idle_ = now;
+      busy_ = true;
+      bytes_in_most_ = std::max(bytes_in_most_, now.bytes_in - before.bytes_in);
+      on_traffic_(bytes_in_most_);
+    } else if (busy_ && ++still_looks_ == kStillLooks) {
+      busy_ = false;
+      bytes_in_most_ = 0;
       when_idle_();
     }
   }
@@ -64,7 +70,8 @@ class TrafficWatch {
   const std::function<void()> when_idle_;
   Executor::TimerId timer_ = 0;
   Traffic last_;
-  Traffic when_last_idle_;
+  bool busy_ = false;  // there was traffic since it was last idle
+  uint64_t bytes_in_most_ = 0;
   int still_looks_ = 0;
 };
 

@@ -113,6 +113,24 @@ TEST_F(ProducerTest, WhatIsWorthARequestDoesNotWaitUnderLoadAndNothingWaitsForAF
   EXPECT_EQ(broker.Values("t", 0).size(), 6u);
 }
 
+TEST_F(ProducerTest, WhatIsSentUponAnAckLeavesAtOnce) {
+  Send("first");
+  executor.RunUntilIdle();
+  int left = 10;
+  std::function<void()> send = [&] {
+    DeliveryCallback callback = [&](const absl::StatusOr<RecordMetadata>&) {
+      if (--left > 0) send();
+    };
+    absl::Status refusal;
+    const RecordView record{.timestamp = 1, .value = "x", .headers = {}};
+    EXPECT_EQ(Core().accumulator().Append({.topic = "t", .partition = 0, .record = record}, &callback, &refusal),
+              Outcome::kTaken);
+  };
+  send();
+  executor.RunUntilIdle();
+  EXPECT_EQ(left, 0);
+}
+
 TEST_F(ProducerTest, AFlushThatBeginsWhileARequestIsUnderWayWaitsForItsAnswerAlone) {
   Send("first");
   executor.RunUntilIdle();
@@ -281,6 +299,28 @@ TEST_F(ProducerTest, DeliveryTimeoutOfWhatWasSentSaysSo) {
   EXPECT_TRUE(ErrorFrom(deliveries[1].result.status()).may_have_happened);
 }
 
+// A partition whose quorum is away must not hold up the others of its leader.
+TEST_F(ProducerTest, WithoutAnAnswerAnotherSmallRequestLeavesAfterAWhile) {
+  Send("0", 0);
+  executor.RunUntilIdle();
+  broker.HoldAcks();
+  Send("a", 1);
+  executor.RunUntilIdle();
+  Send("b", 2);
+  executor.Advance(milliseconds(9));
+  EXPECT_THAT(broker.Values("t", 2), ElementsAre());
+  executor.Advance(milliseconds(1));
+  EXPECT_THAT(broker.Values("t", 2), ElementsAre("b"));
+  Send("c", 2);
+  executor.Advance(milliseconds(9));
+  EXPECT_THAT(broker.Values("t", 2), ElementsAre("b"));
+  executor.Advance(milliseconds(1));
+  EXPECT_THAT(broker.Values("t", 2), ElementsAre("b", "c"));
+  broker.ReleaseAcks();
+  executor.RunUntilIdle();
+  EXPECT_EQ(Delivered().size(), 4u);
+}
+
 // Those behind it are refused for their sequence, which is not why none was stored.
 TEST_F(ProducerTest, DeliveryTimeoutTellsWhatTheFirstBatchWasRefusedFor) {
   Send("0");
@@ -437,6 +477,92 @@ TEST_F(ProducerTest, UnderLoadRecordsWithoutKeyStayWithABrokerForAWhile) {
   EXPECT_EQ(partition_of_next(10, 1'000), (first + 3) % 4);
 }
 
+// As when a broker was killed: what has no key need not wait for its partitions' next leader.
+TEST_F(ProducerTest, RecordsWithoutKeyLeaveABrokerThatStandsStill) {
+  client::RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
+                                        [](client::BrokerQueue*) {});
+  TopicMetadata metadata;
+  metadata.name = "t";
+  metadata.partitions.resize(6);
+  metadata.max_message_bytes = 2 << 20;
+  client::TopicQueues* const topic = accumulator.UpdateTopic(metadata);
+  client::BrokerQueue brokers[3];
+  for (size_t p = 0; p < 6; ++p) {
+    topic->partitions[p]->room = 5;
+    accumulator.MoveTo(topic->partitions[p].get(), &brokers[p % 3]);
+  }
+  const auto append = [&](int records) {
+    for (int i = 0; i < records; ++i) {
+      absl::Status refusal;
+      EXPECT_EQ(accumulator.Append({.topic = "t", .partition = {}, .record = {.value = "x", .headers = {}}}, nullptr,
+                                   &refusal),
+                Outcome::kTaken);
+    }
+  };
+  const auto take = [&](client::BrokerQueue& broker) {
+    size_t records = 0;
+    for (auto& batch : accumulator.Take(&broker, {.max_bytes = 1 << 20}).batches) {
+      records += static_cast<size_t>(batch->record_count());
+      accumulator.Done(std::move(batch), RecordMetadata());
+    }
+    return records;
+  };
+  append(1);
+  const size_t still = std::find_if(brokers, brokers + 3, [](auto& b) { return b.waiting_bytes > 0; }) - brokers;
+  accumulator.SetStandsStill(&brokers[still], true);
+  for (int round = 0; round < 8; ++round) {
+    append(10);
+    EXPECT_EQ(take(brokers[(still + 1) % 3]) + take(brokers[(still + 2) % 3]), 10u) << round;
+  }
+  accumulator.SetStandsStill(&brokers[still], false);
+  EXPECT_EQ(take(brokers[still]), 1u);
+  size_t again = 0;
+  for (int round = 0; round < 6; ++round) {
+    append(1);
+    for (client::BrokerQueue& broker : brokers) {
+      const size_t records = take(broker);
+      if (&broker == &brokers[still]) again += records;
+    }
+  }
+  EXPECT_EQ(again, 2u) << "its share, and no more than that";
+}
+
+// Equal batches that always make up a broker's share in the same number of turns.
+TEST_F(ProducerTest, NoPartitionIsLeftOutForGood) {
+  for (const int records : {1, 11, 22, 33, 64, 65}) {
+    client::RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
+                                          [](client::BrokerQueue*) {});
+    TopicMetadata metadata;
+    metadata.name = "t";
+    metadata.partitions.resize(16);
+    metadata.max_message_bytes = 2 << 20;
+    client::TopicQueues* const topic = accumulator.UpdateTopic(metadata);
+    client::BrokerQueue brokers[3];
+    for (size_t p = 0; p < 16; ++p) {
+      topic->partitions[p]->room = 5;
+      accumulator.MoveTo(topic->partitions[p].get(), &brokers[p % 3]);
+    }
+    std::map<int32_t, int> turns;
+    const std::string value(1000, 'x');
+    for (int round = 0; round < 480; ++round) {
+      for (int i = 0; i < records; ++i) {
+        absl::Status refusal;
+        EXPECT_EQ(accumulator.Append({.topic = "t", .partition = {}, .record = {.value = value, .headers = {}}},
+                                     nullptr, &refusal),
+                  Outcome::kTaken);
+      }
+      for (client::BrokerQueue& broker : brokers) {
+        for (auto& batch : accumulator.Take(&broker, {.max_bytes = 1 << 20}).batches) {
+          ++turns[batch->partition->partition];
+          accumulator.Done(std::move(batch), RecordMetadata());
+        }
+      }
+    }
+    for (int32_t p = 0; p < 16; ++p)
+      EXPECT_THAT(turns[p], testing::AllOf(testing::Ge(24), testing::Le(40))) << records << " " << p;
+  }
+}
+
 // Timers may be late by a millisecond; a record that comes in time knows better.
 TEST_F(ProducerTest, TheFirstRecordAfterItsTimeWakesWhoKeepsRequestsApart) {
   int wakes = 0;
@@ -466,6 +592,46 @@ TEST_F(ProducerTest, TheFirstRecordAfterItsTimeWakesWhoKeepsRequestsApart) {
   EXPECT_EQ(wakes, 1);
   append();
   EXPECT_EQ(wakes, 1) << "once";
+}
+
+// Several threads that each wait for their record's ack: the next one's record always waits when an ack comes, and no more follow.
+TEST_F(ProducerTest, WhatASenderWaitsForIsNotKeptApart) {
+  int wakes = 0;
+  client::RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
+                                        [&](client::BrokerQueue*) { ++wakes; });
+  TopicMetadata metadata;
+  metadata.name = "t";
+  metadata.partitions.resize(1);
+  metadata.max_message_bytes = 2 << 20;
+  client::BrokerQueue broker;
+  client::TopicQueues* const topic = accumulator.UpdateTopic(metadata);
+  topic->partitions[0]->room = 5;
+  accumulator.MoveTo(topic->partitions[0].get(), &broker);
+  const auto append = [&](bool awaited) {
+    absl::Status refusal;
+    EXPECT_EQ(
+        accumulator.Append({.topic = "t", .partition = 0, .record = {.value = "x", .headers = {}}, .awaited = awaited},
+                           nullptr, &refusal),
+        Outcome::kTaken);
+  };
+  const auto take = [&] {
+    auto taken = accumulator.Take(
+        &broker,
+        {.min_bytes = 1'000, .max_bytes = 1'000, .any_size_at = executor.clock().Monotonic() + microseconds(500)});
+    for (auto& batch : taken.batches) accumulator.Done(std::move(batch), RecordMetadata());
+    return taken.batches.size();
+  };
+  append(true);
+  EXPECT_EQ(take(), 1u);
+  append(false);
+  EXPECT_EQ(take(), 0u);
+  append(false);
+  EXPECT_EQ(wakes, 0);
+  append(true);
+  EXPECT_EQ(wakes, 1) << "it need not wait for those that do not matter to anybody";
+  EXPECT_EQ(take(), 1u);
+  append(false);
+  EXPECT_EQ(take(), 0u);
 }
 
 TEST_F(ProducerTest, TooLargeRecordIsRefusedAtOnceWithTheLimit) {
