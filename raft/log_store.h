@@ -165,6 +165,8 @@ class LogStore {
   virtual absl::StatusOr<Term> TermAt(GroupId group, LogIndex index) = 0;
   // All that is known of an entry but its payload; may block. kOutOfRange, kDataLoss. [any]
   virtual absl::StatusOr<EntryHeader> HeaderAt(GroupId group, LogIndex index) = 0;
+  // The same of the entry that holds `offset`. [any]
+  virtual absl::StatusOr<EntryHeader> HeaderFor(GroupId group, Offset offset) = 0;
   // Base offset of the first entry whose max_timestamp is >= `timestamp`; the log end if none. May block. [any]
   virtual absl::StatusOr<Offset> OffsetForTime(GroupId group, int64_t timestamp) = 0;
 

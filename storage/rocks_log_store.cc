@@ -134,6 +134,7 @@ class RocksLogStore::Impl {
   absl::StatusOr<std::vector<Entry>> ReadEntries(GroupId group, LogIndex first, LogIndex last, size_t bytes_max);
   absl::StatusOr<raft::Term> TermAt(GroupId group, LogIndex index);
   absl::StatusOr<raft::EntryHeader> HeaderAt(GroupId group, LogIndex index);
+  absl::StatusOr<raft::EntryHeader> HeaderFor(GroupId group, Offset offset);
   absl::StatusOr<Offset> OffsetForTime(GroupId group, int64_t timestamp);
   StoreStats Stats();
 
@@ -431,6 +432,19 @@ absl::StatusOr<raft::EntryHeader> RocksLogStore::Impl::HeaderAt(GroupId group, L
   });
 }
 
+absl::StatusOr<raft::EntryHeader> RocksLogStore::Impl::HeaderFor(GroupId group, Offset offset) {
+  return Ask(group, [&](OpenLog&, const LogImage& image) -> absl::StatusOr<raft::EntryHeader> {
+    if (offset < image.start.offset || offset >= image.last.end_offset) {
+      return NotInLog("offset", offset.value(), image.start.offset.value(), image.last.end_offset.value());
+    }
+    absl::StatusOr<LogIndex> index = reader_->Find(group, image, offset);
+    if (!index.ok()) return index.status();
+    absl::StatusOr<StoredHeader> header = reader_->HeaderAt(group, *index);
+    if (!header.ok()) return header.status();
+    return header->entry;
+  });
+}
+
 absl::StatusOr<Offset> RocksLogStore::Impl::OffsetForTime(GroupId group, int64_t timestamp) {
   return Ask(group, [&](OpenLog&, const LogImage& image) { return reader_->OffsetForTime(group, image, timestamp); });
 }
@@ -554,6 +568,10 @@ absl::StatusOr<raft::Term> RocksLogStore::TermAt(GroupId group, LogIndex index) 
 
 absl::StatusOr<raft::EntryHeader> RocksLogStore::HeaderAt(GroupId group, LogIndex index) {
   return impl_->HeaderAt(group, index);
+}
+
+absl::StatusOr<raft::EntryHeader> RocksLogStore::HeaderFor(GroupId group, Offset offset) {
+  return impl_->HeaderFor(group, offset);
 }
 
 absl::StatusOr<Offset> RocksLogStore::OffsetForTime(GroupId group, int64_t timestamp) {

@@ -143,6 +143,7 @@ class RocksLogStore : public raft::LogStore {
                                                        size_t bytes_max) override;
   absl::StatusOr<raft::Term> TermAt(raft::GroupId group, raft::LogIndex index) override;
   absl::StatusOr<raft::EntryHeader> HeaderAt(raft::GroupId group, raft::LogIndex index) override;
+  absl::StatusOr<raft::EntryHeader> HeaderFor(raft::GroupId group, raft::Offset offset) override;
   absl::StatusOr<raft::Offset> OffsetForTime(raft::GroupId group, int64_t timestamp) override;
   absl::StatusOr<std::vector<std::pair<std::string, std::string>>> Values(raft::GroupId group) override;
 

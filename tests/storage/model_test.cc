@@ -107,6 +107,10 @@ void CompareAnswers(Workload& draw, RocksLogStore& store, GroupId group, const M
   const auto model_header = model.HeaderAt(index);
   ASSERT_EQ(header.status().code(), model_header.status().code()) << header.status() << model_header.status();
   if (header.ok()) ExpectSameHeader(*header, *model_header);
+  const auto holding = store.HeaderFor(group, from);
+  const auto held = model.Read(from, state.log_end, 1);
+  ASSERT_EQ(holding.ok(), held.ok() && !held->empty()) << holding.status() << held.status();
+  if (holding.ok()) ExpectSameHeader(*holding, held->front().header);
   const auto term = store.TermAt(group, index);
   const auto model_term = model.TermAt(index);
   ASSERT_EQ(term.status().code(), model_term.status().code()) << term.status() << model_term.status();

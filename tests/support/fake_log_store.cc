@@ -433,6 +433,13 @@ absl::StatusOr<raft::EntryHeader> FakeLogStore::HeaderAt(GroupId group, LogIndex
   return (*log)->HeaderAt(index);
 }
 
+absl::StatusOr<raft::EntryHeader> FakeLogStore::HeaderFor(GroupId group, Offset offset) {
+  const absl::StatusOr<std::vector<Entry>> entries = Read(group, offset, offset + 1'000'000'000, 1);
+  if (!entries.ok()) return entries.status();
+  if (entries->empty()) return absl::OutOfRangeError(absl::StrCat("no entry holds offset ", offset.value()));
+  return entries->front().header;
+}
+
 absl::StatusOr<Offset> FakeLogStore::OffsetForTime(GroupId group, int64_t timestamp) {
   std::lock_guard lock(mutex_);
   auto log = FindOpen(group);
