@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "client/proto_bytes.h"
 #include "client/status.h"
 #include "millrace/v1/admin.pb.h"
 #include "millrace/v1/broker.pb.h"
@@ -13,27 +14,6 @@ namespace {
 
 // Replies are read whole, however large: only the first record of a batch is looked for, but it may be a large one.
 constexpr int64_t kReadReplyBytesMax = int64_t{80} << 20;
-
-absl::Cord Bytes(const google::protobuf::MessageLite& message) { return absl::Cord(message.SerializeAsString()); }
-
-template <typename Message>
-absl::StatusOr<Message> Parse(const absl::Cord& reply) {
-  Message message;
-  if (!message.ParseFromString(std::string(reply))) {
-    return ToStatus({.code = ErrorCode::kInternal,
-                     .message = "the broker's reply is not a " + message.GetTypeName() + "; do the versions match?"});
-  }
-  return message;
-}
-
-ErrorFrame FrameOf(const v1::Error& error) {
-  absl::StatusOr<ErrorFrame> frame = ParseError(Bytes(error));
-  if (frame.ok()) return *std::move(frame);
-  ErrorFrame unread;
-  unread.code = error.code();
-  unread.message = error.message();
-  return unread;
-}
 
 template <typename To, typename From>
 std::vector<To> Copy(const From& from) {
@@ -103,7 +83,16 @@ absl::StatusOr<MetadataReply> ParseMetadata(const absl::Cord& bytes) {
   return reply;
 }
 
-absl::Cord InitProducerRequest() { return Bytes(v1::InitProducerRequest()); }
+absl::Cord InitProducerRequest(const std::optional<ProducerName>& name) {
+  v1::InitProducerRequest request;
+  if (name) {
+    request.set_name(name->name);
+    request.set_session(name->session);
+    request.set_producer_id(name->latest.id);
+    request.set_producer_epoch(name->latest.epoch);
+  }
+  return Bytes(request);
+}
 
 absl::StatusOr<ProducerIdentity> ParseInitProducer(const absl::Cord& reply) {
   auto message = Parse<v1::InitProducerResponse>(reply);

@@ -1,5 +1,5 @@
 // The unary calls of proto/millrace/v1: requests to bytes and replies from bytes, between the library's own types and
-// generated code, which is included nowhere else in client/.
+// generated code, which nothing else in client/ sees but group_control.h.
 //
 // Parsing fails with kInternal when a reply is no such message.
 #pragma once
@@ -49,7 +49,13 @@ struct ProducerIdentity {
   int32_t epoch = 0;
   bool operator==(const ProducerIdentity&) const = default;
 };
-absl::Cord InitProducerRequest();
+// Of a producer with a name.
+struct ProducerName {
+  std::string name;
+  uint64_t session = 0;
+  ProducerIdentity latest = {};  // what it has, if it needs another
+};
+absl::Cord InitProducerRequest(const std::optional<ProducerName>& name);
 absl::StatusOr<ProducerIdentity> ParseInitProducer(const absl::Cord& reply);
 
 // What a broker can answer by itself: kBeginning, kEnd or kTime.

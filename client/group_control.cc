@@ -1,29 +1,13 @@
 #include "client/group_control.h"
 
+#include <algorithm>
+
+#include "client/proto_bytes.h"
 #include "client/status.h"
 #include "millrace/v1/group.pb.h"
 
 namespace millrace::client::control {
 namespace {
-
-absl::Cord Bytes(const google::protobuf::MessageLite& message) { return absl::Cord(message.SerializeAsString()); }
-
-template <typename Message>
-absl::StatusOr<Message> Parse(const absl::Cord& reply) {
-  Message message;
-  if (message.ParseFromString(std::string(reply))) return message;
-  return ToStatus({.code = ErrorCode::kInternal,
-                   .message = "the broker's reply is not a " + message.GetTypeName() + "; do the versions match?"});
-}
-
-ErrorFrame FrameOf(const v1::Error& error) {
-  absl::StatusOr<ErrorFrame> frame = ParseError(Bytes(error));
-  if (frame.ok()) return *std::move(frame);
-  ErrorFrame unread;
-  unread.code = error.code();
-  unread.message = error.message();
-  return unread;
-}
 
 absl::Status StatusOf(const v1::Error& error) {
   return error.code() == v1::Error::NONE ? absl::OkStatus() : ToStatus(FromFrame(FrameOf(error)));
@@ -242,6 +226,15 @@ absl::StatusOr<std::vector<OffsetReset>> ParseResetOffsets(const absl::Cord& rep
                       .new_offset = each.new_offset()});
   }
   return resets;
+}
+
+absl::Status FirstNotStored(const std::vector<ErrorFrame>& errors) {
+  const auto stored = [](const ErrorFrame& each) { return each.ok(); };
+  const auto failed = std::find_if_not(errors.begin(), errors.end(), stored);
+  if (failed == errors.end()) return absl::OkStatus();
+  Error error = FromFrame(*failed);
+  error.may_have_happened |= std::any_of(errors.begin(), errors.end(), stored);
+  return ToStatus(error);
 }
 
 }  // namespace millrace::client::control

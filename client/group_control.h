@@ -97,6 +97,8 @@ absl::StatusOr<MemberAnswer> ParseMemberAnswer(const absl::Cord& message);
 absl::Cord CommitOffsetsRequest(const std::string& group, const std::vector<OffsetToStore>& offsets);
 // One error for each offset; empty: all were stored.
 absl::StatusOr<std::vector<ErrorFrame>> ParseCommitOffsets(const absl::Cord& reply);
+// The first of these errors, with may_have_happened if others were stored.
+absl::Status FirstNotStored(const std::vector<ErrorFrame>& errors);
 
 // None named: all that are committed.
 absl::Cord FetchOffsetsRequest(const std::string& group, const std::vector<TopicPartition>& partitions);

@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 
 constexpr int64_t kBatchSizeMin = 1 << 10;
 constexpr int64_t kBatchSizeMax = 64 << 20;  // the largest max.message.bytes
+constexpr size_t kProducerNameBytesMax = 255;
 constexpr int64_t kFetchBytesMin = 64 << 10;
 
 void TakeClientSettings(Settings& settings, ClientOptions& options) {
@@ -43,9 +44,9 @@ void RefuseKafkaSettings(Settings& settings) {
   for (std::string_view name : {"fetch.min.bytes", "fetch.max.wait.ms", "max.partition.fetch.bytes"}) {
     settings.Refuse(name, "brokers push records as they appear; fetch.max.bytes bounds the memory");
   }
-  for (std::string_view name : {"transactional.id", "isolation.level"}) {
-    settings.Refuse(name, "this release has no transactions");
-  }
+  settings.Refuse("transactional.id",
+                  "this release has no transactions; producer.name fences an earlier producer of that name");
+  settings.Refuse("isolation.level", "this release has no transactions");
   settings.Refuse("heartbeat.interval.ms", "the coordinator says how often; set session.timeout.ms");
   settings.Refuse("partition.assignment.strategy", "brokers assign partitions; set group.remote.assignor");
   settings.Refuse("min.insync.replicas", "a majority of the replicas is the rule");
@@ -141,6 +142,7 @@ absl::StatusOr<ProducerOptions> ProducerOptions::FromMap(const std::map<std::str
                              {"all", AckLevel::kQuorum},
                              {"-1", AckLevel::kQuorum}});
   settings.Switch("enable.idempotence", options.idempotence);
+  settings.Text("producer.name", options.name);
   settings.Duration("linger.ms", options.linger);
   settings.Bytes("batch.size", options.batch_size);
   settings.Choice<Compression>(
@@ -163,6 +165,12 @@ absl::Status ProducerOptions::Validate() const {
   }
   if (linger < milliseconds(0) || linger >= delivery_timeout) {
     return OutOfBounds("linger.ms", linger.count(), "0 or more, and less than delivery.timeout.ms");
+  }
+  if (name.size() > kProducerNameBytesMax) {
+    return OutOfBounds("producer.name", static_cast<int64_t>(name.size()), "up to 255 bytes");
+  }
+  if (!name.empty() && (!idempotence || acks == AckLevel::kNone)) {
+    return InvalidConfig("producer.name needs enable.idempotence=true, and acks that are not none");
   }
   if (max_block < milliseconds(0)) return OutOfBounds("max.block.ms", max_block.count(), "0 or more");
   return FirstError({Positive("delivery.timeout.ms", delivery_timeout), client.Validate()});

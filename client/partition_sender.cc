@@ -83,7 +83,7 @@ ProducerBatch* PartitionSender::Start(std::unique_ptr<ProducerBatch> owned, cons
 std::vector<ProducerBatch*> PartitionSender::Restart(const control::ProducerIdentity& identity, int64_t bytes_max) {
   MILLRACE_CHECK(in_flight_ == 0 || restarting_);
   if (refused_identity_) {
-    MILLRACE_CHECK_NE(identity.id, *refused_identity_);
+    MILLRACE_CHECK(identity != *refused_identity_);
     identified_ = false;
     refused_identity_.reset();
     broken_.reset();
@@ -135,6 +135,7 @@ PartitionSender::Verdict PartitionSender::OnAnswer(ProducerBatch* batch, const E
   if (sequence_broken) {
     if (is_first) OnBrokenSequence(*batch, error);
   } else if (!error.retriable && code != ErrorCode::kUnknownTopicOrPartition) {  // metadata says whether it is gone
+    last_error_.may_have_happened |= batch->maybe_stored;                        // when it was sent before
     return Verdict::kFailed;
   }
   WantRetry();
@@ -157,7 +158,7 @@ void PartitionSender::OnBrokenSequence(const ProducerBatch& batch, const ErrorFr
   const bool unknown = static_cast<ErrorCode>(error.code) == ErrorCode::kUnknownProducerId;
   const bool never_given_out = unknown && batch.stamps().back().base_sequence == 0;
   if (never_given_out || identity_.epoch % kEpochsRaised >= kEpochsRaisedMax) {
-    refused_identity_ = identity_.id;
+    refused_identity_ = {identity_.id, identity_.epoch / kEpochsRaised * kEpochsRaised};
   } else if (unknown) {
     broken_ = Place();
   } else {

@@ -80,8 +80,8 @@ class PartitionSender {
   bool retry_wanted() const { return retry_wanted_; }
   // Some went again, the others are to follow without waiting for an answer.
   bool restarting() const { return restarting_; }
-  // The next Restart() needs another producer id than this one.
-  std::optional<int64_t> refused_identity() const { return refused_identity_; }
+  // The next Restart() needs another identity than this one, which was given out.
+  const std::optional<control::ProducerIdentity>& refused_identity() const { return refused_identity_; }
   // How many more batches may be started now.
   int room() const;
 
@@ -122,7 +122,7 @@ class PartitionSender {
   bool identified_ = false;
   int32_t next_sequence_ = 0;    // under identity_
   std::optional<Place> broken_;  // the sequence is, and nothing was stored under identity_ since: one batch at a time
-  std::optional<int64_t> refused_identity_;
+  std::optional<control::ProducerIdentity> refused_identity_;
   Error last_error_;
 };
 

@@ -33,7 +33,11 @@ ProducerCore::ProducerCore(const ClientEnvironment& env, const ProducerOptions& 
       accumulator_(AccumulatorOptions(options, env.random), env.clock,
                    [this](BrokerQueue* queue) { env_.executor.Post([this, queue] { OnWake(queue); }); }),
       metadata_(env, options.client, control_, [this] { OnMetadata(); }),
-      identity_backoff_(env.random, options.client.retry_backoff, options.client.retry_backoff_max) {}
+      identity_backoff_(env.random, options.client.retry_backoff, options.client.retry_backoff_max) {
+  if (options_.name.empty()) return;
+  name_ = {.name = options_.name, .session = env.random.Next() | 1};
+  AskIdentity();  // whoever had the name is fenced from now on, not from the first record on
+}
 
 ProducerCore::~ProducerCore() {
   if (expiry_timer_ != 0) env_.executor.Cancel(expiry_timer_);
@@ -251,7 +255,8 @@ void ProducerCore::Advance(PartitionSender* sender) {
 
 void ProducerCore::EndPause(PartitionSender* sender) {
   if (stopped_ || !sender->retry_wanted() || sender->in_flight() > 0 || sender->session == nullptr) return;
-  if (sender->refused_identity() && identity_ && identity_->id == *sender->refused_identity()) {
+  if (sender->refused_identity() && identity_ == sender->refused_identity()) {
+    if (name_) name_->latest = *identity_;
     identity_.reset();
     AskIdentity();
   }
@@ -269,7 +274,7 @@ const control::ProducerIdentity* ProducerCore::Identity() {
 void ProducerCore::AskIdentity() {
   if (asking_identity_ || identity_timer_ != 0) return;
   asking_identity_ = true;
-  control_.Call(control::kInitProducer, control::InitProducerRequest(),
+  control_.Call(control::kInitProducer, control::InitProducerRequest(name_),
                 {.timeout = options_.client.request_timeout, .repeat = Repeat::kSafe},
                 [this](absl::StatusOr<absl::Cord> reply) { OnIdentity(std::move(reply)); });
 }

@@ -95,7 +95,8 @@ class ProducerCore : private ProduceSession::Owner {
   std::map<std::pair<std::string, Routing>, std::unique_ptr<ProduceSession>> sessions_;
   std::map<std::string, Error> session_errors_;  // last one by address, until it is established
 
-  std::optional<control::ProducerIdentity> identity_;
+  std::optional<control::ProducerName> name_;
+  std::optional<control::ProducerIdentity> identity_;  // as it was given out
   bool asking_identity_ = false;
   Backoff identity_backoff_;
   Executor::TimerId identity_timer_ = 0;

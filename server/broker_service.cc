@@ -150,16 +150,22 @@ void ListOffsets(Broker& broker, const v1::ListOffsetsRequest& request, Reply<v1
   }
 }
 
-void InitProducer(Broker& broker, Reply<v1::InitProducerResponse> reply, Executor& executor) {
-  RunOn(broker.control_executor(), [&broker, reply, &executor] {
-    broker.metadata().controller().NewProducerId([reply, &executor](const ErrorFrame& error, int64_t id) {
-      RunOn(executor, [reply, error, id] {
+void InitProducer(Broker& broker, const v1::InitProducerRequest& request, Reply<v1::InitProducerResponse> reply,
+                  Executor& executor) {
+  NewNamedProducer producer{request.name(), request.session(), request.producer_id(), request.producer_epoch()};
+  RunOn(broker.control_executor(), [&broker, producer = std::move(producer), reply, &executor] {
+    const auto answer = [reply, &executor](const ErrorFrame& error, int64_t id, int32_t epoch) {
+      RunOn(executor, [reply, error, id, epoch] {
         if (!error.ok()) return reply.Fail(error);
         v1::InitProducerResponse response;
         response.set_producer_id(id);
+        response.set_producer_epoch(epoch);
         reply.Send(response);
       });
-    });
+    };
+    Controller& controller = broker.metadata().controller();
+    if (!producer.name.empty()) return controller.InitNamedProducer(producer, answer);
+    controller.NewProducerId([answer](const ErrorFrame& error, int64_t id) { answer(error, id, 0); });
   });
 }
 
@@ -184,11 +190,12 @@ void AddBrokerService(Broker& broker, ServiceRegistry& services) {
                                            failures, [&broker](const auto& request, auto reply, Executor& e) {
                                              ListOffsets(broker, request, std::move(reply), e);
                                            }));
-  AddControllerMethod(
-      broker, prefix + "InitProducer", failures,
-      Parsed<v1::InitProducerRequest, v1::InitProducerResponse>(
-          [&broker](const auto&, auto reply, Executor& e) { InitProducer(broker, std::move(reply), e); }),
-      services);
+  AddControllerMethod(broker, prefix + "InitProducer", failures,
+                      Parsed<v1::InitProducerRequest, v1::InitProducerResponse>(
+                          [&broker](const auto& request, auto reply, Executor& e) {
+                            InitProducer(broker, request, std::move(reply), e);
+                          }),
+                      services);
 }
 
 }  // namespace millrace::server

@@ -1,11 +1,13 @@
 #include "server/controller.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "millrace/internal/v1/metadata.pb.h"
 #include "proto/wire/check.h"
+#include "proto/wire/record_batch.h"
 #include "server/errors.h"
 #include "server/identity.h"
 #include "server/placement.h"
@@ -314,15 +316,66 @@ void Controller::DecideAddPartitions(const std::string& name, int32_t partitions
   AddPartitionRecords({name, topic->topic_id, topic->replication_factor, have, partitions}, decision);
 }
 
+// ---- Producers
+
+void Controller::ReserveProducerId(Decision& decision) {
+  if (next_producer_id_ < image().producer_ids_end()) return;
+  decision.Add().mutable_producer_ids()->set_end(next_producer_id_ + kProducerIdBlock);
+}
+
 void Controller::NewProducerId(ProducerIdDone done) {
   Enqueue([this, done = std::move(done)](Decision& decision) {
-    if (next_producer_id_ >= image().producer_ids_end()) {
-      decision.Add().mutable_producer_ids()->set_end(next_producer_id_ + kProducerIdBlock);
-    }
+    ReserveProducerId(decision);
     decision.answer = [this, done](const ErrorFrame& error) {
       error.ok() ? done({}, next_producer_id_++) : done(error, 0);
     };
   });
+}
+
+void Controller::InitNamedProducer(NewNamedProducer producer, NamedProducerDone done) {
+  Enqueue([this, producer = std::move(producer), done = std::move(done)](Decision& decision) {
+    DecideNamedProducer(producer, decision);
+    decision.answer = [this, done, name = producer.name](const ErrorFrame& error) {
+      if (!error.ok()) return done(error, 0, 0);
+      const NamedProducer* made = image().named_producers().Find(name);
+      done({}, made->id, made->epoch);
+    };
+  });
+}
+
+void Controller::DecideNamedProducer(const NewNamedProducer& producer, Decision& decision) {
+  if (producer.name.size() > kProducerNameBytesMax) {
+    return decision.Refuse(MakeError(
+        Error::INVALID_REQUEST, absl::StrCat("a producer's name has up to ", kProducerNameBytesMax,
+                                             " bytes, this one has ", producer.name.size(), "; choose a shorter one")));
+  }
+  const NamedProducer* known = image().named_producers().Find(producer.name);
+  const bool same = known != nullptr && producer.session != 0 && known->session == producer.session;
+  const bool has_latest = known != nullptr && known->id == producer.id && known->epoch == producer.epoch;
+  if (same && !has_latest) return;  // this was decided before, and its answer was lost
+  if (known != nullptr && !same && producer.id != 0) {
+    return decision.Refuse(MakeError(Error::INVALID_PRODUCER_EPOCH, absl::StrCat("a later producer has the name ",
+                                                                                 producer.name, "; close this one")));
+  }
+  if (known == nullptr) ForgetOldestName(decision);
+  constexpr int32_t kEpochMax = std::numeric_limits<int32_t>::max() - 2 * kEpochsRaised;
+  const bool next_epoch = known != nullptr && known->epoch <= kEpochMax;
+  if (!next_epoch) ReserveProducerId(decision);
+  auto& record = *decision.Add().mutable_producer();
+  record.set_name(producer.name);
+  record.set_session(producer.session);
+  record.set_made(image().version().value());
+  // From 65,536 on, so that a partition need not look for the name of a producer that has none.
+  record.set_producer_epoch(next_epoch ? known->epoch + kEpochsRaised : kEpochsRaised);
+  record.set_producer_id(next_epoch ? known->id : next_producer_id_++);
+  if (known != nullptr) record.set_former_id(next_epoch ? known->former_id : known->id);
+}
+
+void Controller::ForgetOldestName(Decision& decision) const {
+  if (image().named_producers().size() < kProducerNamesMax) return;
+  const auto oldest = std::min_element(image().named_producers().begin(), image().named_producers().end(),
+                                       [](const auto& a, const auto& b) { return a.second.made < b.second.made; });
+  decision.Add().mutable_remove_producer()->set_name(oldest->first);
 }
 
 }  // namespace millrace::server

@@ -41,6 +41,14 @@ struct CreatedTopic {
   bool created = false;
 };
 
+// A producer with a name, which fences whoever had that before: see InitProducerRequest in proto/millrace/v1/broker.proto.
+struct NewNamedProducer {
+  std::string name;
+  uint64_t session = 0;
+  int64_t id = 0;  // what it has; 0: nothing yet
+  int32_t epoch = 0;
+};
+
 // What the first controller of a cluster writes before anything else.
 struct NewCluster {
   std::string cluster_id;
@@ -53,6 +61,7 @@ class Controller {
   using CreateDone = std::function<void(const ErrorFrame&, const CreatedTopic&)>;
   using RegisterDone = std::function<void(const ErrorFrame&, raft::BrokerId)>;
   using ProducerIdDone = std::function<void(const ErrorFrame&, int64_t producer_id)>;
+  using NamedProducerDone = std::function<void(const ErrorFrame&, int64_t producer_id, int32_t producer_epoch)>;
 
   struct Options {
     TopicConfig defaults;
@@ -75,11 +84,14 @@ class Controller {
   void AlterTopic(std::string name, std::map<std::string, std::string> set, std::vector<std::string> unset, Done done);
   void AddPartitions(std::string name, int32_t partitions, Done done);
   void NewProducerId(ProducerIdDone done);
+  void InitNamedProducer(NewNamedProducer producer, NamedProducerDone done);
 
   // Producer ids from here on were never given out. Any thread.
   const std::atomic<int64_t>& producer_ids_end() const { return next_producer_id_; }
 
   static constexpr int32_t kPartitionsMax = 100'000;  // of a topic
+  static constexpr size_t kProducerNamesMax = 10'000;
+  static constexpr size_t kProducerNameBytesMax = 255;
 
  private:
   struct Decision;
@@ -98,6 +110,9 @@ class Controller {
   void DecideAddPartitions(const std::string& name, int32_t partitions, Decision& decision);
   struct PartitionsOf;
   void AddPartitionRecords(const PartitionsOf& partitions, Decision& decision);
+  void ReserveProducerId(Decision& decision);
+  void DecideNamedProducer(const NewNamedProducer& producer, Decision& decision);
+  void ForgetOldestName(Decision& decision) const;
   const TopicInfo* FindForChange(const std::string& name, Decision& decision) const;
 
   const Options options_;

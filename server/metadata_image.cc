@@ -1,6 +1,7 @@
 #include "server/metadata_image.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -61,7 +62,8 @@ bool MetadataImage::operator==(const MetadataImage& other) const {
          feature_level_ == other.feature_level_ && brokers_ == other.brokers_ &&
          topics_.size() == other.topics_.size() &&
          std::equal(topics_.begin(), topics_.end(), other.topics_.begin(), same_topic) && groups_ == other.groups_ &&
-         producer_ids_end_ == other.producer_ids_end_ && next_group_ == other.next_group_;
+         producer_ids_end_ == other.producer_ids_end_ && named_producers_ == other.named_producers_ &&
+         next_group_ == other.next_group_;
 }
 
 // nullptr when there is no such topic.
@@ -77,6 +79,8 @@ TopicInfo* MetadataImage::Builder::MutableTopic(uint64_t topic_id) {
 }
 
 absl::Status MetadataImage::Builder::Replay(const MetadataRecord& record) {
+  layout_changed_ |= record.has_topic() || record.has_partition() || record.has_remove_topic() || record.has_broker() ||
+                     record.has_remove_broker();
   switch (record.record_case()) {
     case MetadataRecord::kCluster:
       return ReplayCluster(record);
@@ -99,6 +103,11 @@ absl::Status MetadataImage::Builder::Replay(const MetadataRecord& record) {
     case MetadataRecord::kGroupIds:
       image_.next_group_ = std::max(image_.next_group_, raft::GroupId(record.group_ids().end()));
       return absl::OkStatus();
+    case MetadataRecord::kProducer:
+      return ReplayProducer(record);
+    case MetadataRecord::kRemoveProducer:
+      if (ForgetProducer(record.remove_producer().name())) return absl::OkStatus();
+      return absl::DataLossError("metadata log: removes a producer's name that is not there");
     case MetadataRecord::RECORD_NOT_SET:
       break;
   }
@@ -181,6 +190,25 @@ absl::Status MetadataImage::Builder::ReplayPartition(const MetadataRecord& recor
   image_.groups_.Set(group, name);
   image_.next_group_ = std::max(image_.next_group_, group + 1);
   return absl::OkStatus();
+}
+
+absl::Status MetadataImage::Builder::ReplayProducer(const MetadataRecord& record) {
+  const auto& r = record.producer();
+  ForgetProducer(r.name());
+  image_.named_producers_.Set(
+      r.name(), {r.producer_id(), r.producer_epoch(), r.session(), raft::LogIndex(r.made()), r.former_id()});
+  image_.named_epochs_.Set(r.producer_id(), r.producer_epoch());
+  if (r.former_id() != 0) image_.named_epochs_.Set(r.former_id(), std::numeric_limits<int32_t>::max());
+  return absl::OkStatus();
+}
+
+bool MetadataImage::Builder::ForgetProducer(const std::string& name) {
+  const NamedProducer* known = image_.named_producers_.Find(name);
+  if (known == nullptr) return false;
+  image_.named_epochs_.Erase(known->id);
+  if (known->former_id != 0) image_.named_epochs_.Erase(known->former_id);
+  image_.named_producers_.Erase(name);
+  return true;
 }
 
 absl::Status MetadataImage::Builder::ReplayRemoveTopic(const MetadataRecord& record) {

@@ -57,6 +57,17 @@ struct GroupInfo {
   const std::vector<raft::ReplicaId>& replicas() const { return topic->partitions[partition].replicas; }
 };
 
+// What was given to the last producer of a name.
+struct NamedProducer {
+  int64_t id = 0;
+  int32_t epoch = 0;
+  uint64_t session = 0;   // what it drew
+  raft::LogIndex made;    // the image's version by then
+  int64_t former_id = 0;  // whose epochs were used up; 0: none
+
+  bool operator==(const NamedProducer&) const = default;
+};
+
 class MetadataImage {
  public:
   class Builder;
@@ -68,6 +79,8 @@ class MetadataImage {
 
   // Of the last entry of the log that is in it.
   raft::LogIndex version() const { return version_; }
+  // The version in which a topic, a partition or a broker last changed.
+  raft::LogIndex layout_version() const { return layout_version_; }
   const std::string& cluster_id() const { return cluster_id_; }
   const raft::ReplicaSet& founders() const { return founders_; }
   int32_t feature_level() const { return feature_level_; }
@@ -86,6 +99,10 @@ class MetadataImage {
   int64_t partitions() const { return static_cast<int64_t>(groups_.size()); }
 
   int64_t producer_ids_end() const { return producer_ids_end_; }
+  using NamedProducers = SharedMap<std::string, NamedProducer>;
+  const NamedProducers& named_producers() const { return named_producers_; }
+  // Of a producer with a name: batches of epochs below are of an earlier one. nullptr: it has none.
+  const int32_t* EpochOfNamed(int64_t producer_id) const { return named_epochs_.Find(producer_id); }
   raft::GroupId next_group() const { return next_group_; }
 
   // Settings in effect count, too: two brokers with other defaults have other images.
@@ -101,6 +118,7 @@ class MetadataImage {
 
   TopicConfig defaults_;
   raft::LogIndex version_;
+  raft::LogIndex layout_version_;
   std::string cluster_id_;
   raft::ReplicaSet founders_;
   int32_t feature_level_ = kFeatureLevels.min;
@@ -109,7 +127,9 @@ class MetadataImage {
   SharedMap<uint64_t, std::shared_ptr<const TopicInfo>> topics_by_id_;  // the same
   SharedMap<raft::GroupId, PartitionName> groups_;
   int64_t producer_ids_end_ = 1;  // ids below were given out; 0 means "not idempotent" on the wire
-  raft::GroupId next_group_{2};   // 1 is the metadata log's own
+  NamedProducers named_producers_;
+  SharedMap<int64_t, int32_t> named_epochs_;  // by id
+  raft::GroupId next_group_{2};               // 1 is the metadata log's own
 };
 
 class MetadataImage::Builder {
@@ -121,7 +141,10 @@ class MetadataImage::Builder {
   // kUnimplemented for what this release does not know, kDataLoss for a record that does not fit what came before; the builder
   // is of no use then.
   absl::Status Replay(const millrace::internal::v1::MetadataRecord& record);
-  void SetVersion(raft::LogIndex version) { image_.version_ = version; }
+  void SetVersion(raft::LogIndex version) {
+    image_.version_ = version;
+    if (layout_changed_) image_.layout_version_ = version;
+  }
 
   // As far as it was replayed.
   const MetadataImage& image() const { return image_; }
@@ -136,8 +159,11 @@ class MetadataImage::Builder {
   absl::Status ReplayTopic(const millrace::internal::v1::MetadataRecord& record);
   absl::Status ReplayPartition(const millrace::internal::v1::MetadataRecord& record);
   absl::Status ReplayRemoveTopic(const millrace::internal::v1::MetadataRecord& record);
+  absl::Status ReplayProducer(const millrace::internal::v1::MetadataRecord& record);
+  bool ForgetProducer(const std::string& name);
 
   MetadataImage image_;
+  bool layout_changed_ = false;
   // Topics of image_ that were copied or made here and that nobody else has yet.
   std::unordered_map<uint64_t, std::shared_ptr<TopicInfo>> own_topics_;
 };

@@ -57,6 +57,16 @@ void RecordCluster(const MetadataImage& image, Recorder& out) {
   out.Add().mutable_group_ids()->set_end(image.next_group().value());
 }
 
+void RecordProducer(const std::string& name, const NamedProducer& info, Recorder& out) {
+  auto& producer = *out.Add().mutable_producer();
+  producer.set_name(name);
+  producer.set_producer_id(info.id);
+  producer.set_producer_epoch(info.epoch);
+  producer.set_session(info.session);
+  producer.set_made(info.made.value());
+  producer.set_former_id(info.former_id);
+}
+
 void RecordBroker(const BrokerInfo& info, Recorder& out) { FillRecord(*out.Add().mutable_broker(), info); }
 
 void RecordTopic(const TopicInfo& info, Recorder& out) {
@@ -115,6 +125,7 @@ absl::Cord EncodeSnapshot(const MetadataSnapshot& snapshot) {
   Recorder records(out);
   RecordCluster(*snapshot.image, records);
   for (const auto& [id, broker] : snapshot.image->brokers()) RecordBroker(broker, records);
+  for (const auto& [name, producer] : snapshot.image->named_producers()) RecordProducer(name, producer, records);
   for (const auto& [name, topic] : snapshot.image->topics()) RecordTopic(*topic, records);
   records.Flush();
   raft::PutInt<uint32_t>(out, Crc32c(0, out));

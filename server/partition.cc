@@ -163,8 +163,27 @@ bool Partition::WasGivenOut(int64_t producer_id, ErrorFrame* error) const {
   return false;
 }
 
+// Also where no later producer of the name has sent anything yet, and where all of them were forgotten.
+bool Partition::HasItsName(const BatchHeader& header, ErrorFrame* error) const {
+  const auto image = host_.view.image();
+  const int32_t* latest = image->EpochOfNamed(header.producer_id);
+  if (latest == nullptr || *latest / kEpochsRaised == header.producer_epoch / kEpochsRaised) return true;
+  if (header.producer_epoch > *latest) {  // given out a moment ago
+    *error = MakeError(Error::LEADER_NOT_AVAILABLE,
+                       absl::StrCat("epoch ", header.producer_epoch, " of producer ", header.producer_id,
+                                    " is not known to have been given out; try again"));
+    return false;
+  }
+  *error = MakeError(Error::INVALID_PRODUCER_EPOCH,
+                     absl::StrCat("producer ", header.producer_id, " has epoch ", header.producer_epoch,
+                                  ", but a later one has its name; close this producer"));
+  error->producer_epoch = *latest;
+  return false;
+}
+
 // False: refused, outcome->error says why.
 bool Partition::CheckProducer(const BatchHeader& header, AppendOutcome* outcome) const {
+  if (header.producer_epoch >= kEpochsRaised && !HasItsName(header, &outcome->error)) return false;
   using Verdict = ProducerTable::Verdict;
   const Verdict verdict = producers_.Check(header);
   const auto refuse = [&](ErrorCode code, std::string message) {

@@ -121,6 +121,8 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   bool Begin(bool has_log);
   // Brings the log into memory and starts the replica, which may settle later. Cheap afterwards.
   absl::Status Open();
+  // Whether this broker has a replica of it.
+  bool hosted() const;
   // Whether it is known if this replica serves.
   bool settled() const;
   // Calls `then` once it is, perhaps at once.
@@ -214,7 +216,6 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   void BeginServing();
   void StopServing();
   void Settle();
-  bool hosted() const;
   static raft::Flush FlushOf(const TopicConfig& config);
   bool alone() const { return replicas_.size() == 1; }
 
@@ -224,6 +225,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   void RefuseIfLeading(AppendOutcome outcome, AppendDone done);
   bool CheckEpoch(int32_t expected, ErrorFrame* error) const;
   bool WasGivenOut(int64_t producer_id, ErrorFrame* error) const;
+  bool HasItsName(const BatchHeader& header, ErrorFrame* error) const;
   bool CheckProducer(const BatchHeader& header, AppendOutcome* outcome) const;
   absl::Status ProposeLogStart(raft::Offset to);
   Durability DurabilityReached(Acks acks) const;

@@ -233,8 +233,10 @@ ProduceAckFrame FakeBroker::Judge(const PartitionBatchFrame& batch) {
     Log::Producer& producer = log.producers[view.header.producer_id];
     ack.error.producer_epoch = producer.epoch;
     ack.error.expected_sequence = producer.expected;
-    const int32_t ahead = view.header.base_sequence - producer.expected;
     if (view.header.producer_epoch < producer.epoch) return fail(kInvalidEpoch, false);
+    const bool given_out = view.header.producer_epoch / kEpochsRaised > producer.epoch / kEpochsRaised;
+    if (given_out && view.header.base_sequence == 0) producer.expected = 0;
+    const int32_t ahead = view.header.base_sequence - producer.expected;
     if (view.header.producer_epoch == producer.epoch) {
       for (const Log::Sequence& sequence : producer.window) {
         if (sequence.first == view.header.base_sequence) {
@@ -413,8 +415,16 @@ void FakeBroker::Call(const std::string& address, const std::string& method, abs
 
 absl::Cord FakeBroker::Answer(const std::string& method, const absl::Cord& request) {
   if (method == control::kInitProducer) {
+    v1::InitProducerRequest asked;
+    asked.ParseFromString(std::string(request));
     v1::InitProducerResponse reply;
-    reply.set_producer_id(1000 + ++producer_ids_given);
+    if (const auto known = named.find(asked.name()); known != named.end()) {
+      reply.set_producer_id(known->second.first);
+      reply.set_producer_epoch(known->second.second + kEpochsRaised);
+    } else {
+      reply.set_producer_id(1000 + ++producer_ids_given);
+    }
+    if (!asked.name().empty()) named[asked.name()] = {reply.producer_id(), reply.producer_epoch()};
     return Bytes(reply);
   }
   if (method == control::kListOffsets) {

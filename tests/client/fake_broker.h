@@ -68,6 +68,7 @@ class FakeBroker : public ClientTransport {
   void AppendRaw(const std::string& topic, int32_t partition, absl::Cord batch);
   // All values stored, in offset order.
   std::vector<std::string> Values(const std::string& topic, int32_t partition) const;
+  std::map<std::string, std::pair<int64_t, int32_t>> named;  // the last identity by a producer's name
   int32_t leader_epoch = 1;
   bool log_append_time = false;
 

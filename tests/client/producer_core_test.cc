@@ -361,6 +361,49 @@ TEST_F(ProducerTest, RecordsBehindOneThatWasGivenUpOnGoUnderTheNextEpoch) {
   EXPECT_THAT(epochs, testing::IsSupersetOf({0, 1})) << "so that what is late of 1 is refused";
 }
 
+// It must not ask for the next epoch and take the name back.
+TEST_F(ProducerTest, AProducerThatIsFencedByALaterOneOfItsNameStaysFenced) {
+  options.name = "orders";
+  Send("a");
+  executor.RunUntilIdle();
+  client::ProducerCore later({executor.clock(), executor, random, broker}, options, {kBrokerAddress});
+  executor.RunUntilIdle();
+  EXPECT_EQ(broker.named["orders"].second, kEpochsRaised) << "asked for before its first record";
+  later.EnsureTopic("t");
+  executor.RunUntilIdle();
+  absl::Status refusal;
+  const RecordView record{.timestamp = 1, .value = "b", .headers = {}};
+  ASSERT_EQ(later.accumulator().Append({.topic = "t", .partition = 0, .record = record}, nullptr, &refusal),
+            Outcome::kTaken);
+  executor.RunUntilIdle();
+  for (const char* value : {"c", "d"}) {
+    Send(value);
+    executor.Advance(seconds(5));
+    EXPECT_EQ(ErrorFrom(deliveries.back().result.status()).code, ErrorCode::kInvalidProducerEpoch);
+  }
+  EXPECT_EQ(deliveries.size(), 3u);
+  EXPECT_EQ(broker.named["orders"].second, kEpochsRaised);
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("a", "b"));
+  later.Stop();
+}
+
+// The ack was lost before the later one came, and the retry is refused.
+TEST_F(ProducerTest, WhatIsFencedAfterItWasSentMayBeStored) {
+  Send("a");
+  executor.RunUntilIdle();
+  broker.LoseNextAck();
+  Send("b");
+  executor.RunUntilIdle();
+  ErrorFrame fenced{.code = static_cast<int32_t>(ErrorCode::kInvalidProducerEpoch), .message = "fenced"};
+  fenced.producer_epoch = kEpochsRaised;
+  broker.Script(fenced);
+  executor.Advance(seconds(5));
+  ASSERT_EQ(deliveries.size(), 2u);
+  EXPECT_EQ(ErrorFrom(deliveries[1].result.status()).code, ErrorCode::kInvalidProducerEpoch);
+  EXPECT_TRUE(ErrorFrom(deliveries[1].result.status()).may_have_happened);
+  EXPECT_THAT(broker.Values("t", 0), ElementsAre("a", "b"));
+}
+
 TEST_F(ProducerTest, OtherPartitionsGoOnWhileOneIsRetried) {
   Send("a", 0);
   Send("b", 1);
@@ -433,205 +476,6 @@ TEST_F(ProducerTest, KeysGoToKafkasPartitionsAndRecordsWithoutKeySpread) {
     executor.RunUntilIdle();
   }
   for (int32_t p = 0; p < 4; ++p) EXPECT_THAT(broker.Values("t", p), testing::Contains("spread").Times(2)) << p;
-}
-
-// So that their requests are few and large. (Which partitions: those of the fake broker all have one leader.)
-TEST_F(ProducerTest, UnderLoadRecordsWithoutKeyStayWithABrokerForAWhile) {
-  client::RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
-                                        [](client::BrokerQueue*) {});
-  TopicMetadata metadata;
-  metadata.name = "t";
-  metadata.partitions.resize(4);
-  metadata.max_message_bytes = 2 << 20;
-  client::TopicQueues* const topic = accumulator.UpdateTopic(metadata);
-  client::BrokerQueue brokers[2];
-  for (size_t p = 0; p < 4; ++p) {
-    topic->partitions[p]->room = 5;
-    accumulator.MoveTo(topic->partitions[p].get(), &brokers[p % 2]);
-  }
-  const auto partition_of_next = [&](int records, size_t size) {
-    const std::string value(size, 'x');
-    for (int i = 0; i < records; ++i) {
-      absl::Status refusal;
-      EXPECT_EQ(accumulator.Append({.topic = "t", .partition = {}, .record = {.value = value, .headers = {}}}, nullptr,
-                                   &refusal),
-                Outcome::kTaken);
-    }
-    int32_t partition = -1;
-    for (client::BrokerQueue& broker : brokers) {
-      auto taken = accumulator.Take(&broker, {.max_bytes = 1 << 20});
-      for (auto& batch : taken.batches) {
-        EXPECT_EQ(partition, -1);
-        partition = batch->partition->partition;
-        accumulator.Done(std::move(batch), RecordMetadata());
-      }
-    }
-    return partition;
-  };
-  const int32_t first = partition_of_next(1, 100);
-  for (int i = 1; i < 4; ++i) EXPECT_EQ(partition_of_next(1, 100), (first + i) % 4) << "single records: all in turn";
-  for (int i = 0; i < 4; ++i)
-    EXPECT_EQ(partition_of_next(10, 1'000), (first + 2 * i) % 4) << "the same broker's in turn";
-  EXPECT_EQ(partition_of_next(40, 1'000), first) << "which has had enough by now";
-  EXPECT_EQ(partition_of_next(10, 1'000), (first + 1) % 4);
-  EXPECT_EQ(partition_of_next(10, 1'000), (first + 3) % 4);
-}
-
-// As when a broker was killed: what has no key need not wait for its partitions' next leader.
-TEST_F(ProducerTest, RecordsWithoutKeyLeaveABrokerThatStandsStill) {
-  client::RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
-                                        [](client::BrokerQueue*) {});
-  TopicMetadata metadata;
-  metadata.name = "t";
-  metadata.partitions.resize(6);
-  metadata.max_message_bytes = 2 << 20;
-  client::TopicQueues* const topic = accumulator.UpdateTopic(metadata);
-  client::BrokerQueue brokers[3];
-  for (size_t p = 0; p < 6; ++p) {
-    topic->partitions[p]->room = 5;
-    accumulator.MoveTo(topic->partitions[p].get(), &brokers[p % 3]);
-  }
-  const auto append = [&](int records) {
-    for (int i = 0; i < records; ++i) {
-      absl::Status refusal;
-      EXPECT_EQ(accumulator.Append({.topic = "t", .partition = {}, .record = {.value = "x", .headers = {}}}, nullptr,
-                                   &refusal),
-                Outcome::kTaken);
-    }
-  };
-  const auto take = [&](client::BrokerQueue& broker) {
-    size_t records = 0;
-    for (auto& batch : accumulator.Take(&broker, {.max_bytes = 1 << 20}).batches) {
-      records += static_cast<size_t>(batch->record_count());
-      accumulator.Done(std::move(batch), RecordMetadata());
-    }
-    return records;
-  };
-  append(1);
-  const size_t still = std::find_if(brokers, brokers + 3, [](auto& b) { return b.waiting_bytes > 0; }) - brokers;
-  accumulator.SetStandsStill(&brokers[still], true);
-  for (int round = 0; round < 8; ++round) {
-    append(10);
-    EXPECT_EQ(take(brokers[(still + 1) % 3]) + take(brokers[(still + 2) % 3]), 10u) << round;
-  }
-  accumulator.SetStandsStill(&brokers[still], false);
-  EXPECT_EQ(take(brokers[still]), 1u);
-  size_t again = 0;
-  for (int round = 0; round < 6; ++round) {
-    append(1);
-    for (client::BrokerQueue& broker : brokers) {
-      const size_t records = take(broker);
-      if (&broker == &brokers[still]) again += records;
-    }
-  }
-  EXPECT_EQ(again, 2u) << "its share, and no more than that";
-}
-
-// Equal batches that always make up a broker's share in the same number of turns.
-TEST_F(ProducerTest, NoPartitionIsLeftOutForGood) {
-  for (const int records : {1, 11, 22, 33, 64, 65}) {
-    client::RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
-                                          [](client::BrokerQueue*) {});
-    TopicMetadata metadata;
-    metadata.name = "t";
-    metadata.partitions.resize(16);
-    metadata.max_message_bytes = 2 << 20;
-    client::TopicQueues* const topic = accumulator.UpdateTopic(metadata);
-    client::BrokerQueue brokers[3];
-    for (size_t p = 0; p < 16; ++p) {
-      topic->partitions[p]->room = 5;
-      accumulator.MoveTo(topic->partitions[p].get(), &brokers[p % 3]);
-    }
-    std::map<int32_t, int> turns;
-    const std::string value(1000, 'x');
-    for (int round = 0; round < 480; ++round) {
-      for (int i = 0; i < records; ++i) {
-        absl::Status refusal;
-        EXPECT_EQ(accumulator.Append({.topic = "t", .partition = {}, .record = {.value = value, .headers = {}}},
-                                     nullptr, &refusal),
-                  Outcome::kTaken);
-      }
-      for (client::BrokerQueue& broker : brokers) {
-        for (auto& batch : accumulator.Take(&broker, {.max_bytes = 1 << 20}).batches) {
-          ++turns[batch->partition->partition];
-          accumulator.Done(std::move(batch), RecordMetadata());
-        }
-      }
-    }
-    for (int32_t p = 0; p < 16; ++p)
-      EXPECT_THAT(turns[p], testing::AllOf(testing::Ge(24), testing::Le(40))) << records << " " << p;
-  }
-}
-
-// Timers may be late by a millisecond; a record that comes in time knows better.
-TEST_F(ProducerTest, TheFirstRecordAfterItsTimeWakesWhoKeepsRequestsApart) {
-  int wakes = 0;
-  client::RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
-                                        [&](client::BrokerQueue*) { ++wakes; });
-  TopicMetadata metadata;
-  metadata.name = "t";
-  metadata.partitions.resize(1);
-  metadata.max_message_bytes = 2 << 20;
-  client::BrokerQueue broker;
-  client::TopicQueues* const topic = accumulator.UpdateTopic(metadata);
-  accumulator.MoveTo(topic->partitions[0].get(), &broker);
-  const auto append = [&] {
-    absl::Status refusal;
-    EXPECT_EQ(
-        accumulator.Append({.topic = "t", .partition = 0, .record = {.value = "x", .headers = {}}}, nullptr, &refusal),
-        Outcome::kTaken);
-  };
-  append();
-  const auto due = executor.clock().Monotonic() + microseconds(500);
-  EXPECT_EQ(accumulator.Take(&broker, {.min_bytes = 1'000, .max_bytes = 1'000, .any_size_at = due}).due, due);
-  executor.Advance(microseconds(499));
-  append();
-  EXPECT_EQ(wakes, 0);
-  executor.Advance(microseconds(1));
-  append();
-  EXPECT_EQ(wakes, 1);
-  append();
-  EXPECT_EQ(wakes, 1) << "once";
-}
-
-// Several threads that each wait for their record's ack: the next one's record always waits when an ack comes, and no more follow.
-TEST_F(ProducerTest, WhatASenderWaitsForIsNotKeptApart) {
-  int wakes = 0;
-  client::RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
-                                        [&](client::BrokerQueue*) { ++wakes; });
-  TopicMetadata metadata;
-  metadata.name = "t";
-  metadata.partitions.resize(1);
-  metadata.max_message_bytes = 2 << 20;
-  client::BrokerQueue broker;
-  client::TopicQueues* const topic = accumulator.UpdateTopic(metadata);
-  topic->partitions[0]->room = 5;
-  accumulator.MoveTo(topic->partitions[0].get(), &broker);
-  const auto append = [&](bool awaited) {
-    absl::Status refusal;
-    EXPECT_EQ(
-        accumulator.Append({.topic = "t", .partition = 0, .record = {.value = "x", .headers = {}}, .awaited = awaited},
-                           nullptr, &refusal),
-        Outcome::kTaken);
-  };
-  const auto take = [&] {
-    auto taken = accumulator.Take(
-        &broker,
-        {.min_bytes = 1'000, .max_bytes = 1'000, .any_size_at = executor.clock().Monotonic() + microseconds(500)});
-    for (auto& batch : taken.batches) accumulator.Done(std::move(batch), RecordMetadata());
-    return taken.batches.size();
-  };
-  append(true);
-  EXPECT_EQ(take(), 1u);
-  append(false);
-  EXPECT_EQ(take(), 0u);
-  append(false);
-  EXPECT_EQ(wakes, 0);
-  append(true);
-  EXPECT_EQ(wakes, 1) << "it need not wait for those that do not matter to anybody";
-  EXPECT_EQ(take(), 1u);
-  append(false);
-  EXPECT_EQ(take(), 0u);
 }
 
 TEST_F(ProducerTest, TooLargeRecordIsRefusedAtOnceWithTheLimit) {

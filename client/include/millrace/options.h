@@ -47,7 +47,7 @@ struct ClientOptions {
   // bootstrap.servers: HOST:PORT[,HOST:PORT...]; a host is a name, an IPv4 address or [IPv6]; without a port: 9470.
   std::string bootstrap_servers = "127.0.0.1:9470";
 
-  // client.id: a name for this client. Kept for the sake of configurations that have it; brokers are not told yet.
+  // client.id: a name for this client, up to 255 bytes. Shown of members of groups (`millrace group describe`).
   std::string client_id = {};
 
   // request.timeout.ms: one request with all its retries, where no other time-out is said to apply. At least 1.
@@ -97,6 +97,11 @@ struct ProducerOptions {
   // enable.idempotence: retries store nothing twice and keep the order within a partition. Without it, a retry after a
   // broken connection may store records twice, and only one batch of a partition is in flight. Off with acks=none.
   bool idempotence = true;
+
+  // producer.name: a name that stays the same over restarts, up to 255 bytes. Whoever had it before is fenced as soon as this producer
+  // is made: what the earlier one sends is refused with kInvalidProducerEpoch, so that one that was given up for dead cannot write
+  // beside its successor. Empty: none. Needs idempotence.
+  std::string name = {};
 
   // linger.ms: how long a batch that is not full waits for more records. 0: a record alone leaves at once. Under load, batches that
   // together have less than 256 KiB for a broker wait for the answer to the request before, and then until at most a millisecond
@@ -178,8 +183,10 @@ struct ConsumerOptions {
   std::string client_rack = {};
 
   // Told by Poll(), on its thread, of partitions of a group: that came; that are to be let go, and are once the call returns
-  // (commit what is done of them; auto_commit does so after it); that are others' already, since this member was not heard for too
-  // long: nothing can be committed any more. May be empty. They may call the consumer, but for Poll(), Subscribe() and Close().
+  // (commit what is done of them; auto_commit does so after it); that are lost: others' already, since this member was not heard for
+  // too long (trouble() says why), or put elsewhere by a reset, and then on_assigned follows; nothing of what was read before can be
+  // committed any more. May be empty. They may call the consumer, but for Poll(), Run(), Assign(), Subscribe() and Close(), which are
+  // kInvalidRequest there.
   std::function<void(std::span<const TopicPartition>)> on_assigned = {};
   std::function<void(std::span<const TopicPartition>)> on_revoked = {};
   std::function<void(std::span<const TopicPartition>)> on_lost = {};

@@ -262,5 +262,68 @@ TEST_F(ControllerOfSeveral, ANewControllerGivesOutOtherProducerIds) {
   EXPECT_GE(after, before + 999) << "another broker may have used the rest of the block";
 }
 
+struct Given {
+  ErrorFrame error;
+  int64_t id = 0;
+  int32_t epoch = 0;
+  bool operator==(const Given& other) const { return id == other.id && epoch == other.epoch; }
+};
+
+class ProducerNames : public ControllerOfSeveral {
+ protected:
+  ProducerNames() { Begin(); }
+  Given Init(const std::string& name, uint64_t session, const Given& latest = {}) {
+    Given given;
+    controller_.InitNamedProducer({name, session, latest.id, latest.epoch},
+                                  [&given](const ErrorFrame& error, int64_t id, int32_t epoch) {
+                                    given = {error, id, epoch};
+                                  });
+    return given;
+  }
+};
+
+TEST_F(ProducerNames, ARepeatedRequestChangesNothing) {
+  const Given first = Init("n", 1);
+  EXPECT_EQ(first.epoch, kEpochsRaised);
+  const int proposals = metadata_.proposals;
+  EXPECT_EQ(Init("n", 1), first);
+  EXPECT_EQ(metadata_.proposals, proposals);
+  const Given next = Init("n", 1, first);
+  EXPECT_EQ(next, (Given{{}, first.id, 2 * kEpochsRaised})) << "it has used up its own";
+  EXPECT_EQ(Init("n", 1, first), next) << "and asked again";
+  EXPECT_EQ(Init("n", 0).epoch, 3 * kEpochsRaised);
+  EXPECT_EQ(Init("n", 0).epoch, 4 * kEpochsRaised) << "without a session each is another producer";
+}
+
+TEST_F(ProducerNames, ANewControllerGoesOnWhereTheLastOneEnded) {
+  const Given first = Init("n", 1);
+  Begin();
+  EXPECT_EQ(Init("n", 2), (Given{{}, first.id, 2 * kEpochsRaised}));
+  EXPECT_EQ(Init("n", 1, first).error.code, Error::INVALID_PRODUCER_EPOCH);
+}
+
+TEST_F(ProducerNames, WhoeverHadTheLastEpochOfAnIdIsFenced) {
+  const Given first = Init("n", 1);
+  Given last = first;
+  uint64_t session = 1;
+  for (Given next = first; next.id == first.id; next = Init("n", ++session)) last = next;
+  EXPECT_GT(last.epoch, 1 << 30);
+  ASSERT_NE(metadata_.image()->EpochOfNamed(first.id), nullptr);
+  EXPECT_GT(*metadata_.image()->EpochOfNamed(first.id) / kEpochsRaised, last.epoch / kEpochsRaised);
+  EXPECT_EQ(Init("n", ++session).epoch, 2 * kEpochsRaised) << "of the new id";
+  EXPECT_NE(metadata_.image()->EpochOfNamed(first.id), nullptr) << "as long as the name is known";
+}
+
+TEST_F(ProducerNames, TheOneUsedLongestAgoIsForgotten) {
+  const auto name = [](size_t i) { return "n" + std::to_string(i); };
+  std::vector<Given> given;
+  for (size_t i = 0; i < Controller::kProducerNamesMax; ++i) given.push_back(Init(name(i), i + 1));
+  EXPECT_EQ(Init(name(0), 1'000'000).epoch, 2 * kEpochsRaised);
+  EXPECT_EQ(Init("one more", 1).epoch, kEpochsRaised);
+  EXPECT_EQ(metadata_.image()->named_producers().size(), Controller::kProducerNamesMax);
+  EXPECT_EQ(metadata_.image()->EpochOfNamed(given[1].id), nullptr);
+  EXPECT_NE(metadata_.image()->EpochOfNamed(given[0].id), nullptr);
+}
+
 }  // namespace
 }  // namespace millrace::server

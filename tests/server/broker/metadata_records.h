@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "millrace/internal/v1/metadata.pb.h"
+#include "proto/wire/record_batch.h"
 #include "server/metadata_image.h"
 
 namespace millrace::server {
@@ -85,7 +86,7 @@ class RandomMetadata {
   // Never empty.
   MetadataRecords Step(const MetadataImage& image) {
     MetadataRecords records;
-    switch (image.cluster_id().empty() ? 0 : UpTo(8)) {
+    switch (image.cluster_id().empty() ? 0 : UpTo(9)) {
       case 0: {
         auto& cluster = *records.add_records()->mutable_cluster();
         cluster.set_cluster_id("abc");
@@ -118,6 +119,20 @@ class RandomMetadata {
           break;
         }
         [[fallthrough]];
+      case 6: {
+        const std::string name = "p" + std::to_string(UpTo(4));
+        if (image.named_producers().Find(name) != nullptr && UpTo(3) == 0) {
+          records.add_records()->mutable_remove_producer()->set_name(name);
+          break;
+        }
+        auto& producer = *records.add_records()->mutable_producer();
+        producer.set_name(name);
+        producer.set_producer_id(image.producer_ids_end() + UpTo(5));
+        producer.set_producer_epoch(kEpochsRaised * (1 + UpTo(3)));
+        producer.set_session(random_());
+        producer.set_former_id(UpTo(2));
+        break;
+      }
       default:
         AddTopic(image, records);
     }

@@ -16,6 +16,14 @@ class Produce : public BrokerTest {
     EXPECT_TRUE(Unary("Broker/InitProducer", v1::InitProducerRequest(), &response).status.ok());
     return response.producer_id();
   }
+  CallEnd Name(const std::string& name, uint64_t session, v1::InitProducerResponse* given) {
+    v1::InitProducerRequest request;
+    request.set_name(name);
+    request.set_session(session);
+    request.set_producer_id(given->producer_id());
+    request.set_producer_epoch(given->producer_epoch());
+    return Unary("Broker/InitProducer", request, given);
+  }
   std::shared_ptr<server::Partition> FindPartition(const std::string& topic, int32_t partition) {
     ErrorFrame error;
     return broker_->broker().FindPartition(topic, partition, 0, &error);
@@ -227,6 +235,38 @@ TEST_F(Produce, AnEpochThatTheProducerRaisedGoesOnWhereTheOneBeforeEnded) {
   EXPECT_EQ(fenced.error.code, Error::INVALID_PRODUCER_EPOCH);
   EXPECT_EQ(fenced.error.producer_epoch, 1);
   EXPECT_EQ(fenced.error.expected_sequence, 2);
+}
+
+TEST_F(Produce, AProducerIsFencedByALaterOneOfItsName) {
+  v1::InitProducerResponse a, b;
+  ASSERT_TRUE(Name("orders", 1, &a).status.ok());
+  const auto from = [](const v1::InitProducerResponse& given, int32_t sequence) {
+    return From(given.producer_id(), given.producer_epoch(), sequence);
+  };
+  EXPECT_TRUE(Send(client_, "t", 0, BatchOf({"a"}, from(a, 0))).error.ok());
+  ASSERT_TRUE(Name("orders", 2, &b).status.ok());
+  EXPECT_EQ(b.producer_id(), a.producer_id());
+  EXPECT_EQ(b.producer_epoch(), a.producer_epoch() + kEpochsRaised);
+  for (const bool restarted : {false, true}) {
+    if (restarted) {
+      broker_->Crash(FakeLogStore::kLoseUnsynced);
+      broker_->Start();
+    }
+    FrameClient client(executor_, network_, "Produce");
+    for (int32_t partition : {0, 1}) {  // also where the later one has sent nothing yet
+      const ProduceAckFrame fenced = Send(client, "t", partition, BatchOf({"late"}, from(a, partition == 0 ? 1 : 0)));
+      EXPECT_EQ(fenced.error.code, Error::INVALID_PRODUCER_EPOCH);
+      EXPECT_EQ(fenced.error.producer_epoch, b.producer_epoch());
+      EXPECT_FALSE(fenced.error.retriable);
+    }
+    EXPECT_EQ(Name("orders", 1, &a).error.code, Error::INVALID_PRODUCER_EPOCH) << "it cannot fence its successor";
+    EXPECT_EQ(Send(client, "t", 0, BatchOf({"b"}, from(b, restarted))).base_offset, 1 + restarted);
+  }
+  v1::InitProducerResponse other;
+  ASSERT_TRUE(Name("payments", 3, &other).status.ok());
+  EXPECT_NE(other.producer_id(), a.producer_id());
+  v1::InitProducerResponse none;
+  EXPECT_EQ(Name(std::string(256, 'x'), 3, &none).error.code, Error::INVALID_REQUEST);
 }
 
 // A made-up id would later be given to another producer, whose first records would pass for repeats.
