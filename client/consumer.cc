@@ -1,6 +1,8 @@
 #include "millrace/consumer.h"
 
 #include <algorithm>
+#include <atomic>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -49,27 +51,32 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
   }
 
   absl::Status Assign(std::vector<Assignment> assignments) override {
-    if (foundation_->OnThread()) return OnIoThread("Assign()");
+    if (absl::Status status = MayCall("Assign()"); !status.ok()) return status;
     if (absl::Status status = LeaveGroup(); !status.ok()) return status;
-    if (absl::Status status = BeginWhereCommitted(assignments); !status.ok()) return status;
     auto partitions = foundation_->thread().Await<absl::StatusOr<ConsumerCore::Partitions>>(
         [&](ConsumerCore::Resolved done) { core_->Resolve(assignments, std::move(done)); });
     if (!partitions.ok()) return partitions.status();
+    const auto committed = CommittedOf(assignments, *partitions);
+    if (!committed.ok()) return committed.status();
+    iterated_ = nullptr;
+    handled_.clear();
     // Both halves change over in one step: nothing comes in between that belongs to neither.
     foundation_->thread().RunAndWait([&] {
-      reader_.Assign(assignments, *partitions, env_.clock.Wall());
+      reader_.Assign(assignments, *partitions, env_.clock.Wall(), *committed);
       core_->Start(assignments, *partitions);
     });
     return absl::OkStatus();
   }
 
   absl::Status Subscribe(Subscription subscription) override {
-    if (foundation_->OnThread()) return OnIoThread("Subscribe()");
+    if (absl::Status status = MayCall("Subscribe()"); !status.ok()) return status;
     if (options_.group_id.empty()) return NoGroup("Subscribe()");
     if (subscription.topics.empty() && subscription.pattern.empty()) {
       return InvalidRequest("Subscribe() names neither a topic nor a pattern");
     }
     if (absl::Status status = LeaveGroup(); !status.ok()) return status;
+    iterated_ = nullptr;
+    handled_.clear();
     foundation_->thread().RunAndWait([&] { core_->Start({}, {}); });
     group_ = std::make_unique<GroupConsumer>(
         env_, options_, reader_, queue_, [this](std::function<void()> task) { env_.executor.Post(std::move(task)); });
@@ -82,7 +89,7 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
   }
 
   absl::StatusOr<PollResult> Poll(milliseconds timeout) override {
-    if (foundation_->OnThread()) return OnIoThread("Poll()");
+    if (absl::Status status = MayCall("Poll()"); !status.ok()) return status;
     if (!reader_.assigned()) {
       return InvalidRequest("nothing is assigned to this consumer; call Assign() or Subscribe() first");
     }
@@ -94,20 +101,35 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
   }
 
   absl::Status Seek(const TopicPartition& partition, Position position) override {
-    return reader_.Seek(partition, position, env_.clock.Wall());
+    const bool iterated = IsIterated({&partition, 1});
+    absl::Status status = reader_.Seek(partition, position, env_.clock.Wall());
+    if (status.ok() && iterated) iterated_ = nullptr;
+    return status;
   }
-  absl::Status Pause(std::span<const TopicPartition> partitions) override { return reader_.Pause(partitions); }
+  absl::Status Pause(std::span<const TopicPartition> partitions) override {
+    if (!IsIterated(partitions)) return reader_.Pause(partitions);
+    // What is behind the record that the iteration stands at comes again.
+    const TopicPartition partition{std::string(iterated_->topic), iterated_->partition};
+    const int64_t next = iterated_->offset + 1;
+    absl::Status status = reader_.Pause(partitions);
+    if (status.ok()) {
+      reader_.Rewind(partition, next);
+      iterated_ = nullptr;
+    }
+    return status;
+  }
   absl::Status Resume(std::span<const TopicPartition> partitions) override { return reader_.Resume(partitions); }
   void Wakeup() override { queue_.Wake(); }
   std::vector<PartitionProgress> progress() const override { return reader_.progress(); }
 
   absl::Status Run(Handler handler, RunOptions options) override {
-    if (foundation_->OnThread()) return OnIoThread("Run()");
+    if (absl::Status status = MayCall("Run()"); !status.ok()) return status;
     if (options.attempts < 1) return InvalidRequest("Run() with fewer than one attempt handles nothing");
     if (options.on_corrupt == OnCorrupt::kSkip && options_.on_gap == OnGap::kError) {
       return InvalidRequest("Run() that skips damaged batches needs on.gap=report");
     }
-    return HandlerRun(*this, env_.clock, options_.client, std::move(handler), std::move(options)).Run();
+    const auto stand_at = [this](const ConsumerRecord* record) { iterated_ = record; };
+    return HandlerRun(*this, env_.clock, options_.client, std::move(handler), std::move(options), stand_at).Run();
   }
 
   absl::Status Commit() override { return Store(PositionsNow()); }
@@ -129,8 +151,11 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
     if (!done) done = [](const absl::Status&) {};
     std::vector<control::OffsetToStore> offsets = PositionsNow();
     if (group_ != nullptr) group_->NoteStored(offsets);
-    env_.executor.Post([this, offsets = std::move(offsets), done = std::move(done)]() mutable {
-      StoreOnThread(std::move(offsets), std::move(done));
+    env_.executor.Post([this, group = group_.get(), offsets = std::move(offsets), done = std::move(done)] {
+      StoreOnThread(offsets, [group, offsets, done](const absl::Status& status) {
+        if (!status.ok() && group != nullptr) group->NoteNotStored(offsets);
+        done(status);
+      });
     });
   }
 
@@ -149,8 +174,10 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
   }
 
   absl::Status Close() override {
-    if (foundation_->OnThread()) return OnIoThread("Close()");
+    if (absl::Status status = MayCall("Close()"); !status.ok()) return status;
     const absl::Status status = LeaveGroup();
+    iterated_ = nullptr;
+    handled_.clear();
     foundation_->thread().RunAndWait([&] { core_->Start({}, {}); });
     reader_.Assign({}, {}, 0);
     return status;
@@ -180,25 +207,79 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
     return ToStatus({.code = ErrorCode::kCancelled, .message = "Wakeup() was called", .retriable = true});
   }
 
+  absl::Status MayCall(const std::string& call) const {
+    if (foundation_->OnThread()) return OnIoThread(call);
+    if (!telling_) return absl::OkStatus();
+    return InvalidRequest(call + " must not be called by on_assigned, on_revoked or on_lost");
+  }
+  bool IsIterated(std::span<const TopicPartition> partitions) const {
+    if (iterated_ == nullptr || partitions.empty()) return iterated_ != nullptr;
+    return std::ranges::any_of(
+        partitions, [this](const TopicPartition& each) { return StandsAt(iterated_, each.topic, each.partition); });
+  }
+
+  // What was given before is handled, and there may be news of the group.
+  absl::Status Step() {
+    if (group_ == nullptr) {
+      NoteHandled();
+      return absl::OkStatus();
+    }
+    telling_ = true;
+    absl::Status status = group_->Step();
+    telling_ = false;
+    return status;
+  }
+
+  // Of who assigns partitions to itself and commits to a group.
+  bool commits_by_itself() const { return group_ == nullptr && options_.auto_commit && !options_.group_id.empty(); }
+  void NoteHandled() {
+    if (!commits_by_itself()) return;
+    handled_.resize(reader_.partitions().size(), {-1, -1});
+    for (size_t i = 0; i < handled_.size(); ++i) handled_[i].position = reader_.partitions()[i]->position;
+    const auto now = env_.clock.Monotonic();
+    if (now - committed_at_ < options_.auto_commit_interval) return;
+    committed_at_ = now;
+    // What fails comes again with the next.
+    env_.executor.Post([this, offsets = TakeHandled()]() mutable {
+      StoreOnThread(std::move(offsets), [this](const absl::Status& status) {
+        if (!status.ok()) take_all_ = true;
+      });
+    });
+  }
+  std::vector<control::OffsetToStore> TakeHandled() {
+    std::vector<control::OffsetToStore> offsets;
+    const bool all = take_all_.exchange(false);
+    for (size_t i = 0; i < handled_.size(); ++i) {
+      Handled& handled = handled_[i];
+      const FetchPartition& partition = *reader_.partitions()[i];
+      if (StandsAt(iterated_, partition.topic, partition.partition)) {
+        handled.position = std::max(handled.position, iterated_->offset);
+      }
+      if (handled.position < 0 || (handled.position == handled.committed && !all)) continue;
+      handled.committed = handled.position;
+      offsets.push_back({.topic = partition.topic, .partition = partition.partition, .offset = handled.position});
+    }
+    return offsets;
+  }
+
   absl::StatusOr<PollResult> Await(milliseconds timeout) {
+    if (absl::Status status = Step(); !status.ok()) return status;
     if (queue_.TakeWake()) return Woken();
     const SteadyTime now = std::chrono::steady_clock::now();
     const SteadyTime deadline = timeout > std::chrono::hours(24 * 365) ? SteadyTime::max() : now + timeout;
     for (;;) {
-      if (group_ != nullptr) {
-        if (absl::Status status = group_->Step(); !status.ok()) return status;
-      }
       if (group_ == nullptr || group_->MayDeliver()) {
         if (std::optional<absl::StatusOr<PollResult>> result = reader_.Next()) return *std::move(result);
       }
       if (std::chrono::steady_clock::now() >= deadline) return PollResult{};
       if (queue_.Wait(WaitUntil(deadline))) return Woken();
+      if (absl::Status status = Step(); !status.ok()) return status;
     }
   }
 
   // A member has to commit now and then, though nothing comes.
   SteadyTime WaitUntil(SteadyTime deadline) const {
-    if (group_ == nullptr || !options_.auto_commit) return deadline;
+    if (options_.group_id.empty() || !options_.auto_commit) return deadline;
     return std::min(deadline, std::chrono::steady_clock::now() + options_.auto_commit_interval);
   }
 
@@ -207,8 +288,7 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
     std::vector<control::OffsetToStore> offsets;
     for (const PartitionProgress& each : reader_.progress()) {
       if (each.position < 0) continue;
-      const bool stands_here =
-          iterated_ != nullptr && iterated_->topic == each.topic && iterated_->partition == each.partition;
+      const bool stands_here = StandsAt(iterated_, each.topic, each.partition);
       offsets.push_back({.topic = each.topic,
                          .partition = each.partition,
                          .offset = stands_here ? iterated_->offset + 1 : each.position});
@@ -234,37 +314,31 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
                    [done = std::move(done)](const absl::StatusOr<absl::Cord>& reply) {
                      if (!reply.ok()) return done(reply.status());
                      const auto errors = control::ParseCommitOffsets(*reply);
-                     if (!errors.ok()) return done(errors.status());
-                     for (const ErrorFrame& error : *errors) {
-                       if (!error.ok()) return done(ToStatus(FromFrame(error)));
-                     }
-                     done(absl::OkStatus());
+                     done(errors.ok() ? control::FirstNotStored(*errors) : errors.status());
                    });
   }
 
   // A consumer that has a group and no membership goes on where the group has come.
-  absl::Status BeginWhereCommitted(std::vector<Assignment>& assignments) {
-    if (options_.group_id.empty()) return absl::OkStatus();
-    const auto is_open = [](const Assignment& each) { return !each.from && each.partition; };
-    if (std::none_of(assignments.begin(), assignments.end(), is_open)) return absl::OkStatus();
-    std::vector<TopicPartition> partitions;
-    for (const Assignment& each : assignments) {
-      if (is_open(each)) partitions.push_back({each.topic, *each.partition});
+  absl::StatusOr<std::map<TopicPartition, int64_t>> CommittedOf(const std::vector<Assignment>& assignments,
+                                                                const ConsumerCore::Partitions& partitions) {
+    std::map<TopicPartition, int64_t> committed;
+    if (options_.group_id.empty()) return committed;
+    std::vector<TopicPartition> open;
+    for (const auto& partition : partitions) {
+      if (!assignments[partition->assignment].from) open.push_back({partition->topic, partition->partition});
     }
-    const absl::StatusOr<std::vector<CommittedOffset>> committed = Committed(partitions);
-    if (!committed.ok()) return committed.status();
-    auto next = committed->begin();
-    for (Assignment& each : assignments) {
-      if (!is_open(each) || next == committed->end()) continue;
-      if (next->offset >= 0) each.from = Position::Offset(next->offset);
-      ++next;
+    if (open.empty()) return committed;
+    const absl::StatusOr<std::vector<CommittedOffset>> offsets = Committed(open);
+    if (!offsets.ok()) return offsets.status();
+    for (const CommittedOffset& each : *offsets) {
+      if (each.offset >= 0) committed[{each.topic, each.partition}] = each.offset;
     }
-    return absl::OkStatus();
+    return committed;
   }
 
   // What was handled is committed first.
   absl::Status LeaveGroup() {
-    if (session_ == nullptr) return absl::OkStatus();
+    if (session_ == nullptr) return commits_by_itself() ? Store(TakeHandled()) : absl::OkStatus();
     absl::Status status;
     if (options_.auto_commit && group_->MayDeliver()) status = Store(group_->Handled(iterated_));
     foundation_->thread().Await<bool>(
@@ -305,6 +379,15 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
   std::unique_ptr<ControlClient> control_;
   std::unique_ptr<GroupConsumer> group_;   // of who has subscribed
   std::unique_ptr<GroupSession> session_;  // likewise; used on the executor
+  bool telling_ = false;                   // the application, of what becomes of its partitions
+
+  struct Handled {
+    int64_t position;
+    int64_t committed;  // or on its way
+  };
+  std::vector<Handled> handled_;       // of reader_.partitions(), of who commits by itself
+  std::atomic<bool> take_all_{false};  // of handled_: what was on its way was not stored
+  std::chrono::nanoseconds committed_at_{0};
 };
 
 }  // namespace
@@ -319,6 +402,17 @@ absl::StatusOr<std::unique_ptr<Consumer>> Consumer::Create(ConsumerOptions optio
   return std::make_unique<client::ConsumerImpl>(options, *std::move(foundation), *std::move(addresses));
 }
 
+// What an iteration before this one has left of a poll comes first.
+Consumer::Iterator::Iterator(Consumer* consumer) : consumer_(consumer) {
+  const ConsumerRecord* const stands_at = consumer->iterated_;
+  if (stands_at == nullptr || stands_at + 1 == consumer->iterated_end_) {
+    Refill();
+  } else {
+    next_ = consumer->iterated_ = stands_at + 1;
+    last_ = consumer->iterated_end_;
+  }
+}
+
 void Consumer::Iterator::Refill() {
   next_ = last_ = nullptr;
   for (;;) {
@@ -329,6 +423,7 @@ void Consumer::Iterator::Refill() {
     next_ = result->records.data();
     last_ = next_ + result->records.size();
     consumer_->iterated_ = next_;
+    consumer_->iterated_end_ = last_;
     return;
   }
 }

@@ -35,11 +35,17 @@ ConsumerReader::~ConsumerReader() = default;
 
 // --- What is read ---
 
-void ConsumerReader::Assign(const std::vector<Assignment>& assignments, Partitions partitions, int64_t now) {
+void ConsumerReader::Assign(const std::vector<Assignment>& assignments, Partitions partitions, int64_t now,
+                            const std::map<TopicPartition, int64_t>& committed) {
   DropReceived(nullptr);
   open_ = false;
   for (auto& partition : partitions) {
-    SetReadFrom(*partition, Fixed(assignments[partition->assignment].from.value_or(Fallback()), now));
+    std::optional<Position> from = assignments[partition->assignment].from;
+    if (const auto known = committed.find({partition->topic, partition->partition});
+        !from && known != committed.end()) {
+      from = Position::Offset(known->second);
+    }
+    SetReadFrom(*partition, Fixed(from.value_or(Fallback()), now));
     if (partition->until == 0) partition->ended = true;
   }
   partitions_ = std::move(partitions);
@@ -64,13 +70,15 @@ void ConsumerReader::Open() {
   open_ = true;
 }
 
-void ConsumerReader::Add(const TopicPartition& partition, std::optional<Position> from, int64_t now) {
+std::shared_ptr<const FetchPartition> ConsumerReader::Add(const TopicPartition& partition, std::optional<Position> from,
+                                                          int64_t now) {
   auto added = std::make_shared<FetchPartition>();
   added->topic = partition.topic;
   added->partition = partition.partition;
   SetReadFrom(*added, Fixed(from.value_or(Fallback()), now));
   partitions_.push_back(added);
   core_->Add(added, ++added->read_generation, added->read_from);
+  return added;
 }
 
 void ConsumerReader::Remove(const TopicPartition& partition) {
@@ -81,9 +89,12 @@ void ConsumerReader::Remove(const TopicPartition& partition) {
   core_->Remove(removed, ++removed->read_generation);
 }
 
-int64_t ConsumerReader::PositionOf(const TopicPartition& partition) const {
-  const std::shared_ptr<FetchPartition> found = Find(partition);
-  return found == nullptr ? -1 : found->position;
+void ConsumerReader::Stop(const TopicPartition& partition) {
+  if (const std::shared_ptr<FetchPartition> found = Find(partition)) Halt(found);
+}
+
+void ConsumerReader::Rewind(const TopicPartition& partition, int64_t position) {
+  if (const std::shared_ptr<FetchPartition> found = Find(partition)) found->position = position;
 }
 
 std::shared_ptr<FetchPartition> ConsumerReader::Find(const TopicPartition& partition) const {
@@ -179,9 +190,11 @@ void ConsumerReader::FinishBatch() {
 }
 
 void ConsumerReader::DropReceived(const FetchPartition* partition) {
-  records_.clear();
-  gaps_.clear();
-  if (batch_ && (partition == nullptr || batch_->partition.get() == partition)) FinishBatch();
+  if (partition == nullptr || (batch_ && batch_->partition.get() == partition)) {
+    records_.clear();
+    gaps_.clear();
+    FinishBatch();
+  }
   for (FetchedItem& item : queue_.Remove(partition)) Release(item);
 }
 
@@ -396,11 +409,15 @@ absl::Status ConsumerReader::BatchDamaged(std::string what, ErrorCode code) {
                               (end > base ? "; Seek() to offset " + std::to_string(end) + " to go on behind it" : "")});
 }
 
-absl::Status ConsumerReader::StopWith(const std::shared_ptr<FetchPartition>& partition, Error error) {
+void ConsumerReader::Halt(const std::shared_ptr<FetchPartition>& partition) {
   partition->ended = true;
   ++partition->read_generation;
   DropReceived(partition.get());
   core_->Halt(partition, partition->read_generation);
+}
+
+absl::Status ConsumerReader::StopWith(const std::shared_ptr<FetchPartition>& partition, Error error) {
+  Halt(partition);
   error.topic = partition->topic;
   error.partition = partition->partition;
   return ToStatus(error);

@@ -42,16 +42,20 @@ class ConsumerReader {
   ConsumerReader(const ConsumerReader&) = delete;
 
   // Before ConsumerCore::Start(): from now on only these count. assignments: what they were resolved from.
-  void Assign(const std::vector<Assignment>& assignments, Partitions partitions, int64_t now);
+  // `committed`: where those begin that are assigned without a position, if the group has come somewhere.
+  void Assign(const std::vector<Assignment>& assignments, Partitions partitions, int64_t now,
+              const std::map<TopicPartition, int64_t>& committed = {});
 
   // From now on partitions come and go one by one, and there is no end.
   void Open();
   // nullopt: from where options say. The partition is not there yet.
-  void Add(const TopicPartition& partition, std::optional<Position> from, int64_t now);
+  std::shared_ptr<const FetchPartition> Add(const TopicPartition& partition, std::optional<Position> from, int64_t now);
   // What was received of it is dropped.
   void Remove(const TopicPartition& partition);
-  // Of the record that is given next; -1: not known.
-  int64_t PositionOf(const TopicPartition& partition) const;
+  // Nothing of it until Seek().
+  void Stop(const TopicPartition& partition);
+  // Of what Next() gave last, what is behind this was not wanted.
+  void Rewind(const TopicPartition& partition, int64_t position);
 
   // The next news, if there is any. Frees what the last one pointed to.
   std::optional<absl::StatusOr<PollResult>> Next();
@@ -62,6 +66,7 @@ class ConsumerReader {
 
   bool assigned() const { return open_ || !partitions_.empty(); }
   std::vector<PartitionProgress> progress() const;
+  const Partitions& partitions() const { return partitions_; }
   const ConsumerCounters& counters() const { return counters_; }
 
  private:
@@ -80,6 +85,7 @@ class ConsumerReader {
   void AddRecord(const RecordView& record, int64_t offset);
   bool Passes(const RecordView& record) const;
   Position Fallback() const;
+  void Halt(const std::shared_ptr<FetchPartition>& partition);
   absl::Status StopWith(const std::shared_ptr<FetchPartition>& partition, Error error);
   void MarkEnded(FetchPartition& partition);
   bool AllEnded() const;

@@ -47,7 +47,7 @@ void GroupConsumer::OnRefused(const Error& why) {
   queue_.Nudge();
 }
 
-void GroupConsumer::OnNotStored(const std::vector<control::OffsetToStore>& offsets) {
+void GroupConsumer::NoteNotStored(const std::vector<control::OffsetToStore>& offsets) {
   std::lock_guard lock(mutex_);
   news_.not_stored.insert(news_.not_stored.end(), offsets.begin(), offsets.end());
 }
@@ -70,15 +70,17 @@ absl::Status GroupConsumer::Step() {
   if (news.lost) DropAll(options_.on_lost);
   if (news.refused) refused_ = ToStatus(*news.refused);
   if (!refused_.ok()) return refused_;
-  absl::Status status;
-  if (news.assignment) status = Adopt(*news.assignment);
+  if (news.assignment) Adopt(*news.assignment);
   CommitNow(env_.clock.Monotonic());
+  if (stopped_.empty()) return absl::OkStatus();
+  absl::Status status = std::move(stopped_.front());
+  stopped_.pop_front();
   return status;
 }
 
 void GroupConsumer::NoteHandled() {
   for (auto& [partition, held] : held_) {
-    if (const int64_t position = reader_.PositionOf(partition); position >= 0) held.handled = position;
+    if (held.reading->position >= 0) held.handled = held.reading->position;
   }
 }
 
@@ -89,16 +91,16 @@ void GroupConsumer::DropAll(const std::function<void(std::span<const TopicPartit
     dropped.push_back(partition);
   }
   held_.clear();
+  stopped_.clear();
   epoch_ = 0;
   if (!dropped.empty() && told) told(dropped);
 }
 
-absl::Status GroupConsumer::Adopt(const control::Assignment& assignment) {
+void GroupConsumer::Adopt(const control::Assignment& assignment) {
   epoch_ = assignment.member_epoch;
   LetGo(assignment);
-  absl::Status status = Begin(assignment);
+  Begin(assignment);
   post_([session = session_, epoch = epoch_, held = HeldNow()]() mutable { session->Hold(epoch, std::move(held)); });
-  return status;
 }
 
 void GroupConsumer::LetGo(const control::Assignment& assignment) {
@@ -126,32 +128,53 @@ void GroupConsumer::LetGo(const control::Assignment& assignment) {
   });
 }
 
-absl::Status GroupConsumer::Begin(const control::Assignment& assignment) {
-  absl::Status status;
+// Whose position was reset: what the application has of them is of no use any more. Those of them that it had paused.
+std::set<TopicPartition> GroupConsumer::DropReset(const control::Assignment& assignment) {
+  std::vector<TopicPartition> reset;
+  std::set<TopicPartition> paused;
+  for (const control::AssignedPartition& each : assignment.partitions) {
+    const auto known = held_.find({each.topic, each.partition});
+    if (known == held_.end() || known->second.epoch == each.epoch) continue;
+    if (known->second.reading->paused) paused.insert(known->first);
+    reset.push_back(known->first);
+    reader_.Remove(known->first);
+    held_.erase(known);
+  }
+  if (!reset.empty() && options_.on_lost) options_.on_lost(reset);
+  return paused;
+}
+
+void GroupConsumer::Begin(const control::Assignment& assignment) {
+  const std::set<TopicPartition> paused = DropReset(assignment);
   std::vector<TopicPartition> begun;
   for (const control::AssignedPartition& each : assignment.partitions) {
     const TopicPartition partition{each.topic, each.partition};
-    const auto known = held_.find(partition);
-    if (known != held_.end() && known->second.epoch == each.epoch) continue;
-    const bool is_new = known == held_.end();
-    if (!is_new) reader_.Remove(partition);  // its position was reset
-    held_[partition] = {each.topic_id, each.epoch, -1, each.committed_offset.value_or(-1)};
-    if (!each.committed_offset && options_.auto_offset_reset == AutoOffsetReset::kNone) {
-      status = ToStatus({.code = ErrorCode::kOffsetOutOfRange,
-                         .message = "group " + options_.group_id +
-                                    " has committed no offset of this partition; Seek() "
-                                    "to where it shall begin, or set auto.offset.reset",
-                         .topic = each.topic,
-                         .partition = each.partition});
-    }
+    if (held_.contains(partition)) continue;
+    Held& held = held_[partition] = {each.topic_id, each.epoch, -1, each.committed_offset.value_or(-1)};
     std::optional<Position> from;
     if (each.committed_offset) from = Position::Offset(*each.committed_offset);
-    reader_.Add(partition, from, env_.clock.Wall());
-    if (!status.ok() && !from) (void)reader_.Pause({&partition, 1});
-    if (is_new) begun.push_back(partition);
+    held.reading = reader_.Add(partition, from, env_.clock.Wall());
+    held.first_generation = held.reading->read_generation;
+    if (paused.contains(partition)) reader_.Pause({&partition, 1}).IgnoreError();
+    begun.push_back(partition);
   }
   if (!begun.empty() && options_.on_assigned) options_.on_assigned(begun);
-  return status;
+  if (options_.auto_offset_reset == AutoOffsetReset::kNone) StopWithoutPosition(begun);
+}
+
+// But those that on_assigned has put somewhere.
+void GroupConsumer::StopWithoutPosition(const std::vector<TopicPartition>& begun) {
+  for (const TopicPartition& partition : begun) {
+    const Held& held = held_.at(partition);
+    if (held.committed >= 0 || held.reading->read_generation != held.first_generation) continue;
+    reader_.Stop(partition);
+    stopped_.push_back(ToStatus({.code = ErrorCode::kOffsetOutOfRange,
+                                 .message = "group " + options_.group_id + " has committed no offset of " +
+                                            partition.topic + "[" + std::to_string(partition.partition) +
+                                            "]; Seek() to where it shall begin, or set auto.offset.reset",
+                                 .topic = partition.topic,
+                                 .partition = partition.partition}));
+  }
 }
 
 // ---- Commits
@@ -165,7 +188,7 @@ void GroupConsumer::CommitNow(nanoseconds now) {
   // What fails comes again with the next, unless the partition is another's by then.
   post_([this, session = session_, offsets = std::move(offsets)] {
     session->Commit(offsets, [this, offsets](const absl::Status& status) {
-      if (!status.ok()) OnNotStored(offsets);
+      if (!status.ok()) NoteNotStored(offsets);
     });
   });
 }
@@ -173,9 +196,8 @@ void GroupConsumer::CommitNow(nanoseconds now) {
 std::vector<control::OffsetToStore> GroupConsumer::Positions(const ConsumerRecord* iterated) const {
   std::vector<control::OffsetToStore> offsets;
   for (const auto& [partition, held] : held_) {
-    int64_t position = reader_.PositionOf(partition);
-    if (position < 0) position = held.handled;
-    if (iterated != nullptr && iterated->topic == partition.topic && iterated->partition == partition.partition) {
+    int64_t position = held.reading->position >= 0 ? held.reading->position : held.handled;
+    if (StandsAt(iterated, partition.topic, partition.partition)) {
       position = iterated->offset + 1;
     }
     if (position >= 0) offsets.push_back(OffsetOf(partition, held, position));
@@ -187,7 +209,7 @@ std::vector<control::OffsetToStore> GroupConsumer::Handled(const ConsumerRecord*
   std::vector<control::OffsetToStore> offsets;
   for (const auto& [partition, held] : held_) {
     int64_t handled = held.handled;
-    if (iterated != nullptr && iterated->topic == partition.topic && iterated->partition == partition.partition) {
+    if (StandsAt(iterated, partition.topic, partition.partition)) {
       handled = std::max(handled, iterated->offset);
     }
     if (handled >= 0 && handled != held.committed) offsets.push_back(OffsetOf(partition, held, handled));

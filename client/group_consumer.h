@@ -1,7 +1,8 @@
 // The application's half of a member of a group: takes over what the coordinator assigns, when the application asks for records, and
 // keeps account of what was handled.
 //
-//     GroupConsumer group(env, options, reader, queue, session_calls);
+//     GroupConsumer group(env, options, reader, queue, post);
+//     group.SetSession(&session);                                      // which has group.owner() as its owner
 //     if (absl::Status status = group.Step(); !status.ok()) …       // at the beginning of each Poll()
 //     if (group.MayDeliver()) … reader.Next() …
 //
@@ -12,12 +13,15 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,6 +31,11 @@
 #include "millrace/consumer.h"
 
 namespace millrace::client {
+
+// Whether that is where an iteration stands, if there is any.
+inline bool StandsAt(const ConsumerRecord* iterated, std::string_view topic, int32_t partition) {
+  return iterated != nullptr && iterated->topic == topic && iterated->partition == partition;
+}
 
 class GroupConsumer : private GroupSession::Owner {
  public:
@@ -52,6 +61,8 @@ class GroupConsumer : private GroupSession::Owner {
   std::vector<control::OffsetToStore> Handled(const ConsumerRecord* iterated) const;
   // By the application: as good as handled.
   void NoteStored(const std::vector<control::OffsetToStore>& offsets);
+  // They were taken for stored too early: the next commit has them again. Any thread.
+  void NoteNotStored(const std::vector<control::OffsetToStore>& offsets);
   // Under which epoch the partition is held; 0: it is not.
   int32_t EpochOf(const TopicPartition& partition) const;
 
@@ -61,6 +72,8 @@ class GroupConsumer : private GroupSession::Owner {
     int32_t epoch = 0;
     int64_t handled = -1;    // offset of the next one to be handled
     int64_t committed = -1;  // as sent to the coordinator, or heard of it
+    std::shared_ptr<const FetchPartition> reading = {};
+    uint64_t first_generation = 0;  // of that; another one: the application has put it elsewhere
   };
   struct News {
     std::optional<control::Assignment> assignment;
@@ -72,13 +85,14 @@ class GroupConsumer : private GroupSession::Owner {
   void OnAssignment(control::Assignment assignment) override;
   void OnLost(const Error& why) override;
   void OnRefused(const Error& why) override;
-  void OnNotStored(const std::vector<control::OffsetToStore>& offsets);
 
   void NoteHandled();
   void DropAll(const std::function<void(std::span<const TopicPartition>)>& told);
-  absl::Status Adopt(const control::Assignment& assignment);
+  void Adopt(const control::Assignment& assignment);
   void LetGo(const control::Assignment& assignment);
-  absl::Status Begin(const control::Assignment& assignment);
+  std::set<TopicPartition> DropReset(const control::Assignment& assignment);
+  void Begin(const control::Assignment& assignment);
+  void StopWithoutPosition(const std::vector<TopicPartition>& begun);
   void CommitNow(std::chrono::nanoseconds now);
   std::vector<control::HeldPartition> HeldNow() const;
   control::OffsetToStore OffsetOf(const TopicPartition& partition, const Held& held, int64_t offset) const;
@@ -94,6 +108,8 @@ class GroupConsumer : private GroupSession::Owner {
   int32_t epoch_ = 0;
   std::chrono::nanoseconds committed_at_;
   absl::Status refused_;
+  std::deque<absl::Status>
+      stopped_;  // partitions of which nothing is committed, with auto.offset.reset=none; not told yet
 
   std::mutex mutex_;
   News news_;  // guarded by mutex_

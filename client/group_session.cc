@@ -337,6 +337,7 @@ void GroupSession::RejoinSoon() {
 
 void GroupSession::Lose(const Error& why) {
   if (told_epoch_ == 0) return;
+  trouble_ = NextTrouble(trouble_, why, env_.clock);
   told_epoch_ = held_epoch_ = 0;
   beat_sent_ = 0;
   valid_until_ = 0;
@@ -353,11 +354,7 @@ void GroupSession::TakeCommitted(uint64_t id, const control::MemberAnswer& answe
     return RejoinSoon();
   }
   absl::Status status = answer.error.ok() ? absl::OkStatus() : ToStatus(FromFrame(answer.error));
-  if (answer.committed) {
-    const auto failed = std::find_if(answer.committed->begin(), answer.committed->end(),
-                                     [](const ErrorFrame& each) { return !each.ok(); });
-    if (failed != answer.committed->end()) status = ToStatus(FromFrame(*failed));
-  }
+  if (answer.committed) status = control::FirstNotStored(*answer.committed);
   FinishCommit(id, std::move(status));
 }
 

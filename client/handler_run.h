@@ -2,15 +2,19 @@
 // library but its public classes.
 //
 // A partition whose record failed is paused at that record, and the others go on; when the pause is over it is read again from there.
-// So the order within a partition holds, and nothing behind a record that failed is handled before that is decided.
+// So the order within a partition holds, and nothing behind a record that failed is handled before that is decided. Likewise while the
+// record is on its way to the dead-letter topic.
 #pragma once
 
 #include <chrono>
+#include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "millrace/consumer.h"
 #include "millrace/options.h"
 #include "millrace/producer.h"
@@ -20,27 +24,36 @@ namespace millrace::client {
 
 class HandlerRun {
  public:
-  HandlerRun(Consumer& consumer, const Clock& clock, const ClientOptions& client, Handler handler, RunOptions options)
+  // `stand_at`: told of each record before it is handled: those before it are; nullptr: all that was polled is.
+  HandlerRun(Consumer& consumer, const Clock& clock, const ClientOptions& client, Handler handler, RunOptions options,
+             std::function<void(const ConsumerRecord*)> stand_at)
       : consumer_(consumer),
         clock_(clock),
         client_(client),
         handler_(std::move(handler)),
-        options_(std::move(options)) {}
+        options_(std::move(options)),
+        stand_at_(std::move(stand_at)) {}
 
   // Until Wakeup() (OK), or what cannot be gone on from.
   absl::Status Run();
 
  private:
+  using Ack = std::future<absl::StatusOr<RecordMetadata>>;
   // A record that has failed.
   struct Failed {
     int64_t offset = 0;
     int attempts = 0;
     std::chrono::nanoseconds again{0};  // by the clock
+    Ack set_aside = {};                 // valid: on its way to the dead-letter topic
   };
 
+  absl::Status Loop();
+  absl::Status CheckDeadLetterTopic() const;
   absl::Status Handle(const PollResult& polled);
   absl::Status TakeFailure(const ConsumerRecord& record, const absl::Status& why);
-  absl::Status SetAside(const ConsumerRecord& record, const absl::Status& why, int attempts);
+  absl::StatusOr<Ack> SetAside(const ConsumerRecord& record, const absl::Status& why, int attempts);
+  absl::Status WaitAt(const TopicPartition& partition, int64_t offset);
+  absl::Status PassSetAside();
   void ResumeDue();
   std::chrono::milliseconds UntilNextDue() const;
 
@@ -49,6 +62,7 @@ class HandlerRun {
   const ClientOptions client_;
   const Handler handler_;
   const RunOptions options_;
+  const std::function<void(const ConsumerRecord*)> stand_at_;
   std::unique_ptr<Producer> producer_;  // to the dead-letter topic; made when it is needed
   std::map<TopicPartition, Failed> failed_;
 };

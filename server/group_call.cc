@@ -46,6 +46,7 @@ void GroupCall::Start(Stream& stream) {
 
 void GroupCall::ReadNext() {
   if (reading_ || reads_done_ || unanswered_ + responses_.size() >= kUnansweredMax) return;
+  if (unanswered_bytes_ >= kUnansweredBytesMax) return;
   reading_ = true;
   stream_->Read();
 }
@@ -63,6 +64,7 @@ void GroupCall::OnClosed(CallEnd end) {
 
 void GroupCall::OnMessage(absl::Cord message) {
   reading_ = false;
+  const size_t bytes = message.size();
   v1::MemberRequest request;
   if (!request.ParseFromString(std::string(message))) {
     return stream_->Finish(FailedCall(MakeError(Error::INVALID_REQUEST, "the message is no MemberRequest")));
@@ -74,24 +76,27 @@ void GroupCall::OnMessage(absl::Cord message) {
   }
   if (request.has_heartbeat()) {
     ErrorFrame unknown = CheckRouting(request.heartbeat().routing());
-    const Answer answer = Answering(request.id());
+    const Answer answer = Answering(request.id(), bytes);
     unknown.ok() ? OnHeartbeat(request.heartbeat(), answer) : answer(Failed(unknown));
   }
   if (request.has_commit()) {
     ErrorFrame unknown = CheckRouting(request.commit().routing());
-    const Answer answer = Answering(request.id());
-    unknown.ok() ? OnCommit(request.commit(), answer) : answer(Failed(unknown));
+    const Answer answer = Answering(request.id(), bytes);
+    const auto commit = std::make_shared<const v1::CommitOffsetsRequest>(std::move(*request.mutable_commit()));
+    unknown.ok() ? OnCommit(commit, answer) : answer(Failed(unknown));
   }
   ReadNext();
 }
 
 // What answers one request; on any executor.
-GroupCall::Answer GroupCall::Answering(uint64_t request) {
+GroupCall::Answer GroupCall::Answering(uint64_t request, size_t bytes) {
   ++unanswered_;
-  return [self = self_, &executor = executor_, request](MemberResponse response) {
-    RunOn(executor, [self, request, response = std::move(response)]() mutable {
+  unanswered_bytes_ += bytes;
+  return [self = self_, &executor = executor_, request, bytes](MemberResponse response) {
+    RunOn(executor, [self, request, bytes, response = std::move(response)]() mutable {
       if (*self == nullptr) return;
       --(*self)->unanswered_;
+      (*self)->unanswered_bytes_ -= bytes;
       response.set_answers(request);
       (*self)->Enqueue(std::move(response));
     });
@@ -159,24 +164,24 @@ void GroupCall::OnHeartbeat(const v1::HeartbeatRequest& request, Answer answer) 
                  .nowhere = [answer_with](const ErrorFrame& error) { answer_with(error, {}); }});
 }
 
-void GroupCall::OnCommit(const v1::CommitOffsetsRequest& request, Answer answer) {
+void GroupCall::OnCommit(const std::shared_ptr<const v1::CommitOffsetsRequest>& request, const Answer& answer) {
   const auto answer_with = [answer](const ErrorFrame& error, v1::CommitOffsetsResponse commit) {
     MemberResponse response = error.ok() ? MemberResponse() : Failed(error);
     if (error.ok()) *response.mutable_commit() = std::move(commit);
     answer(std::move(response));
   };
-  AtCoordinator(broker_, request.group(), executor_, RoutingOf(request),
+  AtCoordinator(broker_, request->group(), executor_, RoutingOf(*request),
                 {.here =
                      [request, answer_with](GroupCoordinator& coordinator) {
                        coordinator.Commit(
-                           request, [answer_with](const ErrorFrame& error, const std::vector<ErrorFrame>& errors) {
+                           *request, [answer_with](const ErrorFrame& error, const std::vector<ErrorFrame>& errors) {
                              answer_with(error, CommitResponseOf(errors));
                            });
                      },
                  .there =
                      [this, self = self_, request, answer_with](const Partition&, const std::string& address,
                                                                 const LeaderHintFrame& leader) {
-                       HandOn<v1::CommitOffsetsRequest, v1::CommitOffsetsResponse>(kCommitOffsets, request, address,
+                       HandOn<v1::CommitOffsetsRequest, v1::CommitOffsetsResponse>(kCommitOffsets, *request, address,
                                                                                    leader, answer_with);
                      },
                  .nowhere = [answer_with](const ErrorFrame& error) { answer_with(error, {}); }});

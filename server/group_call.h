@@ -2,7 +2,7 @@
 //
 // Where this broker is the coordinator, that tells it of news. Otherwise each request is handed on to the coordinator as a call of its
 // own, and the coordinator is asked, over and over, whether there are news (WatchMember). What the stream is answered is the same.
-// A stream that has kUnansweredMax requests without an answer is not read further.
+// A stream that has kUnansweredMax requests without an answer, or kUnansweredBytesMax, is not read further.
 #pragma once
 
 #include <deque>
@@ -25,6 +25,7 @@ v1::CommitOffsetsResponse CommitResponseOf(const std::vector<ErrorFrame>& errors
 class GroupCall : public Call {
  public:
   static constexpr size_t kUnansweredMax = 1'000;
+  static constexpr size_t kUnansweredBytesMax = 4 << 20;
 
   GroupCall(Broker& broker, Executor& executor);
   ~GroupCall() override;
@@ -45,10 +46,10 @@ class GroupCall : public Call {
     bool watching = false;
   };
 
-  Answer Answering(uint64_t request);
+  Answer Answering(uint64_t request, size_t bytes);
   void Attend(const v1::HeartbeatRequest& request);
   void OnHeartbeat(const v1::HeartbeatRequest& request, Answer answer);
-  void OnCommit(const v1::CommitOffsetsRequest& request, Answer answer);
+  void OnCommit(const std::shared_ptr<const v1::CommitOffsetsRequest>& request, const Answer& answer);
   template <typename Request, typename Response>
   void HandOn(const std::string& method, const Request& request, const std::string& address,
               const LeaderHintFrame& leader, std::function<void(const ErrorFrame&, Response)> done);
@@ -62,6 +63,7 @@ class GroupCall : public Call {
   Executor& executor_;
   Stream* stream_ = nullptr;
   size_t unanswered_ = 0;
+  size_t unanswered_bytes_ = 0;
   bool reading_ = false;
   bool writing_ = false;
   bool reads_done_ = false;

@@ -65,47 +65,62 @@ void GroupCoordinator::Commit(const v1::CommitOffsetsRequest& request, CommitDon
     *offsets.add_offsets() = std::move(offset);
     commit.places.push_back(static_cast<size_t>(i));
   }
-  CheckEnds(std::make_shared<PendingCommit>(std::move(commit)));
+  Ends ends;
+  for (const auto& offset : offsets.offsets()) {
+    int64_t& end = ends[{offset.topic_id(), offset.partition()}];
+    end = std::max(end, offset.offset());
+  }
+  const auto pending = std::make_shared<PendingCommit>(std::move(commit));
+  FindEnds(std::move(ends), [this, pending](const Ends& told) {
+    RefuseBeyondEnds(told, *pending);
+    Enqueue(std::move(*pending));
+  });
 }
 
-// What lies below an end that was heard of needs no question; of the others each leader is asked. If it cannot answer, the member is
-// believed: that a leader is away must not keep a group from committing.
-void GroupCoordinator::CheckEnds(const std::shared_ptr<PendingCommit>& commit) {
-  std::vector<PartitionId> unknown;
-  for (const auto& offset : commit->record.second.commit().offsets()) {
-    const PartitionId partition{offset.topic_id(), offset.partition()};
-    const auto known = known_ends_.find(partition);
-    if (known == known_ends_.end() || offset.offset() > known->second) unknown.push_back(partition);
-  }
-  if (unknown.empty() || seams_.find_end == nullptr) return Enqueue(std::move(*commit));
-  const auto left = std::make_shared<size_t>(unknown.size());
-  const auto told = std::make_shared<std::map<PartitionId, int64_t>>();
-  for (const PartitionId& partition : unknown) {
-    seams_.find_end(partition, [self = self_, partition, left, told, commit](std::optional<int64_t> end) {
-      GroupCoordinator* const coordinator = *self;
-      if (coordinator == nullptr) return;
-      if (end) (*told)[partition] = *end;
-      if (end) coordinator->known_ends_[partition] = std::max(coordinator->known_ends_[partition], *end);
-      if (--*left > 0) return;
-      coordinator->RefuseBeyondEnds(*told, *commit);
-      coordinator->Enqueue(std::move(*commit));
-    });
+// What lies below an end that was heard of, or of this broker's copy, needs no question; of the others each leader is asked. One that
+// cannot answer is not told of, and the member is believed: that a leader is away must not keep a group from committing.
+void GroupCoordinator::FindEnds(Ends offsets, std::function<void(const Ends&)> then) {
+  std::erase_if(offsets, [this](const auto& each) {
+    const auto known = known_ends_.find(each.first);
+    return known != known_ends_.end() && each.second <= known->second;
+  });
+  if (offsets.empty() || seams_.find_end == nullptr) return then({});
+  const auto left = std::make_shared<size_t>(offsets.size());
+  const auto told = std::make_shared<Ends>();
+  for (const auto& [partition, offset] : offsets) {
+    seams_.find_end(partition, offset,
+                    [self = self_, partition = partition, left, told, then](std::optional<int64_t> end) {
+                      GroupCoordinator* const coordinator = *self;
+                      if (coordinator == nullptr) return;
+                      if (end) {
+                        (*told)[partition] = *end;
+                        int64_t& known = coordinator->known_ends_[partition];
+                        known = std::max(known, *end);
+                      }
+                      if (--*left == 0) then(*told);
+                    });
   }
 }
 
-void GroupCoordinator::RefuseBeyondEnds(const std::map<PartitionId, int64_t>& ends, PendingCommit& commit) const {
+ErrorFrame GroupCoordinator::BeyondEnd(PartitionId partition, int64_t offset, const Ends& ends) const {
+  const auto end = ends.find(partition);
+  if (end == ends.end() || offset <= end->second) return {};
+  ErrorFrame error = MakeError(Error::OFFSET_OUT_OF_RANGE, "", partition.partition,
+                               absl::StrCat("offset ", offset, " is behind the partition's end, ", end->second,
+                                            "; give the offset of the next record to be handled"));
+  if (const auto topic = seams_.image()->FindTopic(partition.topic_id)) error.topic = topic->name;
+  error.high_watermark = end->second;
+  return error;
+}
+
+void GroupCoordinator::RefuseBeyondEnds(const Ends& ends, PendingCommit& commit) const {
   auto& offsets = *commit.record.second.mutable_commit()->mutable_offsets();
   std::vector<size_t> places;
   int kept = 0;
   for (int i = 0; i < offsets.size(); ++i) {
-    const auto end = ends.find({offsets[i].topic_id(), offsets[i].partition()});
-    if (end != ends.end() && offsets[i].offset() > end->second) {
-      ErrorFrame& error = commit.errors[commit.places[static_cast<size_t>(i)]];
-      error = MakeError(Error::OFFSET_OUT_OF_RANGE, "", offsets[i].partition(),
-                        absl::StrCat("offset ", offsets[i].offset(), " is behind the partition's end, ", end->second,
-                                     "; commit the offset of the next record to be handled"));
-      if (const auto topic = seams_.image()->FindTopic(offsets[i].topic_id())) error.topic = topic->name;
-      error.high_watermark = end->second;
+    ErrorFrame error = BeyondEnd({offsets[i].topic_id(), offsets[i].partition()}, offsets[i].offset(), ends);
+    if (!error.ok()) {
+      commit.errors[commit.places[static_cast<size_t>(i)]] = std::move(error);
       continue;
     }
     places.push_back(commit.places[static_cast<size_t>(i)]);
@@ -134,6 +149,9 @@ void GroupCoordinator::AppendCommits() {
   auto batch = std::make_shared<std::vector<PendingCommit>>();
   for (size_t bytes = 0; !commits_.empty() && bytes < kBatchBytesMax;) {
     bytes += commits_.front().record.second.ByteSizeLong();
+    for (const auto& offset : commits_.front().record.second.commit().offsets()) {
+      commits_.front().ids.push_back({offset.topic_id(), offset.partition()});
+    }
     records.push_back(std::move(commits_.front().record));
     batch->push_back(std::move(commits_.front()));
     commits_.pop_front();
@@ -149,16 +167,20 @@ void GroupCoordinator::AppendCommits() {
   });
 }
 
-void GroupCoordinator::AnswerCommit(PendingCommit& commit, const std::vector<ErrorCode>& results) {
+void GroupCoordinator::AnswerCommit(PendingCommit& commit, const std::vector<ErrorCode>& results) const {
   bool all_taken = commit.places.size() == commit.errors.size();
   for (size_t p = 0; p < commit.places.size(); ++p) {
     if (results[p] == Error::NONE) continue;
     all_taken = false;
-    commit.errors[commit.places[p]] = MakeError(
+    ErrorFrame& error = commit.errors[commit.places[p]];
+    error = MakeError(
         results[p],
         results[p] == Error::UNKNOWN_MEMBER_ID
             ? "the group has members, and this is none of them; join, or reset its offsets instead"
             : "the partition is not this member's any more, or its position was reset; go by the last assignment");
+    const auto& id = commit.ids[p];
+    if (const auto topic = seams_.image()->FindTopic(id.topic_id)) error.topic = topic->name;
+    error.partition = id.partition;
   }
   commit.done({}, all_taken ? std::vector<ErrorFrame>() : commit.errors);
 }

@@ -1,6 +1,7 @@
 #include "server/group_coordinator.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/check.h"
@@ -28,6 +29,8 @@ constexpr int32_t kLeavesForAWhile = -2;
 constexpr milliseconds kRetryAfter{250};
 // Topics that are made one after the other are looked at together.
 constexpr milliseconds kImageDelay{50};
+// Before the executor does something else.
+constexpr size_t kGroupsAtOnce = 50;
 
 std::string MemberName(const std::string& group, const std::string& member) {
   return absl::StrCat("member ", member, " of group ", group);
@@ -54,11 +57,12 @@ MemberState Describe(const v1::HeartbeatRequest& request) {
   return member;
 }
 
-bool DescribesItselfAs(const MemberState& known, MemberState described) {
-  described.epoch = known.epoch;
-  described.joined = known.joined;
-  described.holdings = known.holdings;
-  return described == known;
+bool DescribesItselfAs(const MemberState& known, const MemberState& described) {
+  const auto own = [](const MemberState& m) {
+    return std::tie(m.instance_id, m.client_id, m.host, m.rack, m.session_timeout_ms, m.topics, m.topic_pattern,
+                    m.assignor);
+  };
+  return own(known) == own(described);
 }
 
 GroupRecord ChangeRecord(GroupChange change) {
@@ -126,6 +130,10 @@ ErrorFrame GroupCoordinator::CheckHeartbeat(const v1::HeartbeatRequest& request)
     return MakeError(Error::INVALID_REQUEST,
                      absl::StrCat("client_id, rack and host have at most ", kNameMax, " bytes, a pattern ", kPatternMax,
                                   ", and a member names at most ", kTopicsMax, " topics; use a pattern for more"));
+  }
+  if (request.member_epoch() == 0 && request.topics().empty() && request.topic_pattern().empty()) {
+    return MakeError(Error::INVALID_REQUEST,
+                     "a member that joins names topics, or a pattern of them; this one names none");
   }
   if (request.max_wait_ms() < 0) return MakeError(Error::INVALID_REQUEST, "max_wait_ms is negative");
   for (const std::string& topic : request.topics()) {
@@ -250,6 +258,7 @@ void GroupCoordinator::Beat(const v1::HeartbeatRequest& request, const MemberSta
 
 // Under the epoch of the assignment in which they were missing: an earlier word might be from before they were given.
 void GroupCoordinator::NoteLetGo(const v1::HeartbeatRequest& request, const MemberState& member, Group& group) {
+  if (std::ranges::none_of(member.holdings, [](const auto& each) { return each.second.revoking; })) return;
   std::set<PartitionId> owned;
   for (const auto& each : request.owned()) owned.insert({each.topic_id(), each.partition()});
   for (const auto& [partition, holding] : member.holdings) {
@@ -457,6 +466,19 @@ void GroupCoordinator::Sweep() {
 void GroupCoordinator::Reset(const v1::ResetOffsetsRequest& request, ResetDone done) {
   if (!serving()) return done(seams_.not_leader(), {});
   if (ErrorFrame error = CheckName(request.group()); !error.ok()) return done(error, {});
+  Ends ends;
+  for (const v1::OffsetReset& each : request.offsets()) {
+    if (const auto topic = seams_.image()->FindTopic(each.topic())) {
+      int64_t& end = ends[{topic->topic_id, each.partition()}];
+      end = std::max(end, each.offset());
+    }
+  }
+  FindEnds(std::move(ends),
+           [this, request, done = std::move(done)](const Ends& told) { ResetWithin(told, request, done); });
+}
+
+void GroupCoordinator::ResetWithin(const Ends& ends, const v1::ResetOffsetsRequest& request, const ResetDone& done) {
+  if (!serving()) return done(seams_.not_leader(), {});
   v1::ResetOffsetsResponse response;
   std::map<PartitionId, CommittedOffset> resets;
   const auto image = seams_.image();
@@ -475,7 +497,10 @@ void GroupCoordinator::Reset(const v1::ResetOffsetsRequest& request, ResetDone d
     internal::v1::CommittedOffset offset;
     ErrorFrame error;
     if (each.offset() < -1) error = MakeError(Error::INVALID_REQUEST, "an offset to reset to is 0 or more, or -1");
-    if (!error.ok() || !ResolveCommit(asked, *image, &offset, &error)) {
+    if (error.ok() && ResolveCommit(asked, *image, &offset, &error)) {
+      error = BeyondEnd({offset.topic_id(), offset.partition()}, each.offset(), ends);
+    }
+    if (!error.ok()) {
       result.mutable_error()->ParseFromString(SerializeError(error));
       continue;
     }
@@ -487,17 +512,21 @@ void GroupCoordinator::Reset(const v1::ResetOffsetsRequest& request, ResetDone d
   if (request.dry_run() || resets.empty()) {
     return Confirmed([response, done](const ErrorFrame& error) { done(error, response); });
   }
-  Group& group = active_[request.group()];
-  for (auto& [partition, offset] : resets) group.events.resets[partition] = offset;
-  // Those of the decision that is under way are told by it; these by the next.
-  const auto told = [response, done](const ErrorFrame& error) { done(error, response); };
+  DecideReset(request.group(), resets, [response, done](const ErrorFrame& error) { done(error, response); });
+}
+
+void GroupCoordinator::DecideReset(const std::string& name, const std::map<PartitionId, CommittedOffset>& resets,
+                                   Done done) {
+  Group& group = active_[name];
+  for (const auto& [partition, offset] : resets) group.events.resets[partition] = offset;
   if (!group.deciding) {
-    group.after.push_back(told);
-    return Advance(request.group());
+    group.after.push_back(std::move(done));
+    return Advance(name);
   }
-  group.after.push_back([this, name = request.group(), told](const ErrorFrame&) {
-    if (!serving()) return told(seams_.not_leader());
-    active_[name].after.push_back(told);
+  // Those of the decision that is under way are told by it; these by the next.
+  group.after.push_back([this, name, done = std::move(done)](const ErrorFrame&) {
+    if (!serving()) return done(seams_.not_leader());
+    active_[name].after.push_back(done);
   });
 }
 
@@ -544,16 +573,24 @@ v1::FetchOffsetsResponse GroupCoordinator::Offsets(const v1::FetchOffsetsRequest
   return OffsetsOf(table_.Find(request.group()), request, *seams_.image());
 }
 
-std::vector<v1::GroupSummary> GroupCoordinator::List() {
+// The last decision stands, everything has moved, and nothing has happened since.
+bool GroupCoordinator::IsStable(const std::string& name, const GroupState& group) const {
+  const auto active = active_.find(name);
+  if (active != active_.end() && (active->second.deciding || !active->second.events.empty())) return false;
+  return std::ranges::none_of(group.members, [](const auto& member) {
+    return std::ranges::any_of(member.second.holdings, [](const auto& each) { return each.second.revoking; });
+  });
+}
+
+std::vector<v1::GroupSummary> GroupCoordinator::List() const {
   std::vector<v1::GroupSummary> groups;
-  for (const auto& [name, group] : table_.groups())
-    groups.push_back(SummaryOf(name, group, *seams_.image(), patterns_));
+  for (const auto& [name, group] : table_.groups()) groups.push_back(SummaryOf(name, group, IsStable(name, group)));
   return groups;
 }
 
-bool GroupCoordinator::Describe(const std::string& name, v1::DescribeGroupResponse* response) {
+bool GroupCoordinator::Describe(const std::string& name, v1::DescribeGroupResponse* response) const {
   const GroupState* group = table_.Find(name);
-  if (group != nullptr) *response = DescriptionOf(name, *group, *seams_.image(), patterns_);
+  if (group != nullptr) *response = DescriptionOf(name, *group, IsStable(name, *group), *seams_.image());
   return group != nullptr;
 }
 
@@ -633,6 +670,7 @@ void GroupCoordinator::OnServing(raft::Term epoch) {
       Touch(name, id, session, milliseconds(member.session_timeout_ms) + kGrace);
     }
   }
+  layout_seen_ = raft::LogIndex(-1);
   OnImage();
 }
 
@@ -642,6 +680,7 @@ void GroupCoordinator::OnServingEnd() {
     if (*timer != 0) seams_.executor.Cancel(std::exchange(*timer, 0));
   }
   deadlines_.clear();
+  look_at_.clear();
   known_ends_.clear();
   confirmed_at_ = nanoseconds(-1'000'000'000'000);
   const ErrorFrame error = seams_.not_leader();
@@ -660,16 +699,29 @@ void GroupCoordinator::OnServingEnd() {
 }
 
 void GroupCoordinator::OnImage() {
-  if (!serving() || image_timer_ != 0) return;
-  image_timer_ = seams_.executor.After(kImageDelay, [this] {
-    image_timer_ = 0;
-    std::vector<std::string> names;
-    for (const auto& [name, state] : table_.groups()) names.push_back(name);
-    for (const std::string& name : names) {
-      active_[name].events.topics_changed = true;
-      Advance(name);
-    }
-  });
+  const raft::LogIndex layout = seams_.image()->layout_version();
+  if (!serving() || layout == layout_seen_) return;
+  layout_seen_ = layout;
+  look_at_all_ = true;
+  if (image_timer_ == 0) image_timer_ = seams_.executor.After(kImageDelay, [this] { LookAtSome(); });
+}
+
+void GroupCoordinator::LookAtSome() {
+  image_timer_ = 0;
+  if (std::exchange(look_at_all_, false)) {
+    // Also those that are being made, by the layout before.
+    std::set<std::string> names;
+    for (const auto& [name, state] : table_.groups()) names.insert(name);
+    for (const auto& [name, group] : active_) names.insert(name);
+    look_at_.assign(names.begin(), names.end());
+  }
+  for (size_t i = 0; i < kGroupsAtOnce && !look_at_.empty(); ++i) {
+    const std::string name = std::move(look_at_.back());
+    look_at_.pop_back();
+    active_[name].events.topics_changed = true;
+    Advance(name);
+  }
+  if (!look_at_.empty()) image_timer_ = seams_.executor.After(nanoseconds(0), [this] { LookAtSome(); });
 }
 
 }  // namespace millrace::server

@@ -25,7 +25,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -62,8 +61,8 @@ class GroupCoordinator : public AppliedState {
     std::function<void(std::function<void(bool leads)>)> confirm;
     // Of who leads no more.
     std::function<ErrorFrame()> not_leader;
-    // The high watermark of a partition, which its leader has to be asked for; nothing: it cannot be known now.
-    std::function<void(PartitionId, std::function<void(std::optional<int64_t>)>)> find_end;
+    // The end of a partition's log, or of this broker's copy if that has come to `offset`; nothing: it cannot be known now.
+    std::function<void(PartitionId, int64_t offset, std::function<void(std::optional<int64_t>)>)> find_end;
   };
 
   using HeartbeatDone = std::function<void(const ErrorFrame&, const v1::HeartbeatResponse&)>;
@@ -95,9 +94,9 @@ class GroupCoordinator : public AppliedState {
   // As of now; only who is Confirmed() may tell.
   void Confirmed(Done then);
   v1::FetchOffsetsResponse Offsets(const v1::FetchOffsetsRequest& request) const;
-  std::vector<v1::GroupSummary> List();
+  std::vector<v1::GroupSummary> List() const;
   // False: no such group. Without lag, which is not known here.
-  bool Describe(const std::string& group, v1::DescribeGroupResponse* response);
+  bool Describe(const std::string& group, v1::DescribeGroupResponse* response) const;
 
   // The metadata has another image.
   void OnImage();
@@ -140,6 +139,7 @@ class GroupCoordinator : public AppliedState {
     Record record;
     std::vector<ErrorFrame> errors;  // of those that are not in the record
     std::vector<size_t> places;      // of those that are, among all
+    std::vector<PartitionId> ids;    // the same, once the record is on its way
     CommitDone done;
   };
 
@@ -157,6 +157,8 @@ class GroupCoordinator : public AppliedState {
                             const v1::HeartbeatResponse& response);
   v1::HeartbeatResponse ResponseTo(const GroupState& group, const MemberState& member) const;
 
+  bool IsStable(const std::string& name, const GroupState& group) const;
+  void LookAtSome();
   void Advance(const std::string& name);
   void OnDecided(const std::string& name, const GroupEvents& decided, const ErrorFrame& error);
   void Tell(const std::string& name, Group& group);
@@ -166,17 +168,21 @@ class GroupCoordinator : public AppliedState {
   void ArmSweep();
   void Sweep();
 
-  // False: errors->back() says why.
+  // False: `error` says why.
   bool ResolveCommit(const v1::OffsetCommit& from, const MetadataImage& image, internal::v1::CommittedOffset* to,
                      ErrorFrame* error) const;
-  void CheckEnds(const std::shared_ptr<PendingCommit>& commit);
-  void RefuseBeyondEnds(const std::map<PartitionId, int64_t>& ends, PendingCommit& commit) const;
+  using Ends = std::map<PartitionId, int64_t>;
+  void FindEnds(Ends offsets, std::function<void(const Ends&)> then);
+  ErrorFrame BeyondEnd(PartitionId partition, int64_t offset, const Ends& ends) const;
+  void RefuseBeyondEnds(const Ends& ends, PendingCommit& commit) const;
+  void AnswerCommit(PendingCommit& commit, const std::vector<ErrorCode>& results) const;
   void Enqueue(PendingCommit commit);
   void FlushCommits();
   void AppendCommits();
-  static void AnswerCommit(PendingCommit& commit, const std::vector<ErrorCode>& results);
   void Append(std::vector<Record> records, Written written);
   void RunConfirmed(bool leads);
+  void ResetWithin(const Ends& ends, const v1::ResetOffsetsRequest& request, const ResetDone& done);
+  void DecideReset(const std::string& group, const std::map<PartitionId, CommittedOffset>& resets, Done done);
 
   const Seams seams_;
   GroupTable table_;
@@ -187,6 +193,9 @@ class GroupCoordinator : public AppliedState {
   std::set<std::tuple<std::chrono::nanoseconds, std::string, std::string>> deadlines_;  // or earlier; group, member
   Executor::TimerId sweep_ = 0;
   std::chrono::nanoseconds sweep_at_{};
+  raft::LogIndex layout_seen_;        // that groups were decided by, or will be
+  bool look_at_all_ = false;          // once the timer fires
+  std::vector<std::string> look_at_;  // groups that are still to be, for another layout
   Executor::TimerId image_timer_ = 0;
   Executor::TimerId retry_timer_ = 0;
 

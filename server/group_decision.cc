@@ -14,7 +14,7 @@ using internal::v1::GroupChange;
 
 // Bounds what one pattern can make a broker hold.
 constexpr int64_t kPatternMemoryMax = 1 << 20;
-constexpr size_t kPatternsKept = 1'000;
+constexpr size_t kPatternsKept = 100;
 
 struct Topics {
   std::vector<std::shared_ptr<const TopicInfo>> infos;
@@ -49,12 +49,16 @@ std::string RackOf(const PartitionInfo& partition, const MetadataImage& image) {
 Target TargetOf(const GroupState& group, const MetadataImage& image, TopicPatterns& patterns) {
   AssignorInput input{.assignor = AssignorOf(group)};
   Topics topics;
+  std::map<std::pair<std::vector<std::string>, std::string>, std::vector<size_t>>
+      subscribed;  // most members do the same
   for (const auto& [id, member] : group.members) {
     Subscriber& subscriber = input.members.emplace_back();
     subscriber.id = id;
     subscriber.order = member.instance_id.empty() ? id : member.instance_id;
     subscriber.rack = member.rack;
-    subscriber.topics = SubscribedTopics(member, image, patterns, topics);
+    const auto [same, is_new] = subscribed.try_emplace({member.topics, member.topic_pattern});
+    if (is_new) same->second = SubscribedTopics(member, image, patterns, topics);
+    subscriber.topics = same->second;
     for (const auto& [partition, holding] : member.holdings) {
       if (!holding.revoking) subscriber.current.push_back(partition);
     }
@@ -67,12 +71,11 @@ Target TargetOf(const GroupState& group, const MetadataImage& image, TopicPatter
   return Assign(input);
 }
 
-// A group on its way from one state to the next.
+// A group on its way from one state to the next. Offsets stay as they were, and are not copied.
 class Step {
  public:
-  Step(const GroupState& before, const MetadataImage& image) : before_(before), next_(before), image_(image) {
-    next_.epoch = before.epoch + 1;
-  }
+  Step(const GroupState& before, const MetadataImage& image)
+      : before_(before), next_{.epoch = before.epoch + 1, .members = before.members}, image_(image) {}
 
   void Remove(const std::string& id) { next_.members.erase(id); }
 
@@ -97,13 +100,12 @@ class Step {
 
   // Ids are not used again: what is held of a topic that is gone can be forgotten at once.
   void DropGoneTopics() {
-    std::set<uint64_t> live;
-    for (const auto& [name, info] : image_.topics()) live.insert(info->topic_id);
+    const auto is_gone = [this](const PartitionId& id) { return image_.FindTopic(id.topic_id) == nullptr; };
     for (auto& [id, member] : next_.members) {
-      std::erase_if(member.holdings, [&live](const auto& each) { return !live.contains(each.first.topic_id); });
+      std::erase_if(member.holdings, [&is_gone](const auto& each) { return is_gone(each.first); });
     }
-    for (const auto& [partition, offset] : next_.offsets) {
-      if (!live.contains(partition.topic_id)) removed_topics_.insert(partition.topic_id);
+    for (const auto& [partition, offset] : before_.offsets) {
+      if (is_gone(partition)) removed_topics_.insert(partition.topic_id);
     }
   }
 
@@ -200,8 +202,11 @@ const TopicPatterns::Compiled& TopicPatterns::Compile(const std::string& pattern
   return *(compiled_[pattern] = std::make_unique<Compiled>(pattern));
 }
 
+// Those that nobody subscribes by are not kept.
 std::string TopicPatterns::Problem(const std::string& pattern) {
-  const RE2& re = Compile(pattern).re;
+  const auto known = compiled_.find(pattern);
+  const Compiled compiled(known == compiled_.end() ? pattern : "");
+  const RE2& re = known == compiled_.end() ? compiled.re : known->second->re;
   return re.ok() ? "" : re.error();
 }
 
@@ -238,13 +243,6 @@ int32_t AssignorOf(const GroupState& group) {
 bool IsChange(const GroupChange& change) {
   return change.members_size() + change.removed_members_size() + change.offsets_size() + change.removed_topics_size() >
          0;
-}
-
-bool IsStable(const GroupState& state, const MetadataImage& image, TopicPatterns& patterns) {
-  for (const auto& [id, member] : state.members) {
-    if (std::ranges::any_of(member.holdings, [](const auto& each) { return each.second.revoking; })) return false;
-  }
-  return !IsChange(Decide(state, {}, image, patterns));
 }
 
 }  // namespace millrace::server

@@ -61,7 +61,4 @@ bool IsChange(const internal::v1::GroupChange& change);
 // As the oldest member wants it.
 int32_t AssignorOf(const GroupState& group);
 
-// Whether each partition is where it should be.
-bool IsStable(const GroupState& state, const MetadataImage& image, TopicPatterns& patterns);
-
 }  // namespace millrace::server

@@ -8,9 +8,9 @@ namespace {
 
 using Place = std::pair<std::string, int32_t>;  // topic and partition
 
-const char* StateOf(const GroupState& group, const MetadataImage& image, TopicPatterns& patterns) {
+const char* StateOf(const GroupState& group, bool stable) {
   if (group.members.empty()) return "Empty";
-  return IsStable(group, image, patterns) ? "Stable" : "Assigning";
+  return stable ? "Stable" : "Assigning";
 }
 
 void AddOffset(v1::FetchOffsetsResponse& response, const std::string& topic, int32_t partition,
@@ -83,21 +83,20 @@ v1::FetchOffsetsResponse OffsetsOf(const GroupState* group, const v1::FetchOffse
   return response;
 }
 
-v1::GroupSummary SummaryOf(const std::string& name, const GroupState& group, const MetadataImage& image,
-                           TopicPatterns& patterns) {
+v1::GroupSummary SummaryOf(const std::string& name, const GroupState& group, bool stable) {
   v1::GroupSummary summary;
   summary.set_group(name);
   summary.set_members(static_cast<int32_t>(group.members.size()));
-  summary.set_state(StateOf(group, image, patterns));
+  summary.set_state(StateOf(group, stable));
   return summary;
 }
 
-v1::DescribeGroupResponse DescriptionOf(const std::string& name, const GroupState& group, const MetadataImage& image,
-                                        TopicPatterns& patterns) {
+v1::DescribeGroupResponse DescriptionOf(const std::string& name, const GroupState& group, bool stable,
+                                        const MetadataImage& image) {
   v1::DescribeGroupResponse response;
   response.set_group(name);
   response.set_epoch(group.epoch);
-  response.set_state(StateOf(group, image, patterns));
+  response.set_state(StateOf(group, stable));
   response.set_assignor(static_cast<v1::Assignor>(AssignorOf(group)));
   std::map<Place, std::string> holders;
   for (const auto& [id, member] : group.members) AddMember(id, member, image, response, holders);

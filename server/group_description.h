@@ -14,12 +14,11 @@ namespace millrace::server {
 v1::FetchOffsetsResponse OffsetsOf(const GroupState* group, const v1::FetchOffsetsRequest& request,
                                    const MetadataImage& image);
 
-// Without the coordinator's number.
-v1::GroupSummary SummaryOf(const std::string& name, const GroupState& group, const MetadataImage& image,
-                           TopicPatterns& patterns);
+// Without the coordinator's number. `stable`: each partition is where it should be.
+v1::GroupSummary SummaryOf(const std::string& name, const GroupState& group, bool stable);
 
 // The same, and without lag: -1.
-v1::DescribeGroupResponse DescriptionOf(const std::string& name, const GroupState& group, const MetadataImage& image,
-                                        TopicPatterns& patterns);
+v1::DescribeGroupResponse DescriptionOf(const std::string& name, const GroupState& group, bool stable,
+                                        const MetadataImage& image);
 
 }  // namespace millrace::server

@@ -14,13 +14,18 @@ namespace {
 
 using v1::Error;
 
-// One description on its way: each partition's leader is asked for the first record that is not handled yet.
+// One description on its way: of each partition the first record that is not handled yet is looked for.
 class LagFinder : public std::enable_shared_from_this<LagFinder> {
  public:
   using Answer = std::function<void(const ErrorFrame&, const v1::DescribeGroupResponse&)>;
+  enum class Where : bool { kAtLeader, kHere };
 
-  LagFinder(Broker& broker, v1::DescribeGroupResponse response, Answer answer, Executor& executor)
-      : broker_(broker), response_(std::move(response)), answer_(std::move(answer)), executor_(executor) {}
+  LagFinder(Broker& broker, v1::DescribeGroupResponse response, Where where, Answer answer, Executor& executor)
+      : broker_(broker),
+        response_(std::move(response)),
+        where_(where),
+        answer_(std::move(answer)),
+        executor_(executor) {}
 
   void Run() {
     for (int i = 0; i < response_.partitions_size(); ++i)
@@ -35,6 +40,7 @@ class LagFinder : public std::enable_shared_from_this<LagFinder> {
     auto partition = broker_.FindPartition(asked.topic(), asked.partition(), 0, &gone);
     if (partition == nullptr) return;
     ++asked_;
+    if (where_ == Where::kHere && partition->hosted()) return LookHere(std::move(partition), index, raft::Offset(from));
     ReadPartition(broker_, std::move(partition), {.from = raft::Offset(from), .bytes_max = 1}, nullptr, executor_,
                   [self = shared_from_this(), index, from](const ReadOutcome& outcome) {
                     self->Take(index, from, outcome);
@@ -42,18 +48,47 @@ class LagFinder : public std::enable_shared_from_this<LagFinder> {
                   });
   }
 
+  void LookHere(std::shared_ptr<Partition> partition, int index, raft::Offset from) {
+    Partition& there = *partition;
+    RunOn(there.executor(), [self = shared_from_this(), partition = std::move(partition), index, from] {
+      partition->WhenSettled([self, partition, index, from] {
+        const raft::Offset end = partition->high_watermark(), first = std::max(from, partition->log_start());
+        std::vector<raft::Entry> entries;
+        if (first >= end) return self->Found(index, end, 0, std::nullopt);
+        if (partition->ReadCached(first, 1, &entries) && !entries.empty()) {
+          return self->Found(index, end, end - first, entries.front().header.append_time);
+        }
+        self->broker_.pool().Submit([self, partition, index, first, end] {
+          const auto header = partition->store().HeaderFor(partition->group(), first);
+          self->Found(index, end, end - first, header.ok() ? std::optional(header->append_time) : std::nullopt);
+        });
+      });
+    });
+  }
+
+  // From any thread. `since`: the append time of the first record that is not handled.
+  void Found(int index, raft::Offset end, int64_t lag, std::optional<int64_t> since) {
+    RunOn(executor_, [self = shared_from_this(), index, end, lag, since] {
+      self->Put(index, end.value(), lag, since);
+      self->OneAnswered();
+    });
+  }
+
+  void Put(int index, int64_t end, int64_t lag, std::optional<int64_t> since) {
+    v1::GroupPartition& out = *response_.mutable_partitions(index);
+    out.set_high_watermark(end);
+    out.set_lag(lag);
+    out.set_lag_ms(since ? std::max<int64_t>(broker_.clock().Wall() - *since, 0) : 0);
+  }
+
   void Take(int index, int64_t from, const ReadOutcome& outcome) {
     const int64_t log_start = outcome.bounds.log_start.value();
     const bool gone = outcome.error.code == Error::OFFSET_OUT_OF_RANGE;
     if (!outcome.error.ok() && !gone) return;
     if (gone && from < log_start) return Ask(index, log_start);  // what retention took is nobody's to handle
-    v1::GroupPartition& out = *response_.mutable_partitions(index);
     const int64_t end = outcome.bounds.high_watermark.value();
-    out.set_high_watermark(end);
-    out.set_lag(std::max<int64_t>(end - std::max(from, log_start), 0));
-    out.set_lag_ms(outcome.entries.empty()
-                       ? 0
-                       : std::max<int64_t>(broker_.clock().Wall() - outcome.entries.front().header.append_time, 0));
+    Put(index, end, std::max<int64_t>(end - std::max(from, log_start), 0),
+        outcome.entries.empty() ? std::nullopt : std::optional(outcome.entries.front().header.append_time));
   }
 
   void OneAnswered() {
@@ -62,16 +97,17 @@ class LagFinder : public std::enable_shared_from_this<LagFinder> {
 
   Broker& broker_;
   v1::DescribeGroupResponse response_;
+  const Where where_;
   const Answer answer_;
   Executor& executor_;
   int asked_ = 1;
 };
 
-}  // namespace
+using Where = LagFinder::Where;
 
-void DescribeGroup(Broker& broker, GroupCoordinator& coordinator, const v1::DescribeGroupRequest& request,
-                   std::function<void(const ErrorFrame&, const v1::DescribeGroupResponse&)> answer) {
-  coordinator.Confirmed([&broker, &coordinator, request, answer = std::move(answer)](const ErrorFrame& error) {
+void Describe(Broker& broker, GroupCoordinator& coordinator, const v1::DescribeGroupRequest& request, Where where,
+              LagFinder::Answer answer) {
+  coordinator.Confirmed([&broker, &coordinator, request, where, answer = std::move(answer)](const ErrorFrame& error) {
     v1::DescribeGroupResponse response;
     if (!error.ok()) return answer(error, {});
     if (!coordinator.Describe(request.group(), &response)) {
@@ -79,8 +115,15 @@ void DescribeGroup(Broker& broker, GroupCoordinator& coordinator, const v1::Desc
     }
     response.set_coordinator(static_cast<int32_t>(broker.options().self.broker.value()));
     if (request.without_lag()) return answer({}, response);
-    std::make_shared<LagFinder>(broker, std::move(response), answer, coordinator.executor())->Run();
+    std::make_shared<LagFinder>(broker, std::move(response), where, answer, coordinator.executor())->Run();
   });
+}
+
+}  // namespace
+
+void DescribeGroup(Broker& broker, GroupCoordinator& coordinator, const v1::DescribeGroupRequest& request,
+                   std::function<void(const ErrorFrame&, const v1::DescribeGroupResponse&)> answer) {
+  Describe(broker, coordinator, request, Where::kAtLeader, std::move(answer));
 }
 
 LagWatch::LagWatch(Broker& broker, GroupLags& lags)
@@ -127,14 +170,14 @@ void LagWatch::Next() {
           if (coordinator == nullptr || !coordinator->serving()) return;
           v1::DescribeGroupRequest request;
           request.set_group(group.name);
-          DescribeGroup(broker, *coordinator, request,
-                        [this, self, name = group.name, &home](const ErrorFrame& error,
-                                                               const v1::DescribeGroupResponse& described) {
-                          if (!error.ok()) return;
-                          RunOn(home, [this, self, name, described] {
-                            if (*self != nullptr) Take(name, described);
-                          });
-                        });
+          Describe(broker, *coordinator, request, Where::kHere,
+                   [this, self, name = group.name, &home](const ErrorFrame& error,
+                                                          const v1::DescribeGroupResponse& described) {
+                     if (!error.ok()) return;
+                     RunOn(home, [this, self, name, described] {
+                       if (*self != nullptr) Take(name, described);
+                     });
+                   });
         });
 }
 

@@ -14,12 +14,14 @@
 
 namespace millrace::server {
 
-// On the coordinator's executor, where `answer` is called, too. A partition whose leader does not answer has no lag (-1).
+// On the coordinator's executor, where `answer` is called, too. Each partition's leader is asked; where it does not answer there is no
+// lag (-1).
 void DescribeGroup(Broker& broker, GroupCoordinator& coordinator, const v1::DescribeGroupRequest& request,
                    std::function<void(const ErrorFrame&, const v1::DescribeGroupResponse&)> answer);
 
 // Goes over the groups that this broker coordinates, one after the other, again and again; so slowly that thousands of them cost
-// little: the lag of each is as old as a round takes, kRoundMin or more. Lives on the first executor.
+// little: the lag of each is as old as a round takes, kRoundMin or more. It goes by this broker's own copy of a partition, if there is
+// one, which may be some records behind, and asks nobody then. Lives on the first executor.
 class LagWatch {
  public:
   static constexpr std::chrono::seconds kRoundMin{10};

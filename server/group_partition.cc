@@ -10,15 +10,20 @@ namespace millrace::server {
 
 namespace {
 
-void FindEnd(Broker& broker, Executor& home, PartitionId id, const std::function<void(std::optional<int64_t>)>& then) {
+void FindEnd(Broker& broker, Executor& home, PartitionId id, int64_t offset,
+             const std::function<void(std::optional<int64_t>)>& then) {
   const auto topic = broker.image()->FindTopic(id.topic_id);
   ErrorFrame gone;
   auto partition = topic == nullptr ? nullptr : broker.FindPartition(topic->name, id.partition, id.topic_id, &gone);
   if (partition == nullptr) return then(std::nullopt);
-  ResolvePosition(broker, std::move(partition), {.kind = PositionSpec::kLatest}, Routing::kAny, home,
-                  [then](const PositionOutcome& outcome) {
-                    then(outcome.error.ok() ? std::optional(outcome.offset.value()) : std::nullopt);
-                  });
+  RunOn(partition->executor(), [&broker, &home, partition, offset, then] {
+    if (const int64_t here = partition->log_end().value(); here >= offset)
+      return RunOn(home, [then, here] { then(here); });
+    ResolvePosition(broker, partition, {.kind = PositionSpec::kLatest}, Routing::kAny, home,
+                    [then](const PositionOutcome& outcome) {
+                      then(outcome.error.ok() ? std::optional(outcome.offset.value()) : std::nullopt);
+                    });
+  });
 }
 
 }  // namespace
@@ -39,9 +44,11 @@ void AttachCoordinator(Partition& partition, Broker& broker) {
             ErrorFrame error;
             return partition.Readable(&error) ? partition.UnconfirmedError() : error;
           },
-      .find_end = [&broker, &home = partition.executor()](
-                      PartitionId id,
-                      std::function<void(std::optional<int64_t>)> then) { FindEnd(broker, home, id, then); },
+      .find_end =
+          [&broker, &home = partition.executor()](PartitionId id, int64_t offset,
+                                                  const std::function<void(std::optional<int64_t>)>& then) {
+            FindEnd(broker, home, id, offset, then);
+          },
   }));
 }
 

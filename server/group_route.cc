@@ -37,14 +37,16 @@ NewTopic GroupsTopic() {
           .internal = true};
 }
 
-void At(Broker& broker, const std::shared_ptr<Partition>& partition, Routing routing, const GroupRoute& route) {
+using Route = std::shared_ptr<const GroupRoute>;
+
+void At(Broker& broker, const std::shared_ptr<Partition>& partition, Routing routing, const Route& route) {
   RunOn(partition->executor(), [&broker, partition, routing, route] {
     partition->WhenSettled([&broker, partition, routing, route] {
       ErrorFrame not_here;
       GroupCoordinator* coordinator = CoordinatorOf(*partition);
-      if (coordinator != nullptr && partition->Readable(&not_here)) return route.here(*coordinator);
+      if (coordinator != nullptr && partition->Readable(&not_here)) return route->here(*coordinator);
       const std::string leader = AddressOfLeader(broker, routing, not_here);
-      leader.empty() ? route.nowhere(not_here) : route.there(*partition, leader, *not_here.leader);
+      leader.empty() ? route->nowhere(not_here) : route->there(*partition, leader, *not_here.leader);
     });
   });
 }
@@ -60,12 +62,12 @@ bool Find(Broker& broker, const std::string& group, std::shared_ptr<Partition>* 
 }
 
 // On `executor`, until this broker knows the topic.
-void LookAgain(Broker& broker, const std::string& group, Executor& executor, Routing routing, const GroupRoute& route,
+void LookAgain(Broker& broker, const std::string& group, Executor& executor, Routing routing, const Route& route,
                int looks) {
   std::shared_ptr<Partition> partition;
   if (Find(broker, group, &partition)) return At(broker, partition, routing, route);
   if (looks == 0) {
-    return route.nowhere(
+    return route->nowhere(
         MakeError(Error::LEADER_NOT_AVAILABLE,
                   "the topic of consumer groups was made, but this broker has not heard of it; retry"));
   }
@@ -91,13 +93,14 @@ void MakeTopic(Broker& broker, std::function<void(const ErrorFrame&)> done) {
 
 }  // namespace
 
-void AtCoordinator(Broker& broker, const std::string& group, Executor& executor, Routing routing, GroupRoute route) {
-  if (group.empty()) return route.nowhere(MakeError(Error::INVALID_GROUP_ID, "the group has no name; give it one"));
+void AtCoordinator(Broker& broker, const std::string& group, Executor& executor, Routing routing, GroupRoute how) {
+  const Route route = std::make_shared<const GroupRoute>(std::move(how));
+  if (group.empty()) return route->nowhere(MakeError(Error::INVALID_GROUP_ID, "the group has no name; give it one"));
   std::shared_ptr<Partition> partition;
   if (Find(broker, group, &partition)) return At(broker, partition, routing, route);
-  RunOn(broker.control_executor(), [&broker, group, &executor, routing, route = std::move(route)] {
+  RunOn(broker.control_executor(), [&broker, group, &executor, routing, route] {
     MakeTopic(broker, [&broker, group, &executor, routing, route](const ErrorFrame& error) {
-      if (!error.ok()) return route.nowhere(error);
+      if (!error.ok()) return route->nowhere(error);
       RunOn(executor, [&broker, group, &executor, routing, route] {
         LookAgain(broker, group, executor, routing, route, kLooks);
       });

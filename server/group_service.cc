@@ -37,24 +37,26 @@ void AddGroupMethod(Broker& broker, const std::string& name, F handler, ServiceR
   const std::string method = "/millrace.v1.Groups/" + name;
   AddForwardable<Request, Response>(
       method, [&broker](Executor& e, const ErrorFrame& error) { broker.NoteFailure(e, error); },
-      [&broker, method, handler](const Request& request, const Reply<Response>& reply, Executor& executor,
+      [&broker, method, handler](const Request& asked, const Reply<Response>& reply, Executor& executor,
                                  Routing routing) {
-        if (ErrorFrame unknown = CheckRouting(request.routing()); !unknown.ok()) return reply.Fail(unknown);
-        if (request.routing() == v1::ROUTING_LEADER_ONLY) routing = Routing::kLeaderOnly;
+        if (ErrorFrame unknown = CheckRouting(asked.routing()); !unknown.ok()) return reply.Fail(unknown);
+        if (asked.routing() == v1::ROUTING_LEADER_ONLY) routing = Routing::kLeaderOnly;
+        const auto request = std::make_shared<const Request>(asked);
         AtCoordinator(
-            broker, request.group(), executor, routing,
+            broker, request->group(), executor, routing,
             {.here =
                  [handler, request, reply, &executor](GroupCoordinator& coordinator) {
-                   handler(coordinator, request, [reply, &executor](const ErrorFrame& error, const Response& response) {
-                     Answer(reply, executor, error, response);
-                   });
+                   handler(coordinator, *request,
+                           [reply, &executor](const ErrorFrame& error, const Response& response) {
+                             Answer(reply, executor, error, response);
+                           });
                  },
              .there =
                  [&broker, method, request, reply, &executor](const Partition& partition, const std::string& address,
                                                               const LeaderHintFrame& leader) {
-                   Request theirs = request;
+                   Request theirs = *request;
                    if constexpr (std::is_same_v<Request, v1::HeartbeatRequest>) {
-                     theirs.set_max_wait_ms(std::min(request.max_wait_ms(), kForwardedWaitMsMax));
+                     theirs.set_max_wait_ms(std::min(request->max_wait_ms(), kForwardedWaitMsMax));
                    }
                    AskLeader(broker, partition, address, leader, method, theirs.SerializeAsString(), reply, executor);
                  },

@@ -2,7 +2,7 @@
 // that changes them, live and after a start.
 //
 //     GroupTable table;
-//     std::vector<ErrorCode> refused = table.Replay("payments", record, topics);
+//     std::vector<ErrorCode> refused = table.Replay("payments", record);
 //     if (const GroupState* group = table.Find("payments")) … group->members …
 //
 // Commits are checked here, when they are replayed: by then every earlier change of the group is known, so that a commit of a member

@@ -18,7 +18,7 @@ absl::Status Serve(const millrace::ClientOptions& client, const std::string& gro
   absl::Status joined = (*consumer)->Subscribe({.topics = {"orders"}});
   if (!joined.ok()) return joined;
   for (const millrace::ConsumerRecord& order : **consumer) {
-    std::cout << does << " " << *order.value << " of " << *order.key << "\n";
+    std::cout << does << " " << order.value.value_or("") << " of " << order.key.value_or("nobody") << "\n";
     if (--orders == 0)
       return (*consumer)->Commit();  // what was handled; without this every five seconds, and by Close()
   }

@@ -196,7 +196,31 @@ TEST_F(GroupLiveTest, AResetMovesARunningMember) {
   EXPECT_EQ(reset->at(0).new_offset, 1);
   Read({reader.get()}, [&] { return reader->values.size() == 5; });
   EXPECT_THAT(std::vector(reader->values.begin() + 3, reader->values.end()), ElementsAre("2", "3"));
-  EXPECT_THAT(reader->news, ElementsAre("+0", "+1", "+2", "+3"));
+  EXPECT_THAT(reader->news, ElementsAre("+0", "+1", "+2", "+3", "!0", "+0"));
+}
+
+TEST_F(GroupLiveTest, AResetOfAPausedPartitionLeavesItPaused) {
+  Produce(0, {"1", "2"});
+  const auto reader = Join();
+  Read({reader.get()}, [&] { return reader->values.size() == 2; });
+  const std::vector<TopicPartition> first = {{kTopic, 0}};
+  ASSERT_TRUE(reader->consumer->Pause(first).ok());
+  ASSERT_TRUE(admin_->ResetOffsets(kGroup, {{.topic = kTopic, .partition = 0, .offset = 0}}).ok());
+  Read({reader.get()}, [&] { return reader->news.back() == "+0"; });
+  EXPECT_TRUE(reader->consumer->progress().back().paused || reader->consumer->progress().front().paused);
+  ASSERT_TRUE(reader->consumer->Resume(first).ok());
+  Read({reader.get()}, [&] { return reader->values.size() == 4; });
+}
+
+TEST_F(GroupLiveTest, AResetBehindTheEndIsRefused) {
+  Produce(0, {"1"});
+  const auto reset = admin_->ResetOffsets(
+      kGroup, {{.topic = kTopic, .partition = 0, .offset = 2}, {.topic = kTopic, .partition = 1, .offset = 0}});
+  ASSERT_TRUE(reset.ok()) << reset.status();
+  EXPECT_EQ(ErrorFrom(reset->at(0).status).code, ErrorCode::kOffsetOutOfRange);
+  EXPECT_TRUE(reset->at(1).status.ok());
+  EXPECT_EQ(Committed(0), -1);
+  EXPECT_EQ(Committed(1), 0);
 }
 
 TEST_F(GroupLiveTest, AnInstanceComesBackToItsPartitionsAndFencesItsEarlierSelf) {
@@ -248,10 +272,38 @@ TEST_F(GroupLiveTest, WithoutACommittedOffsetNoneIsAnError) {
   Read({reader.get()}, [&] { return !reader->status.ok(); });
   EXPECT_EQ(ErrorFrom(reader->status).code, ErrorCode::kOffsetOutOfRange);
   ASSERT_TRUE(reader->consumer->Seek({kTopic, 0}, Position::Offset(1)).ok());
-  const std::vector<TopicPartition> first = {{kTopic, 0}};
-  ASSERT_TRUE(reader->consumer->Resume(first).ok());
   Read({reader.get()}, [&] { return !reader->values.empty(); });
   EXPECT_THAT(reader->values, ElementsAre("2"));
+}
+
+TEST_F(GroupLiveTest, WithoutACommittedOffsetOnAssignedMaySayWhereToBegin) {
+  Produce(0, {"1", "2"});
+  ConsumerOptions options = Options();
+  options.auto_offset_reset = AutoOffsetReset::kNone;
+  Consumer* self = nullptr;
+  options.on_assigned = [&self](std::span<const TopicPartition>) {
+    EXPECT_TRUE(self->Seek({kTopic, 0}, Position::Offset(1)).ok());
+    EXPECT_EQ(ErrorFrom(self->Assign({{.topic = kTopic}})).code, ErrorCode::kInvalidRequest);
+    EXPECT_EQ(ErrorFrom(self->Close()).code, ErrorCode::kInvalidRequest);
+    EXPECT_EQ(ErrorFrom(self->Poll(milliseconds(0)).status()).code, ErrorCode::kInvalidRequest);
+  };
+  auto consumer = Consumer::Create(options).value();
+  self = consumer.get();
+  ASSERT_TRUE(consumer->Subscribe({.topics = {kTopic}}).ok());
+  std::set<int32_t> without;
+  std::vector<std::string> values;
+  while (without.size() < 3 || values.empty()) {
+    const absl::StatusOr<PollResult> polled = consumer->Poll(kPatience);
+    if (!polled.ok()) {
+      ASSERT_EQ(ErrorFrom(polled.status()).code, ErrorCode::kOffsetOutOfRange);
+      without.insert(ErrorFrom(polled.status()).partition.value_or(-1));
+    } else {
+      for (const ConsumerRecord& record : polled->records) values.emplace_back(record.value.value_or(""));
+      ASSERT_FALSE(polled->records.empty()) << "time passed";
+    }
+  }
+  EXPECT_THAT(without, ElementsAre(1, 2, 3)) << "each is told";
+  EXPECT_THAT(values, ElementsAre("2"));
 }
 
 TEST_F(GroupLiveTest, WithoutMembershipPartitionsBeginWhereTheGroupHasCome) {
@@ -266,6 +318,74 @@ TEST_F(GroupLiveTest, WithoutMembershipPartitionsBeginWhereTheGroupHasCome) {
   const auto member = Join();
   Read({member.get()}, [&] { return !member->partitions().empty(); });
   EXPECT_EQ(ErrorFrom(next->Commit()).code, ErrorCode::kUnknownMemberId);
+}
+
+TEST_F(GroupLiveTest, WithoutMembershipTooWhatWasHandledIsCommittedAndAWholeTopicBeginsThere) {
+  Produce(0, {"1", "2", "3"});
+  {
+    auto consumer = Consumer::Create(Options()).value();
+    ASSERT_TRUE(consumer->Assign({{.topic = kTopic}}).ok());
+    for (const ConsumerRecord& record : *consumer) {
+      if (record.value == "3") break;
+    }
+  }
+  EXPECT_EQ(Committed(0), 2);
+  auto next = Consumer::Create(Options()).value();
+  ASSERT_TRUE(next->Assign({{.topic = kTopic}}).ok());
+  EXPECT_EQ(next->begin()->value, "3");
+}
+
+TEST_F(GroupLiveTest, AnIterationGoesOnWhereTheLastOneWasLeft) {
+  Produce(0, {"1", "2", "3", "4", "5"});
+  auto consumer = Consumer::Create(Options()).value();
+  ASSERT_TRUE(consumer->Subscribe({.topics = {kTopic}}).ok());
+  std::vector<std::string> values;
+  for (const char* until : {"2", "4", "5"}) {
+    for (const ConsumerRecord& record : *consumer) {
+      values.emplace_back(*record.value);
+      if (record.value == until) break;
+    }
+  }
+  EXPECT_THAT(values, ElementsAre("1", "2", "3", "4", "5"));
+}
+
+TEST_F(GroupLiveTest, WhatIsPausedOrSoughtWhileItIsIteratedIsNotLost) {
+  Produce(0, {"1", "2", "3", "4"});
+  Produce(1, {"a"});
+  auto consumer = Consumer::Create(Options()).value();
+  ASSERT_TRUE(consumer->Subscribe({.topics = {kTopic}}).ok());
+  const std::vector<TopicPartition> first = {{kTopic, 0}};
+  std::vector<std::string> values;
+  for (const ConsumerRecord& record : *consumer) {
+    const std::string value(*record.value);
+    values.push_back(value);
+    if (value == "2") {
+      ASSERT_TRUE(consumer->Pause(first).ok());
+      Produce(2, {"go on"});
+    } else if (value == "go on") {
+      ASSERT_TRUE(consumer->Resume(first).ok());
+    } else if (value == "3" && std::ranges::count(values, "3") == 1) {
+      ASSERT_TRUE(consumer->Seek(first[0], Position::Offset(2)).ok());
+    } else if (value == "4") {
+      break;
+    }
+  }
+  std::erase(values, "a");
+  EXPECT_THAT(values, ElementsAre("1", "2", "go on", "3", "3", "4"));
+}
+
+TEST_F(GroupLiveTest, AStopByWakeupCommitsWhatWasHandled) {
+  Produce(0, {"1", "2"});
+  auto consumer = Consumer::Create(Options()).value();
+  ASSERT_TRUE(consumer->Subscribe({.topics = {kTopic}}).ok());
+  EXPECT_TRUE(consumer
+                  ->Run([&](const ConsumerRecord& record) {
+                    if (record.value == "2") consumer->Wakeup();
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  EXPECT_TRUE(consumer->Close().ok());
+  EXPECT_EQ(Committed(0), 2);
 }
 
 TEST_F(GroupLiveTest, AGroupOutlivesTheBroker) {
@@ -347,10 +467,61 @@ TEST_F(GroupLiveTest, WithoutATopicToSetItAsideTheRunEnds) {
   const absl::Status ran =
       consumer->Run([](const ConsumerRecord&) { return absl::InternalError("no"); }, {.attempts = 1});
   EXPECT_EQ(ran, absl::InternalError("no"));
+  const auto again = consumer->Run([](const ConsumerRecord&) { return absl::InternalError("still"); }, {.attempts = 1});
+  EXPECT_EQ(again, absl::InternalError("still")) << "it was not passed over";
   EXPECT_TRUE(consumer->Close().ok());
   EXPECT_LE(Committed(0), 0);
   EXPECT_EQ(ErrorFrom(consumer->Run([](const ConsumerRecord&) { return absl::OkStatus(); }, {.attempts = 0})).code,
             ErrorCode::kInvalidRequest);
+}
+
+TEST_F(GroupLiveTest, ARunThatEndsLeavesNothingPaused) {
+  Produce(0, {"a"});
+  Produce(1, {"b"});
+  auto consumer = Consumer::Create(Options()).value();
+  ASSERT_TRUE(consumer->Subscribe({.topics = {kTopic}}).ok());
+  std::string failed, handled;
+  const auto fail_one = [&](const ConsumerRecord& record) {
+    if (failed.empty()) {
+      failed = *record.value;
+      return absl::InternalError("once");
+    }
+    consumer->Wakeup();
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(consumer->Run(fail_one, {.attempts = 2, .backoff = seconds(1'000), .backoff_max = seconds(1'000)}).ok());
+  EXPECT_TRUE(consumer
+                  ->Run([&](const ConsumerRecord& record) {
+                    handled = *record.value;
+                    consumer->Wakeup();
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  EXPECT_EQ(handled, failed);
+}
+
+TEST_F(GroupLiveTest, ACommitInAHandlerIsOfWhatItHasReached) {
+  Produce(0, {"1", "2", "3"});
+  auto consumer = Consumer::Create(Options()).value();
+  ASSERT_TRUE(consumer->Subscribe({.topics = {kTopic}}).ok());
+  std::vector<int64_t> committed;
+  EXPECT_TRUE(consumer
+                  ->Run([&](const ConsumerRecord& record) {
+                    EXPECT_TRUE(consumer->Commit().ok());
+                    committed.push_back(Committed(0));
+                    if (record.value == "3") consumer->Wakeup();
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  EXPECT_THAT(committed, ElementsAre(1, 2, 3));
+}
+
+TEST_F(GroupLiveTest, ARunWithoutItsDeadLetterTopicDoesNotBegin) {
+  auto consumer = Consumer::Create(Options()).value();
+  ASSERT_TRUE(consumer->Subscribe({.topics = {kTopic}}).ok());
+  const absl::Status ran =
+      consumer->Run([](const ConsumerRecord&) { return absl::OkStatus(); }, {.dead_letter_topic = "nowhere"});
+  EXPECT_EQ(ErrorFrom(ran).code, ErrorCode::kUnknownTopicOrPartition);
 }
 
 TEST_F(GroupLiveTest, WhatNeedsAGroupSaysSo) {

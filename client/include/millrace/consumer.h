@@ -172,7 +172,8 @@ class Consumer {
     const ConsumerRecord& operator*() const { return *next_; }
     const ConsumerRecord* operator->() const { return next_; }
     Iterator& operator++() {
-      if (++next_ == last_) Refill();
+      // Not there: Seek() or Pause() dropped what is left.
+      if (consumer_->iterated_ == nullptr || ++next_ == last_) Refill();
       consumer_->iterated_ = next_;
       return *this;
     }
@@ -181,7 +182,7 @@ class Consumer {
 
    private:
     friend class Consumer;
-    explicit Iterator(Consumer* consumer) : consumer_(consumer) { Refill(); }
+    explicit Iterator(Consumer* consumer);
     void Refill();
 
     Consumer* consumer_;
@@ -198,8 +199,8 @@ class Consumer {
 
   // Reads these and nothing else from now on. Finds the partitions and every `until`; waits for that, at most
   // request.timeout.ms. With a group.id, partitions without `from` begin where the group has committed; the consumer is no member
-  // for that, and may commit as long as the group has none. Errors: kUnknownTopicOrPartition, kNetworkException, kRequestTimedOut, kInvalidRequest (a
-  // partition named twice); nothing is assigned then.
+  // for that, and commits (enable.auto.commit) as long as the group has none. Errors: kUnknownTopicOrPartition, kNetworkException,
+  // kRequestTimedOut, kInvalidRequest (a partition named twice); nothing is assigned then.
   virtual absl::Status Assign(std::vector<Assignment> assignments) = 0;
 
   // Joins the group group.id, and reads what its coordinator assigns to this member, from where the group has come. Does not
@@ -207,9 +208,12 @@ class Consumer {
   // kInvalidRegularExpression; kGroupMaxSizeReached), which end the membership. Called again: another subscription, another member.
   virtual absl::Status Subscribe(Subscription subscription) = 0;
 
-  // Stores how far this consumer has come: all that Poll() has given, or, of that, what an iteration has reached; or what is named.
-  // Waits for that, at most request.timeout.ms. Errors: kInvalidRequest (no group.id), kFencedMemberEpoch and kUnknownMemberId (the
-  // partition is not this member's any more, or somebody has reset its position), kOffsetOutOfRange (behind the end).
+  // Stores how far this consumer has come: all that Poll() has given, or, of that, what an iteration or Run() has reached, the record
+  // in hand included; or what is named. Waits for that, at most request.timeout.ms. Each partition is stored by itself; the error is
+  // that of the first that was not, and may_have_happened is set if others were. Errors: kInvalidRequest (no group.id, a negative
+  // offset), kFencedMemberEpoch and kUnknownMemberId (the partition is not this member's any more, or somebody has reset its position;
+  // or the group has members and this is none), kOffsetOutOfRange (behind the end), kUnknownTopicOrPartition, kUnknownTopicId (the
+  // topic was made anew), kInvalidCommitOffsetSize (the metadata), kRequestTimedOut.
   virtual absl::Status Commit() = 0;
   virtual absl::Status Commit(std::span<const CommittedOffset> offsets) = 0;
   // Does not wait; `done` is told on the library's thread, and may be empty.
@@ -254,7 +258,7 @@ class Consumer {
 
   virtual ConsumerCounters counters() const = 0;
 
-  // Iteration: waits for records without limit, and ends when every partition reached its `until`, at the first error,
+  // Iteration: goes on where the last one was left, waits for records without limit, and ends when every partition reached its `until`, at the first error,
   // or after Wakeup(): status() tells which. Gap markers (on.gap=report) are passed over and counted in
   // counters().gap_records.
   Iterator begin() { return Iterator(this); }
@@ -268,6 +272,7 @@ class Consumer {
 
   // The record that an iteration stands at: those before it in what the last Poll() gave were handled. Null: there is none.
   const ConsumerRecord* iterated_ = nullptr;
+  const ConsumerRecord* iterated_end_ = nullptr;
 
  private:
   absl::Status status_;

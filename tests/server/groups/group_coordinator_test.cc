@@ -49,7 +49,7 @@ class CoordinatorTest : public ::testing::Test {
             },
         .not_leader = [] { return MakeError(Error::NOT_LEADER_OR_FOLLOWER, "elsewhere"); },
         .find_end =
-            [this](PartitionId, const std::function<void(std::optional<int64_t>)>& then) {
+            [this](PartitionId, int64_t, const std::function<void(std::optional<int64_t>)>& then) {
               ++ends_asked_;
               then(end_);
             }});
@@ -311,8 +311,15 @@ TEST_F(CoordinatorTest, AnOffsetBehindTheEndIsRefusedUnlessNobodyKnowsTheEnd) {
   const v1::HeartbeatResponse first = Join("a");
   EXPECT_EQ(*Store(Commit("a", first.assignment(0), 101)), Error::OFFSET_OUT_OF_RANGE);
   EXPECT_EQ(ends_asked_, 1);
+  coordinator_->Commit(Commit("a", first.assignment(0), 101),
+                       [](const ErrorFrame&, const std::vector<ErrorFrame>& errors) {
+                         ASSERT_EQ(errors.size(), 1u);
+                         EXPECT_EQ(errors[0].topic, "t");
+                         EXPECT_EQ(errors[0].partition, 0);
+                         EXPECT_EQ(errors[0].high_watermark, 100);
+                       });
   EXPECT_EQ(*Store(Commit("a", first.assignment(0), 100)), Error::NONE);
-  EXPECT_EQ(ends_asked_, 1) << "below an end that is known";
+  EXPECT_EQ(ends_asked_, 2) << "below an end that is known";
   end_ = std::nullopt;
   EXPECT_EQ(*Store(Commit("a", first.assignment(0), 150)), Error::NONE) << "the leader is away: the member is believed";
   EXPECT_EQ(Committed(0), 150);
@@ -333,6 +340,22 @@ TEST_F(CoordinatorTest, ACommitIsWrittenBeforeWhatComesBehindIt) {
   executor_.RunUntilIdle();
   EXPECT_EQ(*result, Error::NONE);
   EXPECT_EQ(Committed(3), 5);
+}
+
+// It was decided by the topics there were when it came.
+TEST_F(CoordinatorTest, ATopicThatIsMadeWhileAGroupIsMadeIsNotMissed) {
+  held_ = true;
+  v1::HeartbeatRequest join = Beat("a", 0);
+  join.clear_topics();
+  join.set_topic_pattern("t.*");
+  Send(join);
+  topics_.Add("t2", 2);
+  coordinator_->OnImage();
+  executor_.Advance(std::chrono::milliseconds(100));
+  held_ = false;
+  WriteAll();
+  WriteAll();
+  EXPECT_EQ(coordinator_->groups().find(kGroup)->second.members.at("a").holdings.size(), 6u);
 }
 
 TEST_F(CoordinatorTest, AResetIsAnotherEpochForItsOwner) {

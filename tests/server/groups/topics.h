@@ -49,6 +49,7 @@ class TestTopics {
     MetadataImage::Builder next(*image_);
     const absl::Status status = next.Replay(record);
     if (!status.ok()) ADD_FAILURE() << status;
+    next.SetVersion(image_->version() + 1);
     image_ = std::move(next).Build();
   }
 
