@@ -12,8 +12,9 @@ using std::chrono::seconds;
 
 // ---- Producer
 
-ProducerOptions SimProducer::OptionsFor(World& world, const std::vector<std::string>& bootstrap) {
+ProducerOptions SimProducer::OptionsFor(World& world, int number, const std::vector<std::string>& bootstrap) {
   ProducerOptions options;
+  if (number >= Ledger::kFirstNamed) options.name = "named";
   options.client.bootstrap_servers = absl::StrJoin(bootstrap, ",");
   options.linger = milliseconds(world.dice.OneIn(2) ? 0 : world.dice.UpTo(10));
   options.batch_size = world.dice.Between(200, 4000);
@@ -26,7 +27,7 @@ SimProducer::SimProducer(World& world, int number, const std::vector<std::string
     : ClientProcess(world, absl::StrCat("producer-", number)),
       number_(number),
       on_acked_(std::move(on_acked)),
-      core_(environment(), OptionsFor(world, bootstrap), bootstrap) {}
+      core_(environment(), OptionsFor(world, number, bootstrap), bootstrap) {}
 
 SimProducer::~SimProducer() { core_.Stop(); }
 
@@ -51,6 +52,7 @@ void SimProducer::Send(const Place& place) {
 void SimProducer::OnDelivered(RecordId id, const Place& place, const absl::StatusOr<RecordMetadata>& result) {
   if (result.ok()) {
     ++world_.coverage.acked;
+    acked_ = true;
     world_.ledger.OnAcked(id, result->offset);
     if (result->offset >= 0) on_acked_(place, result->offset);
     return;
@@ -60,6 +62,7 @@ void SimProducer::OnDelivered(RecordId id, const Place& place, const absl::Statu
   world_.coverage.Saw(Rare::kDeliveryFailed);
   if (error.may_have_happened) world_.coverage.Saw(Rare::kUnknownOutcome);
   world_.ledger.OnFailed(id, error.may_have_happened);
+  if (named() && error.code == ErrorCode::kInvalidProducerEpoch) return world_.coverage.Saw(Rare::kProducerFenced);
   if (!world_.swarm.short_delivery && !world_.ledger.MayVanish(place)) {
     world_.ledger.Violate(
         absl::StrCat("record ", id, " failed although there was time: ", std::string(result.status().message())));

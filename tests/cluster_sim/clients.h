@@ -38,17 +38,22 @@ class SimProducer : public ClientProcess {
   // Told of each ack.
   using OnAcked = std::function<void(const Place& place, int64_t offset)>;
 
+  // From Ledger::kFirstNamed on it has a name.
   SimProducer(World& world, int number, const std::vector<std::string>& bootstrap, OnAcked on_acked);
   ~SimProducer();
 
   void Send(const Place& place);
+  // Something was: so it has its identity.
+  bool acked() const { return acked_; }
 
  private:
-  static ProducerOptions OptionsFor(World& world, const std::vector<std::string>& bootstrap);
+  static ProducerOptions OptionsFor(World& world, int number, const std::vector<std::string>& bootstrap);
+  bool named() const { return number_ >= Ledger::kFirstNamed; }
   void OnDelivered(RecordId id, const Place& place, const absl::StatusOr<RecordMetadata>& result);
 
   const int number_;
   const OnAcked on_acked_;
+  bool acked_ = false;
   client::ProducerCore core_;
 };
 

@@ -53,10 +53,13 @@ namespace millrace::sim {
   X(kDeletedTopicRefused, "a producer is told that its topic was deleted")            \
   X(kAbstained, "a replica abstains after its machine went down")                     \
   X(kLoadedUnderFaults, "a broker catches up while others are gone")                  \
+  X(kProducerFenced, "a producer is fenced by a later one of its name")               \
   X(kMemberLeft, "a member leaves its group")                                         \
   X(kMemberDied, "a member dies")                                                     \
   X(kMemberLost, "a member is told that it is none any more, or finds it out")        \
   X(kPartitionMoved, "a partition goes to another member")                            \
+  X(kInstanceBack, "a member comes back under its instance id")                       \
+  X(kOffsetReset, "a group's offset is reset")                                        \
   X(kHandledAgain, "a record is given out again, not being committed")
 
 enum class Fault : uint8_t {

@@ -148,6 +148,7 @@ void Ledger::CheckEnd(const std::map<Place, int64_t>& log_starts) {
                            " were trimmed"));
     }
     std::map<int, RecordId> last;  // by producer
+    RecordId last_named = -1;
     for (size_t offset = 0; offset < log.truth.size(); ++offset) {
       const RecordId id = log.truth[offset];
       if (id < 0) {
@@ -160,6 +161,11 @@ void Ledger::CheckEnd(const std::map<Place, int64_t>& log_starts) {
         Violate(absl::StrCat("out of order at ", offset, ": ", Describe(id), " after ", Describe(before->second)));
       }
       last[producer] = id;
+      if (producer < kFirstNamed) continue;
+      if (last_named >= 0 && ProducerOf(last_named) > producer) {
+        Violate(absl::StrCat("not fenced at ", offset, ": ", Describe(id), " after ", Describe(last_named)));
+      }
+      last_named = id;
     }
   }
 }

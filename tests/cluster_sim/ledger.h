@@ -6,7 +6,8 @@
 //     ledger.CheckEnd();
 //
 // Promises: an offset has one value for ever, whoever tells of it; a value has one offset; what failed for sure is nowhere; what was
-// sent after an ack comes behind it; a producer's records are in its order; what was acked is read, unless it was trimmed.
+// sent after an ack comes behind it; a producer's records are in its order; behind one of a producer with a name there are none of those
+// that had the name before; what was acked is read, unless it was trimmed.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,9 @@ struct Place {
 
 class Ledger {
  public:
+  // Producers from here on have one name, one after the other.
+  static constexpr int kFirstNamed = 100;
+
   explicit Ledger(int value_bytes) : value_bytes_(value_bytes) {}
 
   RecordId Send(int producer, const Place& place);

@@ -15,11 +15,22 @@ using std::chrono::seconds;
 
 // ---- One member
 
-ConsumerOptions SimMember::OptionsFor(World& world, const std::vector<std::string>& bootstrap, SimMember* member) {
+namespace {
+
+Subscription SubscriptionTo(const std::vector<std::string>& topics, bool by_pattern) {
+  if (!by_pattern) return {.topics = topics};
+  return {.pattern = absl::StrJoin(topics, "|")};
+}
+
+}  // namespace
+
+ConsumerOptions SimMember::OptionsFor(World& world, std::string instance, const std::vector<std::string>& bootstrap,
+                                      SimMember* member) {
   ConsumerOptions options;
   options.client.bootstrap_servers = absl::StrJoin(bootstrap, ",");
   options.on_gap = OnGap::kReport;
   options.group_id = Crowd::kGroup;
+  options.group_instance_id = std::move(instance);
   options.session_timeout = milliseconds(world.dice.Between(1'000, 8'000));
   options.max_poll_interval = seconds(world.dice.OneIn(3) ? 2 : 300);
   // By itself, without anybody being told of the acks; or here, where they are heard.
@@ -36,17 +47,17 @@ ConsumerOptions SimMember::OptionsFor(World& world, const std::vector<std::strin
   return options;
 }
 
-SimMember::SimMember(World& world, std::string name, const std::vector<std::string>& bootstrap,
+SimMember::SimMember(World& world, std::string name, std::string instance, const std::vector<std::string>& bootstrap,
                      const std::vector<std::string>& topics, Heard heard)
     : ClientProcess(world, std::move(name)),
       heard_(std::move(heard)),
-      options_(OptionsFor(world, bootstrap, this)),
+      options_(OptionsFor(world, std::move(instance), bootstrap, this)),
       core_(environment(), options_, bootstrap, queue_),
       reader_(options_, queue_, this),
       group_(environment(), options_, reader_, queue_,
              [this](std::function<void()> task) { process_.Post(std::move(task)); }),
       session_(std::make_unique<client::GroupSession>(environment(), options_, bootstrap,
-                                                      Subscription{.topics = topics}, group_.owner())) {
+                                                      SubscriptionTo(topics, world.swarm.pattern), group_.owner())) {
   group_.SetSession(session_.get());
   process_.Post([this] { session_->Start(); });
 }
@@ -57,6 +68,11 @@ void SimMember::Poll() {
   if (leaving_) return;
   session_->NotePolling(true);
   if (absl::Status status = group_.Step(); !status.ok()) {
+    if (!instance().empty() && ErrorFrom(status).code == ErrorCode::kFencedInstanceId) {
+      // The join of one that died came late, through a broker that stood still, and counts as the later one. This ends; another comes.
+      leaving_ = left_ = true;
+      return;
+    }
     world_.ledger.Violate(absl::StrCat(name(), " is refused: ", std::string(status.message())));
   }
   // One batch of records, which is handled by the next time.
@@ -124,8 +140,20 @@ void SimMember::GrantCredit() {
 // ---- All of them
 
 Crowd::Crowd(World& world, SimCluster& cluster, Nemesis& nemesis, std::vector<std::string> topics)
-    : world_(world), cluster_(cluster), nemesis_(nemesis), topics_(std::move(topics)) {
+    : world_(world),
+      cluster_(cluster),
+      nemesis_(nemesis),
+      topics_(std::move(topics)),
+      operator_(world, cluster.addresses()) {
   for (int i = 0; i < world_.swarm.members; ++i) Join();
+}
+
+std::string Crowd::FreeInstance() const {
+  for (int number = 1;; ++number) {
+    std::string instance = absl::StrCat("instance-", number);
+    if (std::ranges::none_of(members_, [&](const auto& member) { return member->instance() == instance; }))
+      return instance;
+  }
 }
 
 void Crowd::Join() {
@@ -134,7 +162,7 @@ void Crowd::Join() {
   std::vector<std::string> addresses = cluster_.addresses();
   if (world_.swarm.one_way_client && last_member_ == 1) addresses.resize(1);
   members_.push_back(std::make_unique<SimMember>(
-      world_, name, addresses, topics_,
+      world_, name, world_.swarm.instances ? FreeInstance() : "", addresses, topics_,
       SimMember::Heard{
           .given_out = [this, name](const Place& place, int32_t epoch,
                                     int64_t offset) { OnGivenOut(name, place, epoch, offset); },
@@ -142,6 +170,24 @@ void Crowd::Join() {
                               int64_t offset) { handled_[place].acked = std::max(handled_[place].acked, offset); },
           .lost = [this] { world_.coverage.Saw(Rare::kMemberLost); }}));
   nemesis_.Know(members_.back()->process());
+  const std::string& instance = members_.back()->instance();
+  if (!instance.empty() && !instances_.insert(instance).second) world_.coverage.Saw(Rare::kInstanceBack);
+}
+
+// To what is handled already: nothing is passed over.
+void Crowd::Reset() {
+  if (handled_.empty()) return;
+  auto& [place, handled] = *std::next(handled_.begin(), world_.dice.UpTo(static_cast<int64_t>(handled_.size())));
+  const int64_t first = world_.ledger.may_be_trimmed(place);
+  if (handled.committed <= first) return;
+  const int64_t target = world_.dice.Between(first, handled.committed);
+  handled.reset_to = std::min(handled.reset_to, target);
+  const CommittedOffset offset{.topic = place.topic, .partition = place.partition, .offset = target};
+  operator_.Ask(client::control::kResetOffsets,
+                client::control::ResetOffsetsRequest(kGroup, {offset}, client::control::DryRun::kNo),
+                [this](const absl::StatusOr<absl::Cord>& reply) {
+                  if (reply.ok()) world_.coverage.Saw(Rare::kOffsetReset);
+                });
 }
 
 void Crowd::RemoveLeft() {
@@ -153,6 +199,7 @@ void Crowd::RemoveLeft() {
 
 void Crowd::Step() {
   RemoveLeft();
+  if (world_.swarm.members > 0 && world_.swarm.resets && world_.dice.OneIn(3 * world_.swarm.member_one_in)) Reset();
   if (world_.swarm.members == 0 || !world_.dice.OneIn(world_.swarm.member_one_in)) return;
   const int64_t what = world_.dice.UpTo(4);
   if (members_.empty() || (what < 2 && members_.size() < 4)) return Join();
@@ -181,7 +228,7 @@ void Crowd::OnGivenOut(const std::string& member, const Place& place, int32_t ep
   };
   if (epoch < handled.epoch) violate(absl::StrCat("though ", handled.member, " has it under ", handled.epoch));
   if (epoch == handled.epoch && member != handled.member) violate(absl::StrCat("as ", handled.member, " has done"));
-  if (offset < handled.acked) violate(absl::StrCat("which was committed: ", handled.acked));
+  if (offset < std::min(handled.acked, handled.reset_to)) violate(absl::StrCat("which was committed: ", handled.acked));
   if (handled.epoch != 0 && epoch > handled.epoch) world_.coverage.Saw(Rare::kPartitionMoved);
   if (handled.offsets.contains(offset)) world_.coverage.Saw(Rare::kHandledAgain);
   handled.epoch = epoch;
@@ -221,7 +268,7 @@ void Crowd::Watch() {
     if (topic == nullptr) continue;
     const Place place{topic->name, id.partition};
     Handled& handled = handled_[place];
-    if (offset.offset < handled.committed) {
+    if (offset.offset < std::min(handled.committed, handled.reset_to)) {
       world_.ledger.Violate(absl::StrCat("the committed offset of ", Text(place), " goes back from ", handled.committed,
                                          " to ", offset.offset));
     }
@@ -238,6 +285,7 @@ void Crowd::Settle() {
 std::string Crowd::Unfinished() {
   if (world_.swarm.members == 0) return "";
   RemoveLeft();
+  if (members_.empty()) Join();
   const server::GroupState* group = GroupNow();
   if (group == nullptr) return "there is no group";
   const auto image = cluster_.image();

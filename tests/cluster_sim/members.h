@@ -7,11 +7,13 @@
 //     crowd.Check();
 //
 // Promises: records of a partition are given out under epochs that never fall, and under one epoch by one member; none is given out again
-// once an offset behind it was acked as committed; committed offsets never move back; in the end everything was given out and is
+// once an offset behind it was acked as committed; committed offsets never move back, but where they were reset, and no further; in the end
+// everything was given out and is
 // committed, every member has its share, and all replicas have the same groups.
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
@@ -35,7 +37,8 @@ class SimMember : public ClientProcess, private client::ConsumerReader::Core {
     std::function<void()> lost;
   };
 
-  SimMember(World& world, std::string name, const std::vector<std::string>& bootstrap,
+  // `instance`: "" for none.
+  SimMember(World& world, std::string name, std::string instance, const std::vector<std::string>& bootstrap,
             const std::vector<std::string>& topics, Heard heard);
   ~SimMember() override;
 
@@ -43,11 +46,13 @@ class SimMember : public ClientProcess, private client::ConsumerReader::Core {
   // Commits what was handled, and tells the coordinator.
   void Leave();
   bool left() const { return left_; }
+  const std::string& instance() const { return options_.group_instance_id; }
   size_t partitions() const { return reader_.progress().size(); }
   std::string Report() const;
 
  private:
-  static ConsumerOptions OptionsFor(World& world, const std::vector<std::string>& bootstrap, SimMember* member);
+  static ConsumerOptions OptionsFor(World& world, std::string instance, const std::vector<std::string>& bootstrap,
+                                    SimMember* member);
   void Commit();
 
   void Reposition(const std::shared_ptr<client::FetchPartition>& partition, uint64_t generation,
@@ -89,12 +94,15 @@ class Crowd {
   struct Handled {
     int32_t epoch = 0;
     std::string member;
-    int64_t acked = 0;      // committed, as some member was told
-    int64_t committed = 0;  // as some coordinator has it
+    int64_t acked = 0;                                       // committed, as some member was told
+    int64_t committed = 0;                                   // as some coordinator has it
+    int64_t reset_to = std::numeric_limits<int64_t>::max();  // the lowest that was asked for; maybe it is yet to come
     std::set<int64_t> offsets;
   };
 
   void Join();
+  std::string FreeInstance() const;
+  void Reset();
   void RemoveLeft();
   void Watch();
   void OnGivenOut(const std::string& member, const Place& place, int32_t epoch, int64_t offset);
@@ -107,8 +115,10 @@ class Crowd {
   SimCluster& cluster_;
   Nemesis& nemesis_;
   const std::vector<std::string> topics_;
+  SimOperator operator_;
   std::vector<std::unique_ptr<SimMember>> members_;
-  int polls_ = 1;  // of each, each time
+  std::set<std::string> instances_;  // that were in use
+  int polls_ = 1;                    // of each, each time
   int last_member_ = 0;
   raft::Term newest_coordinator_;
   std::map<Place, Handled> handled_;

@@ -13,6 +13,7 @@ namespace {
 
 // What a cluster of which everything works may take to finish what was under way.
 constexpr seconds kBound{90};
+constexpr int kNamedMax = 6;
 
 }  // namespace
 
@@ -89,6 +90,7 @@ void Run::MakeClients() {
         std::make_unique<SimProducer>(world_, i, limited ? one : cluster_->addresses(), check("acked")));
     nemesis_->Know(producers_.back()->process());
   }
+  if (swarm.named_producer) AddNamedProducer();
   for (int i = 1; i <= swarm.consumers; ++i) {
     const bool limited = i == 1 && swarm.one_way_client;
     consumers_.push_back(std::make_unique<SimConsumer>(world_, absl::StrCat("consumer-", i),
@@ -99,6 +101,15 @@ void Run::MakeClients() {
   crowd_ = std::make_unique<Crowd>(world_, *cluster_, *nemesis_, topics_->readable());
 }
 
+// Those before it go on, and are refused. Not before the last one has its identity: who gets one later is the later one.
+void Run::AddNamedProducer() {
+  producers_.push_back(std::make_unique<SimProducer>(
+      world_, Ledger::kFirstNamed + named_producers_++, cluster_->addresses(),
+      [this](const Place& place, int64_t offset) { CheckCopies(place, offset, "acked"); }));
+  last_named_ = producers_.back().get();
+  nemesis_->Know(last_named_->process());
+}
+
 // ---- The time with faults
 
 void Run::Disturb() {
@@ -107,6 +118,8 @@ void Run::Disturb() {
     nemesis_->Step();
     topics_->Step();
     crowd_->Step();
+    const bool may_be_fenced = last_named_ != nullptr && last_named_->acked() && named_producers_ < kNamedMax;
+    if (may_be_fenced && world_.dice.OneIn(50)) AddNamedProducer();
     const bool idle = world_.dice.OneIn(world_.swarm.idle_one_in);
     Advance(std::chrono::microseconds(world_.dice.Between(100, idle ? 4'000'000 : 1000 * world_.swarm.step_ms)));
   }

@@ -32,6 +32,7 @@ class Run {
 
  private:
   void MakeClients();
+  void AddNamedProducer();
   void Advance(std::chrono::nanoseconds by);
   void SendSome();
   void Watch();
@@ -49,6 +50,8 @@ class Run {
   std::unique_ptr<Crowd> crowd_;
   std::map<raft::GroupId, int> leaders_;
   bool counted_up_ = false;
+  int named_producers_ = 0;
+  SimProducer* last_named_ = nullptr;
 };
 
 }  // namespace millrace::sim

@@ -34,19 +34,24 @@ Swarm DrawSwarm(uint64_t seed) {
   swarm.one_way_client = dice.OneIn(2);
   swarm.members = dice.OneIn(2) ? 0 : static_cast<int>(dice.Between(1, 3));
   swarm.member_one_in = static_cast<int>(dice.Between(5, 100));
+  swarm.pattern = dice.OneIn(3);
+  swarm.instances = dice.OneIn(3);
+  swarm.resets = dice.OneIn(3);
+  swarm.named_producer = dice.OneIn(3);
   return swarm;
 }
 
 std::string ToString(const Swarm& swarm) {
   std::string text = absl::StrCat(
       "seed ", swarm.seed, ": ", swarm.producers, " producers, ", swarm.brokers, " brokers, ", swarm.consumers,
-      " consumers, ", swarm.members, " members, ", swarm.topics, " topics of ", swarm.partitions, ", ", swarm.steps,
-      " steps of ", swarm.step_ms, " ms, values to ", swarm.value_bytes, " bytes, travel ", swarm.travel_us,
-      " us, sync ", swarm.sync_us, " us, at most ", swarm.down_max, " down", swarm.async ? ", async" : "",
-      swarm.short_delivery ? ", short deliveries" : "", swarm.lone_topic ? ", a topic without replicas" : "",
-      swarm.vanishing_topic ? ", a topic that is deleted" : "",
-      swarm.one_way_client ? ", a client that reaches one broker" : "", "\nfaults (one in ", swarm.fault_one_in,
-      " steps):");
+      " consumers, ", swarm.members, " members", swarm.pattern ? " by a pattern" : "",
+      swarm.instances ? " with instance ids" : "", swarm.resets ? " with resets" : "", ", ", swarm.topics,
+      " topics of ", swarm.partitions, ", ", swarm.steps, " steps of ", swarm.step_ms, " ms, values to ",
+      swarm.value_bytes, " bytes, travel ", swarm.travel_us, " us, sync ", swarm.sync_us, " us, at most ",
+      swarm.down_max, " down", swarm.async ? ", async" : "", swarm.short_delivery ? ", short deliveries" : "",
+      swarm.lone_topic ? ", a topic without replicas" : "", swarm.vanishing_topic ? ", a topic that is deleted" : "",
+      swarm.one_way_client ? ", a client that reaches one broker" : "",
+      swarm.named_producer ? ", a producer with a name" : "", "\nfaults (one in ", swarm.fault_one_in, " steps):");
   for (size_t fault = 0; fault < kFaultCount; ++fault) {
     if (swarm.faults.test(fault)) absl::StrAppend(&text, "\n  ", std::string(Text(static_cast<Fault>(fault))));
   }

@@ -21,6 +21,9 @@ struct Swarm {
   int consumers = 1;
   int members = 0;         // of a group, at first; 0: there is none
   int member_one_in = 30;  // steps one comes, leaves or dies
+  bool pattern = false;    // they subscribe by one
+  bool instances = false;  // they have instance ids, and who dies comes back under its own
+  bool resets = false;     // of the group's offsets, while they read
   int topics = 1;
   int partitions = 2;      // of each
   int steps = 300;         // of the time with faults
@@ -38,6 +41,7 @@ struct Swarm {
   bool lone_topic = false;       // there is one with a single replica
   bool vanishing_topic = false;  // there is one that is deleted now and then
   bool one_way_client = false;   // a producer and a consumer that reach one broker only
+  bool named_producer = false;   // there is one with a name, and now and then another one that fences it
 
   bool Has(Fault fault) const { return faults.test(static_cast<size_t>(fault)); }
 };
