@@ -39,6 +39,59 @@ class Aio(harness.BrokerTest):
 
         self.assertEqual([record.value for record in asyncio.run(run())], [b"v"])
 
+    def test_a_handler_that_fails_is_tried_again_and_then_passed_on(self):
+        topic = self.topic(partitions=2)
+        failed = self.topic()
+        handled = []
+
+        async def handle(record):
+            await asyncio.sleep(0)
+            if record.value == b"poison":
+                raise ValueError("bad")
+            handled.append(record.value)
+
+        async def run():
+            async with millrace.aio.Producer(self.broker.address) as producer:
+                for i, value in enumerate((b"a", b"poison", b"b", b"c")):
+                    await producer.send_and_wait(topic, value, partition=i % 2)
+            async with millrace.aio.Consumer(self.broker.address) as consumer:
+                await consumer.assign([Assignment(topic, until=Position.end())])
+                await consumer.run(handle, attempts=2, backoff=0.01, dead_letter_topic=failed)
+            async with millrace.aio.Consumer(self.broker.address) as consumer:
+                await consumer.assign([Assignment(failed, until=Position.end())])
+                return [record.value async for record in consumer]
+
+        self.assertEqual(asyncio.run(run()), [b"poison"])
+        self.assertEqual(sorted(handled), [b"a", b"b", b"c"])
+
+    def test_a_cancelled_run_ends_once_its_handler_returns(self):
+        topic = self.topic()
+
+        async def run():
+            begun, done = asyncio.Event(), []
+            go_on = asyncio.Event()
+
+            async def handle(record):
+                begun.set()
+                await go_on.wait()
+                done.append(record.value)
+
+            async with millrace.aio.Producer(self.broker.address) as producer:
+                await producer.send_and_wait(topic, b"v")
+            async with millrace.aio.Consumer(self.broker.address) as consumer:
+                await consumer.assign([topic])
+                running = asyncio.ensure_future(consumer.run(handle))
+                await begun.wait()
+                running.cancel()
+                await asyncio.sleep(0)
+                self.assertFalse(running.done())
+                go_on.set()
+                with self.assertRaises(asyncio.CancelledError):
+                    await running
+            return done
+
+        self.assertEqual(asyncio.run(run()), [b"v"])
+
     def test_errors_are_raised_where_they_are_awaited(self):
         async def run():
             async with millrace.aio.Producer(self.broker.address) as producer, millrace.aio.Admin(self.broker.address) as admin:

@@ -12,6 +12,10 @@ from millrace import Assignment, ErrorCode, Gap, GapReason, Header, Position, To
 from millrace._core import codecs
 
 
+class Stop(BaseException):
+    """What no run() retries."""
+
+
 class Producing(harness.BrokerTest):
     def test_five_lines(self):
         topic = self.topic()
@@ -52,6 +56,23 @@ class Producing(harness.BrokerTest):
             for _ in range(300):
                 producer.send(topic, b"x" * 100)
         self.assertEqual({record.partition for record in self.read_all(topic)}, {0, 1, 2})
+
+    def test_a_name_fences_who_had_it_before(self):
+        topic = self.topic(partitions=2)
+        earlier = self.producer(producer_name=topic)
+        earlier.send(topic, "a", partition=0).result()
+        later = self.producer(producer_name=topic)
+        later.send(topic, "b", partition=0).result()
+        for partition in (0, 1):
+            with self.assertRaises(millrace.MillraceError) as caught:
+                earlier.send(topic, "late", partition=partition).result()
+            self.assertEqual(caught.exception.code, ErrorCode.INVALID_PRODUCER_EPOCH)
+        self.raises(ErrorCode.INVALID_PRODUCER_EPOCH, earlier.flush)
+        later.send(topic, "c", partition=1).result()
+        self.assertEqual(sorted(record.value for record in self.read_all(topic)), [b"a", b"b", b"c"])
+        with self.assertRaises(millrace.MillraceError) as caught:
+            self.producer(producer_name="n", acks="none")
+        self.assertEqual(caught.exception.code, ErrorCode.INVALID_CONFIG)
 
     def test_each_level_of_acks(self):
         for acks in ("none", "leader", "quorum"):
@@ -270,6 +291,9 @@ class Consuming(harness.BrokerTest):
         self.raises(ErrorCode.INVALID_REQUEST, consumer.poll, 0)
         self.raises(ErrorCode.INVALID_REQUEST, consumer.subscribe, ["t"])
         self.raises(ErrorCode.INVALID_REQUEST, consumer.commit)
+        for nothing in ([], "", [""]):
+            error = self.raises(ErrorCode.INVALID_REQUEST, self.consumer(group_id="g").subscribe, nothing)
+            self.assertIn("neither a topic nor a pattern", error.message)
         topic = self.topic()
         consumer.assign([topic])
         self.raises(ErrorCode.INVALID_REQUEST, consumer.seek, TopicPartition(topic, 9), 0)
@@ -311,6 +335,58 @@ class Consuming(harness.BrokerTest):
         self.assertEqual(dict(buried.headers), {
             "trace": b"t", "millrace.origin.topic": topic.encode(), "millrace.origin.partition": b"0", "millrace.origin.offset": b"1",
             "millrace.error": b"ValueError: poison", "millrace.attempts": b"3"})
+
+    def test_run_needs_its_dead_letter_topic_from_the_beginning(self):
+        consumer = self.consumer()
+        consumer.assign([self.topic()])
+        error = self.raises(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, consumer.run, print, dead_letter_topic="no.such.topic")
+        self.assertIn("topic create no.such.topic", error.message)
+
+    def run_twice(self, end):
+        """What the second run() handles, after the first one has ended by what end(consumer) does about the record 1, while the record 0
+        waits for its next attempt."""
+        topic = self.fill(6, partitions=2)
+        one = TopicPartition(topic, 1)
+        consumer = self.consumer()
+        consumer.assign([Assignment(topic, until=Position.end())])
+        consumer.pause([one])
+
+        def handle(record):
+            if record.value == b"0":
+                consumer.resume([one])
+                raise ValueError
+            end(consumer)
+
+        handled = []
+        with contextlib.suppress(Stop):
+            consumer.run(handle, backoff=1e6, backoff_max=1e6)
+        consumer.run(lambda record: handled.append(int(record.value)))
+        return sorted(handled)
+
+    def test_a_run_that_is_woken_leaves_no_partition_waiting(self):
+        self.assertEqual(self.run_twice(lambda consumer: consumer.wakeup()), [0, 2, 3, 4, 5])
+
+    def test_a_run_that_fails_leaves_no_partition_waiting(self):
+        def end(_):
+            raise Stop
+
+        self.assertEqual(self.run_twice(end), [0, 1, 2, 3, 4, 5])  # 1 was not handled
+
+    def test_a_run_that_fails_leaves_all_that_were_due_to_the_next(self):
+        topic = self.fill(6, partitions=3)
+        consumer, failed, handled = self.consumer(), set(), []
+        consumer.assign([Assignment(topic, until=Position.end())])
+
+        def handle(record):
+            if len(failed) == 3:
+                raise Stop
+            failed.add(record.partition)
+            raise ValueError
+
+        with self.assertRaises(Stop):
+            consumer.run(handle, attempts=1_000_000, backoff=0.001, backoff_max=0.001)
+        consumer.run(lambda record: handled.append(int(record.value)))
+        self.assertEqual(sorted(handled), [0, 1, 2, 3, 4, 5])
 
 
 class Administration(harness.BrokerTest):

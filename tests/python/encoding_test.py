@@ -101,6 +101,8 @@ class Settings(unittest.TestCase):
         for settings, text in (({"linger.msec": 1}, 'did you mean "linger.ms"'), ({"acks": "some"}, "expected none, leader or quorum"),
                                ({"batch.size": "12 parsecs"}, "expected bytes"), ({"batch.size": 1}, "at least"), ({"linger.ms": -1}, "milliseconds"),
                                ({"retries": 3}, "delivery.timeout.ms"), ({"min.insync.replicas": 2}, "majority"),
+                               ({"heartbeat.interval.ms": 3000}, "set session.timeout.ms"),
+                               ({"partition.assignment.strategy": "range"}, "set group.remote.assignor"),
                                ({"buffer.memory": "300KiB"}, "twice batch.size"), ({"bootstrap.servers": "a,,b"}, "HOST:PORT")):
             with self.assertRaises(millrace.MillraceError) as raised:
                 parse(ProducerSettings, None, settings, {})

@@ -28,6 +28,7 @@ class FakeBroker:
         self.on_batch = lambda place: broker_pb2.ProduceAck(base_offset=0)
         self.frames = []  # what each subscription gets
         self.coordinator = None
+        self.groups = group_pb2.ListGroupsResponse()
         self._server = grpc.server(futures.ThreadPoolExecutor(16))
         self._server.add_generic_rpc_handlers((
             grpc.method_handlers_generic_handler("millrace.v1.Admin", {
@@ -38,6 +39,7 @@ class FakeBroker:
                 "Produce": self._stream(self._produce, broker_pb2.ProduceRequest),
                 "Fetch": self._stream(self._fetch, broker_pb2.FetchRequest)}),
             grpc.method_handlers_generic_handler("millrace.v1.Groups", {
+                "ListGroups": self._unary(lambda request: self.groups, group_pb2.ListGroupsRequest),
                 "Heartbeat": self._unary(lambda request: self.coordinator.heartbeat(request), group_pb2.HeartbeatRequest),
                 "CommitOffsets": self._unary(lambda request: self.coordinator.commit(request), group_pb2.CommitOffsetsRequest)})))
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"

@@ -1,9 +1,12 @@
 """What a client does when a broker or its network misbehaves, against one that a test scripts."""
 
+import threading
 import unittest
+import unittest.mock
 
 import harness
 import millrace
+import millrace.run
 from fake_broker import FakeBroker, FakeCoordinator
 from millrace import Assignment, ErrorCode, Gap, GapReason, Position
 from millrace._core import codecs
@@ -137,6 +140,65 @@ class Consuming(unittest.TestCase):
         consumer.run(handle, on_corrupt="skip")
         self.assertEqual((seen, consumer.gap_records), ([5], 5))
 
+    def run_twice(self, ack):
+        """The first offset of the second run(), in the partition of a record for which the dead-letter topic has this ack; the first
+        one is woken while it waits for that. And what the first one raises."""
+        self.broker.topics.update(t=[1, 1], dead=[1])
+        self.broker.frames = [frame(1, fetched(0, b"a", b"b", b"c", b"d"))]  # for who begins at 0, or at 1
+        asked_for = threading.Event()
+        self.broker.on_batch = lambda place: asked_for.wait() and ack
+        consumer = self.consumer()
+        consumer.assign([Assignment("t", number, Position.offset(0)) for number in (0, 1)])
+        poison, seen = [], []
+
+        def handle(record):
+            if not poison:
+                poison.append(record)
+                raise ValueError
+            if record.partition != poison[0].partition:
+                asked_for.set()
+                consumer.wakeup()
+
+        def handle_later(record):
+            if record.partition == poison[0].partition:
+                seen.append(record.offset)
+                consumer.wakeup()
+
+        raised = None
+        try:
+            consumer.run(handle, attempts=1, dead_letter_topic="dead")
+        except millrace.MillraceError as error:
+            raised = error.code
+        consumer.forget_wakeup()
+        consumer.run(handle_later)
+        return seen, raised
+
+    def test_a_run_that_ends_before_its_dead_letter_is_acked_goes_on_behind_it(self):
+        self.assertEqual(self.run_twice(broker_pb2.ProduceAck(base_offset=0)), ([1], None))
+
+    def test_a_record_that_the_dead_letter_topic_refuses_comes_again(self):
+        refused = error_pb2.Error(code=error_pb2.Error.POLICY_VIOLATION)
+        self.assertEqual(self.run_twice(broker_pb2.ProduceAck(error=refused)), ([0], ErrorCode.POLICY_VIOLATION))
+
+    def test_a_record_that_the_dead_letter_topic_refuses_at_once_comes_again(self):
+        self.broker.topics["dead"] = [1]
+        self.broker.frames = [frame(0, fetched(0, b"a", b"b"))]
+        self.broker.on_batch = lambda place: broker_pb2.ProduceAck(error=error_pb2.Error(code=error_pb2.Error.POLICY_VIOLATION))
+        consumer = self.consumer()
+        consumer.assign([Assignment("t", 0, Position.offset(0))])
+        with unittest.mock.patch("millrace.run._SOON", 30), self.assertRaises(millrace.MillraceError):
+            consumer.run(lambda record: 1 // 0, attempts=1, dead_letter_topic="dead")
+        self.assertEqual([record.offset for record in consumer.poll(30)], [0, 1])
+
+
+class Administration(unittest.TestCase):
+    def test_groups_that_are_not_known_are_told_of(self):
+        with FakeBroker() as broker, millrace.Admin(broker.address) as admin:
+            broker.groups = group_pb2.ListGroupsResponse(groups=[group_pb2.GroupSummary(group="g")], incomplete=True)
+            with self.assertLogs("millrace", "WARNING") as told:
+                self.assertEqual([each.group for each in admin.list_groups()], ["g"])
+        self.assertIn("did not answer", told.output[0])
+
 
 class Members(unittest.TestCase):
     """A member of a group, told what to do by a scripted coordinator."""
@@ -193,8 +255,10 @@ class Members(unittest.TestCase):
         self.coordinator.assign(self.place(0))
         consumer = self.consumer()
         self.assertEqual(next(iter(consumer)).offset, 0)
-        self.coordinator.refuse(error_pb2.Error(code=110, message="fenced"))
-        self.coordinator.until(lambda: [each.member_epoch for each in self.coordinator.heartbeats].count(0) == 2)
+        with self.assertLogs("millrace", "WARNING") as told:
+            self.coordinator.refuse(error_pb2.Error(code=110, message="somebody has come instead"))
+            self.coordinator.until(lambda: [each.member_epoch for each in self.coordinator.heartbeats].count(0) == 2)
+        self.assertIn("somebody has come instead", told.output[0])
         joined = [each for each in self.coordinator.heartbeats if each.member_epoch == 0]
         self.assertEqual([len(each.owned) for each in joined], [0, 0])
         self.assertEqual(next(iter(consumer)).offset, 0)  # nothing was committed
@@ -206,11 +270,46 @@ class Members(unittest.TestCase):
         self.assertEqual(next(iter(consumer)).offset, 0)
         self.broker.frames = [frame(2, fetched(0, b"a", b"b", b"c", b"d"))]
         self.coordinator.assign(self.place(0, epoch=3, committed_offset=2))
-        offsets = []
-        while 2 not in offsets[1:]:
-            offsets.append(next(iter(consumer)).offset)
+        self.assertEqual(next(record for record in consumer if len(self.events) == 2).offset, 2)
         consumer.commit()
-        self.assertNotIn(1, [each.epoch for each in self.coordinator.commits if each.offset > 2])
+        self.assertEqual([(each.epoch, each.offset) for each in self.coordinator.commits], [(3, 3)])
+
+    def test_a_paused_partition_whose_position_was_reset_stays_paused(self):
+        self.coordinator.assign(self.place(0, committed_offset=0))
+        consumer = self.consumer()
+        self.assertEqual(next(iter(consumer)).offset, 0)
+        consumer.pause()
+        self.broker.frames = [frame(2, fetched(0, b"a", b"b", b"c", b"d"))]
+        self.coordinator.assign(self.place(0, epoch=3, committed_offset=2), self.place(1, committed_offset=2))
+        self.assertEqual([(each.partition, each.offset) for each in consumer.poll(30)], [(1, 2), (1, 3)])
+        consumer.resume()
+        self.assertEqual([(each.partition, each.offset) for each in consumer.poll(30)], [(0, 2), (0, 3)])
+
+    def test_a_partition_that_waits_in_a_run_goes_on_where_its_position_was_reset_to(self):
+        self.coordinator.assign(self.place(0, committed_offset=0))
+        consumer, seen = self.consumer(), []
+
+        def handle(record):
+            seen.append(record.offset)
+            if record.offset == 2:
+                consumer.wakeup()
+                return
+            self.broker.frames = [frame(2, fetched(0, b"a", b"b", b"c", b"d"))]
+            self.coordinator.assign(self.place(0, epoch=3, committed_offset=2))
+            raise ValueError
+
+        consumer.run(handle, attempts=1_000_000, backoff=0.001, backoff_max=0.001)
+        self.assertEqual((set(seen), seen.count(2)), ({0, 2}, 1))
+
+    def test_a_member_that_does_not_poll_says_why_it_lost_its_partitions(self):
+        self.coordinator.assign(self.place(0))
+        consumer = self.consumer(max_poll_interval_ms=1_000)
+        self.assertEqual(next(iter(consumer)).offset, 0)
+        with self.assertLogs("millrace", "WARNING") as told:
+            self.coordinator.until(lambda: self.coordinator.heartbeats[-1].member_epoch == -1)
+            self.assertEqual(next(iter(consumer)).offset, 0)
+        self.assertEqual(self.events, [("assigned", [0]), ("lost", [0]), ("assigned", [0])])
+        self.assertIn("raise max.poll.interval.ms", told.output[0])
 
     def test_an_error_that_ends_the_membership_is_raised(self):
         self.coordinator.assign(self.place(0))
@@ -221,6 +320,69 @@ class Members(unittest.TestCase):
             while True:
                 consumer.poll(30, 1)
         self.assertEqual(raised.exception.code, ErrorCode.FENCED_INSTANCE_ID)
+        for ask in (lambda: consumer.poll(30), lambda: next(iter(consumer))):  # as often as it is asked
+            with self.assertRaises(millrace.MillraceError) as again:
+                ask()
+            self.assertEqual(str(again.exception), str(raised.exception))
+        consumer.subscribe("t")
+        self.assertEqual(next(iter(consumer)).offset, 0)
+
+    def test_an_error_of_a_membership_that_was_left_is_not_the_next_ones(self):
+        self.coordinator.assign(self.place(0))
+        consumer = self.consumer()
+        next(iter(consumer))
+        with self.assertLogs("millrace", "WARNING"):
+            self.coordinator.refuse(error_pb2.Error(code=82, message="another member has come with this instance id"))
+            consumer._opened.inbox.get()  # it is among the news, and nobody has asked
+            consumer._opened.inbox.get()
+        consumer.subscribe("t")
+        self.assertEqual(next(iter(consumer)).offset, 0)
+
+    def test_commit_includes_the_record_in_hand(self):
+        self.coordinator.assign(self.place(0))
+        consumer = self.consumer(enable_auto_commit=False)
+        for record in consumer:
+            consumer.commit()
+            if record.offset == 2:
+                break
+        self.assertEqual([each.offset for each in self.coordinator.commits], [1, 2, 3])
+
+    def test_what_commit_included_stays_committed(self):
+        self.coordinator.assign(self.place(0))
+        consumer = self.consumer(auto_commit_interval_ms=20)
+        self.assertEqual(next(iter(consumer)).offset, 0)
+        consumer.commit_async()
+        consumer.close()
+        self.assertEqual({each.offset for each in self.coordinator.commits}, {1})
+
+    def test_commit_includes_all_that_poll_gave(self):
+        self.coordinator.assign(self.place(0))
+        consumer = self.consumer(enable_auto_commit=False)
+        self.assertEqual(len(consumer.poll(30, 3)), 3)
+        consumer.commit()
+        self.assertEqual([each.offset for each in self.coordinator.commits], [3])
+
+    def test_commit_of_one_record_leaves_those_behind_it_out(self):
+        self.coordinator.assign(self.place(0))
+        consumer = self.consumer()
+        records = consumer.poll(30, 3)
+        consumer.commit(records[0])
+        consumer.close()
+        self.assertEqual([each.offset for each in self.coordinator.commits], [1])
+
+    def test_a_handler_that_is_tried_again_commits_its_own_record_and_no_other(self):
+        self.coordinator.assign(self.place(0), self.place(1))
+        consumer, failed = self.consumer(enable_auto_commit=False), []
+
+        def handle(record):
+            if not failed:
+                failed.append(record)
+                raise ValueError
+            consumer.commit()
+            consumer.wakeup()
+
+        consumer.run(handle, backoff=0)
+        self.assertEqual([(each.partition, each.offset) for each in self.coordinator.commits], [(failed[0].partition, 1)])
 
     def test_leaving_commits_and_says_so(self):
         self.coordinator.assign(self.place(0))

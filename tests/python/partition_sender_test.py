@@ -139,7 +139,7 @@ class Sender(unittest.TestCase):
     def test_an_id_never_given_out_is_replaced(self):
         a = self.start("a")
         self.answer(a, Refusal(MillraceError(ErrorCode.UNKNOWN_PRODUCER_ID, "test"), 0, 0))
-        self.assertEqual(self.sender.refused_id, 9)
+        self.assertEqual(self.sender.refused, Identity(9, 65_536))
         self.identity = Identity(10, 0)
         self.settle()
         self.assertEqual(a.stamps[-1][:2], (10, 0))

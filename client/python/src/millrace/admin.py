@@ -12,6 +12,7 @@ Fork: an admin that was used before a fork raises INVALID_REQUEST in the child, 
 Errors: MillraceError; those of each call stand at it in admin.proto and group.proto.
 """
 
+import logging
 import threading
 from types import TracebackType
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Type, TypeVar
@@ -30,7 +31,7 @@ from millrace.record import CommittedOffset, TopicPartition
 from millrace.settings import ClientSettings, parse
 from millrace.v1 import admin_pb2, broker_pb2, group_pb2
 
-
+_LOG = logging.getLogger("millrace")
 M = TypeVar("M", bound=Message)
 
 
@@ -134,7 +135,11 @@ class Admin:
     # --- Groups ---
 
     def list_groups(self) -> List[group_pb2.GroupSummary]:
-        return list(self._call("Groups", "ListGroups", group_pb2.ListGroupsRequest(), group_pb2.ListGroupsResponse).groups)
+        """Those whose coordinator does not answer are missing; a warning in the log (logger "millrace") says so then."""
+        reply = self._call("Groups", "ListGroups", group_pb2.ListGroupsRequest(), group_pb2.ListGroupsResponse)
+        if reply.incomplete:
+            _LOG.warning("list_groups() does not have the groups of a coordinator that did not answer; ask again")
+        return list(reply.groups)
 
     def describe_group(self, group: str) -> group_pb2.DescribeGroupResponse:
         return self._call("Groups", "DescribeGroup", group_pb2.DescribeGroupRequest(group=group), group_pb2.DescribeGroupResponse)

@@ -18,7 +18,7 @@ import asyncio
 import concurrent.futures
 import functools
 from types import TracebackType
-from typing import Any, AsyncIterator, Callable, Iterable, List, Optional, Sequence, Type, TypeVar, Union
+from typing import Any, AsyncIterator, Awaitable, Callable, Iterable, List, Optional, Sequence, Type, TypeVar, Union
 
 import millrace.admin
 import millrace.consumer
@@ -102,6 +102,21 @@ class Consumer(_Threaded):
         while await self._wait(self.plain._fill, None):
             for record in self.plain._give():
                 yield record
+
+    async def run(self, handler: Callable[[Record], Awaitable[None]], **named: Any) -> None:
+        """millrace.Consumer.run() with a coroutine for each record, one at a time.
+
+        When it is cancelled it ends once the one that has begun has returned.
+        """
+        loop = asyncio.get_running_loop()
+
+        async def handle(record: Record) -> None:
+            await handler(record)
+
+        def wait(record: Record) -> None:
+            asyncio.run_coroutine_threadsafe(handle(record), loop).result()
+
+        await self._wait(functools.partial(self.plain.run, wait, **named))
 
     async def poll(self, timeout: Optional[float] = None, max_records: Optional[int] = None) -> List[Record]:
         return await self._wait(self.plain.poll, timeout, max_records)

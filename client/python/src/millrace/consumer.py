@@ -8,19 +8,21 @@
 Batches are pushed by the brokers as they appear and wait in memory, up to fetch.max.bytes. Records of one partition come in offset
 order. The library reconnects and goes on where it was when a broker restarts or a leader moves, without repeating or skipping a
 record. Members of a group share the partitions; each record is handled at least once: what was handled and not yet committed when a
-member dies comes again at its heir. A record counts as handled when the next one is asked for.
+member dies comes again at its heir. A record counts as handled when the next one is asked for, or commit() is called.
 
 Thread safety: one thread at a time, but for wakeup(), which any thread may call. Callbacks run on that thread, between two records.
 Fork: a consumer that was used before a fork raises INVALID_REQUEST in the child, where gRPC would hang (see README.md).
 Errors: what a retry mends is retried inside, for ever; `trouble` tells a broker that cannot be reached from a topic without news.
 The rest is raised where records are asked for, and concerns one partition, named in the error, which stops until seek():
 OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE (neither with on.gap=report), UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, UNSUPPORTED_VERSION;
-or the membership, which ends: FENCED_INSTANCE_ID, INVALID_REGULAR_EXPRESSION, GROUP_MAX_SIZE_REACHED.
+or the membership, which ends: FENCED_INSTANCE_ID, INVALID_REGULAR_EXPRESSION, GROUP_MAX_SIZE_REACHED. That one is raised each time,
+until subscribe() or assign().
 """
 
 import itertools
 import logging
 import math
+import operator
 import queue
 import threading
 import time
@@ -63,8 +65,9 @@ class Consumer:
         self._on_missing_records = on_missing
         self._opened: Optional[ConsumerCore] = None
         self._member: Optional[GroupMember] = None
+        self._membership_error: Optional[MillraceError] = None  # what ended it
         self._partitions: Dict[TopicPartition, Partition] = {}
-        self._rest: Iterator[Record] = iter(())  # of the batch that is being given out,
+        self._rest: Iterator[Record] = iter([])  # a list's, which knows what is left: of the batch that is being given out,
         self._rest_of: Optional[Partition] = None
         self._rest_generation = 0
         self._in_hand: Optional[Partition] = None  # whose record before its position the application has, not handled yet
@@ -113,12 +116,16 @@ class Consumer:
 
     def subscribe(self, topics: Union[str, Sequence[str]] = (), *, pattern: str = "") -> None:
         """Joins the group group.id and reads what its coordinator assigns to this member, from where the group has come. Topics that
-        are not there yet are waited for. pattern: RE2, of whole names. Does not wait. Called again: another subscription."""
+        are not there yet are waited for. pattern: RE2, of whole names. Does not wait. Called again: another subscription.
+        INVALID_REQUEST: no topics and no pattern, or no group.id."""
         if not self._settings.group_id:
             raise invalid_request("subscribe() needs a group: set group.id, or assign() partitions to this consumer alone")
+        names = [topics] if isinstance(topics, str) else list(topics)
+        if not any(names) and not pattern:
+            raise invalid_request("subscribe() names neither a topic nor a pattern; name what to read")
         core = self._core()
         self._leave_everything()
-        self._member = GroupMember(core, [topics] if isinstance(topics, str) else list(topics), pattern)
+        self._member = GroupMember(core, names, pattern)
         core.loop.post(self._member.start)
         self._start_committing()
 
@@ -187,8 +194,8 @@ class Consumer:
             for record in self._rest:
                 if partition.generation != generation:
                     return
+                self._in_hand = partition  # first: an automatic commit may look in between
                 partition.position = record.offset + 1
-                self._in_hand = partition
                 yield record
             return
         news, now = self._core().news, time.monotonic
@@ -197,15 +204,16 @@ class Consumer:
                 return
             asked_at = now()
             if news or asked_at > member.valid_until:
-                self._rest = itertools.chain((record,), self._rest)
+                self._rest = iter([record, *self._rest])
                 return
             member.asked_at = asked_at
+            self._in_hand = partition  # first: an automatic commit may look in between
             partition.position = record.offset + 1
-            self._in_hand = partition
             yield record
 
     def poll(self, timeout: Optional[float] = None, max_records: Optional[int] = None) -> List[Record]:
-        """Up to max.poll.records records of one partition; none when so many seconds pass. They count as handled at the next poll()."""
+        """Up to max.poll.records records of one partition; none when so many seconds pass. They count as handled at the next poll(), or
+        commit()."""
         if not self._fill(timeout):
             return []
         partition = self._rest_of
@@ -230,15 +238,16 @@ class Consumer:
     # --- How far the group has come ---
 
     def commit(self, record: Optional[Record] = None, *, offsets: Optional[Sequence[CommittedOffset]] = None) -> None:
-        """Stores how far this consumer has come: all that poll() gave, or that an iteration asked past; with `record`, that one, too;
-        or what is named. Waits, at most request.timeout.ms. FENCED_MEMBER_EPOCH, UNKNOWN_MEMBER_ID (the partition is not this
-        member's any more), OFFSET_OUT_OF_RANGE (behind the end)."""
+        """Stores how far this consumer has come: all that poll() or an iteration gave, the record in hand included. With `record`: in its
+        partition up to that one, in the others what was asked past. Or what is named. What is committed so counts as handled. Waits, at
+        most request.timeout.ms. FENCED_MEMBER_EPOCH, UNKNOWN_MEMBER_ID (the partition is not this member's any more),
+        OFFSET_OUT_OF_RANGE (behind the end)."""
         done: Waiting[None] = Waiting()
         self._commit(lambda: self._to_commit(record, offsets), lambda error: done(None, error))
         done.get()
 
     def commit_async(self, done: Callable[[Optional[MillraceError]], None] = _nothing) -> None:
-        """Does not wait; `done` is told on the library's thread."""
+        """As commit(), but does not wait; `done` is told on the library's thread."""
         self._commit(lambda: self._to_commit(None, None), done)
 
     def committed(self, partitions: Sequence[TopicPartition] = ()) -> List[CommittedOffset]:
@@ -253,8 +262,8 @@ class Consumer:
                 for each in found.get().offsets]
 
     def close(self) -> None:
-        """Commits what was handled (with enable.auto.commit; a record that the application still has was not) and leaves the group,
-        so that others take over at once."""
+        """Commits what was handled (with enable.auto.commit; a record that the application still has was not, unless it has committed
+        it) and leaves the group, so that others take over at once."""
         if self._closed or fork.in_child():
             self._closed = True
             return
@@ -331,10 +340,11 @@ class Consumer:
                 left.get()
             except MillraceError as error:
                 _LOG.warning("the group %s was not told that this member leaves: %s", self._settings.group_id, error)
-        self._member = None
+        self._member = self._membership_error = None
         for partition in self._partitions.values():
             partition.generation += 1
         core.loop.run(core.end, list(self._partitions.values()))
+        core.news.clear()  # of what was left
         self._partitions = {}
         self._rest_of = self._in_hand = self._polled = None
 
@@ -346,6 +356,14 @@ class Consumer:
             if place is not None:
                 place.position = self._polled.offset + 1
             self._polled = None
+
+    def _settle_up_to(self, record: Record) -> None:
+        """The application says that this one is handled, and what comes before it."""
+        place = self._place(TopicPartition(record.topic, record.partition))
+        if place is self._in_hand and place.position == record.offset + 1:
+            self._in_hand = None
+        if self._polled is not None and place.name == self._polled[:2]:
+            place.position = max(place.position, record.offset + 1)
 
     def _fill(self, timeout: Optional[float]) -> bool:
         """Waits until there is a rest to give out. False: time-out, wakeup(), or all partitions ended."""
@@ -368,6 +386,8 @@ class Consumer:
                     core.loop.run(member.expire)
                 while core.news:
                     self._on_news(core.news.popleft())
+                if self._membership_error is not None:
+                    raise self._membership_error.changed()  # a new one, as it may be raised often
                 if self._has_rest():
                     return True
                 if self._is_at_end():
@@ -393,10 +413,7 @@ class Consumer:
     def _has_rest(self) -> bool:
         if self._rest_of is None or self._rest_of.generation != self._rest_generation:
             return False
-        for record in self._rest:
-            self._rest = itertools.chain((record,), self._rest)
-            return True
-        return False
+        return operator.length_hint(self._rest) > 0
 
     def _on_item(self, item: Union[Chunk, Missing, Failure, EndReached]) -> None:
         partition = item.partition
@@ -469,7 +486,8 @@ class Consumer:
     def _on_news(self, news: News) -> None:
         core, member = self._core(), self._member
         if isinstance(news, MembershipEnded):
-            raise news.error
+            self._membership_error = news.error
+            return
         if isinstance(news, Added):
             added = core.new_partition(news.topic, news.partition, Position.beginning())
             self._partitions[added.name] = added
@@ -477,7 +495,10 @@ class Consumer:
             return
         names = [partition.name for partition in news.partitions]
         if isinstance(news, Assigned):
-            self._partitions.update((partition.name, partition) for partition in news.partitions)
+            for partition in news.partitions:
+                before = self._partitions.get(partition.name)  # there is one if its position was reset
+                partition.paused = before is not None and before.paused
+                self._partitions[partition.name] = partition
             self._on_assigned(names)
             held = [partition for partition in news.partitions if self._partitions.get(partition.name) is partition]
             core.loop.post(core.begin, held)
@@ -534,7 +555,7 @@ class Consumer:
         offsets = []
         for partition in partitions:
             position = partition.position
-            if partition is self._in_hand and position != partition.committed:  # else commit(record) has said that it is done
+            if partition is self._in_hand and position != partition.committed:  # else a commit has said that it is done
                 position -= 1
             if position >= 0 and position != partition.committed and (position > 0 or partition.committed > 0):
                 offsets.append(group_pb2.OffsetCommit(topic=partition.topic, topic_id=partition.topic_id, partition=partition.partition,
@@ -551,8 +572,10 @@ class Consumer:
                     topic=each.topic, partition=each.partition, offset=each.offset, leader_epoch=each.leader_epoch,
                     metadata=each.metadata, epoch=held.epoch if held else 0, topic_id=held.topic_id if held else 0))
             return offsets
-        if self._polled is not None:
+        if record is None:
             self._settle()
+        else:
+            self._settle_up_to(record)
         offsets = self._handled(list(self._partitions.values()))
         if record is not None:
             place = self._place(TopicPartition(record.topic, record.partition))

@@ -115,12 +115,19 @@ class ClientSettings:
 class ProducerSettings(ClientSettings):
     acks: int = _setting(_Kind("none, leader or quorum", lambda value: ACKS.get(str(value).lower())), 3)
     enable_idempotence: bool = _setting(_SWITCH, True)  # retries store nothing twice and keep the order
+    producer_name: str = _setting(_TEXT, "")  # fences whoever had it before: what that one sends is INVALID_PRODUCER_EPOCH
     linger_ms: int = _setting(_millis(), 0)  # 0: a batch leaves when its broker has a free slot, so load makes batches grow
     batch_size: int = _setting(_bytes(1 << 10, 64 << 20), 256 << 10)
     compression_type: int = _setting(_Kind("none, lz4 or zstd", lambda value: CODECS.get(str(value).lower())), 0)
     buffer_memory: int = _setting(_bytes(2 << 10), 64 << 20)  # bytes that may wait for their ack; send() waits when it is full
     max_block_ms: int = _setting(_millis(), 60_000)  # how long send() may wait for room, or for a topic's first metadata
     delivery_timeout_ms: int = _setting(_millis(1), 120_000)  # from send() until the record is given up
+
+    def __post_init__(self) -> None:
+        if len(self.producer_name.encode()) > 255:
+            raise invalid_config("producer.name has up to 255 bytes; choose a shorter one")
+        if self.producer_name and (not self.enable_idempotence or self.acks == ACKS["none"]):
+            raise invalid_config("producer.name needs enable.idempotence=true, and acks that are not none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +154,10 @@ _REFUSED = {
     "retries": _RETRIES, "message_send_max_retries": _RETRIES,
     "max_in_flight_requests_per_connection": _FIVE, "max_in_flight": _FIVE,
     "fetch_min_bytes": _PUSHED, "fetch_max_wait_ms": _PUSHED, "max_partition_fetch_bytes": _PUSHED,
-    "transactional_id": "this release has no transactions", "isolation_level": "this release has no transactions",
+    "transactional_id": "this release has no transactions; producer.name fences an earlier producer of that name",
+    "isolation_level": "this release has no transactions",
+    "heartbeat_interval_ms": "the coordinator says how often; set session.timeout.ms",
+    "partition_assignment_strategy": "brokers assign partitions; set group.remote.assignor",
     "min_insync_replicas": "a majority of the replicas is the rule",
 }
 

@@ -261,7 +261,7 @@ class ConsumerCore:
                           answered, fault=offset_fault)
 
     def expand(self, assignments: Sequence[Assignment], done: Callable[..., None]) -> None:
-        """done([(assignment, partition number)], None), and follows topics that are assigned as a whole."""
+        """done([(assignment, partition number)], None)."""
         def answered(reply: Any, error: Optional[MillraceError]) -> None:
             if error is not None:
                 done(None, error)

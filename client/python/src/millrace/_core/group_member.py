@@ -1,11 +1,13 @@
 """A member's session with its group's coordinator, by heartbeats that wait for news; see group.proto.
 
 What it tells the application's side goes into the core's news: partitions that came, that are to be let go (released() says that they
-are), that were lost. A member that gets no answer for its session time-out stops delivering by its own clock: `valid_until`.
+are), that were lost (the log says why). A member that gets no answer for its session time-out stops delivering by its own clock:
+`valid_until`.
 
 Lives on the loop; `valid_until` and `asked_at` are read and written by the application's thread, too.
 """
 
+import logging
 import math
 import secrets
 import socket
@@ -19,6 +21,7 @@ from millrace.errors import ErrorCode, MillraceError
 from millrace.position import Position
 from millrace.v1 import group_pb2
 
+_LOG = logging.getLogger("millrace")
 _Key = Tuple[int, int]  # topic id, partition
 
 _REJOIN = (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_MEMBER_EPOCH)
@@ -67,7 +70,7 @@ class GroupMember:
     def expire(self) -> None:
         """By the member's own clock its partitions are others' by now."""
         if time.monotonic() > self.valid_until:
-            self._lose()
+            self._lose("the coordinator has not answered for session.timeout.ms; what was assigned is given up until it does")
             self._heartbeat(0)
 
     def leave(self, done: Any) -> None:
@@ -117,9 +120,9 @@ class GroupMember:
 
     def _on_error(self, error: MillraceError) -> None:
         if error.code in _REJOIN:
-            self._lose()
+            self._lose(str(error))
         elif not error.retriable:
-            self._lose()
+            self._lose(str(error))
             self._ended = True
             self._core.tell(MembershipEnded(error))
             return
@@ -160,7 +163,7 @@ class GroupMember:
             partition.ended = True
         return partition
 
-    def _lose(self) -> None:
+    def _lose(self, why: str) -> None:
         lost = list(self._held.values())
         for partition in lost:
             partition.generation += 1
@@ -169,6 +172,7 @@ class GroupMember:
         self._epoch = 0
         self.valid_until = math.inf  # it holds nothing
         if lost:
+            _LOG.warning("this member of group %s lost its partitions (%d): %s", self._core.settings.group_id, len(lost), why)
             self._core.tell(Lost(lost))
 
     def _watch(self) -> None:
@@ -180,6 +184,8 @@ class GroupMember:
         if not self.away and now - self.asked_at > self._core.settings.max_poll_interval_ms / 1000:
             self.away = True
             self._last_sent += 1
-            self._core.control.call("Groups", "Heartbeat", self._request(_LEAVES, 0), group_pb2.HeartbeatResponse, lambda *_: None)
-            self._lose()
+            request = self._request(_LEAVES, 0)
+            self._lose("the application has not asked for records for max.poll.interval.ms, and others go on with them; poll more often, "
+                       "or raise max.poll.interval.ms")
+            self._core.control.call("Groups", "Heartbeat", request, group_pb2.HeartbeatResponse, lambda *_: None)
         self._core.loop.after(min(_WATCH_MAX, self._session / 10), self._watch)

@@ -72,7 +72,7 @@ class PartitionSender:
         self.in_flight = 0  # of unacked
         self.retry_wanted = False  # those not in flight are to be sent again
         self.last_error: Optional[MillraceError] = None  # None once something was stored
-        self.refused_id: Optional[int] = None  # the next restart() needs another producer id
+        self.refused: Optional[Identity] = None  # as it was given out; the next restart() needs another
         self._identity: Optional[Identity] = None  # its epoch: the highest that was used here
         self._next_sequence = 0
         self._broken: Optional[_Place] = None  # nothing was stored since: one batch at a time
@@ -100,9 +100,9 @@ class PartitionSender:
     def restart(self, identity: Identity) -> List[Batch]:
         """All unacked batches, to be sent again; only the oldest while the sequence is broken."""
         assert self.in_flight == 0
-        if self.refused_id is not None:
-            assert identity.producer_id != self.refused_id
-            self._identity = self.refused_id = self._broken = None
+        if self.refused is not None:
+            assert identity != self.refused
+            self._identity = self.refused = self._broken = None
         again = self.unacked[:1] if self._broken is not None else list(self.unacked)
         for batch in again:
             if self._broken is not None:
@@ -132,6 +132,8 @@ class PartitionSender:
             if is_first:
                 self._on_broken_sequence(batch, refusal)
         elif not error.retriable and error.code != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:  # metadata says whether it is gone
+            if batch.maybe_stored:  # when it was sent before
+                self.last_error = error.changed(may_have_happened=True)
             return Verdict.FAILED
         self.retry_wanted = True
         return Verdict.RETRY
@@ -148,7 +150,7 @@ class PartitionSender:
         if batch.in_flight:
             self._settle(batch)
         self.unacked.remove(batch)
-        if not self.unacked and self.refused_id is None:
+        if not self.unacked and self.refused is None:
             self.retry_wanted = False
 
     def _stamp_next(self, batch: Batch, identity: Identity) -> None:
@@ -202,7 +204,7 @@ class PartitionSender:
         unknown = refusal.error.code == ErrorCode.UNKNOWN_PRODUCER_ID
         never_given_out = unknown and batch.stamps[-1].sequence == 0
         if never_given_out or self._identity.epoch % EPOCHS_RAISED >= _EPOCHS_RAISED_MAX:
-            self.refused_id = self._identity.producer_id
+            self.refused = self._identity._replace(epoch=self._identity.epoch // EPOCHS_RAISED * EPOCHS_RAISED)
         elif unknown:
             self._broken = _Place()
         else:

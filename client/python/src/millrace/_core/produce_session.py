@@ -67,8 +67,8 @@ class ProduceSession(StreamOwner):
         for sender in self._retries:
             if sender.session is not self or not sender.retry_wanted or sender.in_flight:
                 continue
-            if sender.refused_id is not None and sender.refused_id == identity.producer_id:
-                waiting.append(sender)  # for another id
+            if sender.refused == identity:
+                waiting.append(sender)  # for another one
                 continue
             batches += sender.restart(identity)
         self._retries = waiting

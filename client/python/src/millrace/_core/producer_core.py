@@ -9,6 +9,7 @@ them to the Produce streams of the partitions' leaders, retries, keeps sequences
 """
 
 import logging
+import random
 import time
 from collections import deque
 from threading import Condition
@@ -71,7 +72,9 @@ class ProducerCore:
         self._control = Control(self.loop, self.network, settings)
         self._metadata = Metadata(self.loop, self._control, settings, self._on_metadata)
         self._sessions: Dict[Route, ProduceSession] = {}
-        self._identity: Optional[Identity] = None if self._idempotent else Identity(0, 0)
+        self._identity: Optional[Identity] = None if self._idempotent else Identity(0, 0)  # as it was given out
+        self._last_identity = Identity(0, 0)
+        self._session = random.getrandbits(64) | 1  # of a producer with a name
         self._asking_identity = False
         self._identity_backoff = self.new_backoff()
         self._session_error: Optional[MillraceError] = None
@@ -85,6 +88,8 @@ class ProducerCore:
         self.unfinished: Dict[Batch, None] = {}
         self.failure: Optional[MillraceError] = None  # the first since the last flush
         self.loop.post(self._expire)
+        if settings.producer_name:
+            self.loop.post(self._ask_identity)  # whoever had the name is fenced from now on, not from the first record on
 
     def new_backoff(self) -> Backoff:
         return Backoff(self.settings.retry_backoff_ms, self.settings.retry_backoff_max_ms)
@@ -243,8 +248,11 @@ class ProducerCore:
     def _ask_identity(self) -> None:
         if not self._asking_identity and not self._stopped:
             self._asking_identity = True
-            self._control.call("Broker", "InitProducer", broker_pb2.InitProducerRequest(), broker_pb2.InitProducerResponse,
-                               self._on_identity)
+            request = broker_pb2.InitProducerRequest()
+            if self.settings.producer_name:
+                request.name, request.session = self.settings.producer_name, self._session
+                request.producer_id, request.producer_epoch = self._last_identity
+            self._control.call("Broker", "InitProducer", request, broker_pb2.InitProducerResponse, self._on_identity)
 
     def _on_identity(self, reply: Optional[broker_pb2.InitProducerResponse], error: Optional[MillraceError]) -> None:
         self._asking_identity = False
@@ -399,8 +407,8 @@ class ProducerCore:
         sender.pause = None
         if self._stopped or not sender.retry_wanted or sender.in_flight or sender.session is None:
             return
-        if sender.refused_id is not None and self._identity is not None and self._identity.producer_id == sender.refused_id:
-            self._identity = None
+        if sender.refused is not None and sender.refused == self._identity:
+            self._last_identity, self._identity = self._identity, None
         sender.session.add_retry(sender)
 
     def _finish(self, batch: Batch, outcome: Any) -> None:
