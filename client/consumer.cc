@@ -128,8 +128,13 @@ class ConsumerImpl : public Consumer, private ConsumerReader::Core {
     if (options.on_corrupt == OnCorrupt::kSkip && options_.on_gap == OnGap::kError) {
       return InvalidRequest("Run() that skips damaged batches needs on.gap=report");
     }
-    const auto stand_at = [this](const ConsumerRecord* record) { iterated_ = record; };
-    return HandlerRun(*this, env_.clock, options_.client, std::move(handler), std::move(options), stand_at).Run();
+    return HandlerRun(*this, env_.clock, options_.client, std::move(handler), std::move(options),
+                      {.stand_at = [this](const ConsumerRecord* record) { iterated_ = record; },
+                       .epoch_of =
+                           [this](const TopicPartition& partition) {
+                             return group_ == nullptr ? 0 : group_->EpochOf(partition);
+                           }})
+        .Run();
   }
 
   absl::Status Commit() override { return Store(PositionsNow()); }

@@ -48,7 +48,13 @@ GroupSession::~GroupSession() {
   for (const Executor::TimerId timer : {timer_, rejoin_timer_}) {
     if (timer != 0) env_.executor.Cancel(timer);
   }
-  for (auto& [id, commitment] : commitments_) env_.executor.Cancel(commitment.timer);
+  after_commits_.clear();
+  while (!commitments_.empty()) {
+    FinishCommit(commitments_.begin()->first,
+                 ToStatus({.code = ErrorCode::kCancelled,
+                           .message = "the consumer was closed before its commit was answered",
+                           .may_have_happened = true}));
+  }
 }
 
 std::string GroupSession::NewMemberId() {
@@ -134,13 +140,15 @@ void GroupSession::LetGo(int32_t epoch, std::vector<control::HeldPartition> held
   if (epoch > told_epoch_) return;
   leaving_.insert(leaving_.end(), leaving.begin(), leaving.end());
   Hold(epoch, std::move(held));
-  const auto gone = [this, leaving = std::move(leaving)](const absl::Status&) {
+  const auto gone = [this, leaving = std::move(leaving)] {
     std::erase_if(leaving_, [&leaving](const control::HeldPartition& each) {
       return std::find(leaving.begin(), leaving.end(), each) != leaving.end();
     });
     Beat();
   };
-  commits.empty() ? gone(absl::OkStatus()) : Commit(std::move(commits), gone);
+  // What was committed of them earlier may still be on its way: let go of, it would be refused.
+  const auto gone_then = [this, gone](const absl::Status&) { AfterCommits(gone); };
+  commits.empty() ? gone_then(absl::OkStatus()) : Commit(std::move(commits), gone_then);
 }
 
 void GroupSession::Commit(std::vector<control::OffsetToStore> offsets, Committed done) {
@@ -160,12 +168,16 @@ void GroupSession::Commit(std::vector<control::OffsetToStore> offsets, Committed
 }
 
 void GroupSession::Leave(std::function<void()> done) {
-  if (told_epoch_ == 0 || stream_ == nullptr || !stream_->established()) {
+  const bool joins = told_epoch_ == 0 && beat_sent_ != 0;
+  if ((told_epoch_ == 0 && !joins) || stream_ == nullptr || !stream_->established()) {
     ended_ = true;
     return done();
   }
   left_ = std::move(done);
-  Beat();
+  AfterCommits([this] {
+    leaves_now_ = true;
+    Beat();
+  });
   if (timer_ != 0) env_.executor.Cancel(timer_);
   timer_ = env_.executor.After(kLeaveTimeout, [this] {
     timer_ = 0;
@@ -216,13 +228,13 @@ void GroupSession::Send() {
     if (std::exchange(commitment.sent, true)) continue;
     return stream_->Write(control::MemberCommit(id, options_.group_id, member_id_, commitment.offsets, routing_));
   }
-  if (!beat_due_ || (idle_ && left_ == nullptr) || JoinIsUnderWay()) return;
+  if (!beat_due_ || (idle_ && left_ == nullptr) || (JoinIsUnderWay() && !leaves_now_)) return;
   beat_due_ = false;
   beat_sent_ = ++last_id_;
   beat_sent_at_ = env_.clock.Monotonic();
   const bool for_a_while = !options_.group_instance_id.empty();
   const int32_t leaves = for_a_while ? control::kLeavesForAWhile : control::kLeaves;
-  const int32_t epoch = left_ != nullptr ? leaves : told_epoch_ == 0 ? control::kJoins : std::max(held_epoch_, 1);
+  const int32_t epoch = leaves_now_ ? leaves : told_epoch_ == 0 ? control::kJoins : std::max(held_epoch_, 1);
   stream_->Write(control::MemberHeartbeat(beat_sent_, Heartbeat(epoch)));
   ArmTimer();
 }
@@ -272,13 +284,14 @@ void GroupSession::CheckTime() {
 void GroupSession::OnMessage(absl::Cord message) {
   absl::StatusOr<control::MemberAnswer> answer = control::ParseMemberAnswer(message);
   if (!answer.ok()) return stream_->Fail(ErrorFrom(answer.status()));
-  if (answer->ping != 0) return;
+  if (answer->ping != 0 || ended_) return;
   if (commitments_.contains(answer->answers)) return TakeCommitted(answer->answers, *answer);
   const bool answers_beat = answer->answers == beat_sent_ && beat_sent_ != 0;
   if (answer->answers != 0 && !answers_beat) return;  // of a heartbeat that a later one has taken the place of
   if (answers_beat) beat_sent_ = 0;
-  if (left_ != nullptr) {
+  if (leaves_now_) {
     if (!answers_beat) return;
+    if (!answer->error.ok() && answer->error.retriable) return TakeError(*answer);  // the coordinator moves
     ended_ = true;
     return std::exchange(left_, nullptr)();
   }
@@ -365,6 +378,18 @@ void GroupSession::FinishCommit(uint64_t id, absl::Status status) {
   commitments_.erase(found);
   env_.executor.Cancel(commitment.timer);
   commitment.done(std::move(status));
+  while (!after_commits_.empty() &&
+         (commitments_.empty() || commitments_.begin()->first > after_commits_.front().first)) {
+    const auto then = std::move(after_commits_.front().second);
+    after_commits_.pop_front();
+    then();
+  }
+}
+
+// Once those that are on their way now are answered, or given up.
+void GroupSession::AfterCommits(std::function<void()> then) {
+  if (commitments_.empty()) return then();
+  after_commits_.emplace_back(commitments_.rbegin()->first, std::move(then));
 }
 
 }  // namespace millrace::client

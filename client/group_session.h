@@ -16,10 +16,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/broker_stream.h"
@@ -96,6 +98,7 @@ class GroupSession : private BrokerStream::Owner {
   void TakeError(const control::MemberAnswer& answer);
   void TakeCommitted(uint64_t id, const control::MemberAnswer& answer);
   void FinishCommit(uint64_t id, absl::Status status);
+  void AfterCommits(std::function<void()> then);
   void Lose(const Error& why);
   void CheckTime();
   void ArmTimer();
@@ -128,7 +131,9 @@ class GroupSession : private BrokerStream::Owner {
   std::chrono::nanoseconds next_beat_{0};
   std::chrono::milliseconds interval_{1'000};
   std::map<uint64_t, Commitment> commitments_;
-  std::function<void()> left_;  // while it leaves
+  std::deque<std::pair<uint64_t, std::function<void()>>> after_commits_;  // up to this number
+  std::function<void()> left_;                                            // while it leaves
+  bool leaves_now_ = false;  // likewise, and no commit is on its way any more
   bool ended_ = false;
   bool idle_ = false;  // left, since the application was away too long; until it polls
   Executor::TimerId timer_ = 0, rejoin_timer_ = 0;

@@ -67,7 +67,7 @@ absl::Status HandlerRun::Handle(const PollResult& polled) {
     return damaged;
   }
   for (const ConsumerRecord& record : polled.records) {
-    stand_at_(&record);
+    hooks_.stand_at(&record);
     const absl::Status handled = handler_(record);
     if (handled.ok()) {
       failed_.erase(PartitionOf(record));
@@ -75,17 +75,18 @@ absl::Status HandlerRun::Handle(const PollResult& polled) {
     }
     // What came behind it in this partition comes again.
     absl::Status status = TakeFailure(record, handled);
-    stand_at_(nullptr);
+    hooks_.stand_at(nullptr);
     return status;
   }
-  stand_at_(nullptr);
+  hooks_.stand_at(nullptr);
   return absl::OkStatus();
 }
 
 absl::Status HandlerRun::TakeFailure(const ConsumerRecord& record, const absl::Status& why) {
   const TopicPartition partition = PartitionOf(record);
   Failed& failed = failed_[partition];
-  if (failed.offset != record.offset) failed = {.offset = record.offset};
+  const int32_t epoch = hooks_.epoch_of(partition);
+  if (failed.offset != record.offset || failed.epoch != epoch) failed = {.offset = record.offset, .epoch = epoch};
   if (++failed.attempts < options_.attempts) {
     const int doublings = std::min(failed.attempts - 1, 20);
     failed.again = clock_.Monotonic() + std::min(options_.backoff * (int64_t{1} << doublings), options_.backoff_max);
@@ -116,10 +117,11 @@ absl::Status HandlerRun::PassSetAside() {
       continue;
     }
     if (absl::Status status = failed.set_aside.get().status(); !status.ok()) return status;
-    // Refused where the partition is not this member's any more: it is its heir's to try.
-    if (consumer_.Seek(it->first, Position::Offset(failed.offset + 1)).ok()) {
-      consumer_.Resume({&it->first, 1}).IgnoreError();
+    // What was lost meanwhile is its heir's to try; what was put elsewhere goes on there.
+    if (hooks_.epoch_of(it->first) == failed.epoch) {
+      consumer_.Seek(it->first, Position::Offset(failed.offset + 1)).IgnoreError();
     }
+    consumer_.Resume({&it->first, 1}).IgnoreError();
     it = failed_.erase(it);
   }
   return absl::OkStatus();

@@ -24,15 +24,21 @@ namespace millrace::client {
 
 class HandlerRun {
  public:
-  // `stand_at`: told of each record before it is handled: those before it are; nullptr: all that was polled is.
+  struct Hooks {
+    // Told of each record before it is handled: those before it are; nullptr: all that was polled is.
+    std::function<void(const ConsumerRecord*)> stand_at;
+    // Under which the partition is held: another one once it was lost in between, or its position reset.
+    std::function<int32_t(const TopicPartition&)> epoch_of;
+  };
+
   HandlerRun(Consumer& consumer, const Clock& clock, const ClientOptions& client, Handler handler, RunOptions options,
-             std::function<void(const ConsumerRecord*)> stand_at)
+             Hooks hooks)
       : consumer_(consumer),
         clock_(clock),
         client_(client),
         handler_(std::move(handler)),
         options_(std::move(options)),
-        stand_at_(std::move(stand_at)) {}
+        hooks_(std::move(hooks)) {}
 
   // Until Wakeup() (OK), or what cannot be gone on from.
   absl::Status Run();
@@ -43,6 +49,7 @@ class HandlerRun {
   struct Failed {
     int64_t offset = 0;
     int attempts = 0;
+    int32_t epoch = 0;
     std::chrono::nanoseconds again{0};  // by the clock
     Ack set_aside = {};                 // valid: on its way to the dead-letter topic
   };
@@ -62,7 +69,7 @@ class HandlerRun {
   const ClientOptions client_;
   const Handler handler_;
   const RunOptions options_;
-  const std::function<void(const ConsumerRecord*)> stand_at_;
+  const Hooks hooks_;
   std::unique_ptr<Producer> producer_;  // to the dead-letter topic; made when it is needed
   std::map<TopicPartition, Failed> failed_;
 };

@@ -28,7 +28,8 @@ GROUPS = ("payment", "email")
 SESSION_SECONDS = 6  # longer than a broker is away, shorter than a member
 MEMBERS_MAX = 5
 INTERRUPTED = 130  # of the exit codes of millrace
-LOST = "were given up"  # what a member says whose session has ended
+LOST = "were given up: "  # what a member says whose session has ended
+REFUSED = "not this member's any more"  # of a commit
 
 
 class Member:
@@ -68,7 +69,10 @@ class Member:
             raise Failure(f"{self.name}: exit {self.process.returncode}\n{self.err.read_text()}")
 
     def is_clean(self):
-        return not self.disturbed and LOST not in self.err.read_text()
+        said = self.err.read_text()
+        if REFUSED in said and LOST not in said:
+            raise Failure(f"{self.name} lost a partition that it had not let go of, and was not told:\n{said}")
+        return not self.disturbed and LOST not in said
 
     def written(self):
         """(partition, offset) of each record; a line that a kill has cut short is none."""

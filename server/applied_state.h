@@ -26,8 +26,7 @@ class AppliedState {
 
   virtual ~AppliedState() = default;
 
-  // A committed batch, in the order of the log. What was applied before may come again, from some batch on and in the same order, up
-  // to the last: a snapshot may be ahead of the entries that follow it. In the end the state has to be the same.
+  // A committed batch, each once, in the order of the log.
   virtual void Apply(const BatchView& batch) = 0;
 
   // This replica serves from now on, under this epoch: what was ever acked is applied. Or it serves no more.

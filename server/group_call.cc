@@ -103,12 +103,14 @@ GroupCall::Answer GroupCall::Answering(uint64_t request, size_t bytes) {
   };
 }
 
+// From any thread, also when the call is over.
 template <typename Request, typename Response>
-void GroupCall::HandOn(const std::string& method, const Request& request, const std::string& address,
-                       const LeaderHintFrame& leader, std::function<void(const ErrorFrame&, Response)> done) {
-  RunOn(executor_, [this, self = self_, method, bytes = request.SerializeAsString(), address, leader, done] {
+void GroupCall::HandOn(const Self& self, Executor& executor, const std::string& method, const Request& request,
+                       const std::string& address, const LeaderHintFrame& leader,
+                       std::function<void(const ErrorFrame&, Response)> done) {
+  RunOn(executor, [self, &executor, method, bytes = request.SerializeAsString(), address, leader, done] {
     if (*self == nullptr) return;
-    broker_.ShardOf(executor_).forward.Call(
+    (*self)->broker_.ShardOf(executor).forward.Call(
         address, method, bytes, Forward::kTimeout, [leader, done](const ErrorFrame& error, const std::string& reply) {
           Response response;
           if (error.ok() && !response.ParseFromString(reply)) {
@@ -148,17 +150,18 @@ void GroupCall::OnHeartbeat(const v1::HeartbeatRequest& request, Answer answer) 
                 {.here = [at_once, news = std::weak_ptr(news_), answer_with](
                              GroupCoordinator& coordinator) { coordinator.Heartbeat(at_once, answer_with, news); },
                  .there =
-                     [this, self = self_, at_once, answer_with](const Partition&, const std::string& address,
-                                                                const LeaderHintFrame& leader) {
+                     [self = self_, &executor = executor_, at_once, answer_with](
+                         const Partition&, const std::string& address, const LeaderHintFrame& leader) {
                        HandOn<v1::HeartbeatRequest, v1::HeartbeatResponse>(
-                           kHeartbeat, at_once, address, leader,
-                           [this, self, at_once, address, answer_with](const ErrorFrame& error,
-                                                                       const v1::HeartbeatResponse& heartbeat) {
+                           self, executor, kHeartbeat, at_once, address, leader,
+                           [self, at_once, address, answer_with](const ErrorFrame& error,
+                                                                 const v1::HeartbeatResponse& heartbeat) {
                              answer_with(error, heartbeat);
                              if (*self == nullptr || !error.ok() || heartbeat.member_epoch() <= 0) return;
-                             if (watched_.member != at_once.member_id()) return;
-                             watched_.known_epoch = heartbeat.member_epoch();
-                             WatchThere(address);
+                             Watched& watched = (*self)->watched_;
+                             if (watched.member != at_once.member_id()) return;
+                             watched.known_epoch = heartbeat.member_epoch();
+                             (*self)->WatchThere(address);
                            });
                      },
                  .nowhere = [answer_with](const ErrorFrame& error) { answer_with(error, {}); }});
@@ -179,10 +182,10 @@ void GroupCall::OnCommit(const std::shared_ptr<const v1::CommitOffsetsRequest>& 
                            });
                      },
                  .there =
-                     [this, self = self_, request, answer_with](const Partition&, const std::string& address,
-                                                                const LeaderHintFrame& leader) {
-                       HandOn<v1::CommitOffsetsRequest, v1::CommitOffsetsResponse>(kCommitOffsets, *request, address,
-                                                                                   leader, answer_with);
+                     [self = self_, &executor = executor_, request, answer_with](
+                         const Partition&, const std::string& address, const LeaderHintFrame& leader) {
+                       HandOn<v1::CommitOffsetsRequest, v1::CommitOffsetsResponse>(
+                           self, executor, kCommitOffsets, *request, address, leader, answer_with);
                      },
                  .nowhere = [answer_with](const ErrorFrame& error) { answer_with(error, {}); }});
 }

@@ -50,9 +50,11 @@ class GroupCall : public Call {
   void Attend(const v1::HeartbeatRequest& request);
   void OnHeartbeat(const v1::HeartbeatRequest& request, Answer answer);
   void OnCommit(const std::shared_ptr<const v1::CommitOffsetsRequest>& request, const Answer& answer);
+  using Self = std::shared_ptr<GroupCall*>;
   template <typename Request, typename Response>
-  void HandOn(const std::string& method, const Request& request, const std::string& address,
-              const LeaderHintFrame& leader, std::function<void(const ErrorFrame&, Response)> done);
+  static void HandOn(const Self& self, Executor& executor, const std::string& method, const Request& request,
+                     const std::string& address, const LeaderHintFrame& leader,
+                     std::function<void(const ErrorFrame&, Response)> done);
   void WatchThere(const std::string& address);
   void OnNews(const ErrorFrame& error, const v1::HeartbeatResponse& heartbeat);
   void Enqueue(v1::MemberResponse response);

@@ -14,6 +14,8 @@ using v1::Error;
 // Two: while one is being synced the other collects what came meanwhile.
 constexpr int kCommitBatchesMax = 2;
 constexpr size_t kBatchBytesMax = 512 << 10;
+// How long a leader may take that is asked for the end of its log.
+constexpr std::chrono::milliseconds kFindEndMax{500};
 
 }  // namespace
 
@@ -57,11 +59,14 @@ void GroupCoordinator::Commit(const v1::CommitOffsetsRequest& request, CommitDon
   auto& offsets = *commit.record.second.mutable_commit();
   offsets.set_member_id(request.member_id());
   const auto image = seams_.image();
+  offsets.set_metadata_version(image->version().value());
   commit.errors.resize(static_cast<size_t>(request.offsets_size()));
   for (int i = 0; i < request.offsets_size(); ++i) {
     internal::v1::CommittedOffset offset;
     if (!ResolveCommit(request.offsets(i), *image, &offset, &commit.errors[static_cast<size_t>(i)])) continue;
-    offset.set_sequence(request.sequence());
+    // Without a member nobody is overtaken.
+    if (request.member_id().empty()) offset.set_epoch(0);
+    offset.set_sequence(request.member_id().empty() ? 0 : request.sequence());
     *offsets.add_offsets() = std::move(offset);
     commit.places.push_back(static_cast<size_t>(i));
   }
@@ -85,19 +90,32 @@ void GroupCoordinator::FindEnds(Ends offsets, std::function<void(const Ends&)> t
     return known != known_ends_.end() && each.second <= known->second;
   });
   if (offsets.empty() || seams_.find_end == nullptr) return then({});
-  const auto left = std::make_shared<size_t>(offsets.size());
-  const auto told = std::make_shared<Ends>();
+  struct Question {
+    size_t left;
+    Ends told;
+    std::function<void(const Ends&)> then;
+    Executor::TimerId timer = 0;
+  };
+  const auto question = std::make_shared<Question>(Question{offsets.size(), {}, std::move(then)});
+  const auto answer = [self = self_, question, &executor = seams_.executor] {
+    if (question->timer != 0) executor.Cancel(std::exchange(question->timer, 0));
+    const auto answered = std::exchange(question->then, nullptr);
+    if (answered != nullptr && *self != nullptr) answered(question->told);
+  };
+  question->timer = seams_.executor.After(kFindEndMax, [question, answer] {
+    question->timer = 0;
+    answer();
+  });
   for (const auto& [partition, offset] : offsets) {
     seams_.find_end(partition, offset,
-                    [self = self_, partition = partition, left, told, then](std::optional<int64_t> end) {
-                      GroupCoordinator* const coordinator = *self;
-                      if (coordinator == nullptr) return;
+                    [self = self_, partition = partition, question, answer](std::optional<int64_t> end) {
+                      if (*self == nullptr) return;
                       if (end) {
-                        (*told)[partition] = *end;
-                        int64_t& known = coordinator->known_ends_[partition];
+                        question->told[partition] = *end;
+                        int64_t& known = (*self)->known_ends_[partition];
                         known = std::max(known, *end);
                       }
-                      if (--*left == 0) then(*told);
+                      if (--question->left == 0) answer();
                     });
   }
 }

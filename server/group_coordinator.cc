@@ -159,7 +159,7 @@ void GroupCoordinator::Heartbeat(const v1::HeartbeatRequest& request, HeartbeatD
   const GroupState* group = table_.Find(request.group());
   const auto member = group == nullptr ? decltype(group->members.begin())() : group->members.find(request.member_id());
   if (group == nullptr || member == group->members.end()) {
-    if (request.member_epoch() == kLeaves) return done({}, {});
+    if (request.member_epoch() == kLeaves) return IsJoining(request) ? Leave(request, std::move(done)) : done({}, {});
     return Confirmed(
         [error = UnknownMember(request), done](const ErrorFrame& gone) { done(gone.ok() ? error : gone, {}); });
   }
@@ -200,6 +200,7 @@ void GroupCoordinator::Join(const v1::HeartbeatRequest& request, HeartbeatDone d
                           absl::StrCat("group ", request.group(), " has ", members, " members, as many as it may")),
                 {});
   }
+  DropEarlierJoin(request, group);
   group.events.left.erase(request.member_id());
   for (const HeartbeatDone& left : std::exchange(group.leaving[request.member_id()], {})) left({}, {});
   group.events.let_go.erase(request.member_id());
@@ -216,8 +217,38 @@ void GroupCoordinator::Join(const v1::HeartbeatRequest& request, HeartbeatDone d
   Advance(request.group());
 }
 
+// One that came with the same instance id and was not decided on yet: the last to come has it.
+void GroupCoordinator::DropEarlierJoin(const v1::HeartbeatRequest& request, Group& group) {
+  if (request.instance_id().empty()) return;
+  for (auto it = group.events.joined.begin(); it != group.events.joined.end();) {
+    const std::string id = *it;
+    const auto described = group.events.described.find(id);
+    if (id == request.member_id() || described->second.instance_id != request.instance_id()) {
+      ++it;
+      continue;
+    }
+    it = group.events.joined.erase(it);
+    group.events.described.erase(described);
+    const auto session = group.sessions.find(id);
+    if (session == group.sessions.end()) continue;
+    AnswerWaiting(session->second, seams_.executor,
+                  MakeError(Error::FENCED_INSTANCE_ID,
+                            absl::StrCat("instance ", request.instance_id(), " of group ", request.group(),
+                                         " is member ", request.member_id(), " now; stop this one")),
+                  {});
+    group.sessions.erase(session);
+  }
+}
+
+bool GroupCoordinator::IsJoining(const v1::HeartbeatRequest& request) const {
+  const auto group = active_.find(request.group());
+  return group != active_.end() && group->second.sessions.contains(request.member_id());
+}
+
 void GroupCoordinator::Leave(const v1::HeartbeatRequest& request, HeartbeatDone done) {
   Group& group = active_[request.group()];
+  group.events.described.erase(request.member_id());
+  group.events.joined.erase(request.member_id());
   group.events.left.insert(request.member_id());
   group.leaving[request.member_id()].push_back(std::move(done));
   Advance(request.group());

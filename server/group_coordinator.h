@@ -146,6 +146,8 @@ class GroupCoordinator : public AppliedState {
   static ErrorFrame CheckName(const std::string& group);
   ErrorFrame CheckHeartbeat(const v1::HeartbeatRequest& request);
   void Join(const v1::HeartbeatRequest& request, HeartbeatDone done, const std::weak_ptr<News>& news);
+  void DropEarlierJoin(const v1::HeartbeatRequest& request, Group& group);
+  bool IsJoining(const v1::HeartbeatRequest& request) const;
   void Leave(const v1::HeartbeatRequest& request, HeartbeatDone done);
   void Beat(const v1::HeartbeatRequest& request, const MemberState& member, HeartbeatDone done,
             const std::weak_ptr<News>& news);

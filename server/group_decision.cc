@@ -133,6 +133,7 @@ class Step {
   GroupChange Finish(const std::map<PartitionId, CommittedOffset>& resets) {
     GroupChange change;
     change.set_epoch(next_.epoch);
+    change.set_metadata_version(image_.version().value());
     for (auto& [id, member] : next_.members) {
       const auto old = before_.members.find(id);
       if (old == before_.members.end() || Told(member) != Told(old->second)) member.epoch = next_.epoch;
@@ -228,7 +229,8 @@ GroupChange Decide(const GroupState& state, const GroupEvents& events, const Met
   for (const std::string& id : events.left) step.Remove(id);
   for (const auto& [id, partitions] : events.let_go) step.LetGo(id, partitions);
   for (const auto& [id, member] : events.described) step.Describe(id, member, events.joined.contains(id));
-  step.DropGoneTopics();
+  // Who has taken the group over may not have heard of its topics yet.
+  if (image.version().value() >= state.metadata_version) step.DropGoneTopics();
   for (const auto& [partition, offset] : events.resets) step.Reset(partition);
   step.MoveTowards(TargetOf(step.next(), image, patterns));
   return step.Finish(events.resets);

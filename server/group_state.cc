@@ -49,6 +49,7 @@ bool IsOvertaken(const internal::v1::CommittedOffset& offset, const GroupState& 
 std::string Save(const GroupState& group) {
   internal::v1::SavedGroup saved;
   saved.set_epoch(group.epoch);
+  saved.set_metadata_version(group.metadata_version);
   for (const auto& [id, member] : group.members) Fill(*saved.add_members(), id, member);
   for (const auto& [partition, offset] : group.offsets) *saved.add_offsets() = StubOf(partition, offset);
   return saved.SerializeAsString();
@@ -112,7 +113,9 @@ std::vector<ErrorCode> GroupTable::Replay(const std::string& group, const GroupR
     groups_.erase(group);
     return {};
   }
-  GroupState& state = groups_[group];
+  GroupState& state = groups_.try_emplace(group, GroupState{.epoch = last_epoch_}).first->second;
+  state.metadata_version =
+      std::max({state.metadata_version, record.change().metadata_version(), record.commit().metadata_version()});
   std::vector<ErrorCode> results;
   if (record.has_change()) ReplayChange(record.change(), state);
   if (record.has_commit()) results = ReplayCommit(record.commit(), state);
@@ -185,6 +188,7 @@ absl::Status GroupTable::Load(std::string_view key, std::string_view value) {
   }
   GroupState& group = groups_[name];
   group.epoch = saved.epoch();
+  group.metadata_version = saved.metadata_version();
   for (const auto& member : saved.members()) group.members[member.member_id()] = MemberOf(member);
   for (const auto& offset : saved.offsets()) SetOffset(offset, group);
   return absl::OkStatus();

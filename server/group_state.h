@@ -71,6 +71,7 @@ struct CommittedOffset {
 
 struct GroupState {
   int32_t epoch = 0;
+  int64_t metadata_version = 0;                // all its topics are in, or were
   std::map<std::string, MemberState> members;  // by id
   std::map<PartitionId, CommittedOffset> offsets;
 

@@ -258,6 +258,7 @@ class Partition : public std::enable_shared_from_this<Partition>, private GroupM
   raft::Offset log_start_proposed_;  // on its way through the log
   raft::Offset high_watermark_;      // log_start_ <= high_watermark_ <= log_end()
   raft::LogIndex applied_;
+  raft::LogIndex state_up_to_;  // what came as a snapshot holds entries up to it, ahead of the log's
   ProducerState producers_;
   std::unique_ptr<AppliedState> state_;
   // Entries with records, and their bytes, that what is saved does not cover.

@@ -28,6 +28,8 @@ constexpr int64_t kUnsavedBytesMax = 8 << 20;
 constexpr std::chrono::seconds kNoticeEvery{1};
 // What is saved covers entries up to this index. The name is from when that was the producers alone.
 constexpr std::string_view kSavedUpToKey = "producers-up-to";
+constexpr std::string_view kStateUpToKey =
+    "state-up-to";  // of an AppliedState, if that came as a snapshot ahead of the log
 
 using Kind = raft::Notice::Kind;
 
@@ -201,6 +203,8 @@ absl::Status Partition::LoadSaved(LogIndex* saved_up_to) {
     absl::Status status;
     if (key == kSavedUpToKey && absl::SimpleAtoi(value, &up_to)) {
       *saved_up_to = LogIndex(up_to);
+    } else if (key == kStateUpToKey && absl::SimpleAtoi(value, &up_to)) {
+      state_up_to_ = LogIndex(up_to);
     } else if (ProducerTable::IsKey(key)) {
       status = producers_.Load(key, value);
     } else if (state_ != nullptr && state_->IsKey(key)) {
@@ -281,7 +285,7 @@ void Partition::ApplyOne(const Entry& entry) {
   if (batch->header.producer_id != 0) {
     producers_.OnCommitted(batch->header, header.base_offset, header.append_time);
   }
-  if (state_ != nullptr) state_->Apply(*batch);
+  if (state_ != nullptr && header.index > state_up_to_) state_->Apply(*batch);
 }
 
 absl::Status Partition::ApplyDamaged(LogIndex index, const absl::Status& damage) {
@@ -360,6 +364,7 @@ std::optional<raft::StateMachine::Snapshot> Partition::MakeSnapshot() {
     part.set_key(std::move(key));
     part.set_value(std::move(value));
   }
+  snapshot.set_applied_up_to(applied_.value());
   return Snapshot{host_.store.State(group_).begin.before.index, absl::Cord(snapshot.SerializeAsString())};
 }
 
@@ -383,6 +388,10 @@ absl::Status Partition::Install(const raft::InstallSnapshot& snapshot, raft::Rou
   for (const auto& [key, value] : before) round.DeleteValue(group_, key);
   for (const auto& part : parts.parts()) round.PutValue(group_, part.key(), part.value());
   round.PutValue(group_, kSavedUpToKey, std::to_string(snapshot.last.index.value()));
+  if (state_ != nullptr) {
+    state_up_to_ = LogIndex(parts.applied_up_to());
+    round.PutValue(group_, kStateUpToKey, std::to_string(state_up_to_.value()));
+  }
   producers_ = std::move(producers);
   unsaved_entries_ = unsaved_bytes_ = 0;
   applied_ = snapshot.last.index;

@@ -51,7 +51,7 @@ class CoordinatorTest : public ::testing::Test {
         .find_end =
             [this](PartitionId, int64_t, const std::function<void(std::optional<int64_t>)>& then) {
               ++ends_asked_;
-              then(end_);
+              if (end_answers_) then(end_);
             }});
     coordinator_->OnServing(raft::Term(3));
   }
@@ -154,6 +154,7 @@ class CoordinatorTest : public ::testing::Test {
   int confirmed_ = 0;
   std::optional<int64_t> end_ = 100;
   int ends_asked_ = 0;
+  bool end_answers_ = true;
   std::unique_ptr<GroupCoordinator> coordinator_;
 };
 
@@ -356,6 +357,86 @@ TEST_F(CoordinatorTest, ATopicThatIsMadeWhileAGroupIsMadeIsNotMissed) {
   WriteAll();
   WriteAll();
   EXPECT_EQ(coordinator_->groups().find(kGroup)->second.members.at("a").holdings.size(), 6u);
+}
+
+TEST_F(CoordinatorTest, WhoLeavesBeforeItsJoinIsWrittenIsNoMember) {
+  held_ = true;
+  const Answer joined = Send(Beat("a", 0));
+  const Answer left = Send(Beat("a", -1));
+  EXPECT_FALSE(left->has_value());
+  held_ = false;
+  while (!left->has_value()) WriteAll();
+  EXPECT_TRUE((*left)->error.ok());
+  EXPECT_TRUE(joined->has_value());
+  EXPECT_EQ(coordinator_->groups().find(kGroup), coordinator_->groups().end());
+}
+
+TEST_F(CoordinatorTest, OfTwoJoinsWithOneInstanceIdTheLastHasIt) {
+  Join("z");
+  held_ = true;
+  v1::HeartbeatRequest other = Beat("y", 0);  // something is being decided
+  Send(other);
+  v1::HeartbeatRequest dead = Beat("b", 0), back = Beat("a", 0);
+  dead.set_instance_id("i");
+  back.set_instance_id("i");
+  const Answer first = Send(dead), second = Send(back);
+  ASSERT_TRUE(first->has_value());
+  EXPECT_EQ((*first)->error.code, Error::FENCED_INSTANCE_ID);
+  held_ = false;
+  while (!second->has_value()) WriteAll();
+  EXPECT_TRUE((*second)->error.ok());
+  EXPECT_TRUE(coordinator_->groups().find(kGroup)->second.members.contains("a"));
+  EXPECT_FALSE(coordinator_->groups().find(kGroup)->second.members.contains("b"));
+}
+
+// It took over from one that knew of a topic that it has not heard of.
+TEST_F(CoordinatorTest, AnOlderImageForgetsNothing) {
+  const TestTopics before = topics_;
+  const uint64_t added = topics_.Add("t2", 1);
+  v1::HeartbeatRequest join = Beat("a", 0);
+  join.clear_topics();
+  join.set_topic_pattern("t.*");
+  const v1::HeartbeatResponse first = (*Send(join))->response;
+  v1::CommitOffsetsRequest commit = Commit("a", first.assignment(0), 7);
+  for (const auto& each : first.assignment()) {
+    if (each.topic() != "t2") continue;
+    commit.mutable_offsets(0)->set_topic("t2");
+    commit.mutable_offsets(0)->set_partition(0);
+    commit.mutable_offsets(0)->set_epoch(each.epoch());
+  }
+  EXPECT_EQ(*Store(commit), Error::NONE);
+  const TestTopics now = std::exchange(topics_, before);
+  coordinator_->OnServingEnd();
+  coordinator_->OnServing(raft::Term(3));
+  executor_.Advance(std::chrono::milliseconds(100));
+  EXPECT_TRUE(coordinator_->groups().find(kGroup)->second.offsets.contains({added, 0}));
+  topics_ = now;
+  coordinator_->OnImage();
+  executor_.Advance(std::chrono::milliseconds(100));
+  EXPECT_TRUE(coordinator_->groups().find(kGroup)->second.offsets.contains({added, 0}));
+  topics_.Remove(added);
+  coordinator_->OnImage();
+  executor_.Advance(std::chrono::milliseconds(100));
+  EXPECT_FALSE(coordinator_->groups().find(kGroup)->second.offsets.contains({added, 0}));
+}
+
+TEST_F(CoordinatorTest, ALeaderThatStandsStillIsNotWaitedForLong) {
+  const v1::HeartbeatResponse first = Join("a");
+  end_answers_ = false;
+  const auto stored = Store(Commit("a", first.assignment(0), 50));
+  EXPECT_FALSE(stored->has_value());
+  executor_.Advance(std::chrono::milliseconds(500));
+  EXPECT_EQ(*stored, Error::NONE);
+}
+
+TEST_F(CoordinatorTest, WithoutAMemberNobodyIsOvertaken) {
+  v1::CommitOffsetsRequest commit = Commit("", v1::AssignedPartition(), 9);
+  commit.set_sequence(5'000);
+  EXPECT_EQ(*Store(commit), Error::NONE);
+  commit.set_sequence(1);
+  commit.mutable_offsets(0)->set_offset(10);
+  EXPECT_EQ(*Store(commit), Error::NONE);
+  EXPECT_EQ(Committed(0), 10) << "a program that was started anew counts from 1";
 }
 
 TEST_F(CoordinatorTest, AResetIsAnotherEpochForItsOwner) {

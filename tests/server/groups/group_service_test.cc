@@ -7,6 +7,7 @@
 #include "millrace/v1/group.pb.h"
 #include "proto/wire/partitioner.h"
 #include "server/group_coordinator.h"
+#include "server/group_partition.h"
 #include "tests/support/sim_cluster.h"
 
 namespace millrace {
@@ -33,6 +34,7 @@ class Member : public StreamHandler {
     beat.set_group(kGroup);
     beat.set_member_id(id);
     beat.set_member_epoch(epoch);
+    beat.set_session_timeout_ms(1'800'000);
     beat.add_topics("t");
     for (int i = 0; holds_all && i < assignment.assignment_size(); ++i) {
       beat.add_owned()->set_topic_id(assignment.assignment(i).topic_id());
@@ -213,6 +215,59 @@ TEST_F(GroupServiceTest, ManyCommitsLeaveALogThatStaysSmall) {
   cluster_.broker(Coordinator()).Crash(FakeLogStore::kLoseUnsynced);
   Await([this] { return Coordinator() != 0; });
   EXPECT_EQ(Committed(Coordinator()), 700);
+}
+
+// What it is sent is ahead of the log behind it, in which a commit was refused that would count by now.
+TEST_F(GroupServiceTest, AReplicaThatIsSentTheGroupsHasWhatTheOthersHave) {
+  Commit(1, 1);
+  const int coordinator = Coordinator(), away = OtherThan(coordinator);
+  cluster_.broker(away).Crash(FakeLogStore::kKeepUnsynced);
+  Member member(executor_, network_, cluster_.broker(coordinator).address());
+  member.Beat("a", 0);
+  Await([&] { return member.assignment.assignment_size() == 4; });
+  v1::CommitOffsetsRequest large;
+  large.set_group(kGroup);
+  large.set_member_id("a");
+  for (int partition = 0; partition < 4; ++partition) {
+    large.add_offsets()->set_topic("t");
+    large.mutable_offsets(partition)->set_partition(partition);
+    large.mutable_offsets(partition)->set_epoch(member.assignment.assignment(partition).epoch());
+    large.mutable_offsets(partition)->set_metadata(std::string(4'000, 'x'));
+  }
+  v1::CommitOffsetsResponse response;
+  for (int i = 0; i < 1'000; ++i) ASSERT_TRUE(Ask(coordinator, "Groups/CommitOffsets", large, &response).status.ok());
+  const auto at = [this](int broker) {
+    ErrorFrame error;
+    const auto topic = cluster_.image()->FindTopic(server::kGroupsTopic);
+    const int32_t number = PartitionForKey(kGroup, static_cast<int32_t>(topic->partitions.size()));
+    return cluster_.broker(broker).broker().FindPartition(server::kGroupsTopic, number, 0, &error);
+  };
+  const auto groups_at = [&at](int broker) { return server::CoordinatorOf(*at(broker))->groups(); };
+  Await([&] { return at(coordinator)->log_start() > raft::Offset(10); });  // the member's coming is gone
+
+  v1::CommitOffsetsRequest commit;
+  commit.set_group(kGroup);
+  commit.add_offsets()->set_topic("t");
+  commit.mutable_offsets(0)->set_partition(1);
+  commit.mutable_offsets(0)->set_offset(5);
+  ASSERT_TRUE(Ask(coordinator, "Groups/CommitOffsets", commit, &response).status.ok());
+  EXPECT_EQ(response.errors(0).code(), Error::UNKNOWN_MEMBER_ID);
+  commit.set_member_id("a");
+  commit.mutable_offsets(0)->set_epoch(member.assignment.assignment(1).epoch());
+  commit.mutable_offsets(0)->set_offset(100);
+  ASSERT_TRUE(Ask(coordinator, "Groups/CommitOffsets", commit, &response).status.ok());
+  ASSERT_EQ(response.errors_size(), 0);
+  member.Beat("a", -1);
+
+  cluster_.broker(away).Start();
+  Await([this] { return cluster_.ready(); });
+  executor_.Advance(seconds(10));
+  EXPECT_EQ(groups_at(coordinator).find(kGroup)->second.offsets.size(), 4u);
+  EXPECT_EQ(groups_at(away), groups_at(coordinator));
+  cluster_.broker(away).Crash(FakeLogStore::kKeepUnsynced);
+  cluster_.broker(away).Start();
+  executor_.Advance(seconds(10));
+  EXPECT_EQ(groups_at(away), groups_at(coordinator)) << "after a restart, too";
 }
 
 TEST_F(GroupServiceTest, AStreamThroughAnotherBrokerHearsOfNewsAtOnce) {

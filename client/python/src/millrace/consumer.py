@@ -384,6 +384,8 @@ class Consumer:
             while not self._woken:
                 if member is not None and time.monotonic() > member.valid_until:
                     core.loop.run(member.expire)
+                if member is not None and member.away:  # found out while this asked
+                    core.loop.post(member.asked)
                 while core.news:
                     self._on_news(core.news.popleft())
                 if self._membership_error is not None:
