@@ -282,6 +282,12 @@ class Member {
       : common_(common), options_(options), writer_(common, options) {}
 
   int Run() {
+    absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common_.Client());
+    if (!admin.ok()) return ReportOptions(common_, admin.status());
+    const absl::Status there = (*admin)->GetMetadata({options_.topic}).status();
+    if (!there.ok() && !Follows(options_)) return ReportTopicError(common_, there, options_.topic);
+    if (!there.ok()) Remark(common_, absl::StrCat("waiting: ", ErrorFrom(there).message));
+    watch_.emplace(common_, **admin, options_);
     ConsumerOptions settings;
     settings.client = common_.Client();
     settings.on_gap = OnGap::kReport;
@@ -305,7 +311,8 @@ class Member {
     if (absl::Status left = consumer_->Close(); !left.ok() && code == kExitDone) code = Report(common_, left);
     if (writer_.closed()) return kExitDone;
     if (!writer_.status().ok()) return Report(common_, writer_.status());
-    return Interrupted() ? kExitInterrupted : code;
+    if (Interrupted()) return kExitInterrupted;
+    return code != kExitDone && writer_.records() > 0 ? kExitPartly : code;
   }
 
  private:
@@ -322,29 +329,39 @@ class Member {
   // What was written out of them and not committed comes again at their heir.
   void OnLost(std::span<const TopicPartition> partitions) {
     for (const TopicPartition& lost : partitions) written_.erase(lost);
-    Remark(common_, absl::StrCat(FormatCountOf(static_cast<int64_t>(partitions.size()), "partition"),
-                                 " were given up: the group's coordinator was not heard for the session time-out"));
+    const std::optional<Trouble> trouble = consumer_->trouble();
+    Remark(common_,
+           absl::StrCat(FormatCountOf(static_cast<int64_t>(partitions.size()), "partition"),
+                        " were given up: ", trouble ? ErrorFrom(trouble->status).message : "their position was reset"));
   }
 
   int Copy() {
+    int code = kExitDone;
     while (!Interrupted() && writer_.records() != options_.count) {
       absl::StatusOr<PollResult> polled = consumer_->Poll(kPollWait);
       if (!polled.ok()) return Report(common_, polled.status());
-      for (const Gap& gap : polled->gaps) ReportGap(common_, gap);
+      for (const Gap& gap : polled->gaps) code = ReportGap(common_, gap);
       for (const ConsumerRecord& record : polled->records) {
-        if (!writer_.Write(record)) return kExitDone;
+        if (!writer_.Write(record)) return code;
         written_[{std::string(record.topic), record.partition}] = record.offset + 1;
         if (writer_.records() == options_.count) break;
       }
-      if (polled->empty() && !Flush()) return kExitDone;
-      if (polled->empty() && options_.no_follow && NothingLeft()) return kExitDone;
+      if (!polled->empty()) watch_->Seen();
+      if (polled->empty() && !Flush()) return code;
+      if (polled->empty() && options_.no_follow && NothingLeft()) return code;
+      if (absl::Status gone = watch_->Look(); !gone.ok()) return Report(common_, gone);
       if (std::chrono::steady_clock::now() - committed_at_ > kCommitEvery && !Commit()) return failed_;
     }
-    return kExitDone;
+    return code;
   }
 
   bool NothingLeft() const {
     const std::vector<PartitionProgress> all = consumer_->progress();
+    if (all.empty() && std::chrono::steady_clock::now() - begun_at_ > TimeoutOr(common_, kSilence)) {
+      Remark(common_,
+             "no partition was assigned: others of the group have all of them, or its coordinator is not heard");
+      return true;
+    }
     return !all.empty() && std::ranges::all_of(all, [](const PartitionProgress& each) {
       return each.position >= 0 && each.position >= each.high_watermark;
     });
@@ -381,6 +398,8 @@ class Member {
   RecordWriter writer_;
   std::unique_ptr<Consumer> consumer_;
   std::map<TopicPartition, int64_t> written_;  // the next offset of each, not committed yet
+  std::optional<Watch> watch_;
+  const std::chrono::steady_clock::time_point begun_at_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point committed_at_ = std::chrono::steady_clock::now();
   int failed_ = kExitFailed;
 };

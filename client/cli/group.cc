@@ -217,7 +217,13 @@ absl::StatusOr<std::vector<OffsetAnswer>> FindPositions(Admin& admin, const Rese
   absl::StatusOr<ClusterMetadata> metadata = admin.GetMetadata({options.topic});
   if (!metadata.ok()) return metadata.status();
   std::vector<OffsetQuery> queries;
-  for (const TopicMetadata::Partition& p : metadata->topics.at(0).partitions) {
+  const auto& partitions = metadata->topics.at(0).partitions;
+  for (const int32_t wanted : options.partitions) {
+    if (std::ranges::find(partitions, wanted, &TopicMetadata::Partition::partition) != partitions.end()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("topic ", options.topic, " has no partition ", wanted, ", it has ",
+                                                   partitions.size(), "; nothing was reset"));
+  }
+  for (const TopicMetadata::Partition& p : partitions) {
     const auto& wanted = options.partitions;
     if (wanted.empty() || std::ranges::find(wanted, p.partition) != wanted.end()) {
       queries.push_back({options.topic, p.partition, *options.to});
@@ -230,8 +236,10 @@ int Reset(const Common& common, const ResetOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
   if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<std::vector<OffsetAnswer>> found = FindPositions(**admin, options);
+  if (absl::IsInvalidArgument(found.status()) && ErrorFrom(found.status()).code == ErrorCode::kUnknown) {
+    return ReportUsage(common, std::string(found.status().message()));
+  }
   if (!found.ok()) return ReportTopicError(common, found.status(), options.topic);
-  if (found->empty()) return ReportUsage(common, absl::StrCat("topic ", options.topic, " has no such partition"));
   std::vector<CommittedOffset> offsets;
   for (const OffsetAnswer& each : *found) {
     if (!each.status.ok()) return Report(common, each.status);
@@ -254,6 +262,10 @@ int Export(const Common& common, const NameOptions& options) {
   if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<std::vector<CommittedOffset>> offsets = (*admin)->GroupOffsets(options.group);
   if (!offsets.ok()) return Report(common, offsets.status());
+  if (offsets->empty()) {  // an empty backup of a mistyped name looks like one
+    const absl::Status there = (*admin)->DescribeGroup(options.group).status();
+    if (!there.ok()) return Report(common, there);
+  }
   Json document = {{"group", options.group}, {"offsets", Json::array()}};
   for (const CommittedOffset& each : *offsets) {
     document["offsets"].push_back({{"topic", each.topic},
@@ -292,6 +304,7 @@ int Import(const Common& common, const ImportOptions& options) {
   const auto mode = options.dry_run ? Admin::ResetMode::kDryRun : Admin::ResetMode::kReset;
   absl::StatusOr<std::vector<OffsetReset>> resets = (*admin)->ResetOffsets(options.group, *offsets, mode);
   if (!resets.ok()) return Report(common, resets.status());
+  if (options.dry_run) Remark(common, "--dry-run: nothing was changed");
   return PrintResets(common, *resets);
 }
 

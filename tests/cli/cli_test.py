@@ -702,6 +702,24 @@ class Groups(WithBroker):
         self.assertEqual([p["committed"] for p in self.lag("g4")["partitions"]], [3, 3])
         self.assertIn("not among them", self.fails(2, "group", "reset", "g4", "-t", "read", "--to", "4").err)
         self.assertIn("millrace group export", self.fails(2, "group", "import", "g4", stdin=b"{}").err)
+        self.assertIn("no partition 99", self.fails(2, "group", "reset", "g4", "-t", "read", "--to", "0", "-p", "0", "-p", "99").err)
+        self.assertIn("nothing was changed", self.ok("group", "import", "g4", "--dry-run", stdin=saved).err)
+        self.assertEqual(self.fails(1, "group", "export", "nobody", "--output", "json").error["error"], "GROUP_ID_NOT_FOUND")
+
+    def test_a_member_of_a_topic_that_is_not_there_says_so(self):
+        failed = self.fails(1, "consume", "mistyped", "--group", "g9", "--no-follow")
+        self.assertIn("millrace topic create mistyped", failed.err)
+
+    def test_a_member_for_which_nothing_is_left_ends(self):
+        with self.millrace.start("consume", "read", "-g", "g10") as first, self.millrace.start("consume", "read", "-g", "g10") as second:
+            first.stdout.readline()  # there is a group
+            shares = []
+            while shares != [1, 1]:
+                shares = [len(member["assigned"]) for member in self.millrace.json("group", "describe", "g10")["members"]]
+            third = self.ok("consume", "read", "-g", "g10", "--no-follow", "--timeout", "1s")
+            self.assertIn("no partition was assigned", third.err)
+            interrupt(first)
+            interrupt(second)
 
     def test_members_are_described_and_a_group_with_some_is_not_deleted(self):
         with self.millrace.start("consume", "read", "-g", "g5") as process:
