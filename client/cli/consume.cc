@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -36,7 +37,9 @@ POSITION: beginning, end, an offset (1000), a time (@2013-07-04T00:00:00Z or @MI
 --format: %t topic  %p partition  %o offset  %k key  %v value  %T time in ms  %h headers  %e leader epoch
   %K, %V length of key and value (-1: null)  %% percent; \n \t \r \0 \\ \xNN
 --length-prefixed: each value behind its length, 4 bytes, signed, big-endian; -1 is a null value. Keys are left out.
---output json: one record a line, as `produce --input json` takes it.)";
+--output json: one record a line, as `produce --input json` takes it.
+--group with --no-follow ends once all that this member was assigned is written, or after --timeout (default 10s)
+  without a partition, as when the other members have all of them.)";
 
 struct ConsumeOptions {
   std::string topic;
@@ -210,34 +213,40 @@ bool AllEnded(const Consumer& consumer) {
   return true;
 }
 
-// Notices that nothing comes because no broker answers: the SDK goes on trying for ever.
+// Notices that nothing comes because something is wrong, which `ask` finds out: the SDK goes on trying for ever.
 class Watch {
  public:
-  Watch(const Common& common, Admin& admin, const ConsumeOptions& options)
-      : common_(common), admin_(admin), options_(options), patience_(TimeoutOr(common, kSilence)) {}
+  using Ask = std::function<absl::Status()>;
+
+  Watch(const Common& common, const ConsumeOptions& options, Ask ask)
+      : common_(common), follows_(Follows(options)), patience_(TimeoutOr(common, kSilence)), ask_(std::move(ask)) {}
 
   void Seen() { last_ = SteadyClock::now(); }
+  bool Silent() const { return SteadyClock::now() - last_ >= patience_; }
 
-  // An error once nothing was seen for --timeout and no broker answers either. Whoever follows is only told.
-  absl::Status Look() {
-    if (SteadyClock::now() - last_ < patience_) return absl::OkStatus();
-    absl::Status answer = admin_.GetMetadata({options_.topic}).status();
+  // What is wrong, if anything is. Whoever follows is only told, once for each kind of trouble.
+  absl::Status LookNow() {
+    const absl::Status answer = ask_();
     Seen();
-    if (!answer.ok() && !Follows(options_)) return answer;
-    if (!answer.ok() && !told_) Remark(common_, absl::StrCat("waiting: ", ErrorFrom(answer).message));
-    told_ = !answer.ok();
+    if (!answer.ok() && !follows_) return answer;
+    const Error error = ErrorFrom(answer);
+    if (!answer.ok() && error.code != told_) Remark(common_, absl::StrCat("waiting: ", error.message));
+    told_ = error.code;
     return absl::OkStatus();
   }
+
+  // The same, once nothing was seen for --timeout.
+  absl::Status Look() { return Silent() ? LookNow() : absl::OkStatus(); }
 
  private:
   using SteadyClock = std::chrono::steady_clock;
 
   const Common& common_;
-  Admin& admin_;
-  const ConsumeOptions& options_;
+  const bool follows_;
   const milliseconds patience_;
+  const Ask ask_;
   SteadyClock::time_point last_ = SteadyClock::now();
-  bool told_ = false;
+  ErrorCode told_ = ErrorCode::kNone;
 };
 
 // Copies records until the end, --count, Ctrl-C or a closed pipe. Returns the exit code as far as reading goes.
@@ -278,16 +287,30 @@ int Copy(const Common& common, const ConsumeOptions& options, Consumer& consumer
 // A member of a group. Commits what was written out, and nothing else: before a partition is let go, now and then, and at the end.
 class Member {
  public:
-  Member(const Common& common, const ConsumeOptions& options)
-      : common_(common), options_(options), writer_(common, options) {}
+  Member(const Common& common, const ConsumeOptions& options, Admin& admin)
+      : common_(common), options_(options), admin_(admin), writer_(common, options) {}
 
   int Run() {
-    absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common_.Client());
-    if (!admin.ok()) return ReportOptions(common_, admin.status());
-    const absl::Status there = (*admin)->GetMetadata({options_.topic}).status();
-    if (!there.ok() && !Follows(options_)) return ReportTopicError(common_, there, options_.topic);
-    if (!there.ok()) Remark(common_, absl::StrCat("waiting: ", ErrorFrom(there).message));
-    watch_.emplace(common_, **admin, options_);
+    absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(Settings());
+    if (!consumer.ok()) return ReportOptions(common_, consumer.status());
+    consumer_ = std::move(*consumer);
+    // A member would wait for them: who mistyped the topic or the address is told, or does not become one.
+    absl::Status there = watch_.LookNow();
+    if (there.ok()) there = consumer_->Subscribe({.topics = {options_.topic}});
+    if (!there.ok()) return ReportTopicError(common_, there, options_.topic);
+    subscribed_ = true;
+    DeferInterrupts();
+    Copy();
+    Commit();
+    if (absl::Status left = consumer_->Close(); !left.ok()) Fail(left);
+    if (writer_.closed()) return kExitDone;
+    if (!writer_.status().ok()) return Report(common_, writer_.status());
+    if (Interrupted()) return kExitInterrupted;
+    return code_ != kExitDone && writer_.records() > 0 ? kExitPartly : code_;
+  }
+
+ private:
+  ConsumerOptions Settings() {
     ConsumerOptions settings;
     settings.client = common_.Client();
     settings.on_gap = OnGap::kReport;
@@ -300,22 +323,11 @@ class Member {
     settings.on_assigned = [this](std::span<const TopicPartition> partitions) { OnAssigned(partitions); };
     settings.on_revoked = [this](std::span<const TopicPartition>) { Commit(); };
     settings.on_lost = [this](std::span<const TopicPartition> partitions) { OnLost(partitions); };
-    absl::StatusOr<std::unique_ptr<Consumer>> consumer = Consumer::Create(settings);
-    if (!consumer.ok()) return ReportOptions(common_, consumer.status());
-    consumer_ = std::move(*consumer);
-    absl::Status joined = consumer_->Subscribe({.topics = {options_.topic}});
-    if (!joined.ok()) return Report(common_, joined);
-    DeferInterrupts();
-    int code = Copy();
-    if (!Commit() && code == kExitDone) code = failed_;
-    if (absl::Status left = consumer_->Close(); !left.ok() && code == kExitDone) code = Report(common_, left);
-    if (writer_.closed()) return kExitDone;
-    if (!writer_.status().ok()) return Report(common_, writer_.status());
-    if (Interrupted()) return kExitInterrupted;
-    return code != kExitDone && writer_.records() > 0 ? kExitPartly : code;
+    return settings;
   }
 
- private:
+  void Fail(const absl::Status& error) { code_ = ReportTopicError(common_, error, options_.topic); }
+
   // --from is for partitions of which nothing is committed.
   void OnAssigned(std::span<const TopicPartition> partitions) {
     if (!options_.from) return;
@@ -326,48 +338,68 @@ class Member {
     }
   }
 
-  // What was written out of them and not committed comes again at their heir.
+  // What was written out of them and not committed comes again at their heir; after a reset, it must not be committed.
   void OnLost(std::span<const TopicPartition> partitions) {
     for (const TopicPartition& lost : partitions) written_.erase(lost);
     const std::optional<Trouble> trouble = consumer_->trouble();
+    // Without one it is over, whatever it was: this member is back already.
+    const std::string why =
+        trouble ? ErrorFrom(trouble->status).message
+                : "their positions were reset, or the group had taken this member for gone; reading goes on where the "
+                  "group has come";
     Remark(common_,
-           absl::StrCat(FormatCountOf(static_cast<int64_t>(partitions.size()), "partition"),
-                        " were given up: ", trouble ? ErrorFrom(trouble->status).message : "their position was reset"));
+           absl::StrCat("gave up ", FormatCountOf(static_cast<int64_t>(partitions.size()), "partition"), ": ", why));
   }
 
-  int Copy() {
-    int code = kExitDone;
+  void Copy() {
     while (!Interrupted() && writer_.records() != options_.count) {
       absl::StatusOr<PollResult> polled = consumer_->Poll(kPollWait);
-      if (!polled.ok()) return Report(common_, polled.status());
-      for (const Gap& gap : polled->gaps) code = ReportGap(common_, gap);
+      if (!polled.ok()) return Fail(polled.status());
+      for (const Gap& gap : polled->gaps) code_ = ReportGap(common_, gap);
       for (const ConsumerRecord& record : polled->records) {
-        if (!writer_.Write(record)) return code;
+        if (!writer_.Write(record)) return;
         written_[{std::string(record.topic), record.partition}] = record.offset + 1;
         if (writer_.records() == options_.count) break;
       }
-      if (!polled->empty()) watch_->Seen();
-      if (polled->empty() && !Flush()) return code;
-      if (polled->empty() && options_.no_follow && NothingLeft()) return code;
-      if (absl::Status gone = watch_->Look(); !gone.ok()) return Report(common_, gone);
-      if (std::chrono::steady_clock::now() - committed_at_ > kCommitEvery && !Commit()) return failed_;
+      if (!polled->empty()) watch_.Seen();
+      if (polled->empty() && !WaitsOn()) return;
+      if (std::chrono::steady_clock::now() - committed_at_ > kCommitEvery && !Commit()) return;
     }
-    return code;
   }
 
-  bool NothingLeft() const {
-    const std::vector<PartitionProgress> all = consumer_->progress();
-    if (all.empty() && std::chrono::steady_clock::now() - begun_at_ > TimeoutOr(common_, kSilence)) {
-      Remark(common_,
-             "no partition was assigned: others of the group have all of them, or its coordinator is not heard");
-      return true;
+  // Nothing came. False: nothing will, or nobody reads it.
+  bool WaitsOn() {
+    if (!writer_.Flush() || writer_.closed()) return false;
+    const bool silent = watch_.Silent();
+    if (absl::Status wrong = watch_.Look(); !wrong.ok()) {
+      Fail(wrong);
+      return false;
     }
-    return !all.empty() && std::ranges::all_of(all, [](const PartitionProgress& each) {
+    if (!options_.no_follow) return true;
+    const std::vector<PartitionProgress> held = consumer_->progress();
+    if (!held.empty()) return !AtTheEnd(held);
+    if (silent) {
+      Remark(common_, absl::StrCat("no partition was assigned to this member; see who has them with: millrace group "
+                                   "describe ",
+                                   *options_.group));
+    }
+    return !silent;
+  }
+
+  static bool AtTheEnd(const std::vector<PartitionProgress>& partitions) {
+    return std::ranges::all_of(partitions, [](const PartitionProgress& each) {
       return each.position >= 0 && each.position >= each.high_watermark;
     });
   }
 
-  bool Flush() { return writer_.Flush() && !writer_.closed(); }
+  // No broker, no topic, or nobody who assigns or has the records.
+  absl::Status WhatIsWrong() {
+    absl::Status answer = admin_.GetMetadata({options_.topic}).status();
+    if (!answer.ok() || !subscribed_) return answer;
+    if (const std::optional<Trouble> trouble = consumer_->trouble()) return trouble->status;
+    // A coordinator that nobody can name is no trouble of a member that waits to hear of one.
+    return consumer_->progress().empty() ? admin_.DescribeGroup(*options_.group).status() : absl::OkStatus();
+  }
 
   // False: it was not written out, or could not be committed.
   bool Commit() {
@@ -387,7 +419,7 @@ class Member {
                           ErrorFrom(committed).message));
       return true;
     }
-    failed_ = Report(common_, committed);
+    Fail(committed);
     return false;
   }
 
@@ -395,20 +427,21 @@ class Member {
 
   const Common& common_;
   const ConsumeOptions& options_;
+  Admin& admin_;
   RecordWriter writer_;
+  Watch watch_{common_, options_, [this] { return WhatIsWrong(); }};
   std::unique_ptr<Consumer> consumer_;
+  bool subscribed_ = false;
   std::map<TopicPartition, int64_t> written_;  // the next offset of each, not committed yet
-  std::optional<Watch> watch_;
-  const std::chrono::steady_clock::time_point begun_at_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point committed_at_ = std::chrono::steady_clock::now();
-  int failed_ = kExitFailed;
+  int code_ = kExitDone;
 };
 
 int Consume(const Common& common, const ConsumeOptions& options) {
   if (std::string wrong = Contradiction(common, options); !wrong.empty()) return ReportUsage(common, wrong);
-  if (options.group) return Member(common, options).Run();
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
   if (!admin.ok()) return ReportOptions(common, admin.status());
+  if (options.group) return Member(common, options, **admin).Run();
   ConsumerOptions consumer_options;
   consumer_options.client = common.Client();
   consumer_options.on_gap = OnGap::kReport;
@@ -422,7 +455,7 @@ int Consume(const Common& common, const ConsumeOptions& options) {
 
   DeferInterrupts();
   RecordWriter writer(common, options);
-  Watch watch(common, **admin, options);
+  Watch watch(common, options, [&] { return (*admin)->GetMetadata({options.topic}).status(); });
   int code = Copy(common, options, **consumer, watch, writer);
   if (!writer.Flush()) return writer.closed() ? kExitDone : Report(common, writer.status());
   if (Interrupted()) return kExitInterrupted;
@@ -457,7 +490,7 @@ void AddConsumeCommand(CLI::App& app, const Common& common, Run& run) {
   AddParsed(consume, "--session-timeout", o.session_timeout, ParseDuration, "DURATION",
             "Silent for so long, a member loses its partitions (default 10s)");
   consume.add_flag("--follow", o.follow, "Wait for more at the end, until Ctrl-C; implied by --group and --from end");
-  consume.add_flag("--no-follow", o.no_follow, "Stop at the end also with --from end");
+  consume.add_flag("--no-follow", o.no_follow, "Stop at the end also with --group and --from end");
   AddParsed(consume, "-f,--format", o.format, RecordFormat::Compile, "FORMAT",
             "How to write a record (default '%v\\n')");
   consume.add_flag("--length-prefixed", o.length_prefixed, "Values as they are, each behind its length");

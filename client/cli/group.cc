@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
@@ -57,6 +58,12 @@ int64_t Longest(const std::vector<GroupPartition>& partitions) {
     longest = std::max(longest, p.lag_ms);
   }
   return longest;
+}
+
+// As Report, of a group that may be missing.
+int ReportGroupError(const Common& common, const absl::Status& status) {
+  const bool missing = ErrorFrom(status).code == ErrorCode::kGroupIdNotFound;
+  return Report(common, status, missing ? "See what there is with: millrace group list" : "");
 }
 
 int List(const Common& common, const ListOptions&) {
@@ -164,7 +171,7 @@ int Describe(const Common& common, const NameOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
   if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<GroupDescription> group = (*admin)->DescribeGroup(options.group);
-  if (!group.ok()) return Report(common, group.status(), "See what there is with: millrace group list");
+  if (!group.ok()) return ReportGroupError(common, group.status());
   return Print(common, common.json() ? DescriptionJson(*group) : DescriptionText(*group));
 }
 
@@ -172,7 +179,7 @@ int Lag(const Common& common, const NameOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
   if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<GroupDescription> group = (*admin)->DescribeGroup(options.group);
-  if (!group.ok()) return Report(common, group.status(), "See what there is with: millrace group list");
+  if (!group.ok()) return ReportGroupError(common, group.status());
   const int64_t lag = Sum(group->partitions), lag_ms = Longest(group->partitions);
   if (common.json()) {
     Json document = {{"group", group->group}, {"lag", Known(lag)}, {"lag_ms", Known(lag_ms)}};
@@ -186,7 +193,7 @@ int Lag(const Common& common, const NameOptions& options) {
 int Delete(const Common& common, const NameOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
   if (!admin.ok()) return ReportOptions(common, admin.status());
-  if (absl::Status status = (*admin)->DeleteGroup(options.group); !status.ok()) return Report(common, status);
+  if (absl::Status status = (*admin)->DeleteGroup(options.group); !status.ok()) return ReportGroupError(common, status);
   if (common.json()) return Print(common, Json({{"group", options.group}}).dump() + "\n");
   return Print(common, absl::StrCat("deleted group ", options.group, "\n"));
 }
@@ -213,21 +220,26 @@ int PrintResets(const Common& common, const std::vector<OffsetReset>& resets) {
   return document.empty() ? failed : kExitPartly;
 }
 
+absl::Status NoSuchPartition(const ResetOptions& options, int32_t partition, size_t partitions) {
+  Error error;
+  error.code = ErrorCode::kUnknownTopicOrPartition;
+  error.topic = options.topic;
+  error.partition = partition;
+  error.message = absl::StrCat("topic ", options.topic, " has no partition ", partition, ", it has ", partitions,
+                               "; nothing was reset");
+  return ToStatus(error);
+}
+
 absl::StatusOr<std::vector<OffsetAnswer>> FindPositions(Admin& admin, const ResetOptions& options) {
   absl::StatusOr<ClusterMetadata> metadata = admin.GetMetadata({options.topic});
   if (!metadata.ok()) return metadata.status();
+  std::vector<int32_t> there;
+  for (const TopicMetadata::Partition& p : metadata->topics.at(0).partitions) there.push_back(p.partition);
+  const auto& named = options.partitions.empty() ? there : options.partitions;
   std::vector<OffsetQuery> queries;
-  const auto& partitions = metadata->topics.at(0).partitions;
-  for (const int32_t wanted : options.partitions) {
-    if (std::ranges::find(partitions, wanted, &TopicMetadata::Partition::partition) != partitions.end()) continue;
-    return absl::InvalidArgumentError(absl::StrCat("topic ", options.topic, " has no partition ", wanted, ", it has ",
-                                                   partitions.size(), "; nothing was reset"));
-  }
-  for (const TopicMetadata::Partition& p : partitions) {
-    const auto& wanted = options.partitions;
-    if (wanted.empty() || std::ranges::find(wanted, p.partition) != wanted.end()) {
-      queries.push_back({options.topic, p.partition, *options.to});
-    }
+  for (const int32_t partition : std::set<int32_t>(named.begin(), named.end())) {
+    if (std::ranges::find(there, partition) == there.end()) return NoSuchPartition(options, partition, there.size());
+    queries.push_back({options.topic, partition, *options.to});
   }
   return admin.ListOffsets(queries);
 }
@@ -236,9 +248,6 @@ int Reset(const Common& common, const ResetOptions& options) {
   absl::StatusOr<std::unique_ptr<Admin>> admin = Admin::Create(common.Client());
   if (!admin.ok()) return ReportOptions(common, admin.status());
   absl::StatusOr<std::vector<OffsetAnswer>> found = FindPositions(**admin, options);
-  if (absl::IsInvalidArgument(found.status()) && ErrorFrom(found.status()).code == ErrorCode::kUnknown) {
-    return ReportUsage(common, std::string(found.status().message()));
-  }
   if (!found.ok()) return ReportTopicError(common, found.status(), options.topic);
   std::vector<CommittedOffset> offsets;
   for (const OffsetAnswer& each : *found) {
@@ -264,7 +273,7 @@ int Export(const Common& common, const NameOptions& options) {
   if (!offsets.ok()) return Report(common, offsets.status());
   if (offsets->empty()) {  // an empty backup of a mistyped name looks like one
     const absl::Status there = (*admin)->DescribeGroup(options.group).status();
-    if (!there.ok()) return Report(common, there);
+    if (!there.ok()) return ReportGroupError(common, there);
   }
   Json document = {{"group", options.group}, {"offsets", Json::array()}};
   for (const CommittedOffset& each : *offsets) {
