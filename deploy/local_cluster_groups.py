@@ -28,7 +28,7 @@ GROUPS = ("payment", "email")
 SESSION_SECONDS = 6  # longer than a broker is away, shorter than a member
 MEMBERS_MAX = 5
 INTERRUPTED = 130  # of the exit codes of millrace
-LOST = "were given up: "  # what a member says whose session has ended
+LOST = "gave up "  # what a member says whose session has ended
 REFUSED = "not this member's any more"  # of a commit
 
 
