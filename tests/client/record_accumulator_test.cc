@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
 
 #include "tests/support/sim_executor.h"
@@ -18,6 +20,27 @@ class RecordAccumulatorTest : public testing::Test {
  protected:
   using Outcome = RecordAccumulator::Outcome;
 
+  // A topic "t", its partitions led by these brokers in turn, each with room for five batches.
+  static void MakeTopic(RecordAccumulator& accumulator, size_t partitions, std::span<BrokerQueue> brokers) {
+    TopicMetadata metadata;
+    metadata.name = "t";
+    metadata.partitions.resize(partitions);
+    metadata.max_message_bytes = 2 << 20;
+    TopicQueues* const topic = accumulator.UpdateTopic(metadata);
+    for (size_t p = 0; p < partitions; ++p) {
+      topic->partitions[p]->room = 5;
+      accumulator.MoveTo(topic->partitions[p].get(), &brokers[p % brokers.size()]);
+    }
+  }
+  static void AppendTo(RecordAccumulator& accumulator, std::optional<int32_t> partition, const std::string& value,
+                       bool awaited = false) {
+    absl::Status refusal;
+    const RecordView record{.value = value, .headers = {}};
+    EXPECT_EQ(accumulator.Append({.topic = "t", .partition = partition, .record = record, .awaited = awaited}, nullptr,
+                                 &refusal),
+              Outcome::kTaken);
+  }
+
   SimExecutor executor;
 };
 
@@ -25,23 +48,12 @@ class RecordAccumulatorTest : public testing::Test {
 TEST_F(RecordAccumulatorTest, UnderLoadRecordsWithoutKeyStayWithABrokerForAWhile) {
   RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
                                 [](BrokerQueue*) {});
-  TopicMetadata metadata;
-  metadata.name = "t";
-  metadata.partitions.resize(4);
-  metadata.max_message_bytes = 2 << 20;
-  TopicQueues* const topic = accumulator.UpdateTopic(metadata);
   BrokerQueue brokers[2];
-  for (size_t p = 0; p < 4; ++p) {
-    topic->partitions[p]->room = 5;
-    accumulator.MoveTo(topic->partitions[p].get(), &brokers[p % 2]);
-  }
+  MakeTopic(accumulator, 4, brokers);
   const auto partition_of_next = [&](int records, size_t size) {
     const std::string value(size, 'x');
     for (int i = 0; i < records; ++i) {
-      absl::Status refusal;
-      EXPECT_EQ(accumulator.Append({.topic = "t", .partition = {}, .record = {.value = value, .headers = {}}}, nullptr,
-                                   &refusal),
-                Outcome::kTaken);
+      AppendTo(accumulator, {}, value);
     }
     int32_t partition = -1;
     for (BrokerQueue& broker : brokers) {
@@ -67,22 +79,11 @@ TEST_F(RecordAccumulatorTest, UnderLoadRecordsWithoutKeyStayWithABrokerForAWhile
 TEST_F(RecordAccumulatorTest, RecordsWithoutKeyLeaveABrokerThatStandsStill) {
   RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
                                 [](BrokerQueue*) {});
-  TopicMetadata metadata;
-  metadata.name = "t";
-  metadata.partitions.resize(6);
-  metadata.max_message_bytes = 2 << 20;
-  TopicQueues* const topic = accumulator.UpdateTopic(metadata);
   BrokerQueue brokers[3];
-  for (size_t p = 0; p < 6; ++p) {
-    topic->partitions[p]->room = 5;
-    accumulator.MoveTo(topic->partitions[p].get(), &brokers[p % 3]);
-  }
+  MakeTopic(accumulator, 6, brokers);
   const auto append = [&](int records) {
     for (int i = 0; i < records; ++i) {
-      absl::Status refusal;
-      EXPECT_EQ(accumulator.Append({.topic = "t", .partition = {}, .record = {.value = "x", .headers = {}}}, nullptr,
-                                   &refusal),
-                Outcome::kTaken);
+      AppendTo(accumulator, {}, "x");
     }
   };
   const auto take = [&](BrokerQueue& broker) {
@@ -118,24 +119,13 @@ TEST_F(RecordAccumulatorTest, NoPartitionIsLeftOutForGood) {
   for (const int records : {1, 11, 22, 33, 64, 65}) {
     RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
                                   [](BrokerQueue*) {});
-    TopicMetadata metadata;
-    metadata.name = "t";
-    metadata.partitions.resize(16);
-    metadata.max_message_bytes = 2 << 20;
-    TopicQueues* const topic = accumulator.UpdateTopic(metadata);
     BrokerQueue brokers[3];
-    for (size_t p = 0; p < 16; ++p) {
-      topic->partitions[p]->room = 5;
-      accumulator.MoveTo(topic->partitions[p].get(), &brokers[p % 3]);
-    }
+    MakeTopic(accumulator, 16, brokers);
     std::map<int32_t, int> turns;
     const std::string value(1000, 'x');
     for (int round = 0; round < 480; ++round) {
       for (int i = 0; i < records; ++i) {
-        absl::Status refusal;
-        EXPECT_EQ(accumulator.Append({.topic = "t", .partition = {}, .record = {.value = value, .headers = {}}},
-                                     nullptr, &refusal),
-                  Outcome::kTaken);
+        AppendTo(accumulator, {}, value);
       }
       for (BrokerQueue& broker : brokers) {
         for (auto& batch : accumulator.Take(&broker, {.max_bytes = 1 << 20}).batches) {
@@ -154,19 +144,9 @@ TEST_F(RecordAccumulatorTest, TheFirstRecordAfterItsTimeWakesWhoKeepsRequestsApa
   int wakes = 0;
   RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
                                 [&](BrokerQueue*) { ++wakes; });
-  TopicMetadata metadata;
-  metadata.name = "t";
-  metadata.partitions.resize(1);
-  metadata.max_message_bytes = 2 << 20;
   BrokerQueue broker;
-  TopicQueues* const topic = accumulator.UpdateTopic(metadata);
-  accumulator.MoveTo(topic->partitions[0].get(), &broker);
-  const auto append = [&] {
-    absl::Status refusal;
-    EXPECT_EQ(
-        accumulator.Append({.topic = "t", .partition = 0, .record = {.value = "x", .headers = {}}}, nullptr, &refusal),
-        Outcome::kTaken);
-  };
+  MakeTopic(accumulator, 1, {&broker, 1});
+  const auto append = [&] { AppendTo(accumulator, 0, "x"); };
   append();
   const auto due = executor.clock().Monotonic() + microseconds(500);
   EXPECT_EQ(accumulator.Take(&broker, {.min_bytes = 1'000, .max_bytes = 1'000, .any_size_at = due}).due, due);
@@ -185,21 +165,9 @@ TEST_F(RecordAccumulatorTest, WhatASenderWaitsForIsNotKeptApart) {
   int wakes = 0;
   RecordAccumulator accumulator({.batch_size = 1 << 20, .buffer_memory = 1 << 24}, executor.clock(),
                                 [&](BrokerQueue*) { ++wakes; });
-  TopicMetadata metadata;
-  metadata.name = "t";
-  metadata.partitions.resize(1);
-  metadata.max_message_bytes = 2 << 20;
   BrokerQueue broker;
-  TopicQueues* const topic = accumulator.UpdateTopic(metadata);
-  topic->partitions[0]->room = 5;
-  accumulator.MoveTo(topic->partitions[0].get(), &broker);
-  const auto append = [&](bool awaited) {
-    absl::Status refusal;
-    EXPECT_EQ(
-        accumulator.Append({.topic = "t", .partition = 0, .record = {.value = "x", .headers = {}}, .awaited = awaited},
-                           nullptr, &refusal),
-        Outcome::kTaken);
-  };
+  MakeTopic(accumulator, 1, {&broker, 1});
+  const auto append = [&](bool awaited) { AppendTo(accumulator, 0, "x", awaited); };
   const auto take = [&] {
     auto taken = accumulator.Take(
         &broker,
